@@ -1,0 +1,117 @@
+"""The closed set of labels: one for each type of thing that is hashed, derived, signed or sealed.
+
+A label goes into the key, the associated data and the signature at once, so bytes of one type never
+pass for another (ATTACKS A11). Raw prefixes play the same part where the other side is a browser or
+where bulk bytes are sealed and no framed hash is wanted.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+_NAMES: Final = (
+    # ids and ledgers (CRYPTO 1, 3, 4)
+    "ledger",
+    "entry",
+    "device",
+    "device certificate",
+    "log",
+    "safety",
+    # changesets (5)
+    "changeset",
+    "changeset body",
+    "conflict",
+    "record key",
+    "mailbox",
+    "heartbeat",
+    "frontier",
+    # epochs (4.4)
+    "epoch core",
+    "epoch link",
+    "tier commit",
+    "wrap",
+    "wraps",
+    # chunks and packs (6, 11)
+    "chunk id",
+    "cdc seed",
+    "chunk key",
+    "log slot key",
+    "pack key",
+    "pack index",
+    "pack trailer",
+    "pack hint",
+    "pack descriptor",
+    # links (7)
+    "link hello",
+    "link hello box",
+    "link transcript",
+    "accept",
+    "link accept",
+    "link proof",
+    # pairing (8)
+    "pair code",
+    "pair id",
+    "pair transcript",
+    "pair confirm a",
+    "pair confirm b",
+    "pair check",
+    "pair qr",
+    "pair secret",
+    # relays and nodes (9, 11)
+    "rendezvous",
+    "address",
+    "lan",
+    "inbox",
+    "card",
+    "invite",
+    "relay",
+    "relay pseudonym",
+    "node key",
+    "node tag",
+    "node open",
+    "namespace",
+    "emergency",
+    "delegation",
+    "control",
+    "standby grant",
+    "receipt",
+    # kit, vault, key file, audit log (2, 11)
+    "vault secret",
+    "vault tag",
+    "vault box",
+    "keyfile",
+    "keyfile commit",
+    "identity",
+    "recovery dh",
+    "audit",
+    "audit checkpoint",
+    # inside the hedged nonce of a seal (0)
+    "nonce",
+)
+
+
+def _framed(name: str) -> bytes:
+    encoded = name.encode("ascii")
+    return len(encoded).to_bytes(4, "big") + encoded
+
+
+LABELS: Final[dict[str, bytes]] = {name: _framed(name) for name in _NAMES}
+"""Every label with its framed bytes, u32 length and ASCII."""
+
+PERSON: Final = b"holdfast/1".ljust(16, b"\0")
+"""BLAKE2b's personalisation: no hash of ours equals anybody else's hash of the same bytes."""
+
+SIGNATURE_PREFIX: Final = b"holdfast/1 signature\0"
+CHUNK_PREFIX: Final = b"holdfast/1 chunk\0"
+LOG_SLOT_PREFIX: Final = b"holdfast/1 log slot\0"
+LINK_CERTIFICATE_PREFIX: Final = b"holdfast/1 link certificate\0"
+KIT_PREFIX: Final = b"holdfast/1 kit\0"
+
+RAW_PREFIXES: Final = (
+    SIGNATURE_PREFIX,
+    CHUNK_PREFIX,
+    LOG_SLOT_PREFIX,
+    LINK_CERTIFICATE_PREFIX,
+    KIT_PREFIX,
+)
+"""All raw prefixes; none begins another. Those of share links come with share links."""

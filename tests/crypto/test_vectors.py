@@ -1,0 +1,184 @@
+"""Every frozen format against its vectors: tests/vectors/crypto/*.toml, one case a file.
+
+A vector names an operation, its inputs (byte strings in hex) and either the output or the one error
+that is expected. They are written once and never regenerated: a change that breaks one breaks every
+store and every kit that exists.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crypto import changesets, chunks, compression, epochs, key_file, keys, link_auth, packs
+from crypto import pairing_keys as pairing
+from crypto import primitives as p
+from crypto.errors import (
+    BadKeyError,
+    CryptoError,
+    KeyFileError,
+    OpenError,
+    PairingError,
+    SignatureError,
+)
+
+VECTORS = sorted((Path(__file__).parents[1] / "vectors" / "crypto").glob("*.toml"))
+EXPECTED: dict[str, type[CryptoError]] = {
+    "open error": OpenError,
+    "signature error": SignatureError,
+    "bad key error": BadKeyError,
+    "key file error": KeyFileError,
+    "pairing error": PairingError,
+}
+
+
+def parsed(value: Any, name: str = "") -> Any:
+    """Hex to bytes, but for the inputs that are text by their nature."""
+    if isinstance(value, list):
+        return [parsed(item) for item in value]
+    is_text = name in ("label", "nameplate", "words", "passphrase", "side")
+    return bytes.fromhex(value) if isinstance(value, str) and not is_text else value
+
+
+def hello_parts(i: dict[str, Any]) -> tuple[Any, ...]:
+    return (i["kind"], i["nonce"], i["binding"], i["client"], i["server"])
+
+
+def device_fields(device: keys.DeviceKeys) -> list[bytes]:
+    return [device.sign_seed, device.dh_secret, device.database_key, device.device_secret]
+
+
+def opened_tiers(i: dict[str, Any]) -> bytes:
+    commits = [commit or None for commit in i["commits"]]
+    secrets = epochs.open_tiers(
+        i["dh_secret"],
+        i["folder_id"],
+        i["core"],
+        i["recipient_id"],
+        i["wrapped"],
+        commits=commits,
+        nonce=i["nonce"],
+    )
+    return b"".join(secret or bytes(32) for secret in secrets.in_order)
+
+
+def opened_chunk(i: dict[str, Any]) -> bytes:
+    chunk = chunks.SealedChunk(i["codec"], i["plain_len"], i["sealed"])
+    hasher = chunks.ChunkHasher(i["chunk_id_key"])
+    return chunks.open_chunk(i["read_secret"], i["chunk_id"], chunk, hasher)
+
+
+def opened_pack(i: dict[str, Any]) -> list[Any]:
+    """The small parts of a pack, without its fill."""
+    read, salt = i["read_secret"], i["salt"]
+    assert packs.is_pack_of(read, salt, i["hint"])
+    offset, length = packs.open_pack_trailer(read, salt, i["trailer_box"], i["pack_size"])
+    assert length == len(i["index_box"])
+    index = packs.open_pack_index(read, salt, i["index_box"], offset)
+    return [
+        int(index.kind),
+        *([slot.id, slot.offset, slot.length, slot.codec, slot.plain_len] for slot in index.slots),
+    ]
+
+
+def kit_fields(i: dict[str, Any]) -> list[bytes]:
+    kit = keys.KitKeys.from_secret(i["kit_secret"])
+    return [kit.identity_public, kit.recovery_public, kit.emergency_public, kit.vault_secret]
+
+
+def spake2_key(i: dict[str, Any]) -> list[bytes]:
+    """One side's message and key; its scalar comes from the given 64 bytes of randomness."""
+    exchange = pairing.PairingExchange(
+        pairing.Side(i["side"]), i["password"], i["binding"], lambda size: i["random"][:size]
+    )
+    return [exchange.message, exchange.finish(i["message"]).key]
+
+
+def pairing_values(i: dict[str, Any]) -> list[bytes]:
+    key, t = pairing.PairingKey(i["key"]), i["transcript"]
+    check = key.check_number(t).encode()
+    return [key.confirmation(side, t) for side in pairing.Side] + [check]
+
+
+OPERATIONS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "digest": lambda i: p.digest(i["label"], *i["parts"]),
+    "derive": lambda i: p.derive(i["key"], i["label"], *i["parts"], size=i["size"]),
+    "sign": lambda i: p.sign(i["seed"], i["label"], *i["parts"]),
+    "verify": lambda i: p.verify(i["public"], i["signature"], i["label"], *i["parts"]),
+    "seal": lambda i: p.seal(
+        i["key"], i["label"], *i["parts"], plaintext=i["plaintext"], random32=i["random"]
+    ),
+    "open": lambda i: p.open_sealed(i["key"], i["label"], *i["parts"], sealed=i["sealed"]),
+    "unwrap": lambda i: p.unwrap(i["secret"], i["label"], *i["parts"], wrapped=i["wrapped"]),
+    "wrap": lambda i: p.wrap(i["public"], i["label"], *i["parts"], plaintext=i["plaintext"]),
+    "device id": lambda i: keys.device_id_of(i["sign_pk"], i["dh_pk"]),
+    "relay pseudonym": lambda i: list(keys.DeviceKeys(*i["device"]).relay_pseudonym(i["relay_id"])),
+    "kit keys": kit_fields,
+    "key file": lambda i: device_fields(
+        key_file.decode_key_file(
+            i["file"], passphrase=i.get("passphrase"), external_key=i.get("external_key")
+        )
+    ),
+    "tier commitment": lambda i: epochs.TierSecrets(*i["secrets"]).commitments(
+        i["folder_id"], i["nonce"]
+    )[0],
+    "open tiers": opened_tiers,
+    "open epoch link": lambda i: epochs.link_open(
+        i["read_secret"], i["folder_id"], i["parent"], i["sealed"]
+    ),
+    "chunk id": lambda i: chunks.ChunkHasher(i["chunk_id_key"]).chunk_id(i["data"]),
+    "open chunk": opened_chunk,
+    "open log item": lambda i: chunks.open_log_item(
+        i["read_secret"],
+        i["item_id"],
+        chunks.SealedChunk(i["codec"], i["plain_len"], i["sealed"]),
+    ),
+    "open pack": opened_pack,
+    "decompress": lambda i: compression.decompress(i["codec"], i["data"], i["plain_len"]),
+    "open body": lambda i: changesets.open_body(i["record_key"], i["slot"], i["body"]),
+    "changeset hash": lambda i: changesets.changeset_hash(
+        i["slot"], changesets.body_hash(i["body"])
+    ),
+    "verify slot": lambda i: changesets.verify_slot(
+        i["public"], i["signature"], i["slot"], changesets.body_hash(i["body"])
+    ),
+    "link binding": lambda i: link_auth.link_binding(i["certificate"]),
+    "open hello": lambda i: link_auth.open_intro(
+        keys.DeviceKeys(*i["device"]), i["kind"], i["nonce"], i["binding"], i["box"]
+    ),
+    "verify hello": lambda i: link_auth.verify_hello(i["public"], i["signature"], *hello_parts(i)),
+    "link transcript": lambda i: link_auth.transcript(
+        i["hello"], i["nonce"], i["binding"], i["client"], i["server"]
+    ),
+    "verify accept": lambda i: link_auth.verify_accept(i["public"], i["signature"], i["t"]),
+    "verify proof": lambda i: link_auth.verify_proof(
+        i["public"], i["signature"], i["t"], i["accept"]
+    ),
+    "pairing password": lambda i: pairing.pairing_password(i["nameplate"], i["words"]),
+    "pairing exchange": spake2_key,
+    "pairing confirmations": pairing_values,
+    "pairing qr key": lambda i: pairing.PairingKey.from_qr_secret(i["secret"]).key,
+}
+
+
+@pytest.mark.parametrize("path", VECTORS, ids=lambda path: path.stem)
+def test_vector(path: Path) -> None:
+    vector = tomllib.loads(path.read_text())
+    assert vector["comment"]
+    inputs = {name: parsed(value, name) for name, value in vector["input"].items()}
+    operation = OPERATIONS[vector["operation"]]
+    if vector["expect"] == "success":
+        assert operation(inputs) == parsed(vector.get("output"))
+    else:
+        with pytest.raises(EXPECTED[vector["expect"]]):
+            operation(inputs)
+
+
+def test_every_operation_and_every_error_has_a_vector() -> None:
+    vectors = [tomllib.loads(path.read_text()) for path in VECTORS]
+    assert {vector["operation"] for vector in vectors} == set(OPERATIONS)
+    assert {vector["expect"] for vector in vectors} == {"success", *EXPECTED}
