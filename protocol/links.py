@@ -1,0 +1,292 @@
+"""Where links come from: a listener on one port of UDP and TCP, dialling, authenticating."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable, Collection, Coroutine, Sequence
+from typing import Any, Final
+
+from crypto.keys import DeviceKeys
+from crypto.link_auth import link_binding
+from protocol import tls, udp
+from protocol.certificates import LinkCertificate
+from protocol.errors import ErrorCode, LinkError, NotAuthenticated, ProtocolError, TimedOut
+from protocol.half_open import HalfOpen
+from protocol.handshake import (
+    Authenticated,
+    ClientHandshake,
+    Lookup,
+    PeerKeys,
+    ServerHandshake,
+)
+from protocol.link import Address as Address
+from protocol.link import Link as Link
+from protocol.link import LinkKind as LinkKind
+from protocol.quic_door import Door
+from protocol.quic_link import QuicEndpoint, bind_for
+from protocol.tls import TlsLink
+from protocol.udp import SocketAddress
+from protocol.wire import FRAME_LENGTH_MAX
+
+HALF_OPEN_TIMEOUT_S: Final = 5.0
+"""From the first packet to the last frame that authenticates (CRYPTO 7)."""
+BACKLOG: Final = 128
+PORT_TRIES: Final = 16
+
+OnLink = Callable[[Link], Coroutine[Any, Any, None]]
+
+
+class Listener:
+    """Waits for links on one port number, for UDP and TCP; QUIC links are dialled from there too.
+
+    Its work is done in the task group of its owner. `on_link` gets each new link in a task of its
+    own; it must handle its errors, and it has five seconds to `admit` the link.
+    """
+
+    def __init__(
+        self, tasks: asyncio.TaskGroup, certificate: LinkCertificate | None = None
+    ) -> None:
+        self.half_open = HalfOpen()
+        self._tasks = tasks
+        self._certificate = certificate or LinkCertificate.generate()
+        self._binding = link_binding(self._certificate.der)
+        self._on_link: OnLink | None = None
+        self._endpoints: list[QuicEndpoint] = []
+        self._tcp_sockets: list[socket.socket] = []
+        self._running: set[asyncio.Task[None]] = set()
+        self._links: set[Link] = set()
+        self._is_stopped = False
+        self.port = 0
+        """The port that was found, after `start`."""
+
+    async def start(
+        self,
+        host: str | Sequence[str],
+        port: int,
+        kinds: Collection[LinkKind],
+        on_link: OnLink,
+    ) -> int:
+        """Listens on every host given; port 0 finds a free one. Gives the port, or LinkError."""
+        assert not self.port, "started already"
+        hosts = [host] if isinstance(host, str) else list(host)
+        tcp_sockets, udp_sockets = _bind_all(hosts, port, kinds)
+        self._on_link = on_link
+        self.port = (tcp_sockets or udp_sockets)[0].getsockname()[1]
+        door = Door(self._certificate)
+        for each in udp_sockets:
+            self._endpoints.append(
+                QuicEndpoint(
+                    each,
+                    door=door,
+                    half_open=self.half_open,
+                    on_half_open=self._give_time,
+                    on_link=self._give_link,
+                )
+            )
+        context = tls.server_context(self._certificate)
+        for each in tcp_sockets:
+            self._tcp_sockets.append(each)
+            self._spawn(self._accept_tls(each, context))
+        return self.port
+
+    async def stop(self) -> None:
+        """Closes the port and every link that came in or uses it, and ends the own tasks."""
+        self._is_stopped = True
+        for endpoint in self._endpoints:
+            endpoint.close()
+        for each in self._tcp_sockets:
+            each.close()
+        for link in list(self._links):
+            link.abort()
+        for task in list(self._running):
+            task.cancel()
+        if self._running:
+            await asyncio.wait(self._running)
+        self._endpoints, self._tcp_sockets = [], []
+
+    async def dial(self, kind: LinkKind, host: str, port: int) -> Link:
+        """Like the function `dial`, but QUIC goes out from the port that we listen on."""
+        if kind is LinkKind.TLS:
+            return await tls.dial(host, port)
+        address = await _resolve(host, port)
+        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        for endpoint in self._endpoints:
+            if endpoint.udp.family == family:
+                return await endpoint.dial(address)
+        return await QuicEndpoint(bind_for(address)).dial(address)
+
+    async def _accept_tls(self, listening: socket.socket, context: Any) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, address = await loop.sock_accept(listening)
+            except OSError:  # out of descriptors, or the client is gone already
+                await asyncio.sleep(0.1)
+                continue
+            host = address[0]
+            if not self.half_open.enter(host):
+                connection.close()
+                continue
+            link = TlsLink(False, self._binding, self._give_link)
+            link.on_admit = _leave(self.half_open, host)
+            self._give_time(link)
+            self._spawn(self._shake_hands(connection, context, link))
+
+    async def _shake_hands(self, connection: socket.socket, context: Any, link: TlsLink) -> None:
+        try:
+            await tls.accept(connection, context, link)
+        except LinkError:
+            link.abort()  # no TLS, or none of ours: whoever that was learns nothing
+
+    def _give_time(self, link: Link) -> None:
+        """Ends the link if it is not admitted in time."""
+        leave = link.on_admit
+        assert leave is not None
+        timer = asyncio.get_running_loop().call_later(
+            HALF_OPEN_TIMEOUT_S, link.abort, ErrorCode.TIMEOUT
+        )
+
+        def admit() -> None:
+            timer.cancel()
+            leave()
+
+        link.on_admit = admit
+
+    def _give_link(self, link: Link) -> None:
+        if self._is_stopped:
+            link.abort()
+            return
+        self._links.add(link)
+        self._spawn(self._serve(link))
+
+    async def _serve(self, link: Link) -> None:
+        assert self._on_link is not None
+        try:
+            await self._on_link(link)
+        finally:
+            self._links.discard(link)
+            link.abort()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._tasks.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+
+def _leave(half_open: HalfOpen, host: str) -> Callable[[], None]:
+    return lambda: half_open.leave(host)
+
+
+def _bind_all(
+    hosts: Sequence[str], port: int, kinds: Collection[LinkKind]
+) -> tuple[list[socket.socket], list[socket.socket]]:
+    """TCP and UDP sockets of one port number on every host whose family there is."""
+    problem: OSError | None = None
+    for _ in range(1 if port else PORT_TRIES):
+        opened: list[socket.socket] = []
+        tcp_sockets: list[socket.socket] = []
+        udp_sockets: list[socket.socket] = []
+        number = port
+        try:
+            for host in hosts:
+                if ":" in host and not socket.has_ipv6:
+                    continue
+                for kind in sorted(kinds, reverse=True):
+                    bind = _listen_tcp if kind is LinkKind.TLS else udp.bind
+                    each = bind(host, number)
+                    opened.append(each)
+                    (tcp_sockets if kind is LinkKind.TLS else udp_sockets).append(each)
+                    number = each.getsockname()[1]
+        except OSError as error:
+            problem = error
+            for each in opened:
+                each.close()
+            continue
+        return tcp_sockets, udp_sockets
+    raise LinkError(f"Cannot listen on port {port} of {', '.join(hosts)}: {problem}.")
+
+
+def _listen_tcp(host: str, port: int) -> socket.socket:
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        listening.setblocking(False)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if listening.family == socket.AF_INET6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listening.bind((host, port))
+        listening.listen(BACKLOG)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
+
+
+async def _resolve(host: str, port: int) -> SocketAddress:
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+    except OSError as error:
+        raise LinkError(f"No address for {host}: {error}.") from error
+    address: SocketAddress = found[0][4]  # type: ignore[assignment]
+    return address
+
+
+async def dial(kind: LinkKind, host: str, port: int) -> Link:
+    """An unauthenticated link to that address within five seconds; raises LinkError."""
+    if kind is LinkKind.TLS:
+        return await tls.dial(host, port)
+    address = await _resolve(host, port)
+    return await QuicEndpoint(bind_for(address)).dial(address)
+
+
+async def authenticate_client(
+    link: Link,
+    keys: DeviceKeys,
+    server: PeerKeys,
+    ledger_entries: Sequence[bytes] = (),
+    random: Callable[[int], bytes] = os.urandom,
+) -> Authenticated:
+    """Proves both sides to each other; closes the link if the other is not that server."""
+    handshake = ClientHandshake(keys, server, link.kind, link.binding, random, ledger_entries)
+    return await _authenticate(link, handshake, None)
+
+
+async def authenticate_server(
+    link: Link,
+    first_frame: tuple[int, bytes],
+    keys: DeviceKeys,
+    lookup: Lookup,
+    random: Callable[[int], bytes] = os.urandom,
+) -> Authenticated:
+    """Learns who dialled us, from the first frame on; closes the link of who is not entitled."""
+    handshake = ServerHandshake(keys, link.kind, link.binding, random, lookup)
+    return await _authenticate(link, handshake, first_frame)
+
+
+async def _authenticate(
+    link: Link,
+    handshake: ClientHandshake | ServerHandshake,
+    received: tuple[int, bytes] | None,
+) -> Authenticated:
+    try:
+        async with asyncio.timeout(HALF_OPEN_TIMEOUT_S):
+            while True:
+                if received is not None:
+                    handshake.receive(*received)
+                for number, payload in handshake.frames_to_send():
+                    link.send(number, [payload])
+                if handshake.result is not None:
+                    break
+                received = await link.receive()
+                if received is None:
+                    raise NotAuthenticated("the other side closed the link")
+    except TimeoutError:
+        link.abort(ErrorCode.NOT_AUTHENTICATED)
+        raise TimedOut("no handshake in time") from None
+    except ProtocolError:
+        link.abort(ErrorCode.NOT_AUTHENTICATED)  # one code, whatever it was
+        raise
+    link.admit()
+    link.set_frame_limit(FRAME_LENGTH_MAX)
+    return handshake.result

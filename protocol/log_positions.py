@@ -1,0 +1,173 @@
+"""What is known of one device's log: the hash and Lamport time of each position, and where it stops.
+
+40 bytes a changeset in two flat arrays, so that a folder with a million changesets costs 40 MB and a
+look-up is an index. It judges nothing; that is for `logs`.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from crypto.ids import DeviceId, EntryId, LogId
+from crypto.primitives import HASH_SIZE
+from protocol import wire
+from protocol.changesets import FULL_FRONTIER_EVERY, NO_CHANGESET, FrontierEntry, Slot
+
+
+class LogRow(NamedTuple):
+    """The state of one log, to be stored beside its changesets; all of it plain values."""
+
+    log_id: LogId
+    device_id: DeviceId
+    incarnation: bytes
+    start: int
+    seq: int
+    floor: int
+    head_floor: int
+    void_from: int
+    stopped_at: int
+    forked_at: int
+    knowledge: tuple[tuple[int, tuple[EntryId, ...]], ...]
+    frontier: tuple[tuple[LogId, int], ...] | None
+    unchecked_from: int
+
+    def encode(self) -> bytes:
+        """The row as bytes, for a store that has one column for it."""
+        runs = [[seq, list(heads)] for seq, heads in self.knowledge]
+        frontier = None if self.frontier is None else [list(entry) for entry in self.frontier]
+        return wire.encode([*self[:10], runs, frontier, self.unchecked_from])
+
+    @classmethod
+    def decode(cls, data: bytes) -> LogRow:
+        """A row from its bytes, which are our own."""
+        row = wire.decode(data, len(data))
+        row[10] = tuple((seq, tuple(heads)) for seq, heads in row[10])
+        if row[11] is not None:
+            row[11] = tuple((log_id, seq) for log_id, seq in row[11])
+        return cls(*row)
+
+
+@dataclass(slots=True)
+class Log:
+    """One log from `start` up to its head; the places where something is wrong are 0 if nothing is."""
+
+    log_id: LogId
+    device_id: DeviceId
+    incarnation: bytes
+    start: int = 1
+    """The first position held; above 1 if this replica began at a floor."""
+    floor: int = 1
+    """The highest floor that the author has declared, and signed, at any position."""
+    head_floor: int = 1
+    """The floor that the head declares."""
+    void_from: int = 0
+    """From here on the log is quarantined: written by somebody who had been removed."""
+    unchecked_from: int = 0
+    """From here on positions were taken without a look into their bodies, since they were void."""
+    stopped_at: int = 0
+    """Nothing is accepted here: the author signed something that no honest device signs."""
+    forked_at: int = 0
+    """The author signed two changesets here; the one of the smaller hash counts."""
+    knowledge: list[tuple[int, tuple[EntryId, ...]]] = field(default_factory=list)
+    """(first position, heads) for each run of positions with the same heads; they change rarely."""
+    frontier: dict[LogId, int] | None = field(default_factory=dict)
+    """How far the author had seen the other logs; None until the next full frontier says it."""
+    hashes: bytearray = field(default_factory=bytearray, repr=False)
+    lamports: array[int] = field(default_factory=lambda: array("Q"), repr=False)
+
+    @property
+    def seq(self) -> int:
+        """The head's position; start - 1 if there is none."""
+        return self.start + len(self.lamports) - 1
+
+    @property
+    def hash(self) -> bytes:
+        """The head's hash."""
+        return bytes(self.hashes[-HASH_SIZE:]) if self.lamports else NO_CHANGESET
+
+    @property
+    def head(self) -> FrontierEntry:
+        """The log's entry in this replica's frontier; only for a log that has a position."""
+        return FrontierEntry(self.log_id, self.seq, self.hash)
+
+    def hash_at(self, seq: int) -> bytes | None:
+        """The hash at a position; None if it is not held."""
+        if not self.start <= seq <= self.seq:
+            return None
+        offset = (seq - self.start) * HASH_SIZE
+        return bytes(self.hashes[offset : offset + HASH_SIZE])
+
+    def lamport_at(self, seq: int) -> int:
+        """The Lamport time at a position that is held."""
+        return self.lamports[seq - self.start]
+
+    def heads_at(self, seq: int) -> tuple[EntryId, ...]:
+        """The ledger heads that a held position cites; none for a log without positions."""
+        run = bisect_right(self.knowledge, seq, key=lambda known: known[0]) - 1
+        return self.knowledge[run][1] if run >= 0 else ()
+
+    def is_hard(self, seq: int) -> bool:
+        """Whether the Lamport time at a held position is one that every replica has checked."""
+        return not (0 < self.void_from <= seq or 0 < self.unchecked_from <= seq)
+
+    def append(self, slot: Slot, hash_: bytes) -> None:
+        """Takes the next position."""
+        assert slot.seq == self.seq + 1
+        self.hashes += hash_
+        self.lamports.append(slot.lamport)
+        self.floor = max(self.floor, slot.floor)
+        self.head_floor = slot.floor
+        if not self.knowledge or self.knowledge[-1][1] != slot.heads:
+            self.knowledge.append((slot.seq, slot.heads))
+
+    def begin_at(self, seq: int) -> None:
+        """Forgets all positions: the next one is `seq`, where the author's floor is."""
+        self.start = seq
+        self.hashes.clear()
+        del self.lamports[:]
+        self.knowledge.clear()
+        self.frontier = None
+
+    def cut(self, seq: int) -> int:
+        """Drops positions so that `seq` can be told anew; gives the first one to be fed again.
+
+        That is the last full frontier before it: deltas are of use only after a whole one.
+        """
+        first = max(self.start, (seq - 1) // FULL_FRONTIER_EVERY * FULL_FRONTIER_EVERY)
+        del self.hashes[(first - self.start) * HASH_SIZE :]
+        del self.lamports[first - self.start :]
+        self.knowledge = [known for known in self.knowledge if known[0] < first]
+        self.frontier = {} if first == 1 else None
+        self.head_floor = 1
+        if self.unchecked_from >= first:
+            self.unchecked_from = 0
+        if self.void_from >= first:
+            self.void_from = 0
+        return first
+
+    def row(self) -> LogRow:
+        """The state to be stored."""
+        frontier = None if self.frontier is None else tuple(sorted(self.frontier.items()))
+        return LogRow(
+            self.log_id, self.device_id, self.incarnation, self.start, self.seq, self.floor,
+            self.head_floor, self.void_from, self.stopped_at, self.forked_at, tuple(self.knowledge), frontier,
+            self.unchecked_from,
+        )  # fmt: skip
+
+    @classmethod
+    def of_row(cls, row: LogRow, positions: Sequence[tuple[int, bytes, int]]) -> Log:
+        """The log of a stored row, with (seq, hash, Lamport time) of each position in order."""
+        log = cls(row.log_id, row.device_id, row.incarnation, row.start, row.floor, row.head_floor)
+        log.void_from, log.unchecked_from = row.void_from, row.unchecked_from
+        log.stopped_at, log.forked_at = row.stopped_at, row.forked_at
+        log.knowledge = list(row.knowledge)
+        log.frontier = None if row.frontier is None else dict(row.frontier)
+        kept = [position for position in positions if row.start <= position[0] <= row.seq]
+        assert [seq for seq, _, _ in kept] == list(range(row.start, row.seq + 1))
+        log.hashes = bytearray().join(hash_ for _, hash_, _ in kept)
+        log.lamports = array("Q", (lamport for _, _, lamport in kept))
+        return log

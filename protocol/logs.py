@@ -1,0 +1,488 @@
+"""The logs of a folder: which changesets may enter them, in which order, and what to do with the rest.
+
+This is where CRYPTO 5's checks on receipt are, 1 to 9 in that order; the tenth, of the records, is the
+caller's, who then calls `accept` or `freeze`. A log is judged by its author's signatures alone, so
+every replica comes to the same verdicts whoever it got the changesets from.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+from crypto.changesets import verify_slot
+from crypto.errors import SignatureError
+from crypto.ids import DeviceId, EntryId, LogId
+from crypto.keys import DeviceKeys
+from protocol.changesets import (
+    HEADS_MAX,
+    Body,
+    Changeset,
+    FrontierEntry,
+    Slot,
+    author_changeset,
+    decode_changeset,
+    log_id_of,
+    open_changeset,
+)
+from protocol.epochs import EpochChain
+from protocol.errors import (
+    BadEpoch,
+    BadRecord,
+    BadSequence,
+    BadSignature,
+    LimitReached,
+    NotEntitled,
+    ProtocolError,
+)
+from protocol.folder_actions import Pin, Role
+from protocol.folder_ledger import FolderLedger
+from protocol.held_changesets import HELD_SIZE_MAX, HeldChangesets, Position
+from protocol.log_checks import check_lamport, grown, is_full_at, missing
+from protocol.log_outcomes import (
+    Accepted,
+    Draft,
+    Duplicate,
+    Fault,
+    ForkProof,
+    Gap,
+    Held,
+    Quarantined,
+    Received,
+    Refused,
+    VoidChange,
+    Wait,
+)
+from protocol.log_positions import Log, LogRow
+
+QUARANTINED_MAX: Final = 16384
+"""Positions remembered of branches and logs that do not count; more is a flood, and forgotten."""
+
+
+class LogBook:
+    """The logs of one folder, and what waits to enter them."""
+
+    def __init__(
+        self, ledger: FolderLedger, epochs: EpochChain, held_size_max: int = HELD_SIZE_MAX
+    ) -> None:
+        self._ledger = ledger
+        self._epochs = epochs
+        self._logs: dict[LogId, Log] = {}
+        self._quarantined: dict[FrontierEntry, int] = {}
+        """(log, seq, hash) -> Lamport time, of what is kept on no log: it counts as present."""
+        self._held = HeldChangesets(held_size_max)
+        self._changed: set[LogId] = set()
+        self._void_changes: list[VoidChange] = []
+        self._versions = (ledger.version, epochs.version)
+
+    # ------------------------------------------------------------ reading
+
+    def frontier(self) -> list[FrontierEntry]:
+        """How far each log is held, sorted: what to tell others."""
+        return sorted(log.head for log in self._logs.values() if log.lamports)
+
+    def log_ids(self) -> list[LogId]:
+        """All logs that are known."""
+        return sorted(self._logs)
+
+    def log(self, log_id: LogId) -> LogRow | None:
+        """What is known of a log; None for an unknown one."""
+        log = self._logs.get(log_id)
+        return None if log is None else log.row()
+
+    def device_of(self, log_id: LogId) -> tuple[DeviceId, bytes] | None:
+        """The device and incarnation that a known log is of."""
+        log = self._logs.get(log_id)
+        return None if log is None else (log.device_id, log.incarnation)
+
+    def seq_of(self, log_id: LogId) -> int:
+        """How far a log is held; 0 for an unknown one."""
+        log = self._logs.get(log_id)
+        return 0 if log is None else log.seq
+
+    def missing_from(self, theirs: Iterable[FrontierEntry]) -> list[tuple[LogId, int, int]]:
+        """What somebody with this frontier lacks: (log, first, last) for each log.
+
+        Where their head is another than ours, the range begins with it, so that they see the fork.
+        """
+        known = {entry.log_id: entry for entry in theirs}
+        lacking: list[tuple[LogId, int, int]] = []
+        for log in self._logs.values():
+            first = max(log.start, min(log.floor, log.seq))
+            entry = known.get(log.log_id)
+            if entry is not None:
+                ours = log.hash_at(entry.seq)
+                is_other = ours is not None and ours != entry.hash
+                first = max(
+                    first if entry.seq + 1 < first else log.start, entry.seq + (not is_other)
+                )
+            if log.lamports and first <= log.seq:
+                lacking.append((log.log_id, first, log.seq))
+        return sorted(lacking)
+
+    def pins(self, device_ids: Iterable[DeviceId]) -> tuple[Pin, ...]:
+        """The accepted head of every log of these devices: what a removal of them pins."""
+        devices = set(device_ids)
+        heads: list[Pin] = []
+        for log in self._logs.values():
+            last = log.void_from - 1 if log.void_from else log.seq
+            if log.device_id in devices and (hash_ := log.hash_at(last)) is not None:
+                heads.append(Pin(log.log_id, last, hash_))
+        return tuple(sorted(heads))
+
+    def is_void(self, changeset: Changeset) -> bool:
+        """Whether a changeset is void by what the folder ledger says now (CRYPTO 4.3)."""
+        slot = changeset.slot
+        return self._is_void(slot.device_id, slot.heads, changeset.log_id, slot.seq, changeset.hash)
+
+    # ------------------------------------------------------------ writing
+
+    def draft(
+        self, device_id: DeviceId, incarnation: bytes, floor: int = 0, is_full: bool = False
+    ) -> Draft:
+        """The next position of one's own log; `floor` raises it, `is_full` repeats the whole frontier.
+
+        A compaction begins with a full frontier and ends with the changeset that declares its position
+        as the floor. Raises BadEpoch if a rotation is owed first, BadSequence if the log takes no more
+        and the device needs a new incarnation, NotEntitled if it may not write.
+        """
+        self._refresh()
+        log_id = log_id_of(self._ledger.folder_id, device_id, incarnation)
+        log = self._logs.get(log_id) or Log(log_id, device_id, incarnation)
+        if log.stopped_at or log.forked_at or log.void_from or log.frontier is None:
+            raise BadSequence("this log takes no more; a new incarnation is needed")
+        heads = self._heads_after(log)
+        if not self._ledger.is_writer(device_id, heads):
+            raise NotEntitled("this device may not write in this folder")
+        epoch_id = self._epochs.sealing_epoch(heads)
+        if epoch_id is None:
+            raise BadEpoch("the folder's secrets have to be renewed first")
+        seq, floor = log.seq + 1, max(log.head_floor, floor)
+        assert floor <= seq
+        is_full = is_full or is_full_at(seq, floor)
+        entries: list[FrontierEntry] = []
+        lamports = [log.lamports[-1] if log.lamports else 0]
+        seen = dict(log.frontier)
+        for other in self._logs.values():
+            if other is log or not other.lamports:
+                continue
+            if is_full or other.seq > seen.get(other.log_id, 0):
+                entries.append(other.head)
+                seen[other.log_id] = other.seq
+                # A void position's time is not taken over: it may be any number.
+                last = other.seq
+                for bad in (other.void_from, other.unchecked_from):
+                    last = min(last, bad - 1) if bad else last
+                lamports.append(other.lamport_at(last) if last >= other.start else 0)
+        slot = Slot(
+            self._ledger.folder_id, device_id, incarnation, seq, log.hash, epoch_id, heads, floor,
+            1 + max(lamports),
+        )  # fmt: skip
+        return Draft(slot, tuple(sorted(entries)), seen)
+
+    def seal(
+        self,
+        keys: DeviceKeys,
+        draft: Draft,
+        records: Sequence[Any],
+        random: Callable[[int], bytes],
+    ) -> Accepted:
+        """A signed changeset at the drafted position; it enters the log with `accept`. TooLong if it is."""
+        record_key = self._epochs.record_key(draft.slot.epoch_id)
+        assert record_key is not None
+        changeset = author_changeset(keys, record_key, draft.slot, draft.frontier, records, random)
+        return Accepted(changeset, Body(draft.frontier, list(records)), draft.seen)
+
+    def _heads_after(self, log: Log) -> tuple[EntryId, ...]:
+        """At most 8 of the ledger's heads, among them successors of all that the log cited before."""
+        heads = self._ledger.heads()
+        if len(heads) <= HEADS_MAX:
+            return tuple(heads)
+        chosen = {
+            next(head for head in heads if head == old or self._ledger.is_ancestor(old, head))
+            for old in log.heads_at(log.seq)
+        }
+        rest = [head for head in heads if head not in chosen]
+        return tuple(sorted([*chosen, *rest[: HEADS_MAX - len(chosen)]]))
+
+    # ------------------------------------------------------------ receiving
+
+    def receive(self, data: bytes) -> Received:
+        """Judges a changeset's wire bytes. Never raises: what is wrong is in the answer."""
+        self._refresh()
+        try:
+            changeset = decode_changeset(data)
+            return self._judge(changeset)
+        except ProtocolError as error:
+            return Refused(error)
+
+    def accept(self, accepted: Accepted) -> None:
+        """Advances the log over a changeset whose records are good too, and that is safely stored."""
+        changeset = accepted.changeset
+        log = self._log_of(changeset.slot)
+        if changeset.slot.seq != log.seq + 1:
+            log.begin_at(changeset.slot.seq)  # its floor
+        log.append(changeset.slot, changeset.hash)
+        log.frontier = dict(accepted.frontier)
+        self._advanced(log)
+
+    def freeze(self, changeset: Changeset, error: ProtocolError) -> Refused:
+        """Stops a log before a changeset that its author should not have signed, and keeps it as proof."""
+        log = self._log_of(changeset.slot)
+        log.stopped_at = changeset.slot.seq
+        self._quarantine(changeset)
+        self._changed.add(log.log_id)
+        return Refused(error, changeset, is_frozen=True)
+
+    def rewind(self, position: Position) -> int:
+        """Takes a log back to tell `position` anew; gives the first position to feed again.
+
+        What was at and above the position goes to quarantine.
+        """
+        log = self._logs[position.log_id]
+        for seq in range(position.seq, log.seq + 1):
+            self._remember(log.log_id, seq, log.hash_at(seq) or b"", log.lamport_at(seq))
+        self._changed.add(log.log_id)
+        return log.cut(position.seq)
+
+    def take_ready(self) -> list[bytes]:
+        """Wire bytes that were held and may go on now; give each to `receive` again."""
+        self._refresh()
+        return self._held.take_ready()
+
+    def take_void_changes(self) -> list[VoidChange]:
+        """What the folder ledger's growth did to logs since the last call."""
+        self._refresh()
+        changes, self._void_changes = self._void_changes, []
+        return changes
+
+    # ------------------------------------------------------------ storing
+
+    def take_changed(self) -> list[LogRow]:
+        """The rows of the logs that changed since the last call, to be stored with their changesets."""
+        rows = [self._logs[log_id].row() for log_id in sorted(self._changed)]
+        self._changed.clear()
+        return rows
+
+    def restore(
+        self,
+        rows: Iterable[LogRow],
+        positions: Iterable[tuple[LogId, int, bytes, int]],
+        quarantined: Iterable[tuple[LogId, int, bytes, int]] = (),
+    ) -> None:
+        """Takes up stored rows, with (log, seq, hash, Lamport time) of each log's changesets by seq."""
+        told: defaultdict[LogId, list[tuple[int, bytes, int]]] = defaultdict(list)
+        for log_id, seq, hash_, lamport in positions:
+            told[log_id].append((seq, hash_, lamport))
+        for row in rows:
+            self._logs[row.log_id] = Log.of_row(row, told[row.log_id])
+        for log_id, seq, hash_, lamport in quarantined:
+            self._remember(log_id, seq, hash_, lamport)
+
+    # ------------------------------------------------------------ the checks
+
+    def _judge(self, changeset: Changeset) -> Received:
+        slot = changeset.slot
+        if slot.folder_id != self._ledger.folder_id:
+            raise BadRecord("a changeset of another folder")
+        # 2: what it says it knew of the membership is known here, and lets the device in.
+        unknown = tuple(head for head in slot.heads if head not in self._ledger)
+        if unknown:
+            return self._hold(changeset, Held(Wait.LEDGER, entries=unknown))
+        admissions = self._ledger.state(slot.heads).devices.get(slot.device_id)
+        if admissions is None:
+            raise NotEntitled("a changeset of a device that is not in the folder")
+        # 3
+        try:
+            verify_slot(
+                admissions[0].certificate.sign_pk, changeset.signature, changeset.slot_bytes,
+                changeset.body_hash,
+            )  # fmt: skip
+        except SignatureError:
+            raise BadSignature("a changeset is not signed by its device") from None
+        log = self._log_of(slot)
+        return self._judge_position(changeset, log) or self._judge_content(changeset, log)
+
+    def _judge_position(self, changeset: Changeset, log: Log) -> Received | None:
+        """Checks 4 and 5: None for the next changeset of a log that goes on."""
+        slot, hash_ = changeset.slot, changeset.hash
+        position = Position(log.log_id, slot.seq)
+        if FrontierEntry(*position, hash_) in self._quarantined:
+            return Duplicate(position)
+        if slot.seq <= log.seq:
+            ours = log.hash_at(slot.seq)
+            if ours is None or ours == hash_:
+                return Duplicate(position)
+            return self._forked(changeset, log, ours)
+        if log.stopped_at and slot.seq >= log.stopped_at:
+            return self._quarantine(changeset, Fault.STOPPED)
+        if slot.floor > log.floor:
+            log.floor = slot.floor  # signed: whoever is behind it may begin there
+            self._changed.add(log.log_id)
+            self._held.told(Position(log.log_id, slot.floor - 1))
+        if slot.seq > log.seq + 1 and slot.seq != log.floor:
+            first = log.floor if log.seq + 1 < log.floor <= slot.seq else log.seq + 1
+            before = Position(log.log_id, slot.seq - 1)
+            return self._hold(changeset, Gap(log.log_id, first, slot.seq - 1), before)
+        if slot.seq == log.seq + 1 and log.lamports and slot.previous != log.hash:
+            if FrontierEntry(log.log_id, log.seq, slot.previous) in self._quarantined:
+                return self._quarantine(changeset, Fault.FORKED)
+            # The position before has another changeset there; the sender's shows the fork.
+            before = Position(log.log_id, log.seq)
+            return self._hold(changeset, Gap(log.log_id, log.seq, log.seq), before)
+        # 5
+        if log.void_from or self.is_void(changeset):
+            return self._take_void(changeset, log)
+        if self._ledger.is_revocation_pending(slot.device_id):
+            return self._hold(changeset, Held(Wait.EXPEL))
+        return None
+
+    def _judge_content(self, changeset: Changeset, log: Log) -> Received:
+        """Checks 6 to 9: what only a dishonest or broken author fails freezes its log."""
+        slot = changeset.slot
+        is_next = slot.seq == log.seq + 1
+        try:
+            self._check_knowledge(slot, log if log.lamports else None)
+            # 7
+            record_key = self._epochs.record_key(slot.epoch_id)
+            if record_key is None:
+                return self._hold(changeset, Held(Wait.KEY))
+            body = open_changeset(changeset, record_key)
+            # 8
+            known = log.frontier if is_next else None
+            seen = grown(slot, log.log_id, known, body.frontier)
+            if absent := missing(self._logs, self._quarantined, body.frontier):
+                return self._hold(changeset, Held(Wait.LOGS, positions=tuple(absent)), *absent)
+            # 9
+            previous = 0 if slot.seq == 1 else None
+            if is_next and log.lamports:
+                previous = log.lamports[-1]
+            check_lamport(slot, previous, body.frontier, seen, self._logs, self._quarantined)
+        except LimitReached:
+            raise
+        except ProtocolError as error:
+            return self.freeze(changeset, error)
+        return Accepted(changeset, body, seen)
+
+    def _check_knowledge(self, slot: Slot, log: Log | None) -> None:
+        """Check 6: the author did not forget members, may write, and sealed under a covering epoch."""
+        if log is not None and slot.heads != (last := log.heads_at(log.seq)):
+            if self._ledger.past_of(last) & ~self._ledger.past_of(slot.heads):
+                raise BadEpoch("a changeset that knows less of the membership than the one before")
+        if log is not None and slot.floor < log.head_floor:
+            raise BadSequence("a floor that was lowered")
+        state = self._ledger.state(slot.heads)
+        if state.role_of_device(slot.device_id) < Role.WRITE:
+            raise NotEntitled("a changeset of a device that may only read")
+        if not self._ledger.is_covering(slot.epoch_id, slot.heads):
+            raise BadEpoch("a changeset under an epoch that does not cover what its author knew")
+
+    # ------------------------------------------------------------ what does not count
+
+    def _forked(self, changeset: Changeset, log: Log, ours: bytes) -> ForkProof:
+        """The branch of the smaller hash counts, everywhere; the other is kept."""
+        seq = changeset.slot.seq
+        log.forked_at = min(log.forked_at or seq, seq)
+        self._changed.add(log.log_id)
+        is_theirs_counting = changeset.hash < ours
+        if not is_theirs_counting:
+            self._quarantine(changeset)
+        return ForkProof(Position(log.log_id, seq), ours, changeset, is_theirs_counting)
+
+    def _take_void(self, changeset: Changeset, log: Log) -> Quarantined:
+        """A void changeset holds its place in the log, since others may rest on it, and does nothing."""
+        if changeset.slot.seq != log.seq + 1:
+            log.begin_at(changeset.slot.seq)
+        log.append(changeset.slot, changeset.hash)
+        log.void_from = log.void_from or log.seq
+        log.unchecked_from = log.unchecked_from or log.seq
+        self._advanced(log)
+        return Quarantined(changeset, Fault.VOID)
+
+    def _quarantine(self, changeset: Changeset, fault: Fault = Fault.STOPPED) -> Quarantined:
+        slot = changeset.slot
+        self._remember(changeset.log_id, slot.seq, changeset.hash, slot.lamport)
+        return Quarantined(changeset, fault)
+
+    def _remember(self, log_id: LogId, seq: int, hash_: bytes, lamport: int) -> None:
+        if len(self._quarantined) >= QUARANTINED_MAX:
+            del self._quarantined[next(iter(self._quarantined))]
+        self._quarantined[FrontierEntry(log_id, seq, hash_)] = lamport
+        self._held.told(Position(log_id, seq))
+
+    # ------------------------------------------------------------ bookkeeping
+
+    def _log_of(self, slot: Slot) -> Log:
+        log_id = slot.log_id
+        log = self._logs.get(log_id)
+        if log is None:
+            log = self._logs[log_id] = Log(log_id, slot.device_id, slot.incarnation)
+        return log
+
+    def _advanced(self, log: Log) -> None:
+        self._changed.add(log.log_id)
+        self._held.told(Position(log.log_id, log.seq))
+
+    def _hold(self, changeset: Changeset, answer: Held | Gap, *waits_for: Position) -> Held | Gap:
+        self._held.hold(changeset.hash, changeset.wire, waits_for)
+        return answer
+
+    def _refresh(self) -> None:
+        """Looks again at what depends on the ledgers, after they or the keys have grown."""
+        versions = (self._ledger.version, self._epochs.version)
+        if versions == self._versions:
+            return
+        if versions[0] != self._versions[0]:
+            for log in self._logs.values():
+                self._judge_void(log)
+        self._versions = versions
+        self._held.ledger_grew()
+
+    def _judge_void(self, log: Log) -> None:
+        before, after = log.void_from, self._first_void(log)
+        if before == after:
+            return
+        log.void_from = after
+        feed_from = 0
+        if log.unchecked_from and (not after or after > log.unchecked_from):
+            # Positions that were taken unseen count now: they have to pass the checks first.
+            feed_from = log.cut(log.unchecked_from)
+        self._void_changes.append(VoidChange(log.log_id, before, log.void_from, feed_from))
+        self._changed.add(log.log_id)
+
+    def _first_void(self, log: Log) -> int:
+        """The first void position of a log; 0 if none is. Within a run of equal heads it is monotone."""
+        ends = [*(first - 1 for first, _ in log.knowledge[1:]), log.seq]
+        for (first, heads), last in zip(log.knowledge, ends, strict=False):
+            low, high = first, last + 1
+            while low < high:
+                middle = (low + high) // 2
+                hash_ = log.hash_at(middle) or b""
+                if self._is_void(log.device_id, heads, log.log_id, middle, hash_):
+                    high = middle
+                else:
+                    low = middle + 1
+            if low <= last:
+                return low
+        return 0
+
+    def _is_void(
+        self,
+        device_id: DeviceId,
+        heads: Sequence[EntryId],
+        log_id: LogId,
+        seq: int,
+        hash_: bytes,
+    ) -> bool:
+        log = self._logs.get(log_id)
+
+        def lies_on(pin: Pin) -> bool:
+            if pin.log_id != log_id or seq > pin.seq:
+                return False
+            if seq == pin.seq:
+                return hash_ == pin.hash
+            pinned = None if log is None else log.hash_at(pin.seq)
+            return pinned is None or pinned == pin.hash
+
+        return self._ledger.void_rule(device_id, heads).is_void(lies_on)
