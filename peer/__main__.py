@@ -1,0 +1,8 @@
+"""`python -m peer` and the command `holdfast` start here."""
+
+import sys
+
+from peer.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

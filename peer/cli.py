@@ -1,0 +1,201 @@
+"""The command line: `holdfast [--home DIR] COMMAND ... [--json]`, its grammar and its door.
+
+Errors are one sentence on standard error that says what to do, and an exit code (peer/errors.py);
+with `--json` they are an object on standard output as well.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn, cast
+
+from peer import acts, terminal
+from peer.errors import PeerError, UsageError, of_protocol
+from peer.status import HoldAnswer
+from protocol.errors import ProtocolError
+
+LINK_KINDS = ("tls", "quic")
+INTERRUPTED = 130
+"""The exit code of a program that Ctrl-C ended, as shells have it."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose mistakes are sentences, and whose every command takes the options of all
+    commands.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(allow_abbrev=False, **kwargs)
+        everywhere = self.add_argument_group("options of every command")
+        # SUPPRESS, so that a command's own parser does not undo what was said before the command.
+        everywhere.add_argument("--home", metavar="DIR", default=argparse.SUPPRESS, help=_HOME_HELP)
+        for name, what in (("json", "print JSON"), ("verbose", "say more when something fails")):
+            everywhere.add_argument(
+                f"--{name}", action="store_true", default=argparse.SUPPRESS, help=what
+            )
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of leaving, so that there is one door."""
+        raise UsageError(
+            f"{message[:1].upper()}{message[1:]}. `{self.prog} --help` shows how it is used."
+        )
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for: to import what knows it takes 0.02 s."""
+
+    def __call__(self, *_: object) -> NoReturn:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            print(f"holdfast {version('holdfast')}")
+        except PackageNotFoundError:  # A checkout that nothing was installed from.
+            print("holdfast, not installed")
+        sys.exit(0)
+
+
+_HOME_HELP = (
+    "the device's own directory (default: $HOLDFAST_HOME, else the platform's data directory)"
+)
+
+
+def _address(text: str) -> tuple[str, int]:
+    """HOST:PORT, an IPv6 host in brackets."""
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
+    if (
+        not host
+        or not port.isdecimal()
+        or int(port) > 65535
+        or (":" in host) != text.startswith("[")
+    ):
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
+    return host, int(port)
+
+
+def _links(text: str) -> tuple[str, ...]:
+    """Kinds of link, the preferred one first."""
+    kinds = tuple(text.split(","))
+    if not set(kinds) <= set(LINK_KINDS) or len(set(kinds)) != len(kinds):
+        raise argparse.ArgumentTypeError(f"{text!r} is not some of {', '.join(LINK_KINDS)}")
+    return kinds
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The grammar of all commands; the README's table of commands is checked against it."""
+    parser = _Parser(prog="holdfast", description="Your folders, the same on all your devices.")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def add(name: str, act: Any, what: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=what, description=what)
+        command.set_defaults(act=act)
+        return command
+
+    init = add("init", acts.init, "make this the first of your devices")
+    init.add_argument("--name", required=True, help="how your other devices call this one")
+    run = add("run", acts.run, "run the daemon, until it is told to stop")
+    run.add_argument("--listen", type=_address, metavar="HOST:PORT", help="where others reach it")
+    run.add_argument("--no-discovery", action="store_true", help="stay unseen on this network")
+    run.add_argument(
+        "--links", type=_links, metavar="KINDS", help="of tls,quic; the first is tried first"
+    )
+    add("stop", acts.stop, "stop the daemon")
+    add("invite", acts.invite, "show a code that makes another device yours")
+    join = add("join", acts.join, "make this device yours, by the code that another one shows")
+    join.add_argument("code", nargs="?", metavar="CODE", help="asked for when it is not given")
+    join.add_argument(
+        "--address", type=_address, metavar="HOST:PORT", help="where the other one is"
+    )
+    join.add_argument("--name", required=True, help="how your other devices call this one")
+    _add_folder_commands(commands)
+    add("status", acts.status, "show folders, what is not synced and why, and links")
+    add("devices", acts.devices, "show your devices")
+    pause = add("pause", acts.pause, "send, fetch and write nothing")
+    resume = add("resume", acts.resume, "go on after a pause")
+    for command in (pause, resume):
+        command.add_argument("folder", nargs="?", metavar="FOLDER", help="all folders if not given")
+    answer = add("answer", acts.answer, "answer a folder that asks whether many changes were meant")
+    answer.add_argument("folder", metavar="FOLDER")
+    answer.add_argument("answer", choices=[answer.value for answer in HoldAnswer])
+    demo = add(
+        "demo", acts.demo, "pair two devices in a temporary directory, sync a tree and check it"
+    )
+    demo.add_argument(
+        "path", nargs="?", type=Path, metavar="PATH", help="default: Python's own library"
+    )
+    add("doctor", acts.doctor, "look for what keeps Holdfast from working, and say the cure")
+    return parser
+
+
+def _add_folder_commands(commands: Any) -> None:
+    what = "add, list, attach and remove folders"
+    folder = commands.add_parser("folder", help=what, description=what)
+    folders = folder.add_subparsers(metavar="COMMAND", required=True)
+
+    def add(name: str, act: Any, what: str) -> argparse.ArgumentParser:
+        command: argparse.ArgumentParser = folders.add_parser(name, help=what, description=what)
+        command.set_defaults(act=act)
+        return command
+
+    new = add("add", acts.folder_add, "sync a directory with your devices")
+    new.add_argument("path", type=Path, metavar="PATH")
+    new.add_argument("--name", required=True, help="how the folder is called on every device")
+    add("list", acts.folder_list, "show your folders")
+    attach = add("attach", acts.folder_attach, "put a folder of yours on a path here")
+    attach.add_argument("folder", metavar="FOLDER", help="its name or id")
+    attach.add_argument("path", type=Path, metavar="PATH")
+    remove = add("remove", acts.folder_remove, "stop to sync a folder here; its files stay")
+    remove.add_argument("folder", metavar="FOLDER", help="its name or id")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Do one command and return its exit code; the door at which every error becomes a sentence."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    as_json, is_verbose = "--json" in words, "--verbose" in words
+    try:
+        arguments = make_parser().parse_args(words)
+        answer = cast(acts.Answer, arguments.act(arguments))
+        if as_json:
+            print(json.dumps(answer.data))
+        else:
+            answer.show()
+        sys.stdout.flush()
+        failure = answer.failure
+    except BrokenPipeError:
+        # Who reads our output has read enough, which is no error: let the last flush go nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - a door: what a person gets is a sentence.
+        if is_verbose:
+            import traceback
+
+            traceback.print_exc()
+        failure = _as_sentence(error)
+        if as_json:
+            print(json.dumps({"error": {"code": failure.code, "message": str(failure)}}))
+    if failure is None:
+        return 0
+    terminal.print_error(str(failure))
+    return failure.exit_code
+
+
+def _as_sentence(error: Exception) -> PeerError:
+    match error:
+        case PeerError():
+            return error
+        case ProtocolError():
+            return of_protocol(error)
+        case OSError(strerror=str(reason)):
+            where = f"{error.filename}: " if error.filename else ""
+            return PeerError(f"{where}{reason}.")
+        case _:
+            return PeerError(
+                f"Holdfast has a defect: {type(error).__name__}: {error}. "
+                "Give the command again with --verbose to see where."
+            )

@@ -1,0 +1,202 @@
+"""One connection: a session on an authenticated link, from greeting to close.
+
+The session decides, the link carries; this moves frames between them, answers what the other side asks
+for, and hands everything else to the network. Whatever goes wrong ends this connection and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from crypto.compression import compress
+from crypto.ids import ChunkId, DeviceId, FolderId
+from protocol.chunk_frames import CODEC_RAW, Piece
+from protocol.errors import ErrorCode, ProtocolError
+from protocol.events import ChunksCancelled, ChunksWanted, Closed, Event
+from protocol.handshake import PeerKeys
+from protocol.link import Link, LinkKind
+from protocol.session import Session
+
+log = logging.getLogger("peer.connection")
+
+GIVE_BYTES: Final = 1 << 20
+"""Chunks read and queued at a time, so that a slow reader holds no more than this."""
+UNSENT_BYTES_MAX: Final = 32 << 20
+"""What may wait to be sent to somebody who does not read, before the link is given up."""
+COMPRESS_FROM_BYTES: Final = 4 << 10
+
+ReadChunks = Callable[[FolderId, list[ChunkId]], Awaitable[list[bytes | None]]]
+
+
+class Connection:
+    """A device that we are talking to."""
+
+    def __init__(
+        self,
+        link: Link,
+        peer: PeerKeys,
+        own_name: str,
+        handle: Callable[[Connection, Event], Awaitable[None]],
+        read_chunks: ReadChunks,
+    ) -> None:
+        self.link = link
+        self.peer = peer
+        self.name = ""
+        """What the device calls itself; empty before its greeting."""
+        self.session = Session(asyncio.get_running_loop().time(), own_name)
+        self.shared_there: set[FolderId] = set()
+        """Folders that the other side talks of."""
+        self.close_reason = ""
+        self._handle, self._read_chunks = handle, read_chunks
+        self._wanted: deque[ChunksWanted] = deque()
+        self._cancelled: set[int] = set()
+        self._has_wants = asyncio.Event()
+        self._poked = asyncio.Event()
+        self._lock = asyncio.Lock()
+        self._is_over = False
+
+    @property
+    def device_id(self) -> DeviceId:
+        """Whom we talk to."""
+        return self.peer.device_id
+
+    @property
+    def kind_name(self) -> str:
+        """The kind of link, as `status` names it."""
+        return "quic" if self.link.kind is LinkKind.QUIC else "tls"
+
+    def poke(self) -> None:
+        """Sends what the session has to send, and has its new events handled soon."""
+        self._flush()
+        self._poked.set()
+
+    def close(self, code: int = ErrorCode.NONE, text: str = "") -> None:
+        """Ends the conversation."""
+        self.session.close(code, text)
+        self.poke()
+
+    async def run(self) -> None:
+        """Talks until either side ends it."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._end_with(self._receive()))
+                tasks.create_task(self._end_with(self._serve()))
+                tasks.create_task(self._end_with(self._keep_time()))
+        except* _Over:
+            pass
+        finally:
+            self._is_over = True
+            self._flush()
+            await self.link.close()
+
+    async def _end_with(self, work: Awaitable[None]) -> None:
+        """However one of the tasks ends, the others end too."""
+        await work
+        raise _Over
+
+    # ------------------------------------------------------------ moving frames
+
+    async def _receive(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._flush()
+        while True:
+            try:
+                frame = await self.link.receive()
+            except ProtocolError as error:
+                self.close_reason = str(error)
+                self.session.close(error.code, str(error))
+                return
+            if frame is None:
+                return
+            self.session.receive(*frame, loop.time())
+            await self._process()
+            if self._is_over:
+                return
+
+    async def _process(self) -> None:
+        async with self._lock:
+            while (event := self.session.next_event()) is not None:
+                match event:
+                    case ChunksWanted():
+                        self._wanted.append(event)
+                        self._has_wants.set()
+                    case ChunksCancelled(request):
+                        self._cancelled.add(request)
+                    case Closed(code, text):
+                        self._is_over = True
+                        self.close_reason = text or ErrorCode(code).name
+                    case _:
+                        await self._handle(self, event)
+            self._flush()
+
+    def _flush(self) -> None:
+        for number, parts, is_bulk in self.session.frames_to_send():
+            self.link.send(number, parts, bulk=is_bulk)
+        if self.link.unsent_bytes > UNSENT_BYTES_MAX:
+            self.close_reason = "the other side does not read"
+            self.link.abort(ErrorCode.TIMEOUT)
+
+    async def _keep_time(self) -> None:
+        loop = asyncio.get_running_loop()
+        while not self._is_over:
+            deadline = self.session.next_deadline()
+            if deadline is None:
+                return
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self._poked.wait()
+            except TimeoutError:
+                self.session.handle_timer(loop.time())
+            self._poked.clear()
+            await self._process()
+
+    # ------------------------------------------------------------ giving chunks
+
+    async def _serve(self) -> None:
+        while not self._is_over:
+            while not self._wanted:
+                self._has_wants.clear()
+                await self._has_wants.wait()
+            await self._give(self._wanted.popleft())
+
+    async def _give(self, wanted: ChunksWanted) -> None:
+        """Answers one request, some chunks at a time, as fast as the link takes them."""
+        start, step = 0, 64
+        while start < len(wanted.chunk_ids):
+            if wanted.request in self._cancelled:
+                self._cancelled.discard(wanted.request)
+                return
+            ids = list(wanted.chunk_ids[start : start + step])
+            found = await self._read_chunks(wanted.folder_id, ids)
+            pieces = []
+            missing = []
+            size = 0
+            for index, data in enumerate(found, start):
+                if data is None:
+                    missing.append(index)
+                else:
+                    pieces.append(self._piece(index, data))
+                    size += len(data)
+            self.session.give(wanted.request, pieces)
+            if missing:
+                self.session.give_missing(wanted.request, missing)
+            self._flush()
+            await self.link.drain()
+            start += step
+            # Large chunks a few at a time, small ones by the hundred.
+            step = max(2, min(256, step * GIVE_BYTES // max(size, 1)))
+
+    def _piece(self, index: int, data: bytes) -> Piece:
+        if self.link.kind is LinkKind.QUIC and len(data) >= COMPRESS_FROM_BYTES:
+            # QUIC costs more a byte than zstd does; TLS on a LAN does not.
+            codec, packed = compress(data, 1)
+            return Piece(index, codec, len(data), packed)
+        return Piece(index, CODEC_RAW, len(data), data)
+
+
+class _Over(Exception):  # noqa: N818 - not an error: how one task tells the others
+    """The conversation has ended."""

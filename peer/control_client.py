@@ -1,0 +1,146 @@
+"""The other end of the control API: one request, one answer, over the socket in a home. Blocking,
+and of the standard library.
+"""
+
+import json
+import os
+import socket
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any, cast
+
+from peer.errors import (
+    AccessRefused,
+    DaemonNotRunning,
+    DaemonSilent,
+    NoDevice,
+    PeerError,
+    of_code,
+)
+from peer.status import DeviceList, FolderEntry, FolderList, HoldAnswer, Invitation, Status
+
+SOCKET_NAME = "control.sock"
+TOKEN_NAME = "control.token"  # noqa: S105 - the file's name
+ANSWER_SIZE_MAX = 256 * 1024 * 1024
+"""A status lists every path that is not synced, so it can be long; the daemon is ours, so this only
+guards against a mix-up.
+"""
+
+
+class _SocketConnection(HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: Path, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the socket, which is a symlink where the home's path is too long for one."""
+        path = os.readlink(self._path) if self._path.is_symlink() else str(self._path)
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(path)
+
+
+class ControlClient:
+    """The daemon of one home. Every method raises the PeerError that the daemon named, or one that
+    says why it has none.
+    """
+
+    def __init__(self, home: Path, timeout_s: float = 60) -> None:
+        self._home = home
+        self._timeout_s = timeout_s
+
+    def status(self) -> Status:
+        """Folders, links and totals."""
+        return cast(Status, self.request("GET", "/api/sync/status"))
+
+    def invite(self) -> Invitation:
+        """A new code for another device."""
+        return cast(Invitation, self.request("POST", "/api/devices/invite"))
+
+    def add_folder(self, path: Path, name: str) -> FolderEntry:
+        """Make a folder of a directory."""
+        body = {"path": str(path.absolute()), "name": name}
+        return cast(FolderEntry, self.request("POST", "/api/folders/create", body))
+
+    def folders(self) -> FolderList:
+        """The folders that this device knows."""
+        return cast(FolderList, self.request("GET", "/api/folders"))
+
+    def attach_folder(self, name_or_id: str, path: Path) -> FolderEntry:
+        """Put a folder that another device offers on a path here."""
+        body = {"folder": name_or_id, "path": str(path.absolute())}
+        return cast(FolderEntry, self.request("POST", "/api/folders/attach", body))
+
+    def remove_folder(self, name_or_id: str) -> None:
+        """Stop to sync a folder here."""
+        self.request("POST", "/api/folders/remove", {"folder": name_or_id})
+
+    def devices(self) -> DeviceList:
+        """The user's devices."""
+        return cast(DeviceList, self.request("GET", "/api/devices"))
+
+    def pause(self, name_or_id: str | None = None) -> None:
+        """Pause a folder, or all."""
+        self.request("POST", "/api/sync/pause", {"folder": name_or_id})
+
+    def resume(self, name_or_id: str | None = None) -> None:
+        """Resume a folder, or all."""
+        self.request("POST", "/api/sync/resume", {"folder": name_or_id})
+
+    def answer(self, name_or_id: str, answer: HoldAnswer) -> None:
+        """Answer a folder that asks."""
+        self.request("POST", "/api/sync/answer", {"folder": name_or_id, "answer": answer.value})
+
+    def stop(self) -> None:
+        """Have the daemon stop."""
+        self.request("POST", "/api/daemon/stop")
+
+    def request(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """One request on a connection of its own; the answer's JSON object."""
+        connection = _SocketConnection(self._home / SOCKET_NAME, self._timeout_s)
+        headers = {"Authorization": f"Bearer {self._read_token()}"}
+        content = None
+        if method != "GET":
+            headers["Content-Type"] = "application/json"
+            content = json.dumps(body or {})
+        try:
+            connection.request(method, path, content, headers)
+            answer = connection.getresponse()
+            text = answer.read(ANSWER_SIZE_MAX)
+        except TimeoutError as error:
+            raise DaemonSilent() from error
+        except (FileNotFoundError, ConnectionRefusedError) as error:
+            raise DaemonNotRunning() from error
+        except PermissionError as error:
+            raise AccessRefused(f"You may not use the daemon of {self._home}.") from error
+        except (OSError, HTTPException) as error:
+            raise DaemonSilent("The daemon ended the connection before it answered.") from error
+        finally:
+            connection.close()
+        return _read_answer(answer.status, text)
+
+    def _read_token(self) -> str:
+        try:
+            return (self._home / TOKEN_NAME).read_text(encoding="ascii").strip()
+        except FileNotFoundError as error:
+            if (self._home / "key").exists():
+                raise DaemonNotRunning() from error
+            raise NoDevice() from error
+        except PermissionError as error:
+            raise AccessRefused(f"You may not use the daemon of {self._home}.") from error
+
+
+def _read_answer(status: int, text: bytes) -> dict[str, Any]:
+    """The answer's object, or the error that it describes."""
+    try:
+        answer = json.loads(text)
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise PeerError(f"The daemon's answer is no JSON object (status {status}).")
+    if status != 200:
+        detail = answer.get("detail", f"The daemon answered with status {status}.")
+        raise of_code(str(answer.get("code")), str(detail))
+    return answer

@@ -1,0 +1,528 @@
+"""The daemon: puts home, ledgers, folders, links and control API together. The only place of wiring."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from crypto.ids import DeviceId, FolderId
+from peer import folder_setup
+from peer.config import Address, Config, read_config
+from peer.connection import Connection
+from peer.control_socket import serve_control
+from peer.dialling import Dialling
+from peer.discovery import Discovery
+from peer.errors import (
+    AddressInUse,
+    AmbiguousFolder,
+    FolderExists,
+    NothingToAnswer,
+    PathUnusable,
+    PeerError,
+    UnknownFolder,
+)
+from peer.folder import Folder
+from peer.home import Home
+from peer.home_store import Device, DeviceAddress
+from peer.home_store import Folder as StoredFolder
+from peer.home_store import FolderState as StoredState
+from peer.invitations import Invitations
+from peer.ledgers import Ledgers
+from peer.network import Network
+from peer.status import (
+    DeviceEntry,
+    DeviceList,
+    FolderEntry,
+    FolderList,
+    FolderState,
+    FolderStatus,
+    HoldAnswer,
+    Invitation,
+    LinkStatus,
+    Status,
+)
+from protocol.changesets import INCARNATION_SIZE
+from protocol.errors import LinkError, ProtocolError
+from protocol.handshake import HELLO
+from protocol.link import Link, LinkKind
+from protocol.links import Listener, authenticate_server
+from protocol.pairing_messages import PairingNumber
+
+log = logging.getLogger("peer.daemon")
+
+KINDS: Mapping[str, LinkKind] = {"tls": LinkKind.TLS, "quic": LinkKind.QUIC}
+GENERATION_INTERVAL_S = 3600.0
+
+
+class Daemon:
+    """One device at work (peer.control.DaemonApi)."""
+
+    def __init__(self, home: Home, config: Config, tasks: asyncio.TaskGroup) -> None:
+        self.home, self.config = home, config
+        self.ledgers = Ledgers(home.store, home.keys)
+        self.name = ""
+        self.stored: dict[FolderId, StoredFolder] = {}
+        self._tasks = tasks
+        self._running: dict[FolderId, asyncio.Task[None]] = {}
+        self._opening = asyncio.Lock()
+        self._stopped = asyncio.Event()
+        self._listener = Listener(tasks)
+        self._discovery: Discovery | None = None
+        self.network = Network(self.ledgers, tasks, self._greeted, self._membership_changed)
+
+    async def start(self) -> None:
+        """Opens everything, in the order in which one rests on the other."""
+        home = self.home
+        user_id = await home.store.user_id()
+        name = await home.store.device_name()
+        if user_id is None or name is None:
+            raise PeerError("This device was not set up. Run `holdfast init` or `holdfast join`.")
+        self.name = self.network.own_name = name
+        await self.ledgers.load(user_id)
+        suspicion = home.incarnation_is_suspect()
+        if suspicion is not None:
+            log.warning("this home may be a copy: %s", suspicion)
+            await home.renew_incarnations()
+        for notice in home.notices:
+            log.warning("%s", notice)
+        await self._listen()
+        self.invitations = Invitations(
+            self.ledgers,
+            home,
+            self.name,
+            self._listener.port,
+            self._discovery,
+            self._welcome_folders,
+        )
+        self.dialling = Dialling(
+            self.home, self.ledgers, self.network, self._listener,
+            [KINDS[name] for name in self.config.links],
+        )  # fmt: skip
+        await self.ledgers.settle()
+        for stored in await home.store.folders():
+            self.stored[stored.folder_id] = stored
+        await self._open_folders()
+        self._tasks.create_task(self.network.keep_time())
+        self._tasks.create_task(self.dialling.run())
+        self._tasks.create_task(self._advance_generation())
+        await self._announce()
+
+    async def _listen(self) -> None:
+        kinds = [KINDS[name] for name in self.config.links]
+        hosts = list(dict.fromkeys(host for host, _ in self.config.listen))
+        port = self.config.listen[0][1]
+        try:
+            port = await self._listener.start(hosts, port, kinds, self._accept)
+        except LinkError as error:
+            raise AddressInUse(str(error)) from error
+        log.info("%s listens on port %d", self.name, port)
+        if self.config.discovery:
+            discovery = Discovery(self._seen)
+            try:
+                await discovery.start()
+            except PeerError as error:
+                log.warning("%s", error)
+                return
+            self._discovery = discovery
+            self._tasks.create_task(discovery.run())
+
+    async def run(self) -> None:
+        """Works until told to stop."""
+        await self._stopped.wait()
+
+    async def close(self) -> None:
+        """Closes what is open; the tasks have ended by then."""
+        await self._listener.stop()
+        if self._discovery is not None:
+            await self._discovery.close()
+        for folder in list(self.network.folders.values()):
+            await folder.close()
+
+    async def _advance_generation(self) -> None:
+        while True:
+            await asyncio.sleep(GENERATION_INTERVAL_S)
+            await self.home.advance_generation()
+
+    # ------------------------------------------------------------ links
+
+    async def _accept(self, link: Link) -> None:
+        try:
+            first = await link.receive()
+            if first is None:
+                return
+            if first[0] == PairingNumber.PAIR_HELLO:
+                await self.invitations.answer(link, first)
+                return
+            if first[0] != HELLO:
+                link.abort()
+                return
+            peer = await authenticate_server(link, first, self.home.keys, self.ledgers.lookup)
+        except ProtocolError as error:
+            name = type(error).__name__
+            self.network.counts[name] = self.network.counts.get(name, 0) + 1
+            log.info("refused a link from %s: %s", link.peer_address[0], name)
+            return
+        await self.network.run_connection(link, peer.peer)
+
+    async def _greeted(self, connection: Connection) -> None:
+        now = time.time()
+        async with self.home.store.transaction() as write:
+            await write.put_device(Device(connection.device_id, connection.name, now))
+            if connection.link.is_client:
+                host, port = connection.link.peer_address[:2]
+                await write.put_address(connection.device_id, DeviceAddress(host, port, now))
+
+    def _seen(self, device_id: DeviceId, host: str, port: int) -> None:
+        self.dialling.heard_of(device_id, host, port)
+
+    async def _announce(self) -> None:
+        if self._discovery is not None:
+            known = {
+                device_id: certificate.dh_pk
+                for device_id, certificate in self.ledgers.user.live_devices().items()
+                if device_id != self.home.keys.device_id
+            }
+            await self._discovery.announce(self._listener.port, self.home.keys, known)
+
+    async def _membership_changed(self) -> None:
+        """Ledgers or wraps have grown: admit, open and tell."""
+        await self.ledgers.settle()
+        await self._open_folders()
+        self.network.tell_ledgers()
+        for folder in self.network.folders.values():
+            folder.wake()
+        await self._announce()
+        self.dialling.wake()
+
+    # ------------------------------------------------------------ folders
+
+    async def _open_folders(self) -> None:
+        async with self._opening:
+            for folder_id, membership in self.ledgers.folders.items():
+                if folder_id in self.network.folders or membership.chain.folder_keys() is None:
+                    continue
+                if self.home.keys.device_id not in membership.ledger.devices():
+                    continue
+                stored = self.stored.get(folder_id)
+                if stored is None:
+                    stored = StoredFolder(
+                        folder_id, "", None, StoredState.OFFERED, os.urandom(INCARNATION_SIZE)
+                    )
+                    await self._store(stored)
+                await self._open(stored)
+
+    async def _open(self, stored: StoredFolder) -> Folder:
+        folder = await folder_setup.open_folder(
+            self.home, self.ledgers.folders[stored.folder_id], stored, self.name,
+            self.config, self.network, self._new_incarnation,
+        )  # fmt: skip
+        folder.is_paused = stored.state is StoredState.PAUSED
+        self.network.add_folder(folder)
+        self._running[stored.folder_id] = self._tasks.create_task(self._run_folder(folder))
+        return folder
+
+    async def _run_folder(self, folder: Folder) -> None:
+        try:
+            await folder.run()
+        except Exception:
+            # The engine's door (STYLE 4.4): a defect in one folder must not end the others.
+            log.exception("the folder %s stopped by a defect", folder.engine.name)
+            folder.progress.state = FolderState.TROUBLE
+            folder.progress.trouble = "Holdfast has a defect here; its log says which. Restart it."
+
+    async def _store(self, stored: StoredFolder) -> None:
+        self.stored[stored.folder_id] = stored
+        async with self.home.store.transaction() as write:
+            await write.put_folder(stored)
+
+    async def _new_incarnation(self, folder_id: FolderId, incarnation: bytes) -> None:
+        old = self.stored[folder_id]
+        await self._store(StoredFolder(folder_id, old.name, old.path, old.state, incarnation))
+
+    async def _reopen(self, stored: StoredFolder) -> Folder:
+        """Starts a folder anew, attached or not; who talks of it with us notices nothing."""
+        old = self.network.folders.get(stored.folder_id)
+        if old is not None:
+            task = self._running.pop(stored.folder_id)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await old.close()
+        new = await self._open(stored)
+        if old is not None:
+            new.take_over(old)
+        return new
+
+    def _find(self, name_or_id: str) -> StoredFolder:
+        found = [
+            stored
+            for folder_id, stored in self.stored.items()
+            if folder_id.hex() == name_or_id or self._name_of(stored) == name_or_id
+        ]
+        if not found:
+            raise UnknownFolder(
+                f"There is no folder {name_or_id!r}. `holdfast folder list` shows all."
+            )
+        if len(found) > 1:
+            raise AmbiguousFolder(
+                f"Several folders are called {name_or_id!r}; give the id instead."
+            )
+        return found[0]
+
+    def _name_of(self, stored: StoredFolder) -> str:
+        folder = self.network.folders.get(stored.folder_id)
+        return (folder.engine.name if folder is not None else "") or stored.name
+
+    def _check_path(self, path: Path) -> None:
+        if not path.is_dir():
+            raise PathUnusable(f"{path} is not a directory. Make it first.")
+        for stored in self.stored.values():
+            if stored.path is not None and (
+                path == stored.path or path in stored.path.parents or stored.path in path.parents
+            ):
+                raise PathUnusable(
+                    f"{path} overlaps with the folder on {stored.path}. Choose another directory."
+                )
+
+    # ------------------------------------------------------------ DaemonApi
+
+    async def status(self) -> Status:
+        """Everything that `holdfast status` shows."""
+        connections = self.network.status()
+        sent = sum(c.link.sent_bytes for c in self.network.connections.values())
+        received = sum(c.link.received_bytes for c in self.network.connections.values())
+        return {
+            "device": await self._device_entry(self.home.keys.device_id, self.name, None),
+            "folders": [await self._folder_status(stored) for stored in self.stored.values()],
+            "links": [_link_status(c) for c in connections],
+            "totals": {
+                "sent_bytes": self.network.past_sent_bytes + sent,
+                "received_bytes": self.network.past_received_bytes + received,
+            },
+        }
+
+    async def _folder_status(self, stored: StoredFolder) -> FolderStatus:
+        folder = self.network.folders.get(stored.folder_id)
+        name = self._name_of(stored)
+        path = str(stored.path) if stored.path is not None else None
+        if folder is None or stored.path is None:
+            return {
+                "id": stored.folder_id.hex(), "name": name, "path": path,
+                "state": FolderState.OFFERED, "files": 0, "bytes": 0, "need_files": 0,
+                "need_bytes": 0, "errors": [],
+            }  # fmt: skip
+        summary = await folder.store.summary()
+        progress = folder.progress
+        state = progress.state
+        if folder.is_paused:
+            state = FolderState.PAUSED
+        elif state is FolderState.IN_SYNC and (progress.problems or progress.trouble):
+            state = FolderState.TROUBLE
+        errors = [
+            {"path": "/".join(path), "reason": reason} for path, reason in progress.problems.items()
+        ]
+        if progress.trouble:
+            errors.append({"path": "", "reason": progress.trouble})
+        answer: FolderStatus = {
+            "id": stored.folder_id.hex(),
+            "name": name,
+            "path": path,
+            "state": state,
+            "files": summary.files,
+            "bytes": summary.size_bytes,
+            "need_files": summary.need_files,
+            "need_bytes": folder.fetcher.pending_bytes if folder.fetcher is not None else 0,
+            "errors": errors,  # type: ignore[typeddict-item]
+        }
+        if progress.held_deletions:
+            answer["question"] = (
+                f"{progress.held_deletions} files and directories are gone from {path}. Were they"
+                f" deleted on purpose? `holdfast answer {name} accept` or `restore`."
+            )
+        return answer
+
+    async def _device_entry(
+        self, device_id: DeviceId, name: str, last_seen: float | None
+    ) -> DeviceEntry:
+        is_this = device_id == self.home.keys.device_id
+        return {
+            "id": device_id.hex(),
+            "name": name,
+            "this": is_this,
+            "connected": is_this or device_id in self.network.connections,
+            "last_seen_s": None if last_seen is None else max(0.0, time.time() - last_seen),
+        }
+
+    async def devices(self) -> DeviceList:
+        """The user's live devices."""
+        known = {d.device_id: d for d in await self.home.store.devices()}
+        entries = []
+        for device_id in self.ledgers.user.live_devices():
+            device = known.get(device_id)
+            name = self.name if device_id == self.home.keys.device_id else ""
+            name = name or (device.name if device is not None else "")
+            seen = device.last_seen if device is not None else None
+            entries.append(await self._device_entry(device_id, name, seen))
+        return {"devices": entries}
+
+    async def invite(self) -> Invitation:
+        """Opens an invitation."""
+        return await self.invitations.open()
+
+    async def add_folder(self, path: Path, name: str) -> FolderEntry:
+        """Makes a folder of a directory."""
+        self._check_path(path)
+        if any(self._name_of(stored) == name for stored in self.stored.values()):
+            raise FolderExists(f"You have a folder {name!r} already. Choose another name.")
+        membership = await self.ledgers.create_folder()
+        stored = StoredFolder(
+            membership.folder_id, name, path, StoredState.ACTIVE, os.urandom(INCARNATION_SIZE)
+        )
+        await self._store(stored)
+        await self.ledgers.settle()
+        folder_setup.mark(path, membership.folder_id)
+        folder = await self._open(stored)
+        changesets = await folder.call(
+            lambda: folder.drive(folder.engine.name_folder(name, time.time_ns()))
+        )
+        self.network.announce(stored.folder_id, changesets)
+        self.network.tell_ledgers()
+        return self._entry(stored)
+
+    def _entry(self, stored: StoredFolder) -> FolderEntry:
+        folder = self.network.folders.get(stored.folder_id)
+        state = FolderState.OFFERED
+        if folder is not None and stored.path is not None:
+            state = FolderState.PAUSED if folder.is_paused else folder.progress.state
+        return {
+            "id": stored.folder_id.hex(),
+            "name": self._name_of(stored),
+            "path": str(stored.path) if stored.path is not None else None,
+            "state": state,
+        }
+
+    async def folders(self) -> FolderList:
+        """All folders that are known here."""
+        return {"folders": [self._entry(stored) for stored in self.stored.values()]}
+
+    async def attach_folder(self, name_or_id: str, path: Path) -> FolderEntry:
+        """Puts an offered folder on a directory."""
+        stored = self._find(name_or_id)
+        if stored.path is not None:
+            raise FolderExists(f"{name_or_id!r} is on {stored.path} already.")
+        self._check_path(path)
+        folder_setup.mark(path, stored.folder_id)
+        attached = StoredFolder(
+            stored.folder_id, self._name_of(stored), path, StoredState.ACTIVE, stored.incarnation
+        )
+        await self._store(attached)
+        await self._reopen(attached)
+        return self._entry(attached)
+
+    async def remove_folder(self, name_or_id: str) -> None:
+        """Stops to sync a folder here; its files and its index stay."""
+        stored = self._find(name_or_id)
+        if stored.path is not None:
+            folder_setup.unmark(stored.path)
+        detached = StoredFolder(
+            stored.folder_id, self._name_of(stored), None, StoredState.REMOVED,
+            os.urandom(INCARNATION_SIZE),
+        )  # fmt: skip
+        await self._store(detached)
+        await folder_setup.forget_disk(self, detached)
+        await self._reopen(detached)
+
+    async def pause(self, name_or_id: str | None) -> None:
+        """Pauses a folder, or all."""
+        await self._set_paused(name_or_id, True)
+
+    async def resume(self, name_or_id: str | None) -> None:
+        """Resumes a folder, or all."""
+        await self._set_paused(name_or_id, False)
+
+    async def _set_paused(self, name_or_id: str | None, is_paused: bool) -> None:
+        chosen: Sequence[StoredFolder]
+        chosen = list(self.stored.values()) if name_or_id is None else [self._find(name_or_id)]
+        for stored in chosen:
+            folder = self.network.folders.get(stored.folder_id)
+            if stored.path is None or folder is None:
+                continue
+            state = StoredState.PAUSED if is_paused else StoredState.ACTIVE
+            await self._store(
+                StoredFolder(stored.folder_id, stored.name, stored.path, state, stored.incarnation)
+            )
+            folder.pause(is_paused)
+
+    async def answer_hold(self, name_or_id: str, answer: HoldAnswer) -> None:
+        """Goes on with a folder that asks."""
+        folder = self.network.folders.get(self._find(name_or_id).folder_id)
+        if folder is None or not folder.progress.held_deletions:
+            raise NothingToAnswer(f"{name_or_id!r} asks nothing.")
+        if answer is HoldAnswer.ACCEPT:
+            folder.allow_deletions()
+        else:
+            folder.restore_missing()
+
+    async def stop(self) -> None:
+        """Begins to stop."""
+        self._stopped.set()
+
+    def _welcome_folders(self) -> dict[FolderId, tuple[str, Folder | None]]:
+        return {
+            folder_id: (self._name_of(stored), self.network.folders.get(folder_id))
+            for folder_id, stored in self.stored.items()
+        }
+
+
+def _link_status(connection: Connection) -> LinkStatus:
+    host, port = connection.link.peer_address[:2]
+    return {
+        "device": connection.device_id.hex(),
+        "name": connection.name,
+        "kind": connection.kind_name,
+        "address": f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+        "sent_bytes": connection.link.sent_bytes,
+        "received_bytes": connection.link.received_bytes,
+    }
+
+
+async def run(
+    home_path: Path,
+    listen: Address | None = None,
+    discovery: bool | None = None,
+    links: Sequence[str] | None = None,
+) -> None:
+    """Runs a home's daemon until it is stopped or cancelled."""
+    home = await Home.open(home_path)
+    daemon: Daemon | None = None
+    try:
+        config = read_config(home.config_path)
+        changes: dict[str, object] = {}
+        if listen is not None:
+            changes["listen"] = (listen,)
+        if discovery is not None:
+            changes["discovery"] = discovery
+        if links is not None:
+            changes["links"] = tuple(links)
+        async with asyncio.TaskGroup() as tasks:
+            daemon = Daemon(home, config.with_values(**changes), tasks)
+            await daemon.start()
+            try:
+                async with serve_control(daemon, home.path):
+                    await daemon.run()
+            finally:
+                daemon.network.close_all()
+            raise _Stopped
+    except* _Stopped:
+        pass
+    finally:
+        if daemon is not None:
+            await daemon.close()
+        await home.close()
+
+
+class _Stopped(Exception):  # noqa: N818 - not an error: how `run` ends the daemon's tasks
+    """The daemon was told to stop."""

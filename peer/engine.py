@@ -1,0 +1,451 @@
+"""One folder's engine: what the disk did becomes changesets, what others say becomes the disk's next state.
+
+Three trees of the same nodes: local (the disk, as observation finds it), synced (the rows' `base`) and
+remote (the rows' `state`). A scan takes local into both others; `survey` and `apply` bring synced to
+remote. The engine does no I/O: it awaits commands, and is told the time. One routine runs at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from crypto.ids import NodeId
+from crypto.keys import DeviceKeys
+from peer.applying import Applied, Staged, apply_bases
+from peer.batch import Batch
+from peer.chunker import average_of
+from peer.commands import Commit, LoadDirty, LoadRows, ReadFiles
+from peer.disk_types import FileRead, Path, Problem, ReadRequest, Stat, Trouble
+from peer.local_changes import link, record_files, record_structure, take_in
+from peer.observation import Entry, Observation, Observer
+from peer.rows import Directories, Row
+from peer.turn import Turn, is_directory
+from protocol.changesets import Changeset
+from protocol.errors import BadRecord
+from protocol.logs import Accepted, ForkProof, Gap, Held, LogBook, Quarantined, Refused
+from protocol.nodes import (
+    NOTHING,
+    ROOT,
+    Content,
+    Kind,
+    Node,
+    copy_id,
+    join,
+    new_node_id,
+    versions,
+    winning_place,
+)
+from protocol.records import MANIFEST_ENTRY, Records, Stamp, decode_records, encode_records
+
+ACTS_AT_ONCE: Final = 2_000
+"""Structural acts in one changeset: some 200 KB of records, a few ms to sign and seal."""
+FIRST_PAGE: Final = (0, NodeId(b""))
+
+
+@dataclass(slots=True)
+class Scanned:
+    """What a scan found out; contents are still to be read."""
+
+    authored: list[Changeset] = field(default_factory=list)
+    to_read: list[Entry] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    listed: set[Path] = field(default_factory=set)
+    new_directories: list[Path] = field(default_factory=list)
+    held_deletions: int = 0
+    """More deletions than the guard lets pass without a question; nothing was recorded."""
+
+
+@dataclass(slots=True)
+class ReadBack:
+    """What reading a batch of new and changed files came to."""
+
+    authored: list[Changeset] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    again: list[Entry] = field(default_factory=list)
+    """Files that were changing while they were read."""
+    data: dict[bytes, bytes] = field(default_factory=dict)
+    """Small contents by whole-file hash, so that whoever asks next needs no second read."""
+
+
+@dataclass(slots=True)
+class Ingested:
+    """What came of changesets from others."""
+
+    accepted: int = 0
+    nodes: list[NodeId] = field(default_factory=list)
+    """Nodes whose replica changed, in the order of their records."""
+    waiting: list[Held | Gap] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+    forks: list[ForkProof] = field(default_factory=list)
+
+
+class Need(NamedTuple):
+    """Bytes that a node has to have before it can be shown."""
+
+    node: NodeId
+    content: Content
+    owner: NodeId
+    """The node whose record asks for it: the node itself, or the origin of a derived copy."""
+    is_executable: bool = False
+
+
+@dataclass(slots=True)
+class Survey:
+    """A page of what the disk does not show yet."""
+
+    ready: dict[NodeId, Node] = field(default_factory=dict)
+    needs: list[Need] = field(default_factory=list)
+    next_page: tuple[int, NodeId] | None = None
+
+
+class Engine:
+    """The state of one folder on one device."""
+
+    def __init__(
+        self,
+        directories: Directories,
+        book: LogBook,
+        keys: DeviceKeys,
+        incarnation: bytes,
+        label: str,
+        device: int,
+        random: Callable[[int], bytes],
+    ) -> None:
+        self.directories, self.book = directories, book
+        self.keys, self.incarnation, self.label = keys, incarnation, label
+        self.device = device
+        """The disk's device number: the plan expects everything on it."""
+        self.name = ""
+        """The folder's name, as its members agreed; empty until it is known."""
+        self._random = random
+
+    # ------------------------------------------------------------ from the disk
+
+    async def scan(
+        self,
+        scope: Iterable[NodeId],
+        is_recursive: bool,
+        is_ignored: Callable[[Path, bool], bool],
+        now_ns: int,
+        deletions_max: Callable[[], int] | None = None,
+    ) -> Scanned:
+        """Compares these shown directories with the disk and records what was made, moved and deleted."""
+        turn = Turn(self.directories, self._random)
+        observer = Observer(
+            turn, lambda: new_node_id(Kind.DIRECTORY, self._random), is_ignored, is_recursive
+        )
+        scope = [i for i in scope if i in self.directories.items]
+        found = await observer.observe(scope)
+        out = Scanned([], found.to_read, found.problems, found.listed, found.directories)
+        if deletions_max is not None and len(found.missing) > deletions_max():
+            out.held_deletions = len(found.missing)
+            found.missing.clear()
+        await self._relink(found, now_ns)
+        missing = set(found.missing)
+        acts = [(0, e) for e in found.new_directories] + [(1, e) for e in found.moved]
+        for part in _parts(acts + [(2, i) for i in found.missing], ACTS_AT_ONCE):  # type: ignore[operator]
+            directories = [e for kind, e in part if kind == 0 and isinstance(e, Entry)]
+            moved = [e for kind, e in part if kind == 1 and isinstance(e, Entry)]
+            gone = [i for kind, i in part if kind == 2 and isinstance(i, bytes)]
+            links = [(e.item, e.stat) for e in directories + moved]
+            authored = await self._author(
+                lambda batch, d=directories, m=moved, g=gone: record_structure(  # type: ignore[misc]
+                    batch, d, m, [NodeId(i) for i in g], missing
+                ),
+                links,
+                now_ns,
+            )
+            out.authored += authored
+        return out
+
+    async def _relink(self, found: Observation, now_ns: int) -> None:
+        if not found.relinked:
+            return
+        turn = Turn(self.directories)
+        for entry in found.relinked:
+            await link(turn, entry.item, entry.stat, now_ns)
+        await turn.finish()
+        await Commit(turn.rows_to_store(), turn.rows_to_delete())
+        turn.merge()
+
+    async def read_back(self, entries: Sequence[Entry], now_ns: int) -> ReadBack:
+        """Reads new and changed files and records what is in them, as one changeset."""
+        out = ReadBack()
+        resident = self.directories
+        entries = [e for e in entries if e.parent in resident.items]
+        rows = await LoadRows([e.item for e in entries if e.item])
+        requests = [
+            ReadRequest((*resident.path(e.parent), e.name), e.stat, _average(rows.get(e.item)))
+            for e in entries
+        ]
+        files: list[tuple[Entry, FileRead]] = []
+        for entry, read in zip(entries, await ReadFiles(requests), strict=True):
+            if isinstance(read, FileRead):
+                files.append((entry, read))
+                if read.data is not None and read.stat.kind == Kind.FILE:
+                    out.data[read.file_hash] = read.data
+            elif read.trouble is Trouble.CHANGING:
+                out.again.append(entry)
+            elif read.trouble is not Trouble.GONE:
+                out.problems.append(read)
+        links: list[tuple[NodeId, Stat]] = []
+
+        async def record(batch: Batch) -> None:
+            links.extend(await record_files(batch, files, set()))
+
+        if files:
+            out.authored = await self._author(record, links, now_ns)
+        return out
+
+    async def _author(
+        self,
+        record: Callable[[Batch], Awaitable[None]],
+        links: list[tuple[NodeId, Stat]],
+        now_ns: int,
+        is_scan_complete: bool = False,
+    ) -> list[Changeset]:
+        """One changeset of one's own: records, tree, signature, one durable commit."""
+        draft = self.book.draft(self.keys.device_id, self.incarnation)
+        slot = draft.slot
+        stamp = Stamp(slot.log_id, slot.seq, slot.lamport)
+        turn = Turn(self.directories, self._random)
+        batch = Batch(turn, stamp, self.label, now_ns // 1_000_000_000)
+        await record(batch)
+        changesets: list[Changeset] = []
+        if batch.delta or is_scan_complete:
+            await take_in(batch)
+            records = encode_records(
+                batch.delta, batch.origins, stamp, self.label, batch.time_s, is_scan_complete
+            )
+            sealed = self.book.seal(self.keys, draft, records, self._random)
+            self.book.accept(sealed)
+            changesets.append(sealed.changeset)
+        for node_id, stat in links:
+            await link(turn, node_id, stat, now_ns)
+        await turn.finish()
+        await self._commit(turn, changesets)
+        return changesets
+
+    async def _commit(self, turn: Turn, changesets: Iterable[Changeset]) -> None:
+        rows = [(f"log:{row.log_id.hex()}", row.encode()) for row in self.book.take_changed()]
+        stored = [(c.log_id, c.slot.seq, c.hash, c.slot.lamport, c.wire) for c in changesets]
+        await Commit(turn.rows_to_store(), turn.rows_to_delete(), stored, rows)
+        turn.merge()
+
+    async def name_folder(self, name: str, now_ns: int) -> list[Changeset]:
+        """Writes the folder's name, which is the place of its root."""
+
+        async def record(batch: Batch) -> None:
+            await batch.turn.load([ROOT])
+            await batch.place(ROOT, ROOT, name)
+            self.name = name
+
+        return await self._author(record, [], now_ns)
+
+    # ------------------------------------------------------------ from others
+
+    async def ingest(self, wires: Iterable[bytes]) -> Ingested:
+        """Checks changesets and takes the good ones into the replica, in one durable commit."""
+        out = Ingested()
+        turn = Turn(self.directories)
+        taken: list[Changeset] = []
+        todo = list(wires)
+        while todo:
+            for data in todo:
+                received = self.book.receive(data)
+                match received:
+                    case Accepted():
+                        await self._take(received, turn, taken, out)
+                    case Held() | Gap():
+                        out.waiting.append(received)
+                    case Refused():
+                        out.refused.append(received)
+                    case ForkProof():
+                        out.forks.append(received)
+                    case Quarantined(changeset=changeset):
+                        taken.append(changeset)
+            todo = self.book.take_ready()
+        out.accepted = len(taken)
+        if taken:
+            await self._commit(turn, taken)
+        out.nodes = [i for i, row in turn.rows.items() if i in turn.touched and row.is_dirty]
+        return out
+
+    async def _take(
+        self, accepted: Accepted, turn: Turn, taken: list[Changeset], out: Ingested
+    ) -> None:
+        changeset = accepted.changeset
+        slot = changeset.slot
+        stamp = Stamp(changeset.log_id, slot.seq, slot.lamport)
+        try:
+            records = decode_records(accepted.body.records, stamp, accepted.frontier)
+        except BadRecord as error:
+            out.refused.append(self.book.freeze(changeset, error))
+            return
+        await self._join(records, turn)
+        self.book.accept(accepted)
+        taken.append(changeset)
+
+    async def _join(self, records: Records, turn: Turn) -> None:
+        await turn.load(records.nodes)
+        for node_id, node in records.nodes.items():
+            row = turn.rows[node_id]
+            row.state = join(row.state, node)
+            turn.touched.add(node_id)
+            if node_id == ROOT:
+                self._note_name(row)
+        for copy, origin in records.origins.items():
+            turn.rows[copy].origin = origin
+
+    # ------------------------------------------------------------ to the disk
+
+    async def survey(
+        self, page: tuple[int, NodeId], limit: int, is_pending: Callable[[NodeId, bytes], bool],
+        staged: Staged,
+    ) -> Survey:  # fmt: skip
+        """A page of nodes to be applied: those that can be, and the bytes that the others need."""
+        rows = await LoadDirty(page, limit)
+        out = await self._survey(rows, is_pending, staged)
+        if len(rows) == limit:
+            last = rows[-1]
+            out.next_page = (1 if is_directory(last.id) else 2, last.id)
+        return out
+
+    async def survey_nodes(
+        self, ids: Sequence[NodeId], is_pending: Callable[[NodeId, bytes], bool], staged: Staged
+    ) -> Survey:
+        """The same for some nodes, in their order."""
+        rows = await LoadRows(ids)
+        found = [rows[i] for i in dict.fromkeys(ids) if i in rows]
+        return await self._survey([r for r in found if r.is_dirty], is_pending, staged)
+
+    async def _survey(
+        self,
+        rows: Sequence[Row],
+        is_pending: Callable[[NodeId, bytes], bool],
+        staged: Staged,
+    ) -> Survey:
+        out = Survey()
+        directories = {r.id: r for r in rows if is_directory(r.id)}
+        await self._with_parents(directories)
+        for row in directories.values():
+            out.ready[row.id] = row.state
+        is_settled = self.directories.copies.__contains__ if self.directories.copies else None
+        for row in rows:
+            if not is_directory(row.id):
+                self._survey_file(row, is_settled, is_pending, staged, out)
+        return out
+
+    async def _with_parents(self, directories: dict[NodeId, Row]) -> None:
+        """Adds the directories above, as far as the synced tree does not know them."""
+        todo = list(directories.values())
+        while todo:
+            parents = {
+                p
+                for row in todo
+                for place in row.state.places
+                for p in (place.parent, place.previous[0])
+                if p and p not in self.directories.nodes and p not in directories
+            }
+            todo = []
+            if parents:
+                todo = list((await LoadRows(sorted(parents))).values())
+                directories.update({r.id: r for r in todo if r.state != NOTHING})
+
+    def _survey_file(
+        self,
+        row: Row,
+        is_settled: Callable[[NodeId], bool] | None,
+        is_pending: Callable[[NodeId, bytes], bool],
+        staged: Staged,
+        out: Survey,
+    ) -> None:
+        state = row.state
+        if not state.places or not state.contents:
+            out.ready[row.id] = state
+            return
+        lacking = []
+        for content in versions(row.id, state, is_settled):
+            if row.disk.inode and row.shown.hash == content.hash:
+                continue
+            owner = (
+                row.id if (content.hash == _winner(row, is_settled)) else copy_id(row.id, content)
+            )
+            if (owner, content.hash) in staged:
+                continue
+            lacking.append((owner, content))
+        if not lacking:
+            out.ready[row.id] = state
+            return
+        for owner, content in lacking:
+            if not is_pending(owner, content.hash):
+                out.needs.append(Need(owner, content, row.id, state.attributes.is_executable))
+        if row.synced.contents and row.shown.parent and row.synced.places != state.places:
+            out.ready[row.id] = Node(state.places, row.synced.contents, state.attributes)
+
+    async def apply(self, bases: dict[NodeId, Node], staged: Staged) -> tuple[Applied, list[Need]]:
+        """Brings these records to the disk; the second value is bytes that turned out to be lacking."""
+        turn, done = await apply_bases(self.directories, bases, staged, self.device)
+        needs: list[Need] = []
+        if done.unstaged:
+            rows = await LoadRows(sorted(done.unstaged))
+            for node_id in done.unstaged:
+                row = rows.get(node_id) or turn.rows.get(node_id)
+                if row is None:
+                    continue
+                for content in row.state.contents or row.base.contents:
+                    owner = row.origin or node_id
+                    executable = row.state.attributes.is_executable
+                    needs.append(Need(node_id, content, owner, executable))
+        return done, needs
+
+    # ------------------------------------------------------------ look-ups
+
+    def find(self, path: Path) -> tuple[NodeId, bool]:
+        """The shown directory at a path, or the nearest one above it; the second value says which."""
+        resident = self.directories
+        item = ROOT
+        for name in path:
+            below = next(
+                (
+                    resident.nodes[n].item
+                    for member in resident.items[item].members
+                    for ids in resident.nodes[member].subdirectories.values()
+                    for n in ids
+                    if resident.items[resident.nodes[n].item].name == name
+                ),
+                None,
+            )
+            if below is None:
+                return item, False
+            item = below
+        return item, True
+
+    async def load_name(self) -> None:
+        """Reads the folder's name back."""
+        rows = await LoadRows([ROOT])
+        if ROOT in rows:
+            self._note_name(rows[ROOT])
+
+    def _note_name(self, row: Row) -> None:
+        if row.state.places:
+            self.name = winning_place(row.state).name
+
+
+def _winner(row: Row, is_settled: Callable[[NodeId], bool] | None) -> bytes:
+    return versions(row.id, row.state, is_settled)[0].hash
+
+
+def _average(row: Row | None) -> int | None:
+    """The average chunk that the file was cut with before: it stays what it was when a file changes."""
+    if row is None or not row.base.contents or row.id[15] & 3 != Kind.FILE:
+        return None
+    content = max(row.base.contents, key=Content.key)
+    return average_of(content.size, len(content.manifest) // MANIFEST_ENTRY.size)
+
+
+def _parts(values: Sequence[object], size: int) -> Iterator[list[tuple[int, object]]]:
+    for start in range(0, len(values), size):
+        yield list(values[start : start + size])  # type: ignore[arg-type]

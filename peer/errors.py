@@ -1,0 +1,265 @@
+"""What can go wrong on a device, in sentences for the person who sees it.
+
+A class's docstring is the sentence that is shown when nothing more precise is known: what happened,
+then what to do. The class also fixes the command line's exit code and the status of the control
+API's answer. The README's table of exit codes is checked against these classes by a test, so an
+exit code never changes its meaning.
+"""
+
+import re
+from typing import Any, ClassVar
+
+from protocol.errors import ExpiredCode, ProtocolError, TimedOut, WrongCode
+
+
+class PeerError(Exception):
+    """Something went wrong that Holdfast has no better word for. The log of `holdfast run` says
+    more.
+    """
+
+    exit_code: ClassVar[int] = 1
+    http_status: ClassVar[int] = 500
+    code: ClassVar[str] = "peer_error"
+    """The error's name for programs, made from the class's name."""
+
+    def __init__(self, sentence: str | None = None) -> None:
+        super().__init__(sentence or self.sentence())
+
+    @classmethod
+    def sentence(cls) -> str:
+        """What is shown where nothing more precise is known: the docstring, on one line."""
+        return " ".join((cls.__doc__ or cls.__name__).split())
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.code = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__).lower()
+
+
+# 2-9: what was asked for, and whether there is somebody to ask.
+
+
+class UsageError(PeerError):
+    """The command was not understood. `holdfast --help` shows every command."""
+
+    exit_code = 2
+    http_status = 400
+
+
+class NoDevice(PeerError):
+    """There is no device in this home yet. Make one with `holdfast init`, or join your others with
+    `holdfast join CODE`.
+    """
+
+    exit_code = 3
+    http_status = 409
+
+
+class DeviceExists(PeerError):
+    """This home already holds a device. Use another home with `--home DIR`, or remove this one
+    first.
+    """
+
+    exit_code = 4
+    http_status = 409
+
+
+class DaemonNotRunning(PeerError):
+    """The daemon is not running. Start it with `holdfast run`."""
+
+    exit_code = 5
+    http_status = 503
+
+
+class HomeInUse(PeerError):
+    """Another daemon runs on this home already. Stop it with `holdfast stop`, or use another home
+    with `--home DIR`.
+    """
+
+    exit_code = 6
+    http_status = 409
+
+
+class DaemonSilent(PeerError):
+    """The daemon did not answer in time. Look into its log; if it hangs, stop it and start it
+    again.
+    """
+
+    exit_code = 7
+    http_status = 504
+
+
+class AccessRefused(PeerError):
+    """The daemon refused this request: it did not come from this home's own command line."""
+
+    exit_code = 8
+    http_status = 403
+
+
+# 10-19: pairing.
+
+
+class WrongPairingCode(PeerError):
+    """The code is not the one that the other device shows. Check it and type it again."""
+
+    exit_code = 10
+    http_status = 403
+
+
+class ExpiredPairingCode(PeerError):
+    """The code is used up or too old. Ask for a new one with `holdfast invite` on the other
+    device.
+    """
+
+    exit_code = 11
+    http_status = 410
+
+
+class InvitationNotFound(PeerError):
+    """No device on this network shows that code. Give the other device's address with `--address
+    HOST:PORT`.
+    """
+
+    exit_code = 12
+    http_status = 404
+
+
+class DeviceUnreachable(PeerError):
+    """The other device cannot be reached. See that its daemon runs and that both are on one
+    network.
+    """
+
+    exit_code = 13
+    http_status = 504
+
+
+class OtherDeviceFailed(PeerError):
+    """The other device broke the protocol, and the connection was closed. See that both run the
+    same version.
+    """
+
+    exit_code = 14
+    http_status = 502
+
+
+# 20-29: folders and their disks.
+
+
+class UnknownFolder(PeerError):
+    """There is no folder of that name or id. `holdfast folder list` shows those there are."""
+
+    exit_code = 20
+    http_status = 404
+
+
+class AmbiguousFolder(PeerError):
+    """More than one folder has that name. Give its id instead; `holdfast folder list` shows it."""
+
+    exit_code = 21
+    http_status = 409
+
+
+class FolderExists(PeerError):
+    """A folder of that name, or one on that path, is there already. Choose another name or path."""
+
+    exit_code = 22
+    http_status = 409
+
+
+class PathUnusable(PeerError):
+    """The path cannot be synced: it has to be a directory that you can read and write."""
+
+    exit_code = 23
+    http_status = 400
+
+
+class NothingToAnswer(PeerError):
+    """The folder asks nothing, so there is nothing to answer."""
+
+    exit_code = 24
+    http_status = 409
+
+
+# 30-39: this device's own files.
+
+
+class BadConfig(PeerError):
+    """The configuration is not valid. Correct `config.toml` in the home."""
+
+    exit_code = 30
+    http_status = 400
+
+
+class KeyFileUnusable(PeerError):
+    """The key file does not open: the passphrase is wrong, or the file is damaged."""
+
+    exit_code = 31
+
+
+class HomeDamaged(PeerError):
+    """The home is damaged beyond what Holdfast repairs by itself. Put it back from a copy, or join
+    again as a new device.
+    """
+
+    exit_code = 32
+
+
+class HomeExposed(PeerError):
+    """Other users of this machine can read the home. Close it with `chmod 700` on the directory."""
+
+    exit_code = 33
+
+
+class AddressInUse(PeerError):
+    """Another program uses the address that Holdfast listens on. Choose another with `--listen
+    HOST:PORT`.
+    """
+
+    exit_code = 34
+
+
+# 40-49: commands whose answer is a judgement.
+
+
+class DemoFailed(PeerError):
+    """The demo found something that is not as it must be. Please report it together with what was
+    printed.
+    """
+
+    exit_code = 40
+
+
+class TroubleFound(PeerError):
+    """The doctor found trouble. Each line says how to cure it."""
+
+    exit_code = 41
+
+
+def every_error() -> list[type[PeerError]]:
+    """All errors by exit code, the root first: what the README's table lists."""
+    found, waiting = set[type[PeerError]](), [PeerError]
+    while waiting:
+        error = waiting.pop()
+        found.add(error)
+        waiting += error.__subclasses__()
+    return sorted(found, key=lambda error: (error.exit_code, error.code))
+
+
+def of_protocol(error: ProtocolError) -> PeerError:
+    """The same trouble as a person sees it: what the other side did, in this side's words."""
+    match error:
+        case WrongCode():
+            return WrongPairingCode()
+        case ExpiredCode():
+            return ExpiredPairingCode()
+        case TimedOut():
+            return DeviceUnreachable()
+        case _:
+            return OtherDeviceFailed()
+
+
+def of_code(code: str, sentence: str) -> PeerError:
+    """The error that a daemon named in its answer, made again on this side of the socket."""
+    for error in every_error():
+        if error.code == code:
+            return error(sentence)
+    return PeerError(sentence)

@@ -1,0 +1,318 @@
+"""Brings the bytes that a folder lacks: from its own disk where it has them, else from other devices.
+
+What arrives is decompressed and verified in the disk's thread and lands in the incoming directory;
+nothing here is visible to the person until the engine publishes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol, TypeVar
+
+from crypto.chunks import ChunkHasher
+from crypto.compression import decompress
+from crypto.errors import CryptoError
+from crypto.ids import ChunkId, FolderId, NodeId
+from peer.disk_types import Disk, Path, Problem, RangeRequest, StagedFile, StageFile
+from peer.engine import Need
+from peer.index_store import IndexStore
+from protocol.events import ReceivedChunk
+from protocol.nodes import NO_NODE, Content, Kind
+from protocol.records import chunks_of
+
+SMALL_BYTES_MAX: Final = 512 << 10
+"""Files of one chunk are staged whole, in batches; larger ones are written piece by piece."""
+LARGE_OPEN_MAX: Final = 32
+"""Large files written at a time: each holds a descriptor and its chunks' places."""
+
+Key = tuple[NodeId, bytes]
+T = TypeVar("T")
+
+
+class Source(Protocol):
+    """Whoever asks other devices for chunks."""
+
+    def need(
+        self, folder_id: FolderId, files: Iterable[tuple[Any, Sequence[tuple[ChunkId, int]]]]
+    ) -> None:
+        """Wants these chunks from anybody who has them."""
+
+    def forget(self, folder_id: FolderId, keys: Iterable[Any]) -> None:
+        """Wants them no longer."""
+
+
+@dataclass(slots=True)
+class Job:
+    """One file on its way."""
+
+    key: Key
+    content: Content
+    temp_name: str
+    missing: dict[ChunkId, list[tuple[int, int]]]
+    """Chunk -> where it goes: (offset, length)."""
+    staged: StagedFile | None = None
+    owner: NodeId = NO_NODE
+    is_executable: bool = False
+
+
+@dataclass(slots=True)
+class _Results:
+    done: list[tuple[Job, bytes | None]] = field(default_factory=list)
+    bad: list[ChunkId] = field(default_factory=list)
+    good: list[ChunkId] = field(default_factory=list)
+
+
+class Fetcher:
+    """The files that one folder is waiting for."""
+
+    def __init__(
+        self,
+        folder_id: FolderId,
+        store: IndexStore,
+        disk: Disk,
+        executor: Executor,
+        hasher: ChunkHasher,
+        source: Source,
+        path_of: Callable[[NodeId], Awaitable[Path | None]],
+        on_staged: Callable[[], None],
+    ) -> None:
+        self.folder_id = folder_id
+        self.jobs: dict[Key, Job] = {}
+        self.staged: dict[Key, str] = {}
+        self.unavailable: set[Key] = set()
+        """Bytes that nobody connected has; asked for again when somebody joins."""
+        self.problems: dict[Key, str] = {}
+        self.staged_owners: list[NodeId] = []
+        """Nodes some of whose bytes were staged since somebody took this list."""
+        self.pending_bytes = 0
+        self._store, self._disk, self._executor, self._hasher = store, disk, executor, hasher
+        self._source, self._path_of, self._on_staged = source, path_of, on_staged
+        self._waiting: dict[ChunkId, list[Job]] = {}
+        self._serial = 0
+
+    def is_pending(self, node: NodeId, hash_: bytes) -> bool:
+        """True when these bytes are on their way, or known to be with nobody here."""
+        key = (node, hash_)
+        return key in self.jobs or key in self.unavailable or key in self.problems
+
+    async def _in_disk_thread(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, call)
+
+    # ------------------------------------------------------------ what is needed
+
+    async def need(self, needs: Iterable[Need]) -> None:
+        """Starts to get these bytes."""
+        small: list[tuple[Job, bytes]] = []
+        chunked: list[Job] = []
+        for need in needs:
+            key = (need.node, need.content.hash)
+            if key in self.jobs or key in self.staged:
+                continue
+            job = self._new_job(key, need.content)
+            job.owner, job.is_executable = need.owner, need.is_executable
+            if job.missing:
+                chunked.append(job)
+            else:
+                small.append((job, b""))
+        if small:
+            await self._stage(small)
+        if chunked:
+            await self._find_here(chunked)
+
+    def _new_job(self, key: Key, content: Content) -> Job:
+        self._serial += 1
+        missing: dict[ChunkId, list[tuple[int, int]]] = {}
+        if key[0][15] & 3 != Kind.SYMLINK:
+            offset = 0
+            for chunk_id, length in chunks_of(content):
+                missing.setdefault(chunk_id, []).append((offset, length))
+                offset += length
+        job = Job(key, content, f"{key[1][:8].hex()}-{self._serial:x}", missing)
+        self.jobs[key] = job
+        self.pending_bytes += content.size
+        return job
+
+    async def _find_here(self, jobs: list[Job]) -> None:
+        """Takes from this disk what is on it: a copy, an edit of a large file, a moved chunk."""
+        ids = [chunk_id for job in jobs for chunk_id in job.missing]
+        places: dict[ChunkId, tuple[Path, int, int]] = {}
+        paths: dict[NodeId, Path | None] = {}
+        for place in await self._store.find_chunks(ids):
+            if place.id in places:
+                continue
+            if place.node not in paths:
+                paths[place.node] = await self._path_of(place.node)
+            path = paths[place.node]
+            if path is not None:
+                places[place.id] = (path, place.offset, place.length)
+        large = [job for job in jobs if not _is_small(job)]
+        if places or large:
+            done = await self._in_disk_thread(lambda: self._copy_here(jobs, places))
+            await self._finish(done)
+        files = []
+        for job in jobs:
+            if self.jobs.get(job.key) is job and job.missing:
+                for chunk_id in job.missing:
+                    self._waiting.setdefault(chunk_id, []).append(job)
+                files.append((job.key, [(c, at[0][1]) for c, at in job.missing.items()]))
+        if files:
+            self._source.need(self.folder_id, files)
+
+    def _copy_here(
+        self, jobs: list[Job], places: dict[ChunkId, tuple[Path, int, int]]
+    ) -> list[tuple[Job, bytes | None]]:
+        done: list[tuple[Job, bytes | None]] = []
+        small = [j for j in jobs if _is_small(j) and j.key[1] in places]
+        requests = [RangeRequest(*places[ChunkId(j.key[1])]) for j in small]
+        for job, data in zip(small, self._disk.read_ranges(requests), strict=True):
+            if data is not None and self._hasher.chunk_id(data) == job.key[1]:
+                job.missing.clear()
+                done.append((job, data))
+        for job in jobs:
+            if _is_small(job):
+                continue
+            job.staged = self._disk.open_staged(job.temp_name, job.content.size)
+            for chunk_id in [c for c in job.missing if c in places]:
+                path, source, _ = places[chunk_id]
+                if all(
+                    job.staged.copy_range(path, source, offset, length, chunk_id)
+                    for offset, length in job.missing[chunk_id]
+                ):
+                    del job.missing[chunk_id]
+            if not job.missing:
+                done.append((job, None))
+        return done
+
+    # ------------------------------------------------------------ what arrives
+
+    async def received(
+        self, chunks: Sequence[ReceivedChunk]
+    ) -> tuple[list[ChunkId], list[ChunkId]]:
+        """Verifies and writes chunks from another device; returns the good and the bad ones."""
+        results = await self._in_disk_thread(lambda: self._take(chunks))
+        await self._finish(results.done)
+        return results.good, results.bad
+
+    def _take(self, chunks: Sequence[ReceivedChunk]) -> _Results:
+        results = _Results()
+        for chunk in chunks:
+            try:
+                data = decompress(chunk.codec, chunk.data, chunk.plain_length)
+            except CryptoError:
+                data = b""
+            if self._hasher.chunk_id(data) != chunk.chunk_id:
+                results.bad.append(chunk.chunk_id)
+                continue
+            results.good.append(chunk.chunk_id)
+            for job in self._waiting.pop(chunk.chunk_id, ()):
+                places = job.missing.pop(chunk.chunk_id, None)
+                if places is None:
+                    continue
+                if job.staged is not None:
+                    for offset, _ in places:
+                        job.staged.write(offset, data)
+                    if not job.missing:
+                        results.done.append((job, None))
+                else:
+                    results.done.append((job, bytes(data)))
+        return results
+
+    async def _finish(self, done: list[tuple[Job, bytes | None]]) -> None:
+        small = [(job, data) for job, data in done if data is not None]
+        if small:
+            await self._stage(small)
+        for job, data in done:
+            if data is None:
+                await self._complete(job)
+
+    async def _stage(self, files: list[tuple[Job, bytes]]) -> None:
+        staging = []
+        for job, data in files:
+            is_link = job.key[0][15] & 3 == Kind.SYMLINK
+            target = job.content.manifest.decode() if is_link else None
+            staging.append(
+                StageFile(job.temp_name, None if is_link else data, target, job.content.mtime_ns,
+                          job.is_executable)
+            )  # fmt: skip
+        results = await self._in_disk_thread(lambda: self._disk.stage(staging))
+        for (job, _), result in zip(files, results, strict=True):
+            self._close(job)
+            if isinstance(result, Problem):
+                self.problems[job.key] = result.reason
+            else:
+                self.staged[job.key] = job.temp_name
+                self.staged_owners.append(job.owner)
+        self._on_staged()
+
+    async def _complete(self, job: Job) -> None:
+        staged = job.staged
+        assert staged is not None
+
+        def finish() -> bool:
+            # Every chunk is verified; this finds a record whose hash is not that of its chunks.
+            if staged.file_hash() != job.content.hash:
+                staged.abandon()
+                return False
+            staged.finish(job.content.mtime_ns, job.is_executable)
+            return True
+
+        is_whole = await self._in_disk_thread(finish)
+        self._close(job)
+        if is_whole:
+            self.staged[job.key] = job.temp_name
+            self.staged_owners.append(job.owner)
+        else:
+            self.problems[job.key] = "The record's hash is not that of its chunks."
+        self._on_staged()
+
+    def _close(self, job: Job) -> None:
+        if self.jobs.pop(job.key, None) is not None:
+            self.pending_bytes -= job.content.size
+
+    # ------------------------------------------------------------ what does not arrive
+
+    def give_up(self, key: Key) -> None:
+        """Nobody connected has these bytes."""
+        job = self.jobs.get(key)
+        if job is None:
+            return
+        self._forget(job)
+        self.unavailable.add(key)
+
+    def retry(self) -> None:
+        """Somebody joined, or space was made: what was given up may be asked for again."""
+        self.unavailable.clear()
+        self.problems.clear()
+
+    def drop(self, keys: Iterable[Key]) -> list[str]:
+        """Wants these bytes no longer; returns the temp files to be deleted."""
+        names = []
+        for key in keys:
+            job = self.jobs.get(key)
+            if job is not None:
+                self._forget(job)
+                self._source.forget(self.folder_id, [key])
+            name = self.staged.pop(key, None)
+            if name is not None:
+                names.append(name)
+        return names
+
+    def _forget(self, job: Job) -> None:
+        for chunk_id in job.missing:
+            jobs = self._waiting.get(chunk_id)
+            if jobs is not None:
+                jobs = [j for j in jobs if j is not job]
+                if jobs:
+                    self._waiting[chunk_id] = jobs
+                else:
+                    del self._waiting[chunk_id]
+        if job.staged is not None:
+            job.staged.abandon()
+        self._close(job)
+
+
+def _is_small(job: Job) -> bool:
+    return not job.content.manifest and job.content.size <= SMALL_BYTES_MAX

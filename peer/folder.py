@@ -1,0 +1,668 @@
+"""One folder at work: performs its engine's commands, feeds it what happens, and tells others what it wrote.
+
+A single task runs the engine, so that what a scan saw, what arrived and what is applied never overlap.
+Everything else (watcher, links, fetcher) only leaves notes for it and wakes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sqlite3
+import time
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol, TypeVar
+
+from crypto.chunks import ChunkHasher
+from crypto.ids import ChunkId, FolderId, LogId, NodeId
+from peer import commands as c
+from peer.disk_types import Disk, DiskError, DiskFull, DiskGone, Path, Refusal, RefusalKind
+from peer.engine import FIRST_PAGE, Engine, Ingested
+from peer.fetcher import Fetcher, Source
+from peer.hinting import Hinting
+from peer.ignore import IGNORE_FILE, IgnoreRules
+from peer.index_store import IndexStore, Summary
+from peer.observation import Entry
+from peer.rows import Row
+from peer.status import FolderState
+from peer.watcher import Watcher
+from protocol import messages
+from protocol.changesets import INCARNATION_SIZE, Changeset, FrontierEntry, log_id_of
+from protocol.events import ReceivedChunk
+from protocol.nodes import ROOT, Node
+
+log = logging.getLogger("holdfast.peer.folder")
+
+READ_AT_ONCE: Final = 500
+"""New files read and told in one changeset: others begin to fetch while the next are read."""
+READ_BYTES_AT_ONCE: Final = 64 << 20
+PAGE: Final = 2_000
+IN_FLIGHT_FILES: Final = 2_000
+IN_FLIGHT_BYTES: Final = 256 << 20
+APPLY_AT_ONCE: Final = 1_000
+"""Staged files published in one durability round; fewer when nothing else is coming."""
+STAGED_AT_ONCE: Final = 250
+RIPE_S: Final = 0.1
+"""How long a file that is ready waits for others that are still on their way."""
+UNLIMITED: Final = 1 << 60
+FRESH_MAX: Final = 200_000
+"""Changed nodes remembered by id, 100 bytes each; beyond that the index is asked."""
+CACHE_BYTES: Final = 16 << 20
+"""Small new contents kept for whoever asks next."""
+RETRY_S: Final = 5.0
+"""After the disk refused something, or was full."""
+T = TypeVar("T")
+
+
+class Neighbours(Source, Protocol):
+    """The other devices, as a folder sees them."""
+
+    def announce(self, folder_id: FolderId, changesets: Sequence[Changeset]) -> None:
+        """Tells everybody connected of changesets of ours."""
+
+    def acknowledge(
+        self, folder_id: FolderId, origin: object, batch: int, entries: Sequence[FrontierEntry]
+    ) -> None:
+        """Tells everybody how far we hold the logs now; `batch` answers what `origin` sent."""
+
+    def applied(self, folder_id: FolderId, entries: Sequence[FrontierEntry]) -> None:
+        """Tells everybody what is on our disk, fsynced."""
+
+    def misbehaved(self, origin: object, ingested: Ingested) -> None:
+        """Counts what was refused."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a folder has been doing, for `status`."""
+
+    state: FolderState = FolderState.SCANNING
+    summary: Summary = field(default_factory=lambda: Summary(0, 0, 0, 0))
+    problems: dict[Path, str] = field(default_factory=dict)
+    trouble: str = ""
+    held_deletions: int = 0
+
+
+class Folder:
+    """A folder that is attached to a directory of this device."""
+
+    def __init__(
+        self,
+        folder_id: FolderId,
+        engine: Engine,
+        store: IndexStore,
+        disk: Disk | None,
+        serving_disk: Disk | None,
+        watcher: Watcher | None,
+        neighbours: Neighbours,
+        rescan_interval_s: float,
+        hasher: ChunkHasher,
+        on_incarnation: Callable[[FolderId, bytes], Awaitable[None]],
+    ) -> None:
+        self.folder_id, self.engine, self.store = folder_id, engine, store
+        self.disk, self.serving_disk, self.watcher = disk, serving_disk, watcher
+        self.neighbours = neighbours
+        self.progress = Progress()
+        self.is_paused = False
+        self.needs_incarnation = False
+        """This device's log in the folder may not be written to any more."""
+        self.cache: OrderedDict[bytes, bytes] = OrderedDict()
+        self._cache_bytes = 0
+        self._rescan_interval_s = rescan_interval_s
+        self._executor = ThreadPoolExecutor(1, "disk")
+        self._serving = ThreadPoolExecutor(1, "serve")
+        self._wake = asyncio.Event()
+        self._inbox: deque[tuple[tuple[bytes, ...], object, int]] = deque()
+        self._hinting = Hinting()
+        self._to_read: deque[Entry] = deque()
+        self._rules = IgnoreRules()
+        self._rescan_at = 0.0
+        self._survey_from: tuple[int, NodeId] | None = FIRST_PAGE
+        self._ready: dict[NodeId, Node] = {}
+        self._fresh: deque[NodeId] = deque()
+        """Nodes whose record or bytes have just come."""
+        self._ripe_at = float("inf")
+        self._retry_at = float("inf")
+        self._deletions_allowed = False
+        self._applied_told: list[FrontierEntry] = []
+        self._calls: deque[tuple[Callable[[], Coroutine[Any, Any, Any]], asyncio.Future[Any]]] = (
+            deque()
+        )
+        self.deletions_max: Callable[[], int] = lambda: UNLIMITED
+        """How many deletions pass at once without a question."""
+        self._restores = False
+        self._hasher = hasher
+        self.on_incarnation = on_incarnation
+        self.fetcher: Fetcher | None = None
+        if disk is not None:
+            self.fetcher = Fetcher(
+                folder_id,
+                store,
+                disk,
+                self._executor,
+                hasher,
+                neighbours,
+                self._path_of_node,
+                self.wake,
+            )
+        self._idle = asyncio.Event()
+
+    # ------------------------------------------------------------ driving the engine
+
+    async def drive(self, routine: Coroutine[c.Command[Any], Any, T]) -> T:
+        """Runs an engine routine, performing its commands."""
+        answer: Any = None
+        try:
+            while True:
+                command = routine.send(answer)
+                answer = await self._perform(command)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        finally:
+            routine.close()
+
+    async def _perform(self, command: c.Command[Any]) -> Any:
+        disk = self.disk
+        match command:
+            case c.ListDirectories(paths):
+                return await self._on_disk(lambda: self._list(paths))
+            case c.StatPaths(paths):
+                return await self._on_disk(lambda: disk.stat(paths))  # type: ignore[union-attr]
+            case c.ReadFiles(requests):
+                return await self._on_disk(lambda: disk.read_files(requests))  # type: ignore[union-attr]
+            case c.StageFiles(files):
+                return await self._on_disk(lambda: disk.stage(files))  # type: ignore[union-attr]
+            case c.SyncStaged():
+                return await self._on_disk(disk.sync_staged)  # type: ignore[union-attr]
+            case c.Apply(operations):
+                return await self._on_disk(lambda: self._apply(operations))
+            case _:
+                return await self.store.perform(command)
+
+    def _list(self, paths: Sequence[Path]) -> Any:
+        assert self.disk is not None
+        if self.watcher is not None:  # watched before listed, nothing is missed
+            self.watcher.watch(paths)
+        return self.disk.list_directories(paths)
+
+    def _apply(self, operations: Sequence[Any]) -> Any:
+        assert self.disk is not None
+        results = self.disk.apply(operations)
+        touched = {
+            path[:-1]
+            for operation in operations
+            for path in (getattr(operation, n, None) for n in ("path", "source", "target"))
+            if path is not None
+        }
+        self.disk.sync_directories(sorted(touched))
+        return results
+
+    async def _on_disk(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, call)
+
+    # ------------------------------------------------------------ notes from outside
+
+    def wake(self) -> None:
+        """Something is there for the engine."""
+        self._wake.set()
+
+    def changesets_received(self, wires: tuple[bytes, ...], origin: object, batch: int) -> None:
+        """Changesets came over a link."""
+        self._inbox.append((wires, origin, batch))
+        self.wake()
+
+    def take_over(self, old: Folder) -> None:
+        """Goes on with what arrived while the folder was opened anew."""
+        self._inbox.extend(old._inbox)
+        self._calls.extend(old._calls)
+        self.wake()
+
+    def peer_joined(self) -> None:
+        """A device that has this folder is connected."""
+        if self.fetcher is not None:
+            self.fetcher.retry()
+        self.survey_again()
+
+    def survey_again(self) -> None:
+        """There may be something to apply."""
+        self._survey_from = FIRST_PAGE
+        self._ready.clear()
+        self.wake()
+
+    def rescan(self) -> None:
+        """Compares the whole folder with the index at the next opportunity."""
+        self._rescan_at = 0.0
+        self.wake()
+
+    def allow_deletions(self) -> None:
+        """The person answered that the held deletions are meant."""
+        self._deletions_allowed = True
+        self.progress.held_deletions = 0
+        self.rescan()
+
+    def pause(self, is_paused: bool) -> None:
+        """Stops or resumes scanning and applying."""
+        self.is_paused = is_paused
+        if not is_paused:
+            self.rescan()
+        self.wake()
+
+    async def call(self, routine: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Runs something in the engine's task, between its routines."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._calls.append((routine, future))
+        self.wake()
+        return await future
+
+    async def renew_incarnation(self) -> None:
+        """Goes on in a new log; the old one stays as it is."""
+        incarnation = os.urandom(INCARNATION_SIZE)
+        await self.on_incarnation(self.folder_id, incarnation)
+        self.engine.incarnation = incarnation
+        self.needs_incarnation = False
+
+    # ------------------------------------------------------------ the one task
+
+    async def run(self) -> None:
+        """Works until cancelled."""
+        loop = asyncio.get_running_loop()
+        if self.watcher is not None:
+            loop.add_reader(self.watcher.fileno(), self._read_hints)
+        try:
+            if self.disk is not None:
+                await self._clean_incoming()
+            while True:
+                try:
+                    worked = await self._step(loop.time())
+                    if self.progress.state in (FolderState.NO_DISK, FolderState.NO_SPACE):
+                        self.progress.state = FolderState.SYNCING
+                        self.progress.trouble = ""
+                except DiskGone as error:
+                    self._trouble(FolderState.NO_DISK, error, loop.time())
+                    worked = False
+                except DiskFull as error:
+                    self._trouble(FolderState.NO_SPACE, error, loop.time())
+                    worked = False
+                except (DiskError, sqlite3.OperationalError) as error:
+                    self._trouble(FolderState.TROUBLE, error, loop.time())
+                    worked = False
+                if not worked:
+                    await self._rest(loop)
+        finally:
+            if self.watcher is not None:
+                loop.remove_reader(self.watcher.fileno())
+
+    def _trouble(self, state: FolderState, error: Exception, now: float) -> None:
+        self.progress.state, self.progress.trouble = state, str(error) or (error.__doc__ or "")
+        log.warning("%s: %s", state.value, self.progress.trouble)
+        self._retry_at = now + RETRY_S
+        self._ready.clear()
+
+    async def _rest(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Waits for a note or the next deadline."""
+        deadlines = [self._retry_at]
+        if self._ready:
+            deadlines.append(self._ripe_at)
+        if self.disk is not None and not self.is_paused:
+            deadlines += [self._hinting.next_due(), self._rescan_at]
+        timeout = max(0.0, min(deadlines) - loop.time())
+        try:
+            async with asyncio.timeout(min(timeout, 3600.0)):
+                await self._wake.wait()
+        except TimeoutError:
+            if loop.time() >= self._retry_at:
+                self._retry_at = float("inf")
+                self._survey_from = FIRST_PAGE
+                if self.fetcher is not None:
+                    self.fetcher.problems.clear()
+        self._wake.clear()
+
+    async def _step(self, now: float) -> bool:
+        """One piece of work, the most urgent; False when there is none."""
+        if self._calls:
+            routine, future = self._calls.popleft()
+            try:
+                future.set_result(await routine())
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:  # noqa: BLE001 - handed to whoever asked
+                future.set_exception(error)
+            return True
+        if self._inbox:
+            await self._ingest()
+            return True
+        if self.needs_incarnation:
+            await self.renew_incarnation()
+            return True
+        if self.disk is None or self.is_paused:
+            self.progress.state = FolderState.PAUSED if self.disk else FolderState.OFFERED
+            return False
+        if now >= self._rescan_at:
+            await self._scan([ROOT], True)
+            self._rescan_at = asyncio.get_running_loop().time() + self._rescan_interval_s
+            return True
+        if self._to_read:
+            await self._read_back()
+            return True
+        due = self._hinting.take_due(now)
+        if due:
+            await self._scan_hints(due)
+            return True
+        return await self._bring()
+
+    # ------------------------------------------------------------ from the disk
+
+    def _read_hints(self) -> None:
+        assert self.watcher is not None
+        hints = self.watcher.read()
+        now = asyncio.get_running_loop().time()
+        if hints.has_overflowed or hints.is_root_gone:
+            self._rescan_at = 0.0
+        for directory, names in hints.changed.items():
+            self._hinting.add(directory, not names, now)
+        for problem in hints.unwatched:
+            self.progress.problems[problem.path] = problem.reason
+        self.wake()
+
+    async def _scan_hints(self, due: dict[Path, bool]) -> None:
+        flat: set[NodeId] = set()
+        deep: set[NodeId] = set()
+        for path, is_deep in due.items():
+            item, is_exact = self.engine.find(path)
+            (deep if is_deep and is_exact else flat).add(item)
+        if flat - deep:
+            await self._scan(sorted(flat - deep), False)
+        if deep:
+            await self._scan(sorted(deep), True)
+
+    async def _scan(self, scope: list[NodeId], is_recursive: bool) -> None:
+        assert self.disk is not None
+        if is_recursive and ROOT in scope:
+            self.progress.state = FolderState.SCANNING
+            if not await self._on_disk(lambda: self.disk.marker_present(self.folder_id)):  # type: ignore[union-attr]
+                raise DiskGone
+            await self._read_rules()
+        scanned = await self.drive(
+            self.engine.scan(
+                scope, is_recursive, self._rules.is_ignored, time.time_ns(), self._deletions_max
+            )
+        )
+        if scanned.held_deletions:
+            self.progress.held_deletions = scanned.held_deletions
+        elif is_recursive and ROOT in scope:
+            self._deletions_allowed = False
+        for path in scanned.listed:
+            for known in [p for p in self.progress.problems if p[:-1] == path]:
+                del self.progress.problems[known]
+        for problem in scanned.problems:
+            self.progress.problems[problem.path] = problem.reason
+        if any(entry.name == IGNORE_FILE and entry.parent == ROOT for entry in scanned.to_read):
+            await self._read_rules()
+        self._to_read.extend(scanned.to_read)
+        self._announce(scanned.authored)
+
+    def _deletions_max(self) -> int:
+        return UNLIMITED if self._deletions_allowed else self.deletions_max()
+
+    def restore_missing(self) -> None:
+        """The person answered that the held deletions are not meant: what is gone is written again."""
+        self.progress.held_deletions = 0
+        self._restores = True
+        self.wake()
+
+    async def _read_rules(self) -> None:
+        assert self.disk is not None
+        disk = self.disk
+        stat = (await self._on_disk(lambda: disk.stat([(IGNORE_FILE,)])))[0]
+        if stat is None:
+            self._rules = IgnoreRules()
+            return
+        from peer.disk_types import RangeRequest  # noqa: PLC0415
+
+        request = RangeRequest((IGNORE_FILE,), 0, stat.size)
+        data = (await self._on_disk(lambda: disk.read_ranges([request])))[0]
+        try:
+            self._rules = IgnoreRules.decode(data or b"")
+        except ValueError as error:
+            self.progress.problems[(IGNORE_FILE,)] = str(error)
+
+    async def _read_back(self) -> None:
+        self.progress.state = FolderState.SCANNING
+        batch: list[Entry] = []
+        size = 0
+        while self._to_read and len(batch) < READ_AT_ONCE and size < READ_BYTES_AT_ONCE:
+            entry = self._to_read.popleft()
+            batch.append(entry)
+            size += entry.stat.size
+        read = await self.drive(self.engine.read_back(batch, time.time_ns()))
+        now = asyncio.get_running_loop().time()
+        for entry in read.again:
+            path = self.engine.directories.path(entry.parent)
+            self.progress.problems[(*path, entry.name)] = (
+                "It keeps changing; waiting until it settles."
+            )
+            self._hinting.again(path, now)
+        for problem in read.problems:
+            self.progress.problems[problem.path] = problem.reason
+        for hash_, data in read.data.items():
+            self._remember(hash_, data)
+        self._announce(read.authored)
+
+    def _remember(self, hash_: bytes, data: bytes) -> None:
+        if hash_ not in self.cache:
+            self.cache[hash_] = data
+            self._cache_bytes += len(data)
+            while self._cache_bytes > CACHE_BYTES:
+                self._cache_bytes -= len(self.cache.popitem(last=False)[1])
+
+    def _announce(self, changesets: Sequence[Changeset]) -> None:
+        if changesets:
+            self.neighbours.announce(self.folder_id, changesets)
+
+    # ------------------------------------------------------------ from others
+
+    async def _ingest(self) -> None:
+        while self._inbox:
+            wires, origin, batch = self._inbox.popleft()
+            before = {e.log_id: e for e in self.engine.book.frontier()}
+            ingested = await self.drive(self.engine.ingest(wires))
+            changed = [e for e in self.engine.book.frontier() if before.get(e.log_id) != e]
+            self.neighbours.acknowledge(self.folder_id, origin, batch, changed)
+            if ingested.refused or ingested.forks:
+                self.neighbours.misbehaved(origin, ingested)
+            self._fresh.extend(ingested.nodes)
+        if len(self._fresh) > FRESH_MAX:
+            self._fresh.clear()
+            self._survey_from = FIRST_PAGE
+
+    # ------------------------------------------------------------ to the disk
+
+    async def _bring(self) -> bool:
+        """Surveys, fetches and applies; False when the disk shows all that can be shown."""
+        fetcher = self.fetcher
+        assert fetcher is not None
+        if self._retry_at < float("inf"):
+            return False
+        if fetcher.staged_owners and (
+            len(fetcher.staged_owners) >= STAGED_AT_ONCE or not fetcher.jobs or self._is_ripe()
+        ):
+            self._fresh.extendleft(fetcher.staged_owners)
+            fetcher.staged_owners.clear()
+        if await self._survey(fetcher):
+            return True
+        if self._ready and (
+            len(self._ready) >= APPLY_AT_ONCE
+            or not fetcher.jobs
+            or self._is_ripe()
+            or any(node_id[15] & 3 == 1 for node_id in self._ready)
+        ):
+            await self._apply_ready(fetcher)
+            return True
+        if not fetcher.jobs and not fetcher.staged_owners:
+            await self._note_settled(fetcher)
+        return False
+
+    def _is_ripe(self) -> bool:
+        """True when what is ready has waited long enough for company."""
+        return asyncio.get_running_loop().time() >= self._ripe_at
+
+    async def _survey(self, fetcher: Fetcher) -> bool:
+        """Finds out what can be applied and what has to be fetched first; False if there is nothing to find out."""
+        has_room = (
+            len(fetcher.jobs) + len(fetcher.staged) < IN_FLIGHT_FILES
+            and fetcher.pending_bytes < IN_FLIGHT_BYTES
+        )
+        if not has_room or len(self._ready) >= APPLY_AT_ONCE:
+            return False
+        if self._fresh:
+            ids = [self._fresh.popleft() for _ in range(min(len(self._fresh), APPLY_AT_ONCE))]
+            survey = await self.drive(
+                self.engine.survey_nodes(ids, fetcher.is_pending, fetcher.staged)
+            )
+        elif self._survey_from is not None:
+            survey = await self.drive(
+                self.engine.survey(self._survey_from, PAGE, fetcher.is_pending, fetcher.staged)
+            )
+            self._survey_from = survey.next_page
+        else:
+            return False
+        if survey.ready and not self._ready:
+            self._ripe_at = asyncio.get_running_loop().time() + RIPE_S
+        self._ready.update(survey.ready)
+        if survey.needs:
+            self.progress.state = FolderState.SYNCING
+            await fetcher.need(survey.needs)
+        return True
+
+    async def _apply_ready(self, fetcher: Fetcher) -> None:
+        self.progress.state = FolderState.SYNCING
+        directories = {n: s for n, s in self._ready.items() if n[15] & 3 == 1}
+        ready = directories or self._ready
+        applied, needs = await self.drive(self.engine.apply(dict(ready), fetcher.staged))
+        for node_id in list(ready):
+            del self._ready[node_id]
+        for key in [k for k, name in fetcher.staged.items() if name in applied.used]:
+            del fetcher.staged[key]
+        if needs:
+            await fetcher.need([n for n in needs if not fetcher.is_pending(n.node, n.content.hash)])
+        self._note_refusals(applied.refused, applied.paths)
+
+    def _note_refusals(self, refused: dict[NodeId, Refusal], paths: dict[NodeId, Path]) -> None:
+        now = asyncio.get_running_loop().time()
+        for item, refusal in refused.items():
+            path = paths[item]
+            if refusal.kind in (RefusalKind.CHANGED, RefusalKind.EXISTS, RefusalKind.GONE,
+                                RefusalKind.NOT_EMPTY):  # fmt: skip
+                self._hinting.add(path[:-1], False, now)
+                if refusal.kind is RefusalKind.NOT_EMPTY:
+                    self._hinting.add(path, False, now)
+            else:
+                self.progress.problems[path] = refusal.reason
+            self._retry_at = min(self._retry_at, now + 0.2)
+
+    async def _note_settled(self, fetcher: Fetcher) -> None:
+        summary = await self.store.summary()
+        self.progress.summary = summary
+        need = summary.need_files + summary.need_directories
+        if self.progress.held_deletions:
+            self.progress.state = FolderState.ASKING
+        elif need == 0:
+            self.progress.state = FolderState.IN_SYNC
+            frontier = self.engine.book.frontier()
+            if frontier != self._applied_told:
+                self._applied_told = frontier
+                self.neighbours.applied(self.folder_id, frontier)
+            if fetcher.staged:
+                names = fetcher.drop(list(fetcher.staged))
+                await self._on_disk(lambda: self.disk.discard_staged(names))  # type: ignore[union-attr]
+        else:
+            self.progress.state = FolderState.SYNCING
+
+    async def _clean_incoming(self) -> None:
+        """Temp files of an earlier run: their bytes are fetched or copied again."""
+        assert self.disk is not None
+        disk = self.disk
+        names = [n for n in await self._on_disk(disk.staged_names) if not n.startswith("parked-")]
+        await self._on_disk(lambda: disk.discard_staged(names))
+
+    # ------------------------------------------------------------ serving
+
+    async def _path_of_node(self, node_id: NodeId) -> Path | None:
+        rows: dict[NodeId, Row] = await self.store.perform(c.LoadRows([node_id]))
+        row = rows.get(node_id)
+        if row is None or not row.shown.parent:
+            return None
+        directory = self.engine.directories.nodes.get(row.shown.parent)
+        if directory is None or not directory.item:
+            return None
+        return (*self.engine.directories.path(directory.item), row.shown.name)
+
+    async def read_chunks(self, ids: Sequence[ChunkId]) -> list[bytes | None]:
+        """The bytes of chunks that this device has, each verified; None for those that it has not."""
+        found: dict[ChunkId, bytes] = {}
+        for chunk_id in ids:
+            data = self.cache.get(chunk_id)
+            if data is not None:
+                found[chunk_id] = data
+        rest = [i for i in ids if i not in found]
+        if rest and self.serving_disk is not None:
+            places = await self.store.find_chunks(rest)
+            paths: dict[NodeId, Path | None] = {}
+            for place in places:
+                if place.node not in paths:
+                    paths[place.node] = await self._path_of_node(place.node)
+            await asyncio.get_running_loop().run_in_executor(
+                self._serving, self._read_places, places, paths, found
+            )
+        return [found.get(i) for i in ids]
+
+    def _read_places(
+        self, places: Iterable[Any], paths: dict[NodeId, Path | None], found: dict[ChunkId, bytes]
+    ) -> None:
+        from peer.disk_types import RangeRequest  # noqa: PLC0415
+
+        assert self.serving_disk is not None
+        usable = [p for p in places if paths[p.node] is not None]
+        requests = [RangeRequest(paths[p.node] or (), p.offset, p.length) for p in usable]
+        for place, data in zip(usable, self.serving_disk.read_ranges(requests), strict=True):
+            if place.id not in found and data is not None:
+                if self._hasher.chunk_id(data) == place.id:
+                    found[place.id] = data
+
+    async def changesets(self, log_id: LogId, after_seq: int, bytes_max: int) -> list[bytes]:
+        """Stored changesets of one log after a position."""
+        found: list[bytes] = await self.store.perform(
+            c.LoadChangesets(log_id, after_seq, bytes_max)
+        )
+        return found
+
+    async def receive_chunks(
+        self, chunks: Sequence[ReceivedChunk]
+    ) -> tuple[list[ChunkId], list[ChunkId]]:
+        """Chunks that came over links; returns the good and the bad ones."""
+        assert self.fetcher is not None
+        try:
+            return await self.fetcher.received(chunks)
+        except DiskError as error:
+            self._trouble(FolderState.NO_SPACE, error, asyncio.get_running_loop().time())
+            return [], []
+
+    def check_own_log(self, entries: Sequence[messages.FrontierEntry]) -> None:
+        """If somebody holds more of our log than we do, this database is an old one (CRYPTO 3)."""
+        book = self.engine.book
+        own = log_id_of(self.folder_id, self.engine.keys.device_id, self.engine.incarnation)
+        if any(e.log_id == own and e.seq > book.seq_of(own) for e in entries):
+            self.needs_incarnation = True
+            self.wake()
+
+    async def close(self) -> None:
+        """Closes database, watcher and threads."""
+        self._executor.shutdown(wait=True)
+        self._serving.shutdown(wait=True)
+        if self.watcher is not None:
+            self.watcher.close()
+        await self.store.close()

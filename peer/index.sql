@@ -1,0 +1,48 @@
+-- One folder's index: the replica, the synced tree and what the disk showed, one row a node.
+CREATE TABLE IF NOT EXISTS node (
+    id BLOB PRIMARY KEY,
+    kind INTEGER NOT NULL,
+    state BLOB NOT NULL,       -- the replica's record (protocol/records.py)
+    base BLOB,                 -- the record as this disk shows it; NULL when it is the replica's
+    dirty INTEGER NOT NULL,    -- 0 in step, 1 a directory to be applied, 2 a file or symlink
+    origin BLOB,               -- of a conflict copy: the node that it is a copy of
+    parent BLOB,               -- the directory node that shows it; NULL when not visible
+    key TEXT,
+    item BLOB,                 -- the node that represents it, if another one does
+    name TEXT,
+    flags INTEGER NOT NULL,
+    hash BLOB,
+    size INTEGER NOT NULL,
+    executable INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    inode INTEGER NOT NULL,
+    disk_size INTEGER NOT NULL,
+    disk_mtime_ns INTEGER NOT NULL,
+    disk_ctime_ns INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS node_slot ON node (parent, key) WHERE parent IS NOT NULL;
+CREATE INDEX IF NOT EXISTS node_inode ON node (inode) WHERE inode > 0;
+CREATE INDEX IF NOT EXISTS node_hash ON node (hash) WHERE hash IS NOT NULL;
+CREATE INDEX IF NOT EXISTS node_dirty ON node (dirty, id) WHERE dirty > 0;
+CREATE INDEX IF NOT EXISTS node_origin ON node (origin) WHERE origin IS NOT NULL;
+
+-- Where the chunks of files with several chunks lie: within any file that has this hash.
+CREATE TABLE IF NOT EXISTS chunk (
+    id BLOB NOT NULL,
+    file BLOB NOT NULL,
+    offset INTEGER NOT NULL,
+    length INTEGER NOT NULL,
+    PRIMARY KEY (id, file)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS chunk_file ON chunk (file);
+
+CREATE TABLE IF NOT EXISTS changeset (
+    log BLOB NOT NULL,
+    seq INTEGER NOT NULL,
+    hash BLOB NOT NULL,
+    lamport INTEGER NOT NULL,
+    wire BLOB NOT NULL
+);
+CREATE UNIQUE INDEX IF NOT EXISTS changeset_position ON changeset (log, seq);
+
+CREATE TABLE IF NOT EXISTS value (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;

@@ -1,0 +1,389 @@
+"""One folder's index in SQLite: answers the engine's index commands, and is durable when a commit returns."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeVar
+
+import aiosqlite
+
+from crypto.ids import ChunkId, LogId, NodeId
+from peer import commands as c
+from peer.errors import PeerError
+from peer.rows import (
+    ADRIFT,
+    DERIVED,
+    DISPLACED,
+    FOLDED,
+    Directories,
+    Directory,
+    DiskFacts,
+    Facts,
+    Item,
+    Row,
+    Shown,
+    place_of,
+)
+from protocol.nodes import NO_NODE, NOTHING, ROOT, is_copy
+from protocol.records import MANIFEST_ENTRY, decode_node, encode_node
+
+FORMAT: Final = 1
+AT_ONCE: Final = 500
+"""Parameters in one IN list: SQLite's default limit is 32,766, and longer statements gain nothing."""
+_ROW: Final = (
+    "id, state, base, origin, parent, key, item, name, flags, hash, size, executable, mtime_ns,"
+    " inode, disk_size, disk_mtime_ns, disk_ctime_ns"
+)
+_FILE: Final = "parent IS NOT NULL AND kind <> 1"
+T = TypeVar("T")
+
+
+class IndexDamaged(PeerError):
+    """A folder's index is damaged. It was moved aside and is rebuilt from the disk and the other devices."""
+
+
+class ChunkPlace(NamedTuple):
+    """A range of a file on this disk that held a chunk when it was last read."""
+
+    id: ChunkId
+    node: NodeId
+    offset: int
+    length: int
+
+
+class Summary(NamedTuple):
+    """Counts for `status`."""
+
+    files: int
+    size_bytes: int
+    need_files: int
+    need_directories: int
+
+
+class IndexStore:
+    """The index database of one folder."""
+
+    def __init__(self, db: aiosqlite.Connection) -> None:
+        self._db = db
+
+    @classmethod
+    async def open(cls, path: Path) -> IndexStore:
+        """Opens or creates the index; IndexDamaged when SQLite or a quick check says so."""
+        try:
+            db = await aiosqlite.connect(path, isolation_level=None)
+        except sqlite3.DatabaseError as error:
+            raise IndexDamaged(f"{path}: {error}") from error
+        try:
+            # WAL with FULL: a commit is fsynced before anything that rests on it leaves the device (F05).
+            for pragma in (
+                "journal_mode = WAL",
+                "synchronous = FULL",
+                "cache_size = -16000",
+                "temp_store = MEMORY",
+                "wal_autocheckpoint = 4000",
+            ):
+                await db.execute_fetchall(f"PRAGMA {pragma}")
+            version = next(iter(await db.execute_fetchall("PRAGMA user_version")))[0]
+            if version not in (0, FORMAT):
+                raise PeerError(
+                    f"{path} has format {version}; this Holdfast knows {FORMAT}. Use a newer Holdfast."
+                )
+            await db.executescript(files("peer").joinpath("index.sql").read_text())
+            await db.execute_fetchall(f"PRAGMA user_version = {FORMAT}")
+        except sqlite3.DatabaseError as error:
+            await db.close()
+            raise IndexDamaged(f"{path}: {error}") from error
+        except BaseException:
+            await db.close()
+            raise
+        return cls(db)
+
+    async def close(self) -> None:
+        """Closes the database."""
+        await self._db.close()
+
+    async def perform(self, command: c.Command[Any]) -> Any:
+        """Answers one index command."""
+        try:
+            return await self._perform(command)
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError as error:
+            raise IndexDamaged(str(error)) from error
+
+    async def _perform(self, command: c.Command[Any]) -> Any:
+        match command:
+            case c.LoadRows(ids):
+                return {r.id: r for r in await self._rows("id", ids)}
+            case c.LoadSlots(slots):
+                return await self._slots(slots)
+            case c.LoadChildren(parents):
+                return await self._rows("parent", parents, _FILE)
+            case c.LoadCopies(origins):
+                return await self._rows("origin", origins)
+            case c.LoadInodes(inodes):
+                return await self._rows("inode", inodes, _FILE + " AND inode > 0")
+            case c.FindPlace(hashes):
+                return await self._rows("hash", hashes, _FILE + " AND inode > 0")
+            case c.LoadFacts(parents):
+                return await self._facts(parents)
+            case c.LoadDirty(after, limit):
+                sql = (
+                    f"SELECT {_ROW} FROM node WHERE dirty > 0 AND (dirty, id) > (?, ?)"  # noqa: S608
+                    " ORDER BY dirty, id LIMIT ?"
+                )
+                found = await self._db.execute_fetchall(sql, (after[0], after[1], limit))
+                return [_row(r) for r in found]
+            case c.LoadChangesets(log, after_seq, bytes_max):
+                return await self._changesets(log, after_seq, bytes_max)
+            case c.Commit():
+                return await self._commit(command)
+            case _:
+                raise AssertionError(command)
+
+    # ------------------------------------------------------------ reading
+
+    async def _rows(self, column: str, values: Sequence[Any], where: str = "TRUE") -> list[Row]:
+        out: list[Row] = []
+        for part in _parts(values):
+            marks = ",".join("?" * len(part))
+            sql = f"SELECT {_ROW} FROM node WHERE {column} IN ({marks}) AND {where}"  # noqa: S608
+            out += [_row(r) for r in await self._db.execute_fetchall(sql, part)]
+        return out
+
+    async def _slots(self, slots: Sequence[tuple[NodeId, str]]) -> list[Row]:
+        out: list[Row] = []
+        for part in _parts(slots):
+            marks = ",".join(["(?,?)"] * len(part))
+            sql = f"SELECT {_ROW} FROM node WHERE (parent, key) IN (VALUES {marks}) AND {_FILE}"  # noqa: S608
+            values = [v for slot in part for v in slot]
+            out += [_row(r) for r in await self._db.execute_fetchall(sql, values)]
+        return out
+
+    async def _facts(self, parents: Sequence[NodeId]) -> list[Facts]:
+        out: list[Facts] = []
+        for part in _parts(parents):
+            marks = ",".join("?" * len(part))
+            sql = (
+                "SELECT id, parent, name, flags, executable, inode, disk_size, disk_mtime_ns,"  # noqa: S608
+                f" disk_ctime_ns FROM node WHERE parent IN ({marks}) AND kind <> 1 AND item IS NULL"
+            )
+            out += [
+                Facts(r[0], r[1], r[2], r[3], bool(r[4]), DiskFacts(r[5], r[6], r[7], r[8]))
+                for r in await self._db.execute_fetchall(sql, part)
+            ]
+        return out
+
+    async def _changesets(self, log: LogId, after_seq: int, bytes_max: int) -> list[bytes]:
+        sql = "SELECT wire FROM changeset WHERE log = ? AND seq > ? ORDER BY seq"
+        out, size = [], 0
+        async with self._db.execute(sql, (log, after_seq)) as cursor:
+            async for (wire,) in cursor:
+                if out and size + len(wire) > bytes_max:
+                    break
+                out.append(wire)
+                size += len(wire)
+        return out
+
+    async def values(self) -> dict[str, bytes]:
+        """All named values."""
+        return {
+            r[0]: r[1] for r in await self._db.execute_fetchall("SELECT name, value FROM value")
+        }
+
+    async def positions(self) -> list[tuple[LogId, int, bytes, int]]:
+        """(log, seq, hash, Lamport time) of every stored changeset, by log and seq."""
+        sql = "SELECT log, seq, hash, lamport FROM changeset ORDER BY log, seq"
+        return [(r[0], r[1], r[2], r[3]) for r in await self._db.execute_fetchall(sql)]
+
+    async def find_chunks(self, ids: Sequence[ChunkId]) -> list[ChunkPlace]:
+        """Where on this disk chunks lie, by what the index knows; a chunk may have several places."""
+        out: list[ChunkPlace] = []
+        for part in _parts(ids):
+            marks = ",".join("?" * len(part))
+            whole = (
+                f"SELECT hash, id, 0, disk_size FROM node WHERE hash IN ({marks}) AND inode > 0"  # noqa: S608
+                " AND kind = 0"
+            )
+            inside = (
+                "SELECT chunk.id, node.id, offset, length FROM chunk JOIN node"  # noqa: S608
+                f" ON node.hash = chunk.file WHERE chunk.id IN ({marks}) AND inode > 0"
+            )
+            for sql in (whole, inside):
+                out += [ChunkPlace(*r) for r in await self._db.execute_fetchall(sql, part)]
+        return out
+
+    async def summary(self) -> Summary:
+        """Counts over the whole folder."""
+        sql = (
+            "SELECT count(*), coalesce(sum(size), 0) FROM node"
+            " WHERE parent IS NOT NULL AND kind <> 1 AND item IS NULL"
+        )
+        files_, size = next(iter(await self._db.execute_fetchall(sql)))
+        sql = "SELECT dirty, count(*) FROM node WHERE dirty > 0 GROUP BY dirty"
+        need = {r[0]: r[1] for r in await self._db.execute_fetchall(sql)}
+        return Summary(files_, size, need.get(2, 0), need.get(1, 0))
+
+    async def load_directories(self, folds_case: bool) -> Directories:
+        """The resident directories, rebuilt from their rows."""
+        resident = Directories(folds_case)
+        sql = f"SELECT {_ROW} FROM node WHERE kind = 1"  # noqa: S608
+        rows = [_row(r) for r in await self._db.execute_fetchall(sql)]
+        for row in rows:
+            if row.id == ROOT:
+                resident.nodes[ROOT].base = row.base
+            elif row.synced != NOTHING:
+                _add_directory(resident, row)
+        for row in rows:
+            directory = resident.nodes.get(row.id)
+            if directory is not None and directory.counted_in and row.id != ROOT:
+                above = resident.nodes[directory.counted_in]
+                above.children += 1
+                key = directory.counted_key
+                above.subdirectories[key] = (*above.subdirectories.get(key, ()), row.id)
+        _add_items(resident, rows)
+        sql = f"SELECT parent, count(*) FROM node WHERE {_FILE} GROUP BY parent"  # noqa: S608
+        for parent, count in await self._db.execute_fetchall(sql):
+            resident.nodes[parent].children += count
+        sql = f"SELECT parent, key FROM node WHERE flags & {DISPLACED | FOLDED}"  # noqa: S608
+        for parent, key in await self._db.execute_fetchall(sql + " AND parent IS NOT NULL"):
+            item = resident.items[resident.nodes[parent].item]
+            item.crowded |= {key}
+        sql = f"SELECT id FROM node WHERE origin IS NOT NULL AND NOT flags & {DERIVED} AND base IS NOT x''"  # noqa: S608
+        copies = [r[0] for r in await self._db.execute_fetchall(sql)]
+        resident.copies |= {i for i in copies if is_copy(i)}
+        sql = f"SELECT {_ROW} FROM node WHERE flags & {ADRIFT} AND kind <> 1"  # noqa: S608
+        for r in await self._db.execute_fetchall(sql):
+            row = _row(r)
+            place = place_of(row.base)
+            if place is not None:
+                resident.orphans.setdefault(place.parent, set()).add(row.id)
+        return resident
+
+    # ------------------------------------------------------------ writing
+
+    async def _commit(self, commit: c.Commit) -> None:
+        db = self._db
+        await db.execute("BEGIN IMMEDIATE")
+        try:
+            if commit.rows:
+                marks = ",".join("?" * 19)
+                await db.executemany(
+                    f"INSERT OR REPLACE INTO node VALUES ({marks})",  # noqa: S608
+                    [_values(row) for row in commit.rows],
+                )
+                chunks = [v for row in commit.rows for v in _chunks(row)]
+                if chunks:
+                    await db.executemany("INSERT OR IGNORE INTO chunk VALUES (?,?,?,?)", chunks)
+            if commit.deleted:
+                await db.executemany(
+                    "DELETE FROM node WHERE id = ?", [(i,) for i in commit.deleted]
+                )
+            if commit.changesets:
+                await db.executemany(
+                    "INSERT OR IGNORE INTO changeset VALUES (?,?,?,?,?)", commit.changesets
+                )
+            if commit.values:
+                await db.executemany("INSERT OR REPLACE INTO value VALUES (?,?)", commit.values)
+            await db.execute("COMMIT")
+        except BaseException:
+            await db.execute("ROLLBACK")
+            raise
+
+    async def drop_unused_chunks(self) -> None:
+        """Forgets the chunk places of contents that no file on this disk has any more."""
+        await self._db.execute(
+            "DELETE FROM chunk WHERE NOT EXISTS (SELECT 1 FROM node WHERE node.hash = chunk.file)"
+        )
+
+
+def _parts(values: Iterable[T]) -> Iterator[list[T]]:
+    every = list(values)
+    for start in range(0, len(every), AT_ONCE):
+        yield every[start : start + AT_ONCE]
+
+
+def _row(r: Any) -> Row:
+    state = decode_node(r[1])
+    flags = r[8]
+    base = state if r[2] is None else decode_node(r[2])
+    shown = Shown(
+        r[4] or NO_NODE, r[5] or "", (r[6] or r[0]) if r[4] else NO_NODE, r[7] or "", flags,
+        r[9] or b"", r[10], bool(r[11]), r[12],
+    )  # fmt: skip
+    disk = DiskFacts(r[13], r[14], r[15], r[16])
+    return Row(r[0], state, base, r[3] or NO_NODE, shown, disk, stored=True)
+
+
+def _values(row: Row) -> tuple[Any, ...]:
+    shown, disk, kind = row.shown, row.disk, row.id[15] & 3
+    is_derived = bool(shown.flags & DERIVED)
+    state = encode_node(row.state)
+    is_same = not is_derived and (row.base is row.state or row.base == row.state)
+    base = None if is_same else encode_node(row.base)
+    dirty = (1 if kind == 1 else 2) if (is_derived and row.state != NOTHING) or (
+        not is_derived and not is_same
+    ) else 0  # fmt: skip
+    return (
+        row.id, kind, state, base, dirty, row.origin or None, shown.parent or None,
+        shown.key if shown.parent else None,
+        shown.item if shown.parent and shown.item != row.id else None,
+        shown.name or None, shown.flags, shown.hash or None, shown.size, shown.is_executable,
+        shown.mtime_ns, disk.inode, disk.size, disk.mtime_ns, disk.ctime_ns,
+    )  # fmt: skip
+
+
+def _chunks(row: Row) -> Iterator[tuple[bytes, bytes, int, int]]:
+    if row.id[15] & 3 or not row.disk.inode or not row.shown.hash:
+        return
+    for content in row.base.contents:
+        if content.hash == row.shown.hash and content.manifest:
+            offset = 0
+            for chunk, length in MANIFEST_ENTRY.iter_unpack(content.manifest):
+                yield chunk, content.hash, offset, length
+                offset += length
+            return
+
+
+def _add_directory(resident: Directories, row: Row) -> None:
+    place = place_of(row.base)
+    is_adrift = bool(row.shown.flags & ADRIFT)
+    name = "" if place is None else place.name
+    parent = NO_NODE if place is None else place.parent
+    if is_adrift and place is not None and row.shown.parent:
+        parent = row.shown.parent
+        name = place.previous[1] if place.previous[0] == parent != place.parent else place.name
+    resident.nodes[row.id] = Directory(
+        row.id, row.base, place, parent, name, is_adrift,
+        counted_in=row.shown.parent, counted_key=row.shown.key, item=row.shown.item,
+    )  # fmt: skip
+    if is_adrift:
+        resident.adrift.add(row.id)
+
+
+def _add_items(resident: Directories, rows: Iterable[Row]) -> None:
+    members: dict[NodeId, list[NodeId]] = {}
+    firsts: dict[NodeId, Row] = {}
+    for row in rows:
+        if row.shown.parent:
+            members.setdefault(row.shown.item, []).append(row.id)
+            if row.shown.item == row.id:
+                firsts[row.id] = row
+    for first, row in firsts.items():
+        rest = [m for m in members[first] if m != first]
+        rest.sort(key=lambda m: _rank(resident, m), reverse=True)
+        parent = resident.nodes[row.shown.parent].item
+        flags = row.shown.flags & ~ADRIFT
+        item = Item(first, (first, *rest), parent, row.shown.name, flags, row.disk.inode)
+        resident.items[first] = item
+        if item.inode:
+            resident.by_inode[item.inode] = first
+
+
+def _rank(resident: Directories, node_id: NodeId) -> tuple[Any, ...]:
+    place = resident.nodes[node_id].place
+    assert place is not None
+    return (place.rank, place.lamport, place.author, node_id)

@@ -1,0 +1,119 @@
+"""The inviting side of pairing: shows a code, answers whoever types it, and gives them all they need."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import time
+from collections.abc import Callable
+
+from crypto.ids import FolderId
+from peer.discovery import Discovery
+from peer.folder import Folder
+from peer.home import Home
+from peer.home_store import Device
+from peer.ledgers import Ledgers
+from peer.status import Invitation as InvitationStatus
+from protocol.errors import NotEntitled, ProtocolError
+from protocol.invitations import LIFETIME_S, Invitation
+from protocol.link import Link
+from protocol.messages import FrontierEntry
+from protocol.pairing import PairingListener, refusal
+from protocol.pairing_messages import PairingWrap, WelcomeFolder
+from protocol.wire import MESSAGE_LENGTH_MAX
+
+log = logging.getLogger("peer.invitations")
+
+NAMEPLATES = 99
+"""Small numbers are quickly typed; one device hardly has two invitations open at once."""
+
+
+class Invitations:
+    """The invitations that are open."""
+
+    def __init__(
+        self,
+        ledgers: Ledgers,
+        home: Home,
+        name: str,
+        port: int,
+        discovery: Discovery | None,
+        folders: Callable[[], dict[FolderId, tuple[str, Folder | None]]],
+    ) -> None:
+        self._ledgers, self._home, self._name, self._port = ledgers, home, name, port
+        self._discovery, self._folders = discovery, folders
+        self._open: dict[int, Invitation] = {}
+
+    async def open(self) -> InvitationStatus:
+        """A new invitation for ten minutes and one device."""
+        now = time.monotonic()
+        for nameplate in [n for n, i in self._open.items() if not i.is_open(now)]:
+            del self._open[nameplate]
+            if self._discovery is not None:
+                await self._discovery.close_invitation(nameplate)
+        free = [n for n in range(1, NAMEPLATES + 1) if n not in self._open]
+        if not free:
+            raise NotEntitled("too many invitations are open")
+        invitation = Invitation.create(secrets.choice(free), os.urandom, now)
+        self._open[invitation.code.nameplate] = invitation
+        if self._discovery is not None:
+            await self._discovery.open_invitation(invitation.code.nameplate, self._port)
+        return {"code": str(invitation.code), "expires_s": LIFETIME_S}
+
+    async def answer(self, link: Link, first: tuple[int, bytes]) -> None:
+        """Talks to somebody who says that they know a code; errors end this link only."""
+        pairing = PairingListener(
+            self._open.get, self._ledgers.user_id, link.kind, link.binding, os.urandom
+        )
+        frame: tuple[int, bytes] | None = first
+        try:
+            while frame is not None:
+                for number, payload in pairing.receive(*frame, time.monotonic()):
+                    link.send(number, [payload])
+                if pairing.newcomer is not None:
+                    await self._welcome(link, pairing)
+                    break
+                async with asyncio.timeout(max(0.0, (pairing.deadline or 0) - time.monotonic())):
+                    frame = await link.receive()
+        except TimeoutError:
+            log.info("a pairing was not finished in time")
+        except ProtocolError as error:
+            log.info("a pairing failed: %s", type(error).__name__)
+            number, payload = refusal(error)
+            link.send(number, [payload])
+        finally:
+            await link.close()
+
+    async def _welcome(self, link: Link, pairing: PairingListener) -> None:
+        newcomer, certificate = pairing.newcomer, pairing.certificate
+        assert newcomer is not None
+        assert certificate is not None
+        link.admit()
+        await self._ledgers.add_device(newcomer.certificate, newcomer.signature)
+        async with self._home.store.transaction() as write:
+            await write.put_device(Device(certificate.device_id, newcomer.device_name, None))
+        folders = []
+        running = self._folders()
+        for folder_id, membership in self._ledgers.folders.items():
+            name, folder = running.get(folder_id, ("", None))
+            frontier = folder.engine.book.frontier() if folder is not None else []
+            folders.append(
+                WelcomeFolder(
+                    folder_id,
+                    name,
+                    tuple(membership.ledger.export()),
+                    tuple(PairingWrap(*wrap) for wrap in membership.chain.wraps()),  # type: ignore[arg-type]
+                    tuple(FrontierEntry(*entry) for entry in frontier),
+                )
+            )
+        number, payload = pairing.give(
+            self._name,
+            self._home.keys.device_id,
+            tuple(self._ledgers.user.export()),
+            tuple(folders),
+        )
+        link.set_frame_limit(MESSAGE_LENGTH_MAX)
+        link.send(number, [payload])
+        log.info("paired with %s", newcomer.device_name)

@@ -1,0 +1,387 @@
+"""All connections of this device: who is dialled, what is told to whom, and who is asked for which chunk."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from crypto.ids import ChunkId, DeviceId, FolderId
+from peer.connection import Connection
+from peer.engine import Ingested
+from peer.folder import Folder
+from peer.ledgers import Ledgers
+from protocol import messages
+from protocol.changesets import Changeset, FrontierEntry
+from protocol.errors import ErrorCode, ProtocolError
+from protocol.events import (
+    ChangesetsNeeded,
+    ChangesetsReceived,
+    ChunksMissing,
+    ChunksReceived,
+    Event,
+    FolderShared,
+    FolderUnshared,
+    FrontierReceived,
+    LedgerHeadsReceived,
+    LedgerReceived,
+    PeerGreeted,
+    PeerState,
+    WrapsReceived,
+)
+from protocol.handshake import PeerKeys
+from protocol.ledger import LedgerKind
+from protocol.link import Link
+from protocol.transfers import Ask, CancelAsk, FileUnavailable, Transfers
+
+log = logging.getLogger("peer.network")
+
+UNREAD_FRAMES: Final = 32
+"""Chunk frames waiting for the disk's thread: 8 to 16 MiB; beyond that the link waits."""
+FRAMES_AT_ONCE: Final = 16
+
+
+class Network:
+    """The connections, and what the folders need of them (peer.folder.Neighbours)."""
+
+    def __init__(
+        self,
+        ledgers: Ledgers,
+        tasks: asyncio.TaskGroup,
+        on_greeted: Callable[[Connection], Coroutine[Any, Any, None]],
+        on_membership: Callable[[], Coroutine[Any, Any, None]],
+    ) -> None:
+        self.ledgers = ledgers
+        self.own_name = ""
+        self.folders: dict[FolderId, Folder] = {}
+        self.connections: dict[DeviceId, Connection] = {}
+        self.counts: dict[str, int] = {}
+        """What was refused, by the name of the error: for `status` and the log."""
+        self.past_sent_bytes = 0
+        self.past_received_bytes = 0
+        self._tasks = tasks
+        self._on_greeted, self._on_membership = on_greeted, on_membership
+        self._transfers = Transfers()
+        self._requests: dict[tuple[DeviceId, int], int] = {}
+        """(peer, ask number) -> the session's request."""
+        self._chunks: dict[FolderId, asyncio.Queue[tuple[Connection, ChunksReceived]]] = {}
+        self._tick = asyncio.Event()
+        self.changed = asyncio.Event()
+        """Somebody came or went."""
+
+    # ------------------------------------------------------------ connections
+
+    async def run_connection(self, link: Link, peer: PeerKeys) -> None:
+        """Talks over an authenticated link until it ends; of two to one device, one stays."""
+        connection = Connection(link, peer, self.own_name, self._handle, self._read_chunks)
+        if not self._admit(connection):
+            await link.close()
+            return
+        try:
+            await connection.run()
+        except ProtocolError as error:
+            connection.close_reason = str(error)
+        except Exception as error:
+            # The session's door (STYLE 4.4): a defect in handling one peer must not end the others.
+            log.exception("the link to %s ended by a defect", peer.device_id.hex()[:8])
+            connection.close_reason = str(error)
+        finally:
+            self.past_sent_bytes += link.sent_bytes
+            self.past_received_bytes += link.received_bytes
+            if self.connections.get(peer.device_id) is connection:
+                del self.connections[peer.device_id]
+                self._transfers.peer_left(peer.device_id)
+                self._drive_transfers()
+                self.changed.set()
+            log.info("%s: link closed %s", connection.name, connection.close_reason)
+
+    def _admit(self, new: Connection) -> bool:
+        old = self.connections.get(new.device_id)
+        if old is not None:
+            own, other = self.ledgers.keys.device_id, new.device_id
+            dialler = own if new.link.is_client else other
+            old_dialler = own if old.link.is_client else other
+            # Both dialled at once: the link that the smaller id dialled stays (CRYPTO 7).
+            if dialler != old_dialler and dialler != min(own, other) and not old.link.is_closed:
+                return False
+            old.close()
+            old.link.abort()
+            self._transfers.peer_left(new.device_id)
+        self.connections[new.device_id] = new
+        self.changed.set()
+        return True
+
+    def status(self) -> list[Connection]:
+        """All connections that have greeted."""
+        return [c for c in self.connections.values() if c.name]
+
+    def close_all(self) -> None:
+        """Says goodbye to everybody."""
+        for connection in list(self.connections.values()):
+            connection.close()
+
+    # ------------------------------------------------------------ folders
+
+    def add_folder(self, folder: Folder) -> None:
+        """A folder is at work here: talk of it with everybody who is in it."""
+        self.folders[folder.folder_id] = folder
+        if folder.folder_id not in self._chunks:
+            self._chunks[folder.folder_id] = asyncio.Queue(UNREAD_FRAMES)
+            self._tasks.create_task(self._deliver(folder.folder_id))
+        for connection in self.connections.values():
+            self._share(connection, folder.folder_id)
+
+    def remove_folder(self, folder_id: FolderId) -> None:
+        """The folder is at work here no longer."""
+        self.folders.pop(folder_id, None)
+        for connection in self.connections.values():
+            connection.session.unshare(folder_id)
+            connection.poke()
+            self._transfers.peer_left(connection.device_id, folder_id)
+
+    def _share(self, connection: Connection, folder_id: FolderId) -> None:
+        folder = self.folders.get(folder_id)
+        if folder is not None and self.ledgers.is_member(connection.device_id, folder_id):
+            connection.session.share(folder_id, _entries(folder.engine.book.frontier()))
+            connection.poke()
+            if folder_id in connection.shared_there:
+                self._transfers.peer_joined(connection.device_id, folder_id)
+                folder.peer_joined()
+                self._drive_transfers()
+
+    def tell_ledgers(self) -> None:
+        """Ledgers have grown here: tell everybody who may see them."""
+        for connection in self.status():
+            connection.session.send(
+                messages.LedgerHeadsKnown(self.ledgers.heads_for(connection.device_id))
+            )
+            connection.poke()
+        for folder_id in self.folders:
+            for connection in self.status():
+                self._share(connection, folder_id)
+
+    def announce(self, folder_id: FolderId, changesets: Sequence[Changeset]) -> None:
+        """Tells everybody of changesets of ours."""
+        newest = {c.log_id: c for c in changesets}
+        entries = [FrontierEntry(c.log_id, c.slot.seq, c.hash) for c in newest.values()]
+        self._update(folder_id, entries)
+
+    def acknowledge(
+        self, folder_id: FolderId, origin: object, batch: int, entries: Sequence[FrontierEntry]
+    ) -> None:
+        """Answers a batch of changesets, and tells the others what came."""
+        for connection in self.connections.values():
+            if connection is origin:
+                connection.session.update_frontier(folder_id, _entries(entries), batch=batch)
+                connection.poke()
+            elif entries:
+                connection.session.update_frontier(folder_id, _entries(entries))
+                connection.poke()
+
+    def applied(self, folder_id: FolderId, entries: Sequence[FrontierEntry]) -> None:
+        """Tells everybody what is on our disk."""
+        for connection in self.connections.values():
+            connection.session.update_frontier(folder_id, _entries(entries), applied=True)
+            connection.poke()
+
+    def _update(self, folder_id: FolderId, entries: Sequence[FrontierEntry]) -> None:
+        for connection in self.connections.values():
+            connection.session.update_frontier(folder_id, _entries(entries))
+            connection.poke()
+
+    def misbehaved(self, origin: object, ingested: Ingested) -> None:
+        """Counts and logs what was refused; the link goes on unless it was its own doing."""
+        for refused in ingested.refused:
+            name = type(refused.error).__name__
+            self.counts[name] = self.counts.get(name, 0) + 1
+            who = origin.name if isinstance(origin, Connection) else "?"
+            log.warning("refused a changeset from %s: %s: %s", who, name, refused.error)
+        for fork in ingested.forks:
+            self.counts["Fork"] = self.counts.get("Fork", 0) + 1
+            log.warning("a log was forked at %d", fork.position.seq)
+
+    # ------------------------------------------------------------ events of sessions
+
+    async def _handle(self, connection: Connection, event: Event) -> None:
+        try:
+            await self._dispatch(connection, event)
+        except ProtocolError as error:
+            name = type(error).__name__
+            self.counts[name] = self.counts.get(name, 0) + 1
+            log.warning("%s: %s: %s", connection.name, name, error)
+            connection.session.close(error.code, str(error))
+
+    async def _dispatch(self, connection: Connection, event: Event) -> None:
+        ledgers, session = self.ledgers, connection.session
+        match event:
+            case PeerGreeted():
+                connection.name = event.device_name
+                log.info("%s: linked by %s", connection.name, connection.kind_name)
+                session.send(messages.LedgerHeadsKnown(ledgers.heads_for(connection.device_id)))
+                for folder_id in self.folders:
+                    self._share(connection, folder_id)
+                await self._on_greeted(connection)
+                self.changed.set()
+            case LedgerHeadsReceived():
+                self._send_ledgers(connection, event)
+            case LedgerReceived(kind, ledger_id, entries):
+                if await ledgers.receive(kind, ledger_id, entries):
+                    await self._on_membership()
+            case WrapsReceived(folder_id, epoch_id, wraps):
+                if await ledgers.receive_wraps(folder_id, epoch_id, wraps):
+                    await self._on_membership()
+            case FolderShared(folder_id):
+                connection.shared_there.add(folder_id)
+                self._share(connection, folder_id)
+            case FolderUnshared(folder_id):
+                connection.shared_there.discard(folder_id)
+                self._transfers.peer_left(connection.device_id, folder_id)
+                self._drive_transfers()
+            case FrontierReceived(folder_id, entries):
+                folder = self.folders.get(folder_id)
+                if folder is not None:
+                    folder.check_own_log(entries)
+            case ChangesetsNeeded():
+                await self._offer(connection, event)
+            case ChangesetsReceived(folder_id, changesets, batch):
+                folder = self.folders.get(folder_id)
+                if folder is not None and ledgers.is_member(connection.device_id, folder_id):
+                    folder.changesets_received(changesets, connection, batch)
+            case ChunksReceived():
+                await self._chunks[event.folder_id].put((connection, event))
+            case ChunksMissing(folder_id, _, ids):
+                self._transfers.missing(connection.device_id, folder_id, ids)
+                self._drive_transfers()
+            case PeerState():
+                pass
+
+    def _send_ledgers(self, connection: Connection, event: LedgerHeadsReceived) -> None:
+        """Sends what the other side lacks of each ledger that it may see."""
+        theirs: Mapping[bytes, Any] = {known.ledger_id: known.heads for known in event.ledgers}
+        session, ledgers = connection.session, self.ledgers
+        if any(not ledgers.knows(known) for known in event.ledgers):
+            # They know more: say what we know, and they send the rest.
+            session.send(messages.LedgerHeadsKnown(ledgers.heads_for(connection.device_id)))
+        if ledgers.is_own(connection.device_id):
+            known = theirs.get(ledgers.user_id, ())
+            entries = ledgers.user.export(known)
+            if entries:
+                session.send_ledger(LedgerKind.USER, ledgers.user_id, entries)
+        for folder_id, membership in ledgers.folders.items():
+            if not ledgers.is_member(connection.device_id, folder_id):
+                continue
+            entries = membership.ledger.export(theirs.get(folder_id, ()))
+            if entries:
+                session.send_ledger(LedgerKind.FOLDER, folder_id, entries)
+            for epoch_id in membership.ledger.epoch_ids():
+                wraps = membership.chain.wraps([epoch_id])
+                if wraps:
+                    told = tuple(
+                        messages.Wrap(w.recipient_id, w.wrapped)  # type: ignore[arg-type]
+                        for w in wraps
+                    )
+                    session.send(messages.Wraps(folder_id, epoch_id, told))
+            self._share(connection, folder_id)
+
+    async def _offer(self, connection: Connection, event: ChangesetsNeeded) -> None:
+        folder = self.folders.get(event.folder_id)
+        budget = event.budget_bytes
+        for need in event.logs:
+            wires: list[bytes] = []
+            if folder is not None and ledgers_allow(self.ledgers, connection, event.folder_id):
+                wires = await folder.changesets(need.log_id, need.after_seq, max(budget, 1))
+            budget -= sum(map(len, wires))
+            connection.session.offer_changesets(
+                event.folder_id, need.log_id, need.after_seq + 1, wires
+            )
+
+    # ------------------------------------------------------------ chunks
+
+    async def _read_chunks(self, folder_id: FolderId, ids: list[ChunkId]) -> list[bytes | None]:
+        folder = self.folders.get(folder_id)
+        if folder is None or folder.is_paused:
+            return [None] * len(ids)
+        return await folder.read_chunks(ids)
+
+    def need(
+        self, folder_id: FolderId, files: Iterable[tuple[Any, Sequence[tuple[ChunkId, int]]]]
+    ) -> None:
+        """A folder wants chunks from anybody who has them."""
+        self._transfers.need(folder_id, files)
+        self._drive_transfers()
+
+    def forget(self, folder_id: FolderId, keys: Iterable[Any]) -> None:
+        """A folder wants them no longer."""
+        self._transfers.forget(folder_id, keys)
+
+    async def _deliver(self, folder_id: FolderId) -> None:
+        """Gives one folder what arrives for it, several frames at a time."""
+        queue = self._chunks[folder_id]
+        while True:
+            got = [await queue.get()]
+            while not queue.empty() and len(got) < FRAMES_AT_ONCE:
+                got.append(queue.get_nowait())
+            folder = self.folders.get(folder_id)
+            if folder is None or folder.fetcher is None:
+                continue
+            chunks = [chunk for _, event in got for chunk in event.chunks]
+            sender = {c.chunk_id: connection for connection, e in got for c in e.chunks}
+            good, bad = await folder.receive_chunks(chunks)
+            now = asyncio.get_running_loop().time()
+            by_device: dict[DeviceId, list[ChunkId]] = {}
+            for chunk_id in good:
+                by_device.setdefault(sender[chunk_id].device_id, []).append(chunk_id)
+            for device_id, ids in by_device.items():
+                self._transfers.received(device_id, folder_id, ids, now)
+            for chunk_id in bad:
+                connection = sender[chunk_id]
+                self.counts["WrongChunk"] = self.counts.get("WrongChunk", 0) + 1
+                self._transfers.missing(connection.device_id, folder_id, [chunk_id])
+                connection.close(ErrorCode.WRONG_CHUNK, "a chunk with the wrong hash")
+            self._drive_transfers()
+            folder.wake()
+
+    def _drive_transfers(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for command in self._transfers.handle_timer(now):
+            match command:
+                case Ask(number, peer, folder_id, ids):
+                    connection = self.connections.get(peer)
+                    if connection is not None:
+                        request = connection.session.want(folder_id, ids)
+                        self._requests[peer, number] = request
+                        connection.poke()
+                case CancelAsk(number, peer):
+                    connection = self.connections.get(peer)
+                    request_number = self._requests.pop((peer, number), None)
+                    if connection is not None and request_number is not None:
+                        connection.session.cancel(request_number)
+                        connection.poke()
+        for event in self._transfers.take_events():
+            if isinstance(event, FileUnavailable):
+                folder = self.folders.get(event.folder_id)
+                if folder is not None and folder.fetcher is not None:
+                    folder.fetcher.give_up(event.key)  # type: ignore[arg-type]
+                    folder.wake()
+        self._tick.set()
+
+    async def keep_time(self) -> None:
+        """Runs the transfers' clock while anything is on its way."""
+        while True:
+            deadline = self._transfers.next_deadline()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self._tick.wait()
+            except TimeoutError:
+                self._drive_transfers()
+            self._tick.clear()
+
+
+def ledgers_allow(ledgers: Ledgers, connection: Connection, folder_id: FolderId) -> bool:
+    """Whether this device may be told of the folder, now and not when it connected."""
+    return ledgers.is_member(connection.device_id, folder_id)
+
+
+def _entries(entries: Iterable[FrontierEntry]) -> list[messages.FrontierEntry]:
+    return [messages.FrontierEntry(*entry) for entry in entries]

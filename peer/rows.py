@@ -1,0 +1,171 @@
+"""One node as the index holds it, and the directories that stay in memory.
+
+Files rest in SQLite and are loaded when something touches them; directories (a tenth of a folder, and on
+everybody's path) are resident. `Row` joins the three trees of one node: `state` is remote (the replica),
+`base` is synced (the records as this disk shows them), the disk facts are local as last seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from crypto.ids import NodeId
+from protocol.nodes import NO_NODE, NOTHING, ROOT, Node, Place, winning_place
+
+DISPLACED: Final = 1
+"""Shown on every device under a name that its record does not have (MERGE 10)."""
+FOLDED: Final = 2
+"""The same, but only here, because this disk folds case (MERGE 11)."""
+KEPT: Final = 4
+"""A deleted directory, shown for the live things in it (MERGE 8)."""
+DERIVED: Final = 8
+"""A conflict copy that nobody has touched: it has no record, `base` is made up from its origin (MERGE 5)."""
+HAS_COPIES: Final = 16
+"""Derived copies of this node are shown."""
+ADRIFT: Final = 32
+"""Not under the parent that its record names (MERGE 9)."""
+
+
+class Shown(NamedTuple):
+    """Where and how the synced tree shows a node; all empty when it does not."""
+
+    parent: NodeId = NO_NODE
+    """The directory node it lies in once cycles are broken; empty when not visible."""
+    key: str = ""
+    """What names in that directory are compared by."""
+    item: NodeId = NO_NODE
+    """The node that represents it: itself, or that of an equal file of this name (MERGE 10)."""
+    name: str = ""
+    """The name on disk; kept on the representative."""
+    flags: int = 0
+    hash: bytes = b""
+    size: int = 0
+    is_executable: bool = False
+    mtime_ns: int = 0
+
+
+class DiskFacts(NamedTuple):
+    """What lstat said when the disk last was as the index says; inode 0 when it is not there.
+
+    ctime_ns 0 marks a file that changed so shortly before it was read that a later write could carry the
+    same timestamps: the next scan reads it again.
+    """
+
+    inode: int = 0
+    size: int = 0
+    mtime_ns: int = 0
+    ctime_ns: int = 0
+
+
+class Facts(NamedTuple):
+    """A row without its records, for comparing whole directories quickly."""
+
+    id: NodeId
+    parent: NodeId
+    name: str
+    flags: int
+    is_executable: bool
+    disk: DiskFacts
+
+
+HIDDEN: Final = Shown()
+NOT_THERE: Final = DiskFacts()
+
+
+@dataclass(slots=True)
+class Row:
+    """Everything about one node."""
+
+    id: NodeId
+    state: Node = NOTHING
+    base: Node = NOTHING
+    origin: NodeId = NO_NODE
+    shown: Shown = HIDDEN
+    disk: DiskFacts = NOT_THERE
+    stored: bool = False
+    """It is in the index already."""
+
+    @property
+    def is_derived(self) -> bool:
+        """True for a conflict copy without a record of its own on this disk."""
+        return bool(self.shown.flags & DERIVED)
+
+    @property
+    def synced(self) -> Node:
+        """The record as this disk shows it: nothing for a derived copy."""
+        return NOTHING if self.is_derived else self.base
+
+    @property
+    def is_dirty(self) -> bool:
+        """The replica says something that the disk does not show yet."""
+        return self.synced != self.state
+
+
+@dataclass(slots=True)
+class Directory:
+    """A directory node of the synced tree."""
+
+    id: NodeId
+    base: Node
+    place: Place | None
+    parent: NodeId = NO_NODE
+    name: str = ""
+    is_adrift: bool = False
+    children: int = 0
+    """How many visible nodes lie in it."""
+    counted_in: NodeId = NO_NODE
+    """The directory that counts it as a visible child; empty while it is not visible."""
+    counted_key: str = ""
+    item: NodeId = NO_NODE
+    subdirectories: dict[str, tuple[NodeId, ...]] = field(default_factory=dict)
+    """Visible child directories by name key."""
+
+    @property
+    def is_live(self) -> bool:
+        """Not deleted by its own record."""
+        return self.place is not None and not self.place.is_deleted
+
+
+@dataclass(slots=True)
+class Item:
+    """A directory as shown: one node, or several of one name."""
+
+    id: NodeId
+    members: tuple[NodeId, ...]
+    parent: NodeId
+    name: str
+    flags: int = 0
+    inode: int = 0
+    crowded: frozenset[str] = frozenset()
+    """Name keys in it under which something is not shown by its own name."""
+
+
+class Directories:
+    """All directories of one folder's synced tree, and the few facts that concern the whole."""
+
+    def __init__(self, folds_case: bool = False) -> None:
+        self.folds_case = folds_case
+        root = Directory(ROOT, NOTHING, None, item=ROOT, counted_in=ROOT)
+        self.nodes: dict[NodeId, Directory] = {ROOT: root}
+        self.items: dict[NodeId, Item] = {ROOT: Item(ROOT, (ROOT,), NO_NODE, "")}
+        self.copies: set[NodeId] = set()
+        """Conflict copies that have a record in the synced tree."""
+        self.adrift: set[NodeId] = set()
+        self.orphans: dict[NodeId, set[NodeId]] = {}
+        """Unknown parent -> nodes whose records name it."""
+        self.by_inode: dict[int, NodeId] = {}
+
+    def path(self, item_id: NodeId) -> tuple[str, ...]:
+        """The names from the folder's root down to this shown directory."""
+        names: list[str] = []
+        while item_id != ROOT:
+            item = self.items[item_id]
+            names.append(item.name)
+            item_id = item.parent
+        return tuple(reversed(names))
+
+
+def place_of(node: Node) -> Place | None:
+    """The winning place, if the node has any."""
+    return winning_place(node) if node.places else None

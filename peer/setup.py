@@ -1,0 +1,183 @@
+"""Makes a device: the user's first one, or one more that another device takes in."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from crypto.keys import DeviceKeys, KitKeys
+from peer.discovery import Discovery
+from peer.errors import DeviceUnreachable, InvitationNotFound, OtherDeviceFailed
+from peer.home import Home
+from peer.home_store import Device, DeviceAddress, Folder, FolderState, Wrap
+from protocol.changesets import INCARNATION_SIZE
+from protocol.errors import LinkError, ProtocolError, TimedOut
+from protocol.folder_ledger import FolderLedger
+from protocol.kit import encode_kit
+from protocol.ledger import LedgerKind
+from protocol.link import Link, LinkKind
+from protocol.links import dial
+from protocol.names import check_label
+from protocol.pairing import TIMEOUT_S, WELCOME_TIMEOUT_S, PairingDialler
+from protocol.pairing_messages import Welcome
+from protocol.user_ledger import UserLedger
+from protocol.words import PairingCode, parse_code
+
+
+async def init_home(path: Path, name: str) -> dict[str, Any]:
+    """A new user with this device; the recovery kit is in the answer and nowhere else."""
+    check_label(name)
+    kit_secret = os.urandom(32)
+    keys = DeviceKeys.generate(os.urandom)
+    home = await Home.create(path, keys)
+    try:
+        user = UserLedger.create(KitKeys.from_secret(kit_secret), keys, time.time(), os.urandom)
+        async with home.store.transaction() as write:
+            await write.put_user(user.user_id, name)
+            await write.add_ledger_entries(
+                LedgerKind.USER, user.user_id, [(e.id, e.wire) for e in user]
+            )
+        await home.write_key()
+    finally:
+        await home.close()
+    return {
+        "home": str(path),
+        "device": keys.device_id.hex(),
+        "user": user.user_id.hex(),
+        "name": name,
+        "recovery_kit": encode_kit(kit_secret),
+    }
+
+
+async def join(
+    path: Path, code_text: str, address: tuple[str, int] | None, name: str
+) -> dict[str, Any]:
+    """Makes this device one of the user's, with the help of the device that shows the code."""
+    check_label(name)
+    code = parse_code(code_text)
+    keys = DeviceKeys.generate(os.urandom)
+    home = await Home.create(path, keys)
+    try:
+        places = [address] if address is not None else await _find(code)
+        welcome, pairing, place = await _pair_at(places, code, keys, name)
+        await _settle(home, keys, name, welcome, pairing, place)
+        await home.write_key()
+    finally:
+        await home.close()
+    return {
+        "home": str(path),
+        "device": keys.device_id.hex(),
+        "user": (pairing.user_id or b"").hex(),
+        "name": name,
+        "with": welcome.device_name,
+        "check": pairing.check_number,
+    }
+
+
+async def _find(code: PairingCode) -> list[tuple[str, int]]:
+    discovery = Discovery(lambda *_: None)
+    await discovery.start()
+    try:
+        places = await discovery.find_invitation(code.nameplate)
+    finally:
+        await discovery.close()
+    if not places:
+        raise InvitationNotFound
+    return places
+
+
+async def _pair_at(
+    places: list[tuple[str, int]], code: PairingCode, keys: DeviceKeys, name: str
+) -> tuple[Welcome, PairingDialler, tuple[str, int]]:
+    """Pairs with the first device that answers; a wrong code is told at once and not tried elsewhere."""
+    for place in places:
+        for kind in (LinkKind.TLS, LinkKind.QUIC):
+            try:
+                link = await dial(kind, *place)
+            except LinkError:
+                continue
+            try:
+                welcome, pairing = await _pair(link, code, keys, name)
+            finally:
+                await link.close()
+            return welcome, pairing, place
+    raise DeviceUnreachable
+
+
+async def _pair(
+    link: Link, code: PairingCode, keys: DeviceKeys, name: str
+) -> tuple[Welcome, PairingDialler]:
+    pairing = PairingDialler(code, link.kind, link.binding, os.urandom)
+    number, payload = pairing.hello()
+    link.send(number, [payload])
+    timeout_s = TIMEOUT_S
+    try:
+        while pairing.welcome is None:
+            link.set_frame_limit(pairing.frame_length_max)
+            async with asyncio.timeout(timeout_s):
+                frame = await link.receive()
+            if frame is None:
+                raise pairing.link_lost()
+            for number, payload in pairing.receive(*frame):
+                link.send(number, [payload])
+            if pairing.user_id is not None and timeout_s != WELCOME_TIMEOUT_S:
+                number, payload = pairing.introduce(name, keys)
+                link.send(number, [payload])
+                timeout_s = WELCOME_TIMEOUT_S
+    except TimeoutError:
+        raise TimedOut("the other device did not answer") from None
+    return pairing.welcome, pairing
+
+
+async def _settle(
+    home: Home,
+    keys: DeviceKeys,
+    name: str,
+    welcome: Welcome,
+    pairing: PairingDialler,
+    place: tuple[str, int],
+) -> None:
+    """Checks what was given and keeps it."""
+    try:
+        user = UserLedger.restore(welcome.user_entries)
+        if user.user_id != pairing.user_id or keys.device_id not in user.live_devices():
+            raise OtherDeviceFailed
+        if welcome.device_id not in user.live_devices():
+            raise OtherDeviceFailed
+        ledgers = [
+            (FolderLedger.restore(f.entries, {user.user_id: user}), f) for f in welcome.folders
+        ]
+    except ProtocolError as error:
+        raise OtherDeviceFailed from error
+    now = time.time()
+    async with home.store.transaction() as write:
+        await write.put_user(user.user_id, name)
+        await write.add_ledger_entries(
+            LedgerKind.USER, user.user_id, [(e.id, e.wire) for e in user]
+        )
+        await write.put_device(Device(welcome.device_id, welcome.device_name, now))
+        await write.put_address(welcome.device_id, DeviceAddress(place[0], place[1], now))
+        for ledger, folder in ledgers:
+            if ledger.folder_id != folder.folder_id or keys.device_id not in ledger.devices():
+                raise OtherDeviceFailed
+            await write.add_ledger_entries(
+                LedgerKind.FOLDER, ledger.folder_id, [(e.id, e.wire) for e in ledger]
+            )
+            await write.put_wraps(
+                ledger.folder_id, [Wrap(w.epoch_id, w.recipient, w.sealed) for w in folder.wraps]
+            )
+            await write.put_folder(
+                Folder(
+                    ledger.folder_id,
+                    folder.name,
+                    None,
+                    FolderState.OFFERED,
+                    os.urandom(INCARNATION_SIZE),
+                )  # fmt: skip
+            )
+
+
+__all__ = ["Link", "init_home", "join"]

@@ -1,0 +1,141 @@
+"""What a daemon says of itself: the shapes that `--json` prints and scripts rely on.
+
+A key that stands here is never renamed or given another meaning; new ones may be added. Sizes are
+bytes, ids are lower-case hex.
+"""
+
+from enum import StrEnum
+from typing import NotRequired, TypedDict
+
+
+class FolderState(StrEnum):
+    """How a folder stands on this device; the first that applies of this order is shown."""
+
+    OFFERED = "offered"
+    """Shared with this device, but attached to no path here yet."""
+    PAUSED = "paused"
+    """Nothing is sent, fetched or written until it is resumed."""
+    NO_DISK = "no disk"
+    """The folder's marker is not on its path: the disk is not there, and nothing is taken for
+    deleted.
+    """
+    ASKING = "asking"
+    """More was deleted or rewritten at once than usual; a person has to say whether it was meant.
+    """
+    NO_SPACE = "no space"
+    """The disk is too full to write what is needed; it goes on by itself when there is space."""
+    SCANNING = "scanning"
+    """The disk is being compared with what was there before."""
+    SYNCING = "syncing"
+    """Something is being fetched, written or still to be sent out."""
+    TROUBLE = "trouble"
+    """All that can be synced is; each of `errors` names a path that cannot, and why."""
+    IN_SYNC = "in sync"
+    """Disk and replica agree."""
+
+
+class PathProblem(TypedDict):
+    """A file or directory that is not synced."""
+
+    path: str
+    """From the folder's root, with `/` on every platform."""
+    reason: str
+    """One sentence: what is wrong, and what to do."""
+
+
+class FolderStatus(TypedDict):
+    """One folder on this device."""
+
+    id: str
+    name: str
+    path: str | None
+    state: str
+    """One of FolderState."""
+    files: int
+    bytes: int
+    """Files, and the bytes in them, that the folder holds when everything is in sync; not what is
+    on this disk so far.
+    """
+    need_files: int
+    need_bytes: int
+    """The part of these that is not on this disk yet."""
+    errors: list[PathProblem]
+    question: NotRequired[str]
+    """The sentence that a folder in the state `asking` waits to have answered."""
+
+
+class LinkStatus(TypedDict):
+    """One authenticated connection."""
+
+    device: str
+    name: str
+    kind: str
+    """`tls` or `quic`."""
+    address: str
+    sent_bytes: int
+    received_bytes: int
+
+
+class Totals(TypedDict):
+    """All links since the daemon started, those that are gone included."""
+
+    sent_bytes: int
+    received_bytes: int
+
+
+class DeviceEntry(TypedDict):
+    """One of the user's devices."""
+
+    id: str
+    name: str
+    this: bool
+    """Whether it is the one that answers."""
+    connected: bool
+    last_seen_s: float | None
+    """Seconds since it was last connected; None when it never was."""
+
+
+class Status(TypedDict):
+    """The answer to `status`."""
+
+    device: DeviceEntry
+    folders: list[FolderStatus]
+    links: list[LinkStatus]
+    totals: Totals
+
+
+class FolderEntry(TypedDict):
+    """One row of `folder list`; `path` is None until the folder is attached."""
+
+    id: str
+    name: str
+    path: str | None
+    state: str
+
+
+class FolderList(TypedDict):
+    """The answer to `folder list`."""
+
+    folders: list[FolderEntry]
+
+
+class DeviceList(TypedDict):
+    """The answer to `devices`."""
+
+    devices: list[DeviceEntry]
+
+
+class Invitation(TypedDict):
+    """The answer to `invite`: the code to type on the other device, and how long it holds."""
+
+    code: str
+    expires_s: float
+
+
+class HoldAnswer(StrEnum):
+    """What a person can say to a folder that asks."""
+
+    ACCEPT = "accept"
+    """It was meant: the other devices shall follow."""
+    RESTORE = "restore"
+    """It was not meant: bring back what was there before."""

@@ -1,0 +1,164 @@
+"""Everything that is printed for a person: tables, sentences, and strings of other devices made
+safe (ATTACKS A37).
+"""
+
+import sys
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # rich takes 0.1 s to import, and most commands print JSON or nothing.
+    from rich.console import Console
+
+    from peer.status import DeviceList, FolderList, FolderStatus, Status
+
+UNSAFE_CATEGORIES = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
+"""Controls (escape sequences), format characters (which reorder text), surrogates (which do not
+encode), unassigned, line ends.
+"""
+
+PIPE_WIDTH = 10_000
+
+
+def term_safe(text: str) -> str:
+    """The text with each character that could steer or confuse a terminal shown as its escape; of
+    one line.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        character.encode("unicode_escape").decode("ascii")
+        if unicodedata.category(character) in UNSAFE_CATEGORIES
+        else character
+        for character in text
+    )
+
+
+def format_size(size_bytes: float) -> str:
+    """Bytes for a person: `512 B`, `1.4 MB`; decimal units, as disks are sold."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if abs(size_bytes) < 1000 or unit == "TB":
+            break
+        size_bytes /= 1000
+    return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
+
+
+def format_time(time_s: float) -> str:
+    """Seconds for a person: `31 ms`, `4.2 s`, `3 min`, `5 h`, `2 days`."""
+    if time_s < 1:
+        return f"{time_s * 1000:.0f} ms"
+    if time_s < 120:
+        return f"{time_s:.1f} s"
+    if time_s < 7200:
+        return f"{time_s / 60:.0f} min"
+    return f"{time_s / 3600:.0f} h" if time_s < 172_800 else f"{time_s / 86_400:.0f} days"
+
+
+def make_console() -> "Console":
+    """The console of standard output; obeys NO_COLOR, and does not cut what a pipe reads."""
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+
+
+def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a plain table whose cells are taken literally, markup and escapes included."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(term_safe(cell)) for cell in row))
+    make_console().print(table)
+
+
+def print_error(sentence: str) -> None:
+    """Print one sentence on standard error."""
+    print(f"holdfast: {term_safe(sentence)}", file=sys.stderr)
+
+
+def _describe_folder(folder: "FolderStatus") -> str:
+    """The state in words, with what is still needed where that is known."""
+    if folder["need_files"] == 0:
+        return folder["state"]
+    left = f"{folder['need_files']} files, {format_size(folder['need_bytes'])} left"
+    return f"{folder['state']} ({left})"
+
+
+def print_status(status: "Status") -> None:
+    """Print folders, then what is not synced and why, then links."""
+    device = status["device"]
+    print(f"This device is {term_safe(device['name'])} ({device['id'][:8]}).")
+    if not status["folders"]:
+        print("No folders yet. Add one with `holdfast folder add PATH --name NAME`.")
+    else:
+        print_table(
+            ("folder", "state", "files", "size", "path"),
+            (
+                (
+                    folder["name"],
+                    _describe_folder(folder),
+                    str(folder["files"]),
+                    format_size(folder["bytes"]),
+                    folder["path"] or "-",
+                )
+                for folder in status["folders"]
+            ),
+        )
+    for folder in status["folders"]:
+        if "question" in folder:
+            print(f"{term_safe(folder['name'])}: {term_safe(folder['question'])}")
+        for problem in folder["errors"]:
+            where = f"{folder['name']}/{problem['path']}"
+            print(f"{term_safe(where)}: {term_safe(problem['reason'])}")
+    if not status["links"]:
+        print("No other device is connected.")
+        return
+    print_table(
+        ("connected to", "by", "address", "sent", "received"),
+        (
+            (
+                link["name"],
+                link["kind"],
+                link["address"],
+                format_size(link["sent_bytes"]),
+                format_size(link["received_bytes"]),
+            )
+            for link in status["links"]
+        ),
+    )
+
+
+def print_folders(folders: "FolderList") -> None:
+    """Print the folders that this device knows, attached or not."""
+    print_table(
+        ("folder", "id", "state", "path"),
+        (
+            (row["name"], row["id"][:8], row["state"], row["path"] or "-")
+            for row in folders["folders"]
+        ),
+    )
+
+
+def print_devices(devices: "DeviceList") -> None:
+    """Print the user's devices."""
+
+    def seen(connected: bool, last_seen_s: float | None) -> str:
+        if connected:
+            return "connected"
+        return "never seen" if last_seen_s is None else f"seen {format_time(last_seen_s)} ago"
+
+    print_table(
+        ("device", "id", ""),
+        (
+            (
+                row["name"],
+                row["id"][:8],
+                "this device" if row["this"] else seen(row["connected"], row["last_seen_s"]),
+            )
+            for row in devices["devices"]
+        ),
+    )

@@ -1,0 +1,376 @@
+"""Changes a folder's tree, each operation only if the disk still shows what the plan saw.
+
+Between a look and a rename somebody may save a file (FAULTS F20). So nothing is overwritten or
+deleted in place: what goes is first moved or swapped into the trash, looked at there, and put back
+if it is not what was expected. From the first moment to the last it has a name, so no crash loses
+it. What still may happen is that a program which has the old file open goes on writing into it:
+that is what keeping it in the trash for a while is for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from peer.directories import Directories, check_name
+from peer.disk_types import (
+    INCOMING,
+    INTERNAL_NAME,
+    TRASH,
+    Kind,
+    MakeDirectory,
+    Move,
+    Operation,
+    Path,
+    Publish,
+    Refusal,
+    RefusalKind,
+    Remove,
+    RemoveDirectory,
+    SetExecutable,
+    SetMtime,
+    Stat,
+    is_unchanged,
+    symlink_leaves,
+)
+from peer.renames import can_exchange, move_noreplace
+from peer.staging import Staging, times
+
+LITTER: Final = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
+"""What desktops drop into directories and make anew: it does not keep a directory from being
+removed.
+"""
+_NAMED_MAX: Final = 3
+
+
+class _Refused(Exception):
+    """Ends an operation; `Writer.apply` turns it into its answer."""
+
+    def __init__(self, kind: RefusalKind, reason: str, actual: Stat | None = None) -> None:
+        super().__init__(reason)
+        self.refusal = Refusal(kind, reason, actual)
+
+
+class Writer:
+    """Applies operations within one batch."""
+
+    def __init__(
+        self, directories: Directories, staging: Staging, *, may_links_leave: bool
+    ) -> None:
+        self._directories = directories
+        self._staging = staging
+        self._may_links_leave = may_links_leave
+        self._handlers: dict[type[Operation], Callable[[Any], Stat]] = {
+            MakeDirectory: self._make_directory,
+            Move: self._move,
+            Publish: self._publish,
+            Remove: self._remove,
+            RemoveDirectory: self._remove_directory,
+            SetExecutable: self._set_executable,
+            SetMtime: self._set_mtime,
+        }
+
+    def apply(self, operations: Sequence[Operation]) -> list[Stat | Refusal]:
+        """Does the operations in order, one answer for each."""
+        results: list[Stat | Refusal] = []
+        for operation in operations:
+            try:
+                results.append(self._handlers[type(operation)](operation))
+            except _Refused as refused:
+                results.append(refused.refusal)
+            except OSError as error:
+                results.append(_refusal(error))
+        return results
+
+    def _make_directory(self, operation: MakeDirectory) -> Stat:
+        directory_fd, name = self._at(operation.path)
+        try:
+            os.mkdir(name, 0o777, dir_fd=directory_fd)
+        except FileExistsError:
+            raise self._exists(directory_fd, name) from None
+        return self._result(directory_fd, name)
+
+    def _move(self, operation: Move) -> Stat:
+        source, target, expected = operation
+        is_restored = source[:2] == TRASH
+        source_fd, source_name = self._at(source, is_trash_allowed=True)
+        target_fd, target_name = self._at(target)
+        self._require(source_fd, source_name, expected, is_renamed=is_restored)
+        try:
+            move_noreplace(source_fd, source_name, target_fd, target_name)
+        except FileExistsError:
+            there = self._directories.look(target_fd, target_name)
+            is_same = there is not None and there[1:3] == expected[1:3] and there.links == 1
+            if not is_same and not (is_same_directory(there, expected) and source != target):
+                raise self._exists(target_fd, target_name) from None
+            # On a disk that folds case `a` and `A` are one name, and this is what changes its
+            # spelling.
+            os.rename(source_name, target_name, src_dir_fd=source_fd, dst_dir_fd=target_fd)
+        self._directories.forget(source)
+        self._directories.forget(target)
+        moved = self._result(target_fd, target_name)
+        if not is_unchanged(expected, moved, is_renamed=True):
+            move_noreplace(target_fd, target_name, source_fd, source_name)
+            raise _changed(moved)
+        return moved
+
+    def _publish(self, operation: Publish) -> Stat:
+        temp_name, target, expected, mtime_ns, keep = operation
+        check_name(temp_name)
+        assert self._staging.is_synced(temp_name), "published before it was durable"
+        incoming_fd = self._directories.open(INCOMING)
+        kind = self._staging.look(self._directories, incoming_fd, temp_name)
+        if kind is None:
+            raise _Refused(
+                RefusalKind.GONE, "What was to be put here is not in the incoming files."
+            )
+        if kind is Kind.SYMLINK and not self._may_links_leave:
+            if symlink_leaves(target, os.readlink(temp_name, dir_fd=incoming_fd)):
+                reason = "It is a symlink that leads, or might lead, out of the folder."
+                raise _Refused(RefusalKind.ERROR, reason)
+        if mtime_ns is not None:
+            os.utime(temp_name, ns=times(mtime_ns), dir_fd=incoming_fd, follow_symlinks=False)
+        directory_fd, name = self._at(target)
+        if expected is None:
+            try:
+                move_noreplace(incoming_fd, temp_name, directory_fd, name)
+            except FileExistsError:
+                raise self._exists(directory_fd, name) from None
+        else:
+            self._replace(incoming_fd, temp_name, directory_fd, name, expected, keep)
+        self._staging.forget(temp_name)
+        return self._result(directory_fd, name)
+
+    def _replace(
+        self,
+        incoming_fd: int,
+        temp_name: str,
+        directory_fd: int,
+        name: str,
+        expected: Stat,
+        keep: str | None,
+    ) -> None:
+        """Swaps a staged file with what is at its target, by way of the trash, where the old one
+        then is.
+        """
+        self._require(directory_fd, name, expected)
+        if expected.kind is Kind.DIRECTORY:
+            raise _Refused(RefusalKind.CHANGED, "There is a directory in its place.", expected)
+        trash_fd, trash_name = self._trash_place(keep, expected)
+        move_noreplace(incoming_fd, temp_name, trash_fd, trash_name)
+        try:
+            if not can_exchange(trash_fd, trash_name, directory_fd, name):
+                move_noreplace(trash_fd, trash_name, incoming_fd, temp_name)
+                self._replace_by_link(incoming_fd, temp_name, directory_fd, name, expected, keep)
+                return
+        except OSError:
+            move_noreplace(trash_fd, trash_name, incoming_fd, temp_name)
+            raise
+        displaced = self._directories.look(trash_fd, trash_name)
+        if not is_unchanged(expected, displaced, is_renamed=True):
+            self._swap_back(trash_fd, trash_name, directory_fd, name)
+            with contextlib.suppress(OSError):
+                move_noreplace(trash_fd, trash_name, incoming_fd, temp_name)
+            raise _changed(displaced)
+        if keep is None:
+            os.unlink(trash_name, dir_fd=trash_fd)
+
+    def _swap_back(self, trash_fd: int, trash_name: str, directory_fd: int, name: str) -> None:
+        """Gives a person's file its name back. If the new one was removed meanwhile, its place is
+        free for it.
+        """
+        try:
+            can_exchange(trash_fd, trash_name, directory_fd, name)
+        except FileNotFoundError:
+            move_noreplace(trash_fd, trash_name, directory_fd, name)
+
+    def _replace_by_link(
+        self,
+        incoming_fd: int,
+        temp_name: str,
+        directory_fd: int,
+        name: str,
+        expected: Stat,
+        keep: str | None,
+    ) -> None:
+        """Replaces where names cannot be swapped: a second name in the trash, one more look, and a
+        rename over it.
+
+        A file that takes the target's place between that look and the rename would be lost; a write
+        into the target is not.
+        """
+        trash_fd, trash_name = self._trash_place(keep, expected)
+        os.link(
+            name, trash_name, src_dir_fd=directory_fd, dst_dir_fd=trash_fd, follow_symlinks=False
+        )
+        try:
+            self._require(directory_fd, name, expected, is_renamed=True)
+            os.rename(temp_name, name, src_dir_fd=incoming_fd, dst_dir_fd=directory_fd)
+        except (OSError, _Refused):
+            os.unlink(trash_name, dir_fd=trash_fd)
+            raise
+        if keep is None:
+            os.unlink(trash_name, dir_fd=trash_fd)
+
+    def _remove(self, operation: Remove) -> Stat:
+        path, expected, keep = operation
+        directory_fd, name = self._at(path, is_trash_allowed=True)
+        is_trash = path[:2] == TRASH
+        actual = self._require(directory_fd, name, expected, is_renamed=is_trash)
+        if actual.kind is Kind.DIRECTORY:
+            raise _Refused(RefusalKind.CHANGED, "It is a directory.", actual)
+        if is_trash:
+            os.unlink(name, dir_fd=directory_fd)
+            return actual
+        trash_fd, trash_name = self._trash_place(keep, expected)
+        move_noreplace(directory_fd, name, trash_fd, trash_name)
+        moved = self._directories.look(trash_fd, trash_name)
+        if not is_unchanged(expected, moved, is_renamed=True):
+            try:
+                move_noreplace(trash_fd, trash_name, directory_fd, name)
+            except FileExistsError:
+                reason = (
+                    f"It has changed, twice; the first of the two is in the trash as {trash_name}."
+                )
+                raise _Refused(RefusalKind.CHANGED, reason, moved) from None
+            raise _changed(moved)
+        if keep is None:
+            os.unlink(trash_name, dir_fd=trash_fd)
+        return actual
+
+    def _remove_directory(self, operation: RemoveDirectory) -> Stat:
+        path = operation.path
+        directory_fd, name = self._at(path)
+        actual = self._directories.look(directory_fd, name)
+        try:
+            os.rmdir(name, dir_fd=directory_fd)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            self._sweep(path)
+            os.rmdir(name, dir_fd=directory_fd)
+        self._directories.forget(path)
+        if actual is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+        return actual
+
+    def _sweep(self, path: Path) -> None:
+        """Deletes litter from a directory if there is nothing else in it."""
+        fd = self._directories.open(path)
+        names = os.listdir(fd)
+        others = sorted(name for name in names if name not in LITTER)
+        for name in names:
+            stat = self._directories.look(fd, name)
+            if name in LITTER and (stat is None or stat.kind is not Kind.FILE):
+                others.append(name)
+        if others:
+            more = len(others) - _NAMED_MAX
+            named = ", ".join(map(ascii, others[:_NAMED_MAX])) + (
+                f" and {more} more" if more > 0 else ""
+            )
+            raise _Refused(RefusalKind.NOT_EMPTY, f"There is still something in it: {named}.")
+        for name in names:
+            os.unlink(name, dir_fd=fd)
+
+    def _set_executable(self, operation: SetExecutable) -> Stat:
+        path, is_executable, expected = operation
+        directory_fd, name = self._at(path)
+        fd = os.open(name, _OPEN_FLAGS, dir_fd=directory_fd)
+        try:
+            status = os.fstat(fd)
+            actual = self._directories.to_stat(status)
+            if actual is None or actual.kind is not Kind.FILE or not is_unchanged(expected, actual):
+                raise _changed(actual)
+            mode = status.st_mode & 0o777
+            # Who may read may execute, as compilers and git do it.
+            mode = mode | (mode & 0o444) >> 2 if is_executable else mode & ~0o111
+            os.fchmod(fd, mode)
+        finally:
+            os.close(fd)
+        return self._result(directory_fd, name)
+
+    def _set_mtime(self, operation: SetMtime) -> Stat:
+        path, mtime_ns, expected = operation
+        directory_fd, name = self._at(path)
+        self._require(directory_fd, name, expected)
+        os.utime(name, ns=times(mtime_ns), dir_fd=directory_fd, follow_symlinks=False)
+        return self._result(directory_fd, name)
+
+    def _at(self, path: Path, *, is_trash_allowed: bool = False) -> tuple[int, str]:
+        """A path's directory and name. Our own directory is nobody's to write in, but things in the
+        trash may leave it.
+        """
+        if path[:1] == (INTERNAL_NAME,) and not (
+            is_trash_allowed and path[:2] == TRASH and len(path) == 3
+        ):
+            raise OSError(errno.EINVAL, f"{INTERNAL_NAME} is Holdfast's own")
+        return self._directories.at(path)
+
+    def _require(
+        self, directory_fd: int, name: str, expected: Stat, *, is_renamed: bool = False
+    ) -> Stat:
+        actual = self._directories.look(directory_fd, name)
+        if actual is None:
+            raise _Refused(RefusalKind.GONE, "It is not there any more.")
+        if not is_unchanged(expected, actual, is_renamed=is_renamed):
+            raise _changed(actual)
+        return actual
+
+    def _result(self, directory_fd: int, name: str) -> Stat:
+        stat = self._directories.look(directory_fd, name)
+        if stat is None:
+            raise _Refused(RefusalKind.GONE, "It was taken away as soon as it was done.")
+        return stat
+
+    def _trash_place(self, keep: str | None, expected: Stat) -> tuple[int, str]:
+        trash_fd = self._directories.open(TRASH)
+        if keep is None:
+            # If a crash leaves it there, it is found by its odd name and kept as long as anything
+            # in the trash.
+            name = f"going-{expected.inode}-{expected.ctime_ns}"
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(name, f"{name}-left", src_dir_fd=trash_fd, dst_dir_fd=trash_fd)
+            return trash_fd, name
+        check_name(keep)
+        if self._directories.look(trash_fd, keep) is not None:
+            raise _Refused(RefusalKind.EXISTS, f"The trash holds a {keep} already.")
+        return trash_fd, keep
+
+    def _exists(self, directory_fd: int, name: str) -> _Refused:
+        actual = self._directories.look(directory_fd, name)
+        return _Refused(RefusalKind.EXISTS, "There is something in its place already.", actual)
+
+
+_OPEN_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+def is_same_directory(there: Stat | None, expected: Stat) -> bool:
+    """Whether two stats are one directory, whatever its link count says."""
+    return there is not None and there.kind is Kind.DIRECTORY and there[:3] == expected[:3]
+
+
+def _changed(actual: Stat | None) -> _Refused:
+    return _Refused(RefusalKind.CHANGED, "It has changed meanwhile.", actual)
+
+
+def _refusal(error: OSError) -> Refusal:
+    match error.errno:
+        case errno.ENOENT:
+            return Refusal(RefusalKind.GONE, "It, or the directory it belongs in, is not there.")
+        case errno.ENOTDIR | errno.ELOOP:
+            reason = "There is something else where a directory was."
+            return Refusal(RefusalKind.CHANGED, reason)
+        case errno.EEXIST:
+            return Refusal(RefusalKind.EXISTS, "There is something in its place already.")
+        case errno.ENOTEMPTY:
+            return Refusal(RefusalKind.NOT_EMPTY, "There is still something in it.")
+        case errno.ENOSPC | errno.EDQUOT:
+            return Refusal(RefusalKind.NO_SPACE, "There is no space for it on the disk.")
+        case errno.EACCES | errno.EPERM | errno.EROFS:
+            return Refusal(RefusalKind.NO_PERMISSION, "Holdfast may not change it.")
+        case errno.ENAMETOOLONG:
+            return Refusal(RefusalKind.ERROR, "Its name is too long for this disk.")
+    return Refusal(RefusalKind.ERROR, f"It cannot be changed: {error.strerror}.")

@@ -1,0 +1,134 @@
+"""A daemon that remembers what it was asked, for the tests of who asks it."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from peer.control_socket import serve_control
+from peer.errors import PeerError
+from peer.status import (
+    DeviceList,
+    FolderEntry,
+    FolderList,
+    FolderState,
+    HoldAnswer,
+    Invitation,
+    Status,
+)
+
+FOLDER_ID = "ab" * 32
+DEVICE_ID = "cd" * 32
+
+
+class FakeDaemon:
+    """A DaemonApi. Each call is noted; `failure`, when set, is what the next calls raise."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        self.failure: Exception | None = None
+        self.errors = [{"path": "a/b", "reason": "It is a socket, and sockets are not synced."}]
+
+    def note(self, *call: Any) -> None:
+        self.calls.append(call)
+        if self.failure is not None:
+            raise self.failure
+
+    def entry(self, path: Path | None) -> FolderEntry:
+        return {
+            "id": FOLDER_ID,
+            "name": "photos",
+            "path": None if path is None else str(path),
+            "state": FolderState.IN_SYNC,
+        }
+
+    async def status(self) -> Status:
+        self.note("status")
+        return {
+            "device": {
+                "id": DEVICE_ID,
+                "name": "alpha",
+                "this": True,
+                "connected": False,
+                "last_seen_s": None,
+            },
+            "folders": [
+                {
+                    "id": FOLDER_ID,
+                    "name": "photos",
+                    "path": "/data/photos",
+                    "state": FolderState.SYNCING,
+                    "files": 10,
+                    "bytes": 5_000_000,
+                    "need_files": 3,
+                    "need_bytes": 1_400_000,
+                    "errors": [
+                        {"path": one["path"], "reason": one["reason"]} for one in self.errors
+                    ],
+                }
+            ],
+            "links": [
+                {
+                    "device": "ef" * 32,
+                    "name": "beta\x1b[2J",
+                    "kind": "tls",
+                    "address": "192.0.2.7:22330",
+                    "sent_bytes": 10,
+                    "received_bytes": 20,
+                }
+            ],
+            "totals": {"sent_bytes": 10, "received_bytes": 20},
+        }
+
+    async def invite(self) -> Invitation:
+        self.note("invite")
+        return {"code": "7-crossover-clockwork", "expires_s": 600}
+
+    async def add_folder(self, path: Path, name: str) -> FolderEntry:
+        self.note("add_folder", path, name)
+        return self.entry(path)
+
+    async def folders(self) -> FolderList:
+        self.note("folders")
+        return {"folders": [self.entry(None)]}
+
+    async def attach_folder(self, name_or_id: str, path: Path) -> FolderEntry:
+        self.note("attach_folder", name_or_id, path)
+        return self.entry(path)
+
+    async def remove_folder(self, name_or_id: str) -> None:
+        self.note("remove_folder", name_or_id)
+
+    async def devices(self) -> DeviceList:
+        self.note("devices")
+        this = (await self.status())["device"]
+        seen: Any = {**this, "name": "gamma", "this": False, "last_seen_s": 7300.0}
+        return {"devices": [this, seen]}
+
+    async def pause(self, name_or_id: str | None) -> None:
+        self.note("pause", name_or_id)
+
+    async def resume(self, name_or_id: str | None) -> None:
+        self.note("resume", name_or_id)
+
+    async def answer_hold(self, name_or_id: str, answer: HoldAnswer) -> None:
+        self.note("answer_hold", name_or_id, answer)
+
+    async def stop(self) -> None:
+        self.note("stop")
+
+
+class Refusal(PeerError):
+    """An error that only a test knows."""
+
+    exit_code = 99
+
+
+@asynccontextmanager
+async def running(home: Path) -> AsyncIterator[FakeDaemon]:
+    """A fake daemon behind the real control API in this home."""
+    os.makedirs(home, mode=0o700, exist_ok=True)
+    daemon = FakeDaemon()
+    async with serve_control(daemon, home):
+        yield daemon

@@ -1,0 +1,178 @@
+import asyncio
+import io
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from peer import acts
+from peer.cli import main
+from peer.errors import TroubleFound
+from tests.peer.fake_daemon import running
+
+
+async def command(home: Path, *words: str) -> int:
+    return await asyncio.to_thread(main, ["--home", str(home), *words])
+
+
+async def test_each_command_asks_the_daemon(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with running(tmp_path) as daemon:
+        for words in (
+            "folder add pictures --name photos",
+            "folder attach photos pictures",
+            "folder remove photos",
+            "pause",
+            "pause photos",
+            "resume",
+            "answer photos accept",
+            "answer photos restore",
+            "stop",
+        ):
+            assert await command(tmp_path, *words.split()) == 0
+        assert daemon.calls == [
+            ("add_folder", tmp_path / "pictures", "photos"),
+            ("attach_folder", "photos", tmp_path / "pictures"),
+            ("remove_folder", "photos"),
+            ("pause", None),
+            ("pause", "photos"),
+            ("resume", None),
+            ("answer_hold", "photos", "accept"),
+            ("answer_hold", "photos", "restore"),
+            ("stop",),
+        ]
+    assert capsys.readouterr().err == ""
+
+
+async def test_what_a_person_sees(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async with running(tmp_path):
+        for words in ("status", "folder list", "devices", "invite"):
+            assert await command(tmp_path, *words.split()) == 0
+    shown = capsys.readouterr().out
+    assert "syncing (3 files, 1.4 MB left)" in shown
+    assert "photos/a/b: It is a socket" in shown
+    assert "beta\\x1b[2J" in shown
+    assert "\x1b" not in shown
+    assert "seen 2 h ago" in shown
+    assert "holdfast join 7-crossover-clockwork --name NAME" in shown
+
+
+class Setup(ModuleType):
+    """Stands for peer.setup: notes what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__("peer.setup")
+        self.calls: list[tuple[Any, ...]] = []
+
+    async def init_home(self, home: Path, name: str) -> dict[str, Any]:
+        self.calls.append(("init", home, name))
+        return {"device": "cd" * 32, "recovery_kit": "AAAA-BBBB"}
+
+    async def join(self, *given: Any) -> dict[str, Any]:
+        self.calls.append(("join", *given))
+        return {"device": "cd" * 32}
+
+
+@pytest.fixture
+def setup(monkeypatch: pytest.MonkeyPatch) -> Setup:
+    setup = Setup()
+    monkeypatch.setitem(sys.modules, "peer.setup", setup)
+    monkeypatch.setattr("peer.setup", setup, raising=False)
+    return setup
+
+
+def test_init_shows_the_recovery_kit_once(
+    tmp_path: Path, setup: Setup, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--home", str(tmp_path), "init", "--name", "alpha"]) == 0
+    assert setup.calls == [("init", tmp_path, "alpha")]
+    assert "    AAAA-BBBB\n" in capsys.readouterr().out
+
+
+def test_join_with_everything_given(
+    tmp_path: Path, setup: Setup, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["join", "7-a-b", "--address", "127.0.0.1:25000", "--name", "beta", "--json"]
+    assert main(["--home", str(tmp_path), *words]) == 0
+    assert setup.calls == [("join", tmp_path, "7-a-b", ("127.0.0.1", 25000), "beta")]
+    assert json.loads(capsys.readouterr().out) == {"device": "cd" * 32}
+
+
+def test_join_asks_for_the_code(
+    tmp_path: Path, setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("7-a-b\n"))
+    assert main(["--home", str(tmp_path), "join", "--name", "beta"]) == 0
+    assert setup.calls == [("join", tmp_path, "7-a-b", None, "beta")]
+
+
+class Daemon(ModuleType):
+    """Stands for peer.daemon: runs until it is cancelled, and cleans up."""
+
+    def __init__(self, signal_number: int | None) -> None:
+        super().__init__("peer.daemon")
+        self.calls: list[tuple[Any, ...]] = []
+        self._signal_number = signal_number
+
+    async def run(self, *given: Any) -> None:
+        self.calls.append(given)
+        if self._signal_number is None:
+            return
+        try:
+            os.kill(os.getpid(), self._signal_number)
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            self.calls.append(("cleaned up",))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_run_ends_cleanly_when_told(
+    tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    daemon = Daemon(number)
+    monkeypatch.setitem(sys.modules, "peer.daemon", daemon)
+    monkeypatch.setattr("peer.daemon", daemon, raising=False)
+    monkeypatch.setattr("peer.log_format.configure_logging", lambda is_verbose: None)
+    words = ["run", "--listen", "[::1]:0", "--no-discovery", "--links", "quic"]
+    assert main(["--home", str(tmp_path), *words]) == 0
+    assert daemon.calls == [(tmp_path, ("::1", 0), False, ("quic",)), ("cleaned up",)]
+
+
+async def test_a_cancellation_that_nobody_asked_for_is_passed_on() -> None:
+    async def work() -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await acts.until_stopped(work())
+
+
+def test_run_leaves_to_the_configuration_what_is_not_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    daemon = Daemon(None)
+    monkeypatch.setitem(sys.modules, "peer.daemon", daemon)
+    monkeypatch.setattr("peer.daemon", daemon, raising=False)
+    monkeypatch.setattr("peer.log_format.configure_logging", lambda is_verbose: None)
+    assert main(["--home", str(tmp_path), "run"]) == 0
+    assert daemon.calls == [(tmp_path, None, None, None)]
+
+
+def test_the_doctor_fails_when_it_finds_trouble(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir(mode=0o755)
+    home.chmod(0o755)
+    assert main(["--home", str(home), "doctor", "--json"]) == TroubleFound.exit_code
+    checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)["checks"]}
+    assert not checks["home"]["is_well"]
+    assert main(["--home", str(home), "doctor"]) == TroubleFound.exit_code
+    assert f"chmod go= {home}" in capsys.readouterr().out

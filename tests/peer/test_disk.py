@@ -1,0 +1,151 @@
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from crypto.ids import FolderId
+from peer.disk import PosixDisk
+from peer.disk_types import DiskError, DiskGone, Kind, MakeDirectory, Stat, Trouble
+from tests.peer.real_disk import FOLDER, contents, open_disk, publish
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[PosixDisk]:
+    disk = open_disk(tmp_path / "root")
+    yield disk
+    disk.close()
+
+
+@pytest.fixture
+def root(disk: PosixDisk, tmp_path: Path) -> Path:
+    return tmp_path / "root"
+
+
+def test_a_listing_has_what_is_synced_and_names_the_rest(disk: PosixDisk, root: Path) -> None:
+    (root / "f").write_bytes(b"123")
+    (root / "d").mkdir()
+    (root / "s").symlink_to("f")
+    os.mkfifo(root / "fifo")
+    (root / "end.").touch()
+    (root / "d" / ".holdfast").touch()
+    (root / os.fsdecode(b"bad\xff")).touch()
+    top, below, none, file = disk.list_directories([(), ("d",), ("none",), ("f",)])
+    assert top.entries is not None
+    kinds = {name: stat.kind for name, stat in top.entries}
+    assert kinds == {"f": Kind.FILE, "d": Kind.DIRECTORY, "s": Kind.SYMLINK}
+    assert dict(top.entries)["f"] == disk.stat([("f",)])[0]
+    assert top.inode == root.stat().st_ino
+    troubles = {problem.path[-1]: problem.trouble for problem in top.problems}
+    assert troubles == {
+        "fifo": Trouble.UNSUPPORTED,
+        "end.": Trouble.BAD_NAME,
+        os.fsdecode(b"bad\xff"): Trouble.BAD_NAME,
+    }
+    assert below.entries == []
+    assert [problem.path for problem in below.problems] == [("d", ".holdfast")]
+    for listing in (none, file):
+        assert (listing.entries, listing.problems) == (None, [])
+
+
+def test_what_cannot_be_listed_is_not_taken_for_gone(
+    disk: PosixDisk, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(fd: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "scandir", fail)
+    (listing,) = disk.list_directories([()])
+    assert listing.entries is None
+    assert [problem.trouble for problem in listing.problems] == [Trouble.UNREADABLE]
+
+
+def test_stat_of_anything(disk: PosixDisk, root: Path) -> None:
+    os.mkfifo(root / "fifo")
+    results = disk.stat([(), ("none",), ("fifo",), ("..",), ("a\0b",), (".holdfast",)])
+    assert [result and result.kind for result in results] == [
+        Kind.DIRECTORY, None, None, None, None, Kind.DIRECTORY,
+    ]  # fmt: skip
+
+
+def test_the_marker_makes_the_folder(disk: PosixDisk, root: Path) -> None:
+    other = FolderId(b"x" * 32)
+    assert disk.marker_present(FOLDER)
+    assert not disk.marker_present(other)
+    disk.create_marker(FOLDER)
+    with pytest.raises(DiskError):
+        disk.create_marker(other)
+    assert contents(root) == {".holdfast/folder-id": FOLDER.hex().encode() + b"\n"}
+    (root / ".holdfast" / "folder-id").unlink()
+    assert not disk.marker_present(FOLDER)
+
+
+def test_a_disk_that_is_not_there_is_not_empty(disk: PosixDisk, root: Path) -> None:
+    root.rename(root.with_name("away"))
+    for _ in range(2):
+        with pytest.raises(DiskGone):
+            disk.list_directories([()])
+        assert not disk.marker_present(FOLDER)
+        root.mkdir(exist_ok=True)
+    with pytest.raises(DiskGone):
+        disk.apply([MakeDirectory(("d",))])
+    root.rmdir()
+    root.with_name("away").rename(root)
+    assert disk.marker_present(FOLDER)
+    assert disk.list_directories([()])[0].entries == []
+
+
+def test_a_disk_that_came_back_as_another_inode_is_taken_by_its_marker(
+    disk: PosixDisk, root: Path
+) -> None:
+    disk.list_directories([()])
+    root.rename(root.with_name("away"))
+    open_disk(root)
+    with pytest.raises(DiskGone):
+        disk.list_directories([()])
+    assert disk.marker_present(FOLDER)
+    assert disk.list_directories([()])[0].entries == []
+    assert isinstance(publish(disk, b"x", ("f",)), Stat)
+
+
+def test_a_symlink_in_the_place_of_ours_is_refused(tmp_path: Path) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    root.mkdir()
+    outside.mkdir()
+    (root / ".holdfast").symlink_to(outside)
+    with pytest.raises(DiskError):
+        open_disk(root)
+    assert os.listdir(outside) == []
+
+
+def test_what_was_kept_is_made_durable_with_its_absence_elsewhere(
+    disk: PosixDisk, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "f").write_bytes(b"old")
+    (stat,) = disk.stat([("f",)])
+    publish(disk, b"new", ("f",), stat, keep="v1")
+    synced: list[str] = []
+    real_fsync = os.fsync
+
+    def fsync(fd: int) -> None:
+        real_fsync(fd)
+        synced.append(os.path.basename(os.readlink(f"/proc/self/fd/{fd}")))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    disk.sync_directories([()])
+    assert sorted(synced) == ["root", "trash"]
+
+
+def test_free_space(disk: PosixDisk, root: Path) -> None:
+    status = os.statvfs(root)
+    assert abs(disk.free_bytes() - status.f_bavail * status.f_frsize) < 1 << 30
+
+
+def test_no_descriptor_is_left(disk: PosixDisk, root: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    publish(disk, b"x", ("f",))
+    disk.list_directories([(), ("d",)])
+    disk.sync_directories([()])
+    disk.marker_present(FOLDER)
+    disk.free_bytes()
+    assert len(os.listdir("/proc/self/fd")) == before

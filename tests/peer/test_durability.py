@@ -1,0 +1,117 @@
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from peer import syscalls
+from peer.directories import Directories
+from peer.disk_types import DiskError, DiskFull
+from peer.durability import FSYNC_MAX, disk_error, sync_directories, sync_files
+
+
+@pytest.fixture
+def directories(tmp_path: Path) -> Iterator[Directories]:
+    root_fd = os.open(tmp_path, os.O_RDONLY)
+    opened = Directories(root_fd)
+    yield opened
+    opened.close()
+    os.close(root_fd)
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What reached the disk: paths that were fsynced, or `all`."""
+    done: list[str] = []
+    real_fsync, real_syncfs = os.fsync, syscalls.syncfs
+
+    def fsync(fd: int) -> None:
+        real_fsync(fd)
+        done.append(os.path.basename(os.readlink(f"/proc/self/fd/{fd}")))
+
+    def syncfs(fd: int) -> None:
+        real_syncfs(fd)
+        done.append("all")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(syscalls, "syncfs", syncfs)
+    return done
+
+
+def test_few_files_one_by_one_many_at_once(
+    directories: Directories, tmp_path: Path, synced: list[str]
+) -> None:
+    names = [f"f{number}" for number in range(FSYNC_MAX + 1)]
+    for name in names:
+        (tmp_path / name).touch()
+    fd = directories.root_fd
+    sync_files(fd, fd, [])
+    assert synced == []
+    sync_files(fd, fd, names[:FSYNC_MAX])
+    assert synced == names[:FSYNC_MAX]
+    synced.clear()
+    sync_files(fd, fd, names)
+    assert synced == ["all"]
+
+
+def test_every_file_is_synced_where_there_is_no_syncfs(
+    directories: Directories, tmp_path: Path, synced: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(syscalls, "HAS_SYNCFS", False)
+    names = [f"f{number}" for number in range(FSYNC_MAX + 1)]
+    for name in names:
+        (tmp_path / name).touch()
+    sync_files(directories.root_fd, directories.root_fd, names)
+    assert synced == names
+
+
+def test_a_symlink_is_synced_by_its_directory(
+    directories: Directories, tmp_path: Path, synced: list[str]
+) -> None:
+    (tmp_path / "s").symlink_to("nowhere")
+    sync_files(directories.root_fd, directories.root_fd, ["s"])
+    assert synced == [tmp_path.name]
+
+
+def test_directories_once_each_and_the_nearest_of_what_is_gone(
+    directories: Directories, tmp_path: Path, synced: list[str]
+) -> None:
+    (tmp_path / "d" / "e").mkdir(parents=True)
+    (tmp_path / "f").touch()
+    sync_directories(directories, [("d",), ("d",), ("d", "gone", "x"), ("d", "e")])
+    assert synced == ["d", "e", "d"]
+    synced.clear()
+    sync_directories(directories, [("f",)])
+    assert synced == [tmp_path.name]
+
+
+@pytest.mark.parametrize("count", [1, FSYNC_MAX + 1])
+def test_an_error_is_an_error(
+    directories: Directories, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    def fail(fd: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    monkeypatch.setattr(syscalls, "syncfs", fail)
+    names = [f"f{number}" for number in range(count)]
+    for name in names:
+        (tmp_path / name).mkdir()
+    with pytest.raises(DiskError, match="Input/output error"):
+        sync_files(directories.root_fd, directories.root_fd, names)
+    with pytest.raises(DiskError, match="Input/output error"):
+        sync_directories(directories, [(name,) for name in names])
+
+
+def test_a_file_that_is_not_there_is_not_durable(directories: Directories) -> None:
+    with pytest.raises(DiskError):
+        sync_files(directories.root_fd, directories.root_fd, ["none"])
+
+
+def test_a_full_disk_is_said_to_be_full() -> None:
+    assert type(disk_error(OSError(errno.ENOSPC, ""), "write")) is DiskFull
+    assert type(disk_error(OSError(errno.EDQUOT, ""), "write")) is DiskFull
+    assert "failed to write: Input/output error." in str(
+        disk_error(OSError(errno.EIO, ""), "write")
+    )

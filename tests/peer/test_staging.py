@@ -1,0 +1,199 @@
+import errno
+import os
+import stat as status
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from peer import syscalls
+from peer.disk import PosixDisk
+from peer.disk_types import DiskError, DiskFull, Kind, Publish, StageFile, Stat, Trouble
+from tests.peer.real_disk import HASHER, contents, is_problem, is_refusal, open_disk, stage
+from tests.peer.test_chunker import pseudo_random
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[PosixDisk]:
+    disk = open_disk(tmp_path / "root")
+    yield disk
+    disk.close()
+
+
+@pytest.fixture
+def incoming(disk: PosixDisk, tmp_path: Path) -> Path:
+    return tmp_path / "root" / ".holdfast" / "incoming"
+
+
+def fail_with(number: int) -> object:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+def test_files_lie_as_they_will_be_seen(disk: PosixDisk, incoming: Path) -> None:
+    old_mask = os.umask(0o027)
+    try:
+        plain, program, link = disk.stage(
+            [
+                StageFile("a", b"data", None, 1_234_567_890_123_456_789, False),
+                StageFile("b", b"", None, 0, True),
+                StageFile("c", None, "a/target", 10**18, False),
+            ]
+        )
+    finally:
+        os.umask(old_mask)
+    assert isinstance(plain, Stat)
+    assert isinstance(program, Stat)
+    assert isinstance(link, Stat)
+    assert (plain.size, plain.mtime_ns, plain.executable) == (4, 1_234_567_890_123_456_789, False)
+    assert (program.size, program.mtime_ns, program.executable) == (0, 0, True)
+    assert (link.kind, link.mtime_ns) == (Kind.SYMLINK, 10**18)
+    assert status.S_IMODE((incoming / "a").stat().st_mode) == 0o640
+    assert status.S_IMODE((incoming / "b").stat().st_mode) == 0o750
+    assert status.S_IMODE(incoming.stat().st_mode) == 0o700
+    assert status.S_IMODE(incoming.parent.stat().st_mode) == 0o700
+
+
+def test_a_temp_name_is_taken_over_and_never_followed(
+    disk: PosixDisk, incoming: Path, tmp_path: Path
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("safe")
+    (incoming / "a").symlink_to(victim)
+    os.link(victim, incoming / "b")
+    stage(disk, b"new", "a")
+    stage(disk, b"new", "b")
+    with disk.open_staged("b", 3) as file:
+        file.write(0, b"xyz")
+    assert victim.read_text() == "safe"
+    os.link(victim, incoming / "c")
+    with pytest.raises(DiskError):
+        disk.open_staged("c", 3, resume=True)
+    with pytest.raises(OSError, match="not a name"):
+        disk.stage([StageFile("../out", b"", None, 0, False)])
+
+
+@pytest.mark.parametrize("mtime_ns", [-(2**62), -1, 2**40 * 10**9, 2**63])
+def test_no_time_is_too_strange(disk: PosixDisk, mtime_ns: int) -> None:
+    (result,) = disk.stage([StageFile("a", b"", None, mtime_ns, False)])
+    assert isinstance(result, Stat)
+
+
+def test_a_full_disk_leaves_nothing_half_written(
+    disk: PosixDisk, incoming: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [StageFile("a", b"12345678", None, 0, False), StageFile("b", b"12", None, 0, False)]
+    real_write = os.write
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda fd, data: real_write(fd, data[:3]))
+        patch.setattr(os, "pwrite", fail_with(errno.ENOSPC))
+        full, small = disk.stage(files)
+    assert is_problem(full).trouble is Trouble.NO_SPACE
+    assert isinstance(small, Stat)
+    assert contents(incoming) == {"b": b"12"}
+    disk.sync_staged()
+
+
+def test_short_writes_are_completed(
+    disk: PosixDisk, incoming: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real_write, real_pwrite = os.write, os.pwrite
+    monkeypatch.setattr(os, "write", lambda fd, data: real_write(fd, data[:3]))
+    monkeypatch.setattr(os, "pwrite", lambda fd, data, at: real_pwrite(fd, data[:2], at))
+    stage(disk, b"0123456789", "a")
+    assert contents(incoming) == {"a": b"0123456789"}
+
+
+@pytest.mark.parametrize("count", [1, 30])
+def test_what_was_not_made_durable_is_never_published(
+    disk: PosixDisk, incoming: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """FAULTS F04: one EIO, and the next fsync would succeed with the data gone."""
+    names = [f"t{number}" for number in range(count)]
+    disk.stage([StageFile(name, b"x", None, 0, False) for name in names])
+    large = disk.open_staged("large", 10)
+    large.write(0, b"0123456789")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail_with(errno.EIO))
+        patch.setattr(syscalls, "syncfs", fail_with(errno.EIO))
+        with pytest.raises(DiskError, match="Input/output error"):
+            disk.sync_staged()
+    disk.sync_staged()
+    for result in disk.apply([Publish(name, (name,), None) for name in names]):
+        is_refusal(result)
+    with pytest.raises(DiskError):
+        large.write(0, b"1")
+    with pytest.raises(DiskError):
+        large.finish(0, False)
+    large.abandon()
+    assert contents(incoming) == {}
+
+
+def test_publishing_before_the_round_is_our_bug(disk: PosixDisk) -> None:
+    disk.stage([StageFile("a", b"x", None, 0, False)])
+    with pytest.raises(AssertionError):
+        disk.apply([Publish("a", ("a",), None)])
+
+
+def test_a_large_file_comes_in_any_order(disk: PosixDisk, tmp_path: Path) -> None:
+    data = pseudo_random(20 << 20)
+    step = 3_000_000
+    with disk.open_staged("large", len(data)) as file:
+        for offset in reversed(range(0, len(data), step)):
+            file.write(offset, memoryview(data)[offset : offset + step])
+        assert file.file_hash() == HASHER.chunk_id(data)
+        stat = file.finish(10**18, True)
+    assert (stat.size, stat.mtime_ns, stat.executable) == (len(data), 10**18, True)
+    disk.sync_staged()
+    (result,) = disk.apply([Publish("large", ("f",), None)])
+    assert isinstance(result, Stat)
+    assert (tmp_path / "root" / "f").read_bytes() == data
+
+
+def test_chunks_are_copied_only_if_they_are_what_they_were(disk: PosixDisk, tmp_path: Path) -> None:
+    (tmp_path / "root" / "old").write_bytes(b"abcdef")
+    chunk = HASHER.chunk_id(b"cde")
+    with disk.open_staged("large", 6) as file:
+        assert file.copy_range(("old",), 2, 1, 3, chunk)
+        assert not file.copy_range(("old",), 1, 1, 3, chunk)
+        assert not file.copy_range(("old",), 5, 1, 3, chunk)
+        assert not file.copy_range(("none",), 2, 1, 3, chunk)
+        assert file.file_hash() == HASHER.chunk_id(b"\0cde\0\0")
+
+
+def test_a_large_file_is_left_and_resumed(disk: PosixDisk, incoming: Path) -> None:
+    file = disk.open_staged("large", 4)
+    file.write(0, b"ab")
+    file.pause()
+    file.abandon()
+    assert disk.staged_names() == ["large"]
+    with disk.open_staged("large", 4, resume=True) as file:
+        file.write(2, b"cd")
+        assert file.file_hash() == HASHER.chunk_id(b"abcd")
+    assert disk.staged_names() == []
+    with disk.open_staged("large", 4, resume=True) as file:
+        assert file.file_hash() == HASHER.chunk_id(bytes(4))
+        file.pause()
+    disk.discard_staged(["large", "none"])
+    assert contents(incoming) == {}
+
+
+def test_a_full_disk_under_a_large_file(disk: PosixDisk, monkeypatch: pytest.MonkeyPatch) -> None:
+    with disk.open_staged("large", 10) as file:
+        monkeypatch.setattr(os, "pwrite", fail_with(errno.ENOSPC))
+        with pytest.raises(DiskFull):
+            file.write(0, b"x")
+
+
+def test_the_disk_is_held_only_while_something_is_unsynced(disk: PosixDisk) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    disk.stage([StageFile("a", b"x", None, 0, False)])
+    assert len(os.listdir("/proc/self/fd")) == before + 1
+    disk.sync_staged()
+    assert len(os.listdir("/proc/self/fd")) == before
+    file = disk.open_staged("large", 10)
+    file.finish(0, False)
+    disk.sync_staged()
+    assert len(os.listdir("/proc/self/fd")) == before

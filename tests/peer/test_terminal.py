@@ -1,0 +1,63 @@
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from peer import terminal
+
+UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+@given(st.text(st.characters()))
+def test_nothing_that_steers_a_terminal_passes(text: str) -> None:
+    safe = terminal.term_safe(text)
+    assert not UNSAFE.search(safe)
+    safe.encode()
+    assert terminal.term_safe(safe) == safe
+
+
+@given(st.text("az09 ~äß€—中日é"))
+def test_what_can_be_read_stays_as_it_is(text: str) -> None:
+    assert terminal.term_safe(text) == text
+
+
+@pytest.mark.parametrize(
+    "character", ["\x00", "\x7f", "\x9b", "\u200f", "\u202e", "\u2028", "\udcff"]
+)
+def test_each_kind_is_escaped(character: str) -> None:
+    assert terminal.term_safe(f"a{character}b").isascii()
+    assert character not in terminal.term_safe(f"a{character}b")
+
+
+def test_escapes_are_shown() -> None:
+    assert terminal.term_safe("a\x1b[2J\nb") == "a\\x1b[2J\\nb"
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "text"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (1_400_000, "1.4 MB"), (3e15, "3000.0 TB")],
+)
+def test_sizes(size_bytes: float, text: str) -> None:
+    assert terminal.format_size(size_bytes) == text
+
+
+@pytest.mark.parametrize(
+    ("time_s", "text"),
+    [(0.031, "31 ms"), (4.24, "4.2 s"), (600, "10 min"), (7300, "2 h"), (864_000, "10 days")],
+)
+def test_times(time_s: float, text: str) -> None:
+    assert terminal.format_time(time_s) == text
+
+
+def test_a_table_takes_cells_literally(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.print_table(("name",), [("[bold]x[/bold]\x1b]52;c;aGk=\x07",), ("y" * 200,)])
+    shown = capsys.readouterr().out
+    assert "[bold]x[/bold]\\x1b]52;c;aGk=\\x07" in shown
+    assert "y" * 200 in shown
+    assert "\x1b" not in shown
+
+
+def test_an_error_is_one_safe_line(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.print_error("No folder \x1b[1m.\nDone")
+    assert capsys.readouterr().err == "holdfast: No folder \\x1b[1m.\\nDone\n"
