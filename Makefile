@@ -1,0 +1,37 @@
+# Everything that a fresh machine needs is done by the first of these that is run: `make demo`, `make test`, `make check`.
+# The virtual environment is made again whenever pyproject.toml changes.
+
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
+VENV := .venv
+INSTALLED := $(VENV)/installed-from-pyproject
+RUN := $(VENV)/bin/python -m
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test check bench clean
+
+demo: $(INSTALLED) ## Two daemons, a real tree, each promise timed and checked.
+	$(VENV)/bin/holdfast demo $(TREE)
+
+test: $(INSTALLED) ## The tests, and nothing but the tests; ARGS goes to pytest.
+	$(RUN) pytest -n auto $(ARGS)
+
+check: $(INSTALLED) ## The style: lint, format, types, layers.
+	$(RUN) ruff check
+	$(RUN) ruff format --check
+	$(RUN) mypy
+	$(VENV)/bin/lint-imports
+
+bench: $(INSTALLED) ## The comparison with Syncthing; ARGS goes to the benchmark.
+	HOLDFAST="$(abspath $(VENV)/bin/holdfast)" $(RUN) tests.bench.sync_bench $(ARGS)
+
+clean: ## Remove what the others made.
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(INSTALLED): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Holdfast needs Python 3.11 or newer. Name it: make PYTHON=/path/to/python3.11"; exit 1; }
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) pip install --quiet --editable '.[dev]'
+	touch $(INSTALLED)

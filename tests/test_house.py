@@ -1,0 +1,267 @@
+"""The rules of the house that no linter knows: each test is one of them."""
+
+import argparse
+import ast
+import importlib.metadata
+import re
+import tomllib
+from collections.abc import Iterator
+from enum import IntEnum
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import tomlkit
+
+from peer.cli import make_parser
+from peer.config import KEYS, Config
+from peer.errors import every_error
+from protocol import errors as protocol_errors
+from protocol import messages
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("crypto", "peer", "protocol", "relay", "tui")
+MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+TEXTS = [
+    *MODULES,
+    *TESTS,
+    *(ROOT / package / name for package in PACKAGES for name in ("SPEC.md", "THREATS.md")),
+    *ROOT.glob("*.md"),
+    ROOT / "Makefile",
+    ROOT / "pyproject.toml",
+    ROOT / ".ci" / "run",
+]
+README = (ROOT / "README.md").read_text()
+
+MODULE_LINES_MAX = 600
+FUNCTION_LINES_MAX = 70
+VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "base", "misc", "impl"}
+BROAD_DOORS = {
+    ("peer", "cli.py"): "the command line's door",
+    ("peer", "control.py"): "the control API's door: one request's defect is that request's",
+    ("peer", "daemon.py"): "perform(command)",
+    ("protocol", "session.py"): "the session's edge",
+}
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@cache
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+def trees(paths: list[Path]) -> Iterator[tuple[Path, ast.Module]]:
+    for path in paths:
+        yield path, parse(path)
+
+
+def functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def test_every_module_has_its_test() -> None:
+    missing = []
+    for path in MODULES:
+        if path.name in ("__init__.py", "__main__.py"):
+            continue
+        test = ROOT / "tests" / path.relative_to(ROOT).parent / f"test_{path.name}"
+        if not test.exists():
+            missing.append(name_of(path))
+    assert missing == []
+
+
+def test_every_folder_of_tests_is_a_package() -> None:
+    """Without it, `tests/crypto` would be imported as `crypto`."""
+    folders = {path.parent for path in TESTS}
+    assert {name_of(folder) for folder in folders if not (folder / "__init__.py").exists()} == set()
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_other_distribution_brings_our_packages(package: str) -> None:
+    """Two wheels with one folder overwrite each other silently, so a rival has to be noticed."""
+    owners = importlib.metadata.packages_distributions().get(package, [])
+    assert set(owners) <= {"holdfast"}
+
+
+def test_modules_and_functions_stay_short() -> None:
+    long = [
+        name_of(path) for path in MODULES if len(path.read_text().splitlines()) > MODULE_LINES_MAX
+    ]
+    for path, tree in trees(MODULES):
+        for function in functions(tree):
+            assert function.end_lineno is not None
+            if function.end_lineno - function.lineno >= FUNCTION_LINES_MAX:
+                long.append(f"{name_of(path)}:{function.name}")
+    assert long == []
+
+
+def test_names_say_something() -> None:
+    vague = [name_of(path) for path in MODULES if set(path.stem.split("_")) & VAGUE_NAMES]
+    assert vague == []
+
+
+def test_module_docstrings_are_sentences() -> None:
+    silent = []
+    for path, tree in trees(MODULES):
+        first = (ast.get_docstring(tree) or "").split("\n\n")[0]
+        if not re.match(r"\S.*[.:]$", " ".join(first.split())):
+            silent.append(name_of(path))
+    assert silent == []
+
+
+def raises_again(handler: ast.ExceptHandler) -> bool:
+    """Whether the handler only cleans up, and passes on what it caught."""
+    last = handler.body[-1]
+    return isinstance(last, ast.Raise) and last.exc is None
+
+
+def test_defects_are_caught_at_the_doors_only() -> None:
+    broad = []
+    for path, tree in trees(MODULES):
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.ExceptHandler) or raises_again(node):
+                continue
+            names = (
+                {"BaseException"}
+                if node.type is None
+                else {name.id for name in ast.walk(node.type) if isinstance(name, ast.Name)}
+            )
+            if names & {"Exception", "BaseException"}:
+                if (path.parent.name, path.name) not in BROAD_DOORS:
+                    broad.append(f"{name_of(path)}:{node.lineno}")
+    assert broad == []
+
+
+def test_no_task_without_a_group() -> None:
+    """A task that nobody holds can be collected while it runs, and its error is seen by nobody."""
+    loose = []
+    for path, tree in trees(MODULES):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and (
+                node.attr == "ensure_future"
+                or (node.attr == "create_task" and "loop" in ast.unparse(node.value))
+            ):
+                loose.append(f"{name_of(path)}:{node.lineno}")
+    assert loose == []
+
+
+def test_no_test_is_left_out() -> None:
+    left_out = re.compile(r"pytest\.(mark\.)?(skip|xfail|importorskip)" + r"|@unittest\.skip")
+    found = [name_of(path) for path in TESTS if left_out.search(path.read_text())]
+    assert found == []
+
+
+def test_texts_hold_nothing_unfinished_and_nothing_of_one_machine() -> None:
+    unfinished = "|".join(("TO" + "DO", "FIX" + "ME", "X" * 3, "NotImplemented" + "Error"))
+    machine = r"/(work|root|farm)/" + r"|/home/\w+/|/Users/\w+/"
+    found = []
+    for path in TEXTS:
+        if not path.exists():
+            continue
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            if re.search(rf"\b({unfinished})\b|{machine}", line):
+                found.append(f"{name_of(path)}:{number}")
+    assert found == []
+
+
+def table_rows(text: str, heading: str) -> list[list[str]]:
+    """The rows of the table under a heading; a cell's ends and its code marks taken off."""
+    section = text.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[2:]]
+
+
+def test_the_readme_lists_every_error() -> None:
+    expected = [
+        [str(error.exit_code), f"`{error.code}`", error.sentence()]
+        for error in every_error()
+        if error.__module__ == "peer.errors"
+    ]
+    assert table_rows(README, "Exit codes") == expected
+
+
+def every_command(parser: argparse.ArgumentParser, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for action in parser._actions:
+        if not isinstance(action, argparse._SubParsersAction):
+            continue
+        for name, command in action.choices.items():
+            inner = list(every_command(command, f"{prefix}{name} "))
+            yield from inner or [(f"{prefix}{name}", command)]
+
+
+def usage_of(name: str, parser: argparse.ArgumentParser) -> str:
+    """The command as the README writes it: what every command takes is left out."""
+    words = [name]
+    for action in parser._actions:
+        if action.dest in ("help", "home", "json", "verbose"):
+            continue
+        value = "{" + ",".join(action.choices) + "}" if action.choices else action.metavar
+        if action.option_strings:
+            value = "" if action.nargs == 0 else f" {value or action.dest.upper()}"
+            word = f"{action.option_strings[0]}{value}"
+            words.append(word if action.required else f"[{word}]")
+        else:
+            words.append(f"[{value}]" if action.nargs == "?" else str(value))
+    return " ".join(words)
+
+
+def test_the_readme_lists_every_command() -> None:
+    expected = [
+        [f"`holdfast {usage_of(name, parser)}`", parser.description]
+        for name, parser in every_command(make_parser())
+    ]
+    assert table_rows(README, "Commands") == expected
+
+
+def test_the_readme_lists_every_key_of_the_configuration() -> None:
+    defaults = Config()
+    expected = [
+        [
+            f"`{key.dotted}`",
+            f"`{tomlkit.item(key.write(getattr(defaults, field))).as_string()}`",
+            key.allowed,
+        ]
+        for field, key in KEYS.items()
+    ]
+    assert table_rows(README, "Configuration") == expected
+
+
+def classes_of(module: ModuleType) -> list[type]:
+    found = [value for value in vars(module).values() if isinstance(value, type)]
+    return [value for value in found if value.__module__ == module.__name__]
+
+
+def test_the_specification_names_every_message_and_every_code() -> None:
+    specification = (ROOT / "protocol" / "SPEC.md").read_text()
+    names = [
+        member.name
+        for module in (messages, protocol_errors)
+        for enum in classes_of(module)
+        if issubclass(enum, IntEnum)
+        for member in enum
+    ]
+    assert names
+    assert [name for name in names if not re.search(rf"\b{name}\b", specification)] == []
+
+
+def test_the_layers_are_checked_for_every_package() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wheel = settings["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    assert (
+        sorted(wheel)
+        == sorted(settings["tool"]["importlinter"]["root_packages"])
+        == sorted(PACKAGES)
+    )
+
+
+def test_the_changelog_starts_with_what_is_unreleased() -> None:
+    headings = re.findall(r"^## .*$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert headings[0] == "## [Unreleased]"
