@@ -1,7 +1,9 @@
-"""Brings the synced tree a step towards the replica: shows new records, plans, writes, notes what was done.
+"""Brings the synced tree a step towards the replica: shows new records, plans, writes, notes what
+was done.
 
-The order on the disk is staged bytes durable, renames, directories durable, then the index (DESIGN 5). What the disk refuses
-stays as it was in the tree too, and is looked at again by a scan before anything else is tried.
+The order on the disk is staged bytes durable, renames, directories durable, then the index (DESIGN
+5). What the disk refuses stays as it was in the tree too, and is looked at again by a scan before
+anything else is tried.
 """
 
 from __future__ import annotations
@@ -22,8 +24,13 @@ from protocol.nodes import NO_NODE, ROOT, Node
 Staged = Mapping[tuple[NodeId, bytes], str]
 """(node, whole-file hash) -> the temp file that holds these bytes."""
 
+OWN_DEVICE = 0
+"""The folder's own disk, as `Stat.device` names it."""
+
 OWN_WRITE = 1 << 62
-"""A "now" by which nothing is racy: what we publish carries an mtime of its own, so a later write shows."""
+"""A "now" by which nothing is racy: what we publish carries an mtime of its own, so a later write
+shows.
+"""
 
 
 @dataclass(slots=True)
@@ -48,7 +55,6 @@ async def apply_bases(
     resident: Directories,
     bases: Mapping[NodeId, Node],
     staged: Staged,
-    device: int,
 ) -> tuple[Turn, Applied]:
     """Applies these records to disk and tree; the caller has scanned whatever hints there were."""
     wanted = dict(bases)
@@ -56,8 +62,8 @@ async def apply_bases(
     while True:
         turn = Turn(resident)
         await show(turn, wanted)
-        directories = _directory_changes(turn, device)
-        files, unstaged = _file_changes(turn, staged, directories, device)
+        directories = _directory_changes(turn)
+        files, unstaged = _file_changes(turn, staged, directories)
         if not unstaged:
             break
         done.unstaged |= unstaged
@@ -178,7 +184,7 @@ def _new_home(turn: Turn) -> Callable[[NodeId], tuple[NodeId, str] | None]:
     return home
 
 
-def _directory_changes(turn: Turn, device: int) -> list[DirectoryChange]:
+def _directory_changes(turn: Turn) -> list[DirectoryChange]:
     resident = turn.resident.items
     new_items = {i: item for i, item in turn.items.items() if item is not None and i != ROOT}
     old_items = {i: resident[i] for i in turn.items if i in resident and i != ROOT}
@@ -195,14 +201,12 @@ def _directory_changes(turn: Turn, device: int) -> list[DirectoryChange]:
         old = old_items[old_id] if old_id is not None else None
         changes.append(
             DirectoryChange(
-                old_id, _home(old), new_id, (item.parent, item.name), _directory_stat(old, device)
+                old_id, _home(old), new_id, (item.parent, item.name), _directory_stat(old)
             )
         )
     for old_id, old in old_items.items():
         if old_id not in taken and old.inode:
-            changes.append(
-                DirectoryChange(old_id, _home(old), None, None, _directory_stat(old, device))
-            )
+            changes.append(DirectoryChange(old_id, _home(old), None, None, _directory_stat(old)))
     return changes
 
 
@@ -210,14 +214,14 @@ def _home(item: Item | None) -> tuple[NodeId, str] | None:
     return (item.parent, item.name) if item is not None else None
 
 
-def _directory_stat(item: Item | None, device: int) -> Stat | None:
+def _directory_stat(item: Item | None) -> Stat | None:
     if item is None:
         return None
-    return Stat(Kind.DIRECTORY, item.inode, device, 0, 0, 0, False)
+    return Stat(Kind.DIRECTORY, item.inode, OWN_DEVICE, 0, 0, 0, False)
 
 
 def _file_changes(
-    turn: Turn, staged: Staged, directories: Iterable[DirectoryChange], device: int
+    turn: Turn, staged: Staged, directories: Iterable[DirectoryChange]
 ) -> tuple[list[FileChange], set[NodeId]]:
     """The files that come, go or change, and the items whose bytes are not there yet."""
     disk_of = {d.new: d.old for d in directories if d.new is not None and d.old is not None}
@@ -241,7 +245,7 @@ def _file_changes(
     unstaged: set[NodeId] = set()
     for item_id, row in new.items():
         before_id = item_id if item_id in old else heirs.get(item_id, NO_NODE)
-        change, is_there = _file_change(turn, row, before_id, staged, disk_of, device)
+        change, is_there = _file_change(turn, row, before_id, staged, disk_of)
         if change is not None:
             changes.append(change)
             if not is_there:
@@ -249,7 +253,7 @@ def _file_changes(
     gone = set(old) - set(new) - set(heirs.values())
     for item_id in gone:
         home = _old_file_home(turn, item_id)
-        changes.append(FileChange(item_id, home, None, _file_stat(old[item_id], turn, device)))
+        changes.append(FileChange(item_id, home, None, _file_stat(old[item_id], turn)))
     return changes, unstaged
 
 
@@ -258,11 +262,11 @@ def _old_file_home(turn: Turn, item_id: NodeId) -> tuple[NodeId, str]:
     return (turn.resident.nodes[before.parent].item, before.name)
 
 
-def _file_stat(row: Row, turn: Turn, device: int) -> Stat:
+def _file_stat(row: Row, turn: Turn) -> Stat:
     disk = row.disk
     executable = turn.before[row.id].is_executable
     return Stat(
-        Kind(row.id[15] & 3), disk.inode, device, disk.size, disk.mtime_ns, disk.ctime_ns,
+        Kind(row.id[15] & 3), disk.inode, OWN_DEVICE, disk.size, disk.mtime_ns, disk.ctime_ns,
         executable,
     )  # fmt: skip
 
@@ -273,7 +277,6 @@ def _file_change(
     before_id: NodeId,
     staged: Staged,
     disk_of: Mapping[NodeId, NodeId],
-    device: int,
 ) -> tuple[FileChange | None, bool]:
     shown = row.shown
     new_home = (turn.known_directory(shown.parent).item, shown.name)
@@ -282,7 +285,7 @@ def _file_change(
         return FileChange(row.id, None, new_home, None, temp), temp is not None
     before = turn.before[before_id]
     old_home = _old_file_home(turn, before_id)
-    stat = _file_stat(turn.rows[before_id], turn, device)
+    stat = _file_stat(turn.rows[before_id], turn)
     if before.hash != shown.hash:
         temp = _staged_for(turn, row, staged)
         return FileChange(row.id, old_home, new_home, stat, temp), temp is not None

@@ -1,4 +1,5 @@
-"""The records of one scan: what a person did, and what keeps everything else as it is shown (MERGE 4-7, 12, 14).
+"""The records of one scan: what a person did, and what keeps everything else as it is shown (MERGE
+4-7, 12, 14).
 
 A batch becomes one changeset: one Lamport time, one position in this device's log.
 """
@@ -7,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from crypto.ids import LogId, NodeId
+from crypto.ids import NodeId
 from peer.rows import ADRIFT, DISPLACED, FOLDED, KEPT, Item, Row
 from peer.turn import Turn, is_directory
 from protocol import version_vector as vv
@@ -31,7 +32,9 @@ from protocol.version_vector import Vector
 
 
 class Batch:
-    """Collects writes; every vector comes from what the disk showed, never from the newer replica (MERGE 4)."""
+    """Collects writes; every vector comes from what the disk showed, never from the newer replica
+    (MERGE 4).
+    """
 
     def __init__(self, turn: Turn, stamp: Stamp, label: str, time_s: int) -> None:
         self.turn, self.stamp, self.label, self.time_s = turn, stamp, label, time_s
@@ -139,8 +142,9 @@ class Batch:
     ) -> None:
         """Soft places for what a person's acts would otherwise rename or move.
 
-        `left`: shown directories in which something was moved away, deleted or edited; `gone_from`: items
-        that were moved or deleted; `missing`: items that are not on the disk any more.
+        `left`: shown directories in which something was moved away, deleted or edited;
+        `gone_from`: items that were moved or deleted; `missing`: items that are not on the disk
+        any more.
         """
         for item_id in left:
             item = self.turn.item(item_id)

@@ -76,6 +76,17 @@ def _address(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
+def _device_name(text: str) -> str:
+    """A name that can stand in the name of a conflict copy."""
+    from protocol.names import check_label
+
+    try:
+        check_label(text)
+    except ProtocolError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
+
+
 def _links(text: str) -> tuple[str, ...]:
     """Kinds of link, the preferred one first."""
     kinds = tuple(text.split(","))
@@ -96,7 +107,9 @@ def make_parser() -> argparse.ArgumentParser:
         return command
 
     init = add("init", acts.init, "make this the first of your devices")
-    init.add_argument("--name", required=True, help="how your other devices call this one")
+    init.add_argument(
+        "--name", required=True, type=_device_name, help="how your other devices call this one"
+    )
     run = add("run", acts.run, "run the daemon, until it is told to stop")
     run.add_argument("--listen", type=_address, metavar="HOST:PORT", help="where others reach it")
     run.add_argument("--no-discovery", action="store_true", help="stay unseen on this network")
@@ -110,7 +123,9 @@ def make_parser() -> argparse.ArgumentParser:
     join.add_argument(
         "--address", type=_address, metavar="HOST:PORT", help="where the other one is"
     )
-    join.add_argument("--name", required=True, help="how your other devices call this one")
+    join.add_argument(
+        "--name", required=True, type=_device_name, help="how your other devices call this one"
+    )
     _add_folder_commands(commands)
     add("status", acts.status, "show folders, what is not synced and why, and links")
     add("devices", acts.devices, "show your devices")
@@ -191,6 +206,8 @@ def _as_sentence(error: Exception) -> PeerError:
             return error
         case ProtocolError():
             return of_protocol(error)
+        case ExceptionGroup(exceptions=[only]):
+            return _as_sentence(only)
         case OSError(strerror=str(reason)):
             where = f"{error.filename}: " if error.filename else ""
             return PeerError(f"{where}{reason}.")

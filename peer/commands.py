@@ -1,8 +1,9 @@
-"""What the engine asks of the world: awaitable commands, each answered by whoever drives the engine.
+"""What the engine asks of the world: awaitable commands, each answered by whoever drives the
+engine.
 
-The engine is written as coroutines that await these and nothing else, so it does no I/O: the daemon
-performs commands with SQLite, disks and links, the simulator with fakes, a test with literals. Same
-answers, same run.
+The engine is written as coroutines that await these and nothing else, so it does no I/O: the
+daemon performs commands with SQLite, disks and links, the simulator with fakes, a test with
+literals. Same answers, same run.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """One connection: a session on an authenticated link, from greeting to close.
 
-The session decides, the link carries; this moves frames between them, answers what the other side asks
-for, and hands everything else to the network. Whatever goes wrong ends this connection and nothing else.
+The session decides, the link carries; this moves frames between them, answers what the other side
+asks for, and hands everything else to the network. Whatever goes wrong ends this connection and
+nothing else.
 """
 
 from __future__ import annotations
@@ -198,5 +199,5 @@ class Connection:
         return Piece(index, CODEC_RAW, len(data), data)
 
 
-class _Over(Exception):  # noqa: N818 - not an error: how one task tells the others
+class _Over(Exception):
     """The conversation has ended."""

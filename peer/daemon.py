@@ -1,4 +1,6 @@
-"""The daemon: puts home, ledgers, folders, links and control API together. The only place of wiring."""
+"""The daemon: puts home, ledgers, folders, links and control API together. The only place of
+wiring.
+"""
 
 from __future__ import annotations
 
@@ -524,5 +526,5 @@ async def run(
         await home.close()
 
 
-class _Stopped(Exception):  # noqa: N818 - not an error: how `run` ends the daemon's tasks
+class _Stopped(Exception):
     """The daemon was told to stop."""

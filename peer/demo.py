@@ -160,12 +160,12 @@ class _Demo:
         self._time("first sync", what, act, lambda: try_list(self._beta.folder) == tree)
 
     def _is_offered(self) -> bool:
-        """Whether beta knows the folder by its name, which comes as a record of the folder itself."""
+        """Whether beta knows the folder's name, which comes as a record of the folder itself."""
         folder = self._beta.folder_status()
         return folder is not None and folder["name"] == FOLDER_NAME
 
     def _follow(self, files: int, size_bytes: int) -> None:
-        """Show a progress bar until beta needs nothing more."""
+        """Show a progress bar until beta holds as many files."""
         from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
 
         columns = ("Syncing", BarColumn(), DownloadColumn(), TransferSpeedColumn())
@@ -174,13 +174,8 @@ class _Demo:
             seen, deadline = (0, 0), time.monotonic() + STALL_S
             while seen[0] < files:
                 folder = self._beta.folder_status()
-                if folder is not None:
-                    now_seen = (
-                        folder["files"] - folder["need_files"],
-                        folder["bytes"] - folder["need_bytes"],
-                    )
-                    if now_seen != seen:
-                        seen, deadline = now_seen, time.monotonic() + STALL_S
+                if folder is not None and (folder["files"], folder["bytes"]) != seen:
+                    seen, deadline = (folder["files"], folder["bytes"]), time.monotonic() + STALL_S
                 progress.update(bar, completed=min(seen[1], size_bytes))
                 if time.monotonic() > deadline:
                     raise DemoFailed(f"No file arrived for {STALL_S} s. {self._reasons()}")

@@ -18,6 +18,7 @@ from peer.directories import Directories
 from peer.disk_types import (
     INCOMING,
     INTERNAL_NAME,
+    PARKED,
     TRASH,
     Disk,
     DiskError,
@@ -158,7 +159,7 @@ class PosixDisk(Disk):
             with self._batch() as directories:
                 if self._read_marker(directories) == folder_id.hex():
                     return True
-        except (DiskGone, OSError):
+        except DiskError:
             pass
         self._identity = known
         return False
@@ -188,6 +189,18 @@ class PosixDisk(Disk):
             except OSError as error:
                 raise disk_error(error, "hold the folder's marker") from error
 
+    def remove_marker(self, folder_id: FolderId) -> None:
+        """Makes the root an ordinary directory again."""
+        with self._batch() as directories:
+            if self._read_marker(directories) != folder_id.hex():
+                return
+            try:
+                internal_fd = directories.open((INTERNAL_NAME,))
+                os.unlink(_MARKER, dir_fd=internal_fd)
+                full_sync(internal_fd)
+            except OSError as error:
+                raise disk_error(error, "take the folder's marker away") from error
+
     def close(self) -> None:
         """Lets go of the disk."""
         self._reader.close()
@@ -206,6 +219,8 @@ class PosixDisk(Disk):
         self._batches += 1
         try:
             yield directories
+        except OSError as error:
+            raise disk_error(error, "do what was asked") from error
         finally:
             self._batches -= 1
             directories.close()
@@ -237,9 +252,13 @@ class PosixDisk(Disk):
         what opens them.
         """
         if self._has_internals:
+            try:
+                directories.open(INCOMING)
+            except OSError as error:
+                raise DiskGone() from error
             return
         try:
-            for path in ((INTERNAL_NAME,), INCOMING, TRASH):
+            for path in ((INTERNAL_NAME,), INCOMING, PARKED, TRASH):
                 directory_fd, name = directories.at(path)
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(name, 0o700, dir_fd=directory_fd)

@@ -1,8 +1,10 @@
-"""One folder's engine: what the disk did becomes changesets, what others say becomes the disk's next state.
+"""One folder's engine: what the disk did becomes changesets, what others say becomes the disk's
+next state.
 
-Three trees of the same nodes: local (the disk, as observation finds it), synced (the rows' `base`) and
-remote (the rows' `state`). A scan takes local into both others; `survey` and `apply` bring synced to
-remote. The engine does no I/O: it awaits commands, and is told the time. One routine runs at a time.
+Three trees of the same nodes: local (the disk, as observation finds it), synced (the rows' `base`)
+and remote (the rows' `state`). A scan takes local into both others; `survey` and `apply` bring
+synced to remote. The engine does no I/O: it awaits commands, and is told the time. One routine
+runs at a time.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ from peer.rows import Directories, Row
 from peer.turn import Turn, is_directory
 from protocol.changesets import Changeset
 from protocol.errors import BadRecord
-from protocol.logs import Accepted, ForkProof, Gap, Held, LogBook, Quarantined, Refused
+from protocol.log_outcomes import Accepted, ForkProof, Gap, Held, Quarantined, Refused
+from protocol.logs import LogBook
 from protocol.nodes import (
     NOTHING,
     ROOT,
@@ -110,13 +113,10 @@ class Engine:
         keys: DeviceKeys,
         incarnation: bytes,
         label: str,
-        device: int,
         random: Callable[[int], bytes],
     ) -> None:
         self.directories, self.book = directories, book
         self.keys, self.incarnation, self.label = keys, incarnation, label
-        self.device = device
-        """The disk's device number: the plan expects everything on it."""
         self.name = ""
         """The folder's name, as its members agreed; empty until it is known."""
         self._random = random
@@ -131,7 +131,9 @@ class Engine:
         now_ns: int,
         deletions_max: Callable[[], int] | None = None,
     ) -> Scanned:
-        """Compares these shown directories with the disk and records what was made, moved and deleted."""
+        """Compares these shown directories with the disk and records what was made, moved and
+        deleted.
+        """
         turn = Turn(self.directories, self._random)
         observer = Observer(
             turn, lambda: new_node_id(Kind.DIRECTORY, self._random), is_ignored, is_recursive
@@ -386,8 +388,10 @@ class Engine:
             out.ready[row.id] = Node(state.places, row.synced.contents, state.attributes)
 
     async def apply(self, bases: dict[NodeId, Node], staged: Staged) -> tuple[Applied, list[Need]]:
-        """Brings these records to the disk; the second value is bytes that turned out to be lacking."""
-        turn, done = await apply_bases(self.directories, bases, staged, self.device)
+        """Brings these records to the disk; the second value is bytes that turned out to be
+        lacking.
+        """
+        turn, done = await apply_bases(self.directories, bases, staged)
         needs: list[Need] = []
         if done.unstaged:
             rows = await LoadRows(sorted(done.unstaged))
@@ -404,7 +408,8 @@ class Engine:
     # ------------------------------------------------------------ look-ups
 
     def find(self, path: Path) -> tuple[NodeId, bool]:
-        """The shown directory at a path, or the nearest one above it; the second value says which."""
+        """The shown directory at a path, or the nearest one above it; the second value says which.
+        """
         resident = self.directories
         item = ROOT
         for name in path:
@@ -439,7 +444,9 @@ def _winner(row: Row, is_settled: Callable[[NodeId], bool] | None) -> bytes:
 
 
 def _average(row: Row | None) -> int | None:
-    """The average chunk that the file was cut with before: it stays what it was when a file changes."""
+    """The average chunk that the file was cut with before: it stays what it was when a file
+    changes.
+    """
     if row is None or not row.base.contents or row.id[15] & 3 != Kind.FILE:
         return None
     content = max(row.base.contents, key=Content.key)

@@ -1,4 +1,5 @@
-"""Brings the bytes that a folder lacks: from its own disk where it has them, else from other devices.
+"""Brings the bytes that a folder lacks: from its own disk where it has them, else from other
+devices.
 
 What arrives is decompressed and verified in the disk's thread and lands in the incoming directory;
 nothing here is visible to the person until the engine publishes it.

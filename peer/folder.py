@@ -1,7 +1,8 @@
-"""One folder at work: performs its engine's commands, feeds it what happens, and tells others what it wrote.
+"""One folder at work: performs its engine's commands, feeds it what happens, and tells others what
+it wrote.
 
-A single task runs the engine, so that what a scan saw, what arrived and what is applied never overlap.
-Everything else (watcher, links, fetcher) only leaves notes for it and wakes it.
+A single task runs the engine, so that what a scan saw, what arrived and what is applied never
+overlap. Everything else (watcher, links, fetcher) only leaves notes for it and wakes it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,19 @@ from typing import Any, Final, Protocol, TypeVar
 from crypto.chunks import ChunkHasher
 from crypto.ids import ChunkId, FolderId, LogId, NodeId
 from peer import commands as c
-from peer.disk_types import Disk, DiskError, DiskFull, DiskGone, Path, Refusal, RefusalKind
+from peer.disk_types import (
+    PARKED,
+    Disk,
+    DiskError,
+    DiskFull,
+    DiskGone,
+    Move,
+    Operation,
+    Path,
+    RangeRequest,
+    Refusal,
+    RefusalKind,
+)
 from peer.engine import FIRST_PAGE, Engine, Ingested
 from peer.fetcher import Fetcher, Source
 from peer.hinting import Hinting
@@ -33,6 +46,7 @@ from peer.watcher import Watcher
 from protocol import messages
 from protocol.changesets import INCARNATION_SIZE, Changeset, FrontierEntry, log_id_of
 from protocol.events import ReceivedChunk
+from protocol.names import conflict_name
 from protocol.nodes import ROOT, Node
 
 log = logging.getLogger("holdfast.peer.folder")
@@ -275,6 +289,7 @@ class Folder:
         try:
             if self.disk is not None:
                 await self._clean_incoming()
+                await self._unpark()
             while True:
                 try:
                     worked = await self._step(loop.time())
@@ -409,7 +424,9 @@ class Folder:
         return UNLIMITED if self._deletions_allowed else self.deletions_max()
 
     def restore_missing(self) -> None:
-        """The person answered that the held deletions are not meant: what is gone is written again."""
+        """The person answered that the held deletions are not meant: what is gone is written
+        again.
+        """
         self.progress.held_deletions = 0
         self._restores = True
         self.wake()
@@ -421,8 +438,6 @@ class Folder:
         if stat is None:
             self._rules = IgnoreRules()
             return
-        from peer.disk_types import RangeRequest  # noqa: PLC0415
-
         request = RangeRequest((IGNORE_FILE,), 0, stat.size)
         data = (await self._on_disk(lambda: disk.read_ranges([request])))[0]
         try:
@@ -511,7 +526,9 @@ class Folder:
         return asyncio.get_running_loop().time() >= self._ripe_at
 
     async def _survey(self, fetcher: Fetcher) -> bool:
-        """Finds out what can be applied and what has to be fetched first; False if there is nothing to find out."""
+        """Finds out what can be applied and what has to be fetched first; False if there is
+        nothing to find out.
+        """
         has_room = (
             len(fetcher.jobs) + len(fetcher.staged) < IN_FLIGHT_FILES
             and fetcher.pending_bytes < IN_FLIGHT_BYTES
@@ -586,8 +603,31 @@ class Folder:
         """Temp files of an earlier run: their bytes are fetched or copied again."""
         assert self.disk is not None
         disk = self.disk
-        names = [n for n in await self._on_disk(disk.staged_names) if not n.startswith("parked-")]
+        names = await self._on_disk(disk.staged_names)
         await self._on_disk(lambda: disk.discard_staged(names))
+
+    async def _unpark(self) -> None:
+        """Puts back what a crash left parked in the middle of a plan, before any scan can miss it.
+        """
+        assert self.disk is not None
+        disk = self.disk
+        listing = (await self._on_disk(lambda: disk.list_directories([PARKED])))[0]
+        moves: list[Operation] = []
+        for name, stat in listing.entries or ():
+            path = await self._path_of_item(NodeId(bytes.fromhex(name)))
+            target = path or (f"recovered {name}",)
+            if (await self._on_disk(lambda t=target: disk.stat([t])))[0] is not None:  # type: ignore[misc]
+                label = self.engine.label
+                name = conflict_name(target[-1], label, int(time.time()), name[:8])
+                target = (*target[:-1], name)
+            moves.append(Move((*PARKED, name), target, stat))
+        if moves:
+            await self._on_disk(lambda: self._apply(moves))
+
+    async def _path_of_item(self, item: NodeId) -> Path | None:
+        if item in self.engine.directories.items:
+            return self.engine.directories.path(item)
+        return await self._path_of_node(item)
 
     # ------------------------------------------------------------ serving
 
@@ -602,7 +642,8 @@ class Folder:
         return (*self.engine.directories.path(directory.item), row.shown.name)
 
     async def read_chunks(self, ids: Sequence[ChunkId]) -> list[bytes | None]:
-        """The bytes of chunks that this device has, each verified; None for those that it has not."""
+        """The bytes of chunks that this device has, each verified; None for those that it has not.
+        """
         found: dict[ChunkId, bytes] = {}
         for chunk_id in ids:
             data = self.cache.get(chunk_id)
@@ -623,8 +664,6 @@ class Folder:
     def _read_places(
         self, places: Iterable[Any], paths: dict[NodeId, Path | None], found: dict[ChunkId, bytes]
     ) -> None:
-        from peer.disk_types import RangeRequest  # noqa: PLC0415
-
         assert self.serving_disk is not None
         usable = [p for p in places if paths[p.node] is not None]
         requests = [RangeRequest(paths[p.node] or (), p.offset, p.length) for p in usable]

@@ -55,18 +55,16 @@ async def open_folder(
     book.restore(rows, await store.positions())
     hasher = ChunkHasher(keys.chunk_id_key)
     disk = serving = watcher = None
-    device = 0
     folds = False
     if stored.path is not None:
         root = str(stored.path)
         disk = PosixDisk(root, hasher, Chunker(keys.cdc_seed))
         serving = PosixDisk(root, hasher, Chunker(keys.cdc_seed))
         if stored.path.is_dir():
-            device = stored.path.stat().st_dev
             folds = await asyncio.to_thread(folds_case, stored.path)
             watcher = open_watcher(root)
     directories = await store.load_directories(folds)
-    engine = Engine(directories, book, home.keys, incarnation, label, device, os.urandom)
+    engine = Engine(directories, book, home.keys, incarnation, label, os.urandom)
     folder = Folder(
         folder_id, engine, store, disk, serving, watcher, neighbours,
         config.rescan_interval_s or float("inf"), hasher, on_incarnation,

@@ -1,4 +1,6 @@
-"""When to look at what a watcher hinted at: after a moment of quiet, sooner or later in any case. Pure."""
+"""When to look at what a watcher hinted at: after a moment of quiet, sooner or later in any case.
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,8 @@ from typing import Final
 from peer.disk_types import Path
 
 SETTLE_S: Final = 0.015
-"""An editor's save is some ms of system calls; the latency goal is 50 ms for everything together."""
+"""An editor's save is some ms of system calls; the latency goal is 50 ms for everything together.
+"""
 DELAY_MAX_S: Final = 0.25
 """A directory in which something happens all the time is looked at this often nevertheless."""
 AGAIN_S: Final = 0.05

@@ -1,4 +1,6 @@
-"""One folder's index in SQLite: answers the engine's index commands, and is durable when a commit returns."""
+"""One folder's index in SQLite: answers the engine's index commands, and is durable when a commit
+returns.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,8 @@ from protocol.records import MANIFEST_ENTRY, decode_node, encode_node
 
 FORMAT: Final = 1
 AT_ONCE: Final = 500
-"""Parameters in one IN list: SQLite's default limit is 32,766, and longer statements gain nothing."""
+"""Parameters in one IN list: SQLite's default limit is 32,766, and longer statements gain nothing.
+"""
 _ROW: Final = (
     "id, state, base, origin, parent, key, item, name, flags, hash, size, executable, mtime_ns,"
     " inode, disk_size, disk_mtime_ns, disk_ctime_ns"
@@ -42,7 +45,9 @@ T = TypeVar("T")
 
 
 class IndexDamaged(PeerError):
-    """A folder's index is damaged. It was moved aside and is rebuilt from the disk and the other devices."""
+    """A folder's index is damaged. It was moved aside and is rebuilt from the disk and the other
+    devices.
+    """
 
 
 class ChunkPlace(NamedTuple):
@@ -77,7 +82,8 @@ class IndexStore:
         except sqlite3.DatabaseError as error:
             raise IndexDamaged(f"{path}: {error}") from error
         try:
-            # WAL with FULL: a commit is fsynced before anything that rests on it leaves the device (F05).
+            # WAL with FULL: a commit is fsynced before anything that rests on it leaves the device
+            # (F05).
             for pragma in (
                 "journal_mode = WAL",
                 "synchronous = FULL",
@@ -200,7 +206,8 @@ class IndexStore:
         return [(r[0], r[1], r[2], r[3]) for r in await self._db.execute_fetchall(sql)]
 
     async def find_chunks(self, ids: Sequence[ChunkId]) -> list[ChunkPlace]:
-        """Where on this disk chunks lie, by what the index knows; a chunk may have several places."""
+        """Where on this disk chunks lie, by what the index knows; a chunk may have several places.
+        """
         out: list[ChunkPlace] = []
         for part in _parts(ids):
             marks = ",".join("?" * len(part))

@@ -1,4 +1,6 @@
-"""The inviting side of pairing: shows a code, answers whoever types it, and gives them all they need."""
+"""The inviting side of pairing: shows a code, answers whoever types it, and gives them all they
+need.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The ledgers that this device holds, kept in the home database: its user's, and one a folder with its keys."""
+"""The ledgers that this device holds, kept in the home database: its user's, and one a folder with
+its keys.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +78,9 @@ class Ledgers:
     # ------------------------------------------------------------ who is who
 
     def peer_keys(self, device_id: DeviceId) -> PeerKeys | None:
-        """The keys of a device that this one talks to: a live one of its user, or one in a folder with it."""
+        """The keys of a device that this one talks to: a live one of its user, or one in a folder
+        with it.
+        """
         if device_id == self.keys.device_id:
             return None
         certificate = self.user.live_devices().get(device_id)
@@ -162,7 +166,9 @@ class Ledgers:
         await self.settle()
 
     async def settle(self) -> list[FolderId]:
-        """Does what is owed: admissions of own devices, expulsions, rotations, wraps. Returns what changed."""
+        """Does what is owed: admissions of own devices, expulsions, rotations, wraps. Returns what
+        changed.
+        """
         changed = []
         for folder_id, membership in self.folders.items():
             ledger, chain = membership.ledger, membership.chain
@@ -186,7 +192,8 @@ class Ledgers:
         return changed
 
     async def receive(self, kind: int, ledger_id: bytes, wires: Sequence[bytes]) -> bool:
-        """Takes entries from another device; True if any was new. Raises what is wrong with them."""
+        """Takes entries from another device; True if any was new. Raises what is wrong with them.
+        """
         if kind == LedgerKind.USER:
             user = self.users.get(UserId(ledger_id))
             if user is None:

@@ -1,4 +1,6 @@
-"""Turns what was observed on the disk into records, and the tree into what the disk shows (MERGE 12, 14)."""
+"""Turns what was observed on the disk into records, and the tree into what the disk shows (MERGE
+12, 14).
+"""
 
 from __future__ import annotations
 
@@ -15,11 +17,15 @@ from protocol.nodes import NO_NODE, join
 from protocol.records import encode_manifest
 
 RACY_NS = 12_000_000
-"""The coarsest tick of a Linux kernel's file timestamps is 10 ms (100 Hz): within it two writes can look like one."""
+"""The coarsest tick of a Linux kernel's file timestamps is 10 ms (100 Hz): within it two writes
+can look like one.
+"""
 
 
 def facts_of(stat: Stat, now_ns: int) -> DiskFacts:
-    """What to remember of a file; without its ctime when it was changed too shortly ago to be sure."""
+    """What to remember of a file; without its ctime when it was changed too shortly ago to be
+    sure.
+    """
     is_racy = now_ns - stat.ctime_ns < RACY_NS and stat.kind is Kind.FILE
     return DiskFacts(stat.inode, stat.size, stat.mtime_ns, 0 if is_racy else stat.ctime_ns)
 
@@ -61,7 +67,9 @@ async def record_structure(
 async def record_files(
     batch: Batch, files: Iterable[tuple[Entry, FileRead]], all_missing: set[NodeId]
 ) -> list[tuple[NodeId, Stat]]:
-    """Writes new and changed contents; returns (node, stat) of every file that is now as on the disk."""
+    """Writes new and changed contents; returns (node, stat) of every file that is now as on the
+    disk.
+    """
     turn = batch.turn
     left: set[NodeId] = set()
     linked: list[tuple[NodeId, Stat]] = []

@@ -1,7 +1,9 @@
-"""What is called what: directories of one name become one, equal files one, other clashes get conflict names.
+"""What is called what: directories of one name become one, equal files one, other clashes get
+conflict names.
 
-Works from the top of the tree downwards, because which directory nodes are one decides whose children meet
-(MERGE 10, 11). Only the names marked by the caller are looked at, and those that they can push around.
+Works from the top of the tree downwards, because which directory nodes are one decides whose
+children meet (MERGE 10, 11). Only the names marked by the caller are looked at, and those that
+they can push around.
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ class _Entry(NamedTuple):
 
 
 async def name_slots(turn: Turn, slots: Slots) -> None:
-    """Names everything under the marked keys, and what follows from directories that merged or parted."""
+    """Names everything under the marked keys, and what follows from directories that merged or
+    parted.
+    """
     pending: Slots = dict(slots)
     depths: dict[NodeId, int] = {ROOT: 0}
     while pending:
@@ -93,7 +97,9 @@ async def _load(turn: Turn, items: dict[NodeId, set[str] | None]) -> dict[NodeId
 async def _name_item(
     turn: Turn, item_id: NodeId, keys: set[str] | None, rows: list[Row]
 ) -> list[NodeId]:
-    """Names what lies in one shown directory; returns directory nodes whose own children must be named anew."""
+    """Names what lies in one shown directory; returns directory nodes whose own children must be
+    named anew.
+    """
     item = turn.item(item_id)
     assert item is not None
     entries = _entries(turn, item, keys, rows)
@@ -121,7 +127,8 @@ async def _name_item(
 
 
 Entries = dict[str, dict[tuple[Any, ...], list[_Entry]]]
-"""Exact name key -> unit (directories together; files by kind and hash) -> its nodes, best first."""
+"""Exact name key -> unit (directories together; files by kind and hash) -> its nodes, best first.
+"""
 
 
 def _entries(turn: Turn, item: Item, keys: set[str] | None, rows: Iterable[Row]) -> Entries:
@@ -166,7 +173,8 @@ async def _give_names(
 ) -> tuple[Named, set[str]]:
     """A name and flags for each unit: undisplaced first, then by rank (MERGE 11).
 
-    The second value is not empty when a conflict name meets a name outside the keys: look at those too.
+    The second value is not empty when a conflict name meets a name outside the keys: look at those
+    too.
     """
     if not is_crowded:
         own = [unit for group in entries.values() for unit in group.values()]

@@ -1,4 +1,6 @@
-"""All connections of this device: who is dialled, what is told to whom, and who is asked for which chunk."""
+"""All connections of this device: who is dialled, what is told to whom, and who is asked for which
+chunk.
+"""
 
 from __future__ import annotations
 

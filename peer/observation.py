@@ -1,8 +1,9 @@
-"""What the disk shows that the index does not know: listings compared with the synced tree (MERGE 13).
+"""What the disk shows that the index does not know: listings compared with the synced tree (MERGE
+13).
 
-Only differences are kept, so a scan of a million unchanged files holds next to nothing. A file is known by
-its path before its inode (editors save by rename), a move by an inode with unchanged size and mtime,
-a directory by its inode, else by its path.
+Only differences are kept, so a scan of a million unchanged files holds next to nothing. A file is
+known by its path before its inode (editors save by rename), a move by an inode with unchanged size
+and mtime, a directory by its inode, else by its path.
 """
 
 from __future__ import annotations
@@ -278,7 +279,9 @@ def _same_bytes(disk: DiskFacts, stat: Stat) -> bool:
 
 
 def _is_unchanged(row: Row, stat: Stat) -> bool:
-    """A known inode with the size and mtime it had: the same bytes (numbers are reused, times are not)."""
+    """A known inode with the size and mtime it had: the same bytes (numbers are reused, times are
+    not).
+    """
     return row.id[15] & 3 == stat.kind and _same_bytes(row.disk, stat)
 
 

@@ -1,7 +1,9 @@
-"""From one shown tree to the next: the operations on the disk, in an order that never needs a taken name.
+"""From one shown tree to the next: the operations on the disk, in an order that never needs a
+taken name.
 
 Pure. The plan is told which directories and files were where and are to be where; it answers with
-operations for `Disk.apply`. Every source and target path is that of the moment at which its turn comes.
+operations for `Disk.apply`. Every source and target path is that of the moment at which its turn
+comes.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from typing import NamedTuple
 
 from crypto.ids import NodeId
 from peer.disk_types import (
-    INCOMING,
+    PARKED,
     MakeDirectory,
     Move,
     Operation,
@@ -65,7 +67,9 @@ class Step(NamedTuple):
 
 
 class Planner:
-    """Builds one plan; `old_path` gives the disk path of a directory by the item id that it had before."""
+    """Builds one plan; `old_path` gives the disk path of a directory by the item id that it had
+    before.
+    """
 
     def __init__(
         self,
@@ -234,7 +238,7 @@ class Planner:
 
 
 def _parking(item: NodeId) -> Path:
-    return (*INCOMING, f"parked-{item.hex()}")
+    return (*PARKED, item.hex())
 
 
 def _known(stat: Stat | None) -> Stat:

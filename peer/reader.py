@@ -12,9 +12,7 @@ import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Final
-
-from blake3 import blake3
+from typing import Final, Protocol
 
 from crypto.chunks import ChunkHasher
 from crypto.ids import ChunkId
@@ -44,6 +42,12 @@ RANGE_BYTES_MAX: Final = 16 << 20
 
 _CHANGING: Final = "It is changing while it is read."
 _Chunks = list[tuple[ChunkId, int]]
+
+
+class _StreamingHash(Protocol):
+    """What `ChunkHasher.file_hash` gives, as far as it is fed here."""
+
+    def update(self, data: memoryview, /) -> object: ...
 
 
 class Reader:
@@ -213,7 +217,9 @@ class Reader:
             chunks += job.result()
         return size, file_hash.digest(), chunks
 
-    def _hash_window(self, file_hash: blake3, data: memoryview, lengths: list[int]) -> _Chunks:
+    def _hash_window(
+        self, file_hash: _StreamingHash, data: memoryview, lengths: list[int]
+    ) -> _Chunks:
         file_hash.update(data)
         return self._name_chunks(data, lengths)
 

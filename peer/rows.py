@@ -1,8 +1,9 @@
 """One node as the index holds it, and the directories that stay in memory.
 
-Files rest in SQLite and are loaded when something touches them; directories (a tenth of a folder, and on
-everybody's path) are resident. `Row` joins the three trees of one node: `state` is remote (the replica),
-`base` is synced (the records as this disk shows them), the disk facts are local as last seen.
+Files rest in SQLite and are loaded when something touches them; directories (a tenth of a folder,
+and on everybody's path) are resident. `Row` joins the three trees of one node: `state` is remote
+(the replica), `base` is synced (the records as this disk shows them), the disk facts are local as
+last seen.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ FOLDED: Final = 2
 KEPT: Final = 4
 """A deleted directory, shown for the live things in it (MERGE 8)."""
 DERIVED: Final = 8
-"""A conflict copy that nobody has touched: it has no record, `base` is made up from its origin (MERGE 5)."""
+"""A conflict copy that nobody has touched: it has no record, `base` is made up from its origin
+(MERGE 5).
+"""
 HAS_COPIES: Final = 16
 """Derived copies of this node are shown."""
 ADRIFT: Final = 32
@@ -48,8 +51,8 @@ class Shown(NamedTuple):
 class DiskFacts(NamedTuple):
     """What lstat said when the disk last was as the index says; inode 0 when it is not there.
 
-    ctime_ns 0 marks a file that changed so shortly before it was read that a later write could carry the
-    same timestamps: the next scan reads it again.
+    ctime_ns 0 marks a file that changed so shortly before it was read that a later write could
+    carry the same timestamps: the next scan reads it again.
     """
 
     inode: int = 0

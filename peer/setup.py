@@ -92,7 +92,9 @@ async def _find(code: PairingCode) -> list[tuple[str, int]]:
 async def _pair_at(
     places: list[tuple[str, int]], code: PairingCode, keys: DeviceKeys, name: str
 ) -> tuple[Welcome, PairingDialler, tuple[str, int]]:
-    """Pairs with the first device that answers; a wrong code is told at once and not tried elsewhere."""
+    """Pairs with the first device that answers; a wrong code is told at once and not tried
+    elsewhere.
+    """
     for place in places:
         for kind in (LinkKind.TLS, LinkKind.QUIC):
             try:

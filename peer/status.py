@@ -53,12 +53,10 @@ class FolderStatus(TypedDict):
     """One of FolderState."""
     files: int
     bytes: int
-    """Files, and the bytes in them, that the folder holds when everything is in sync; not what is
-    on this disk so far.
-    """
+    """Files of the folder, and the bytes in them, that are on this disk."""
     need_files: int
     need_bytes: int
-    """The part of these that is not on this disk yet."""
+    """Files that are still to be written here, and the bytes still to be fetched for them."""
     errors: list[PathProblem]
     question: NotRequired[str]
     """The sentence that a folder in the state `asking` waits to have answered."""

@@ -1,9 +1,10 @@
-"""The synced tree, kept up to date: what the records of this disk show, changed by what changed (MERGE 5-11).
+"""The synced tree, kept up to date: what the records of this disk show, changed by what changed
+(MERGE 5-11).
 
-`show` takes new base records of some nodes and recomputes only what they can affect: their conflict copies,
-the cycles they may close, the visibility of the directories above, and the names in the directories where
-something came, went or changed. The result is the same as materialising the whole folder from nothing,
-which is what its tests compare it with.
+`show` takes new base records of some nodes and recomputes only what they can affect: their
+conflict copies, the cycles they may close, the visibility of the directories above, and the names
+in the directories where something came, went or changed. The result is the same as materialising
+the whole folder from nothing, which is what its tests compare it with.
 """
 
 from __future__ import annotations
@@ -55,13 +56,15 @@ async def show(turn: Turn, bases: Mapping[NodeId, Node]) -> None:
 
 
 async def _with_origins(turn: Turn, bases: Mapping[NodeId, Node]) -> set[NodeId]:
-    """The origins of recorded conflict copies among the nodes: what they show depends on the copy's record."""
+    """The origins of recorded conflict copies among the nodes: what they show depends on the
+    copy's record.
+    """
     origins = {turn.rows[n].origin for n in bases if is_copy(n)} - {NO_NODE} - set(bases)
     await turn.load(origins)
     return {n for n in origins if turn.rows[n].base != NOTHING}
 
 
-# ---------------------------------------------------------------- directories: parents and cycles [9]
+# ---------------------------------------- directories: parents and cycles [9]
 
 
 def _set_directories(turn: Turn, bases: Mapping[NodeId, Node]) -> list[NodeId]:
@@ -114,7 +117,9 @@ def _has_cycle(turn: Turn, changed: Iterable[NodeId]) -> bool:
 
 
 def _place_all(turn: Turn) -> None:
-    """Every directory's parent: place, else previous place, else the root; the newest edge of a cycle gives way."""
+    """Every directory's parent: place, else previous place, else the root; the newest edge of a
+    cycle gives way.
+    """
     every = turn.all_directories()
     places = {n: d.place for n, d in every.items() if n != ROOT and d.place is not None}
     choices: dict[NodeId, list[tuple[NodeId, str]]] = {}
@@ -250,7 +255,8 @@ def _place_file(
 
 
 def _move(turn: Turn, row: Row, shown: Shown, slots: Slots) -> None:
-    """Shows a file elsewhere or otherwise, counts it where it lies, and marks the names concerned."""
+    """Shows a file elsewhere or otherwise, counts it where it lies, and marks the names concerned.
+    """
     old = row.shown
     if old.parent != shown.parent:
         if old.parent:
@@ -275,7 +281,9 @@ def mark(slots: Slots, parent: NodeId, key: str) -> None:
 
 
 def _count_directories(turn: Turn, changed: Iterable[NodeId], slots: Slots) -> None:
-    """Counts visible children upwards until nothing changes; a directory is visible if live or not empty."""
+    """Counts visible children upwards until nothing changes; a directory is visible if live or not
+    empty.
+    """
     todo = [n for n in {*changed, *turn.directories} if is_directory(n) and n != ROOT]
     while todo:
         node_id = todo.pop()

@@ -1,7 +1,7 @@
 """One turn of the engine: what it loaded, what it changed, nothing written until it commits.
 
-A turn is an overlay. Rows and directories are copied before they change, so a turn that fails, or a plan
-that the disk refuses, is dropped without a trace.
+A turn is an overlay. Rows and directories are copied before they change, so a turn that fails, or
+a plan that the disk refuses, is dropped without a trace.
 """
 
 from __future__ import annotations
@@ -71,7 +71,9 @@ class Turn:
         return bool(node_id) and not self.rows[node_id].shown.parent
 
     async def load_slots(self, slots: Iterable[tuple[NodeId, str]]) -> list[Row]:
-        """Visible files and symlinks at these (parent node, key) pairs, this turn's changes included."""
+        """Visible files and symlinks at these (parent node, key) pairs, this turn's changes
+        included.
+        """
         slots = list(slots)
         ask = [s for s in slots if self._may_be_stored(s[0])]
         if ask:
@@ -195,7 +197,9 @@ class Turn:
     # ------------------------------------------------------------ the end of the turn
 
     async def finish(self) -> None:
-        """Writes what changed about directories into their rows; counts follow from the rest at the next start."""
+        """Writes what changed about directories into their rows; counts follow from the rest at
+        the next start.
+        """
         changed = set()
         for node_id, directory in self.directories.items():
             if node_id != ROOT:

@@ -19,6 +19,7 @@ from peer.directories import Directories, check_name
 from peer.disk_types import (
     INCOMING,
     INTERNAL_NAME,
+    PARKED,
     TRASH,
     Kind,
     MakeDirectory,
@@ -63,6 +64,10 @@ class Writer:
         self._directories = directories
         self._staging = staging
         self._may_links_leave = may_links_leave
+        self._made: dict[Stat, Stat] = {}
+        """What operations of this batch made of the stats that they expected: a rename, for one,
+        gives a file a new ctime, and the next operation on it was planned before.
+        """
         self._handlers: dict[type[Operation], Callable[[Any], Stat]] = {
             MakeDirectory: self._make_directory,
             Move: self._move,
@@ -78,7 +83,11 @@ class Writer:
         results: list[Stat | Refusal] = []
         for operation in operations:
             try:
-                results.append(self._handlers[type(operation)](operation))
+                result = self._handlers[type(operation)](operation)
+                expected = getattr(operation, "expected", None)
+                if expected is not None:
+                    self._made[expected] = result
+                results.append(result)
             except _Refused as refused:
                 results.append(refused.refusal)
             except OSError as error:
@@ -95,7 +104,8 @@ class Writer:
 
     def _move(self, operation: Move) -> Stat:
         source, target, expected = operation
-        is_restored = source[:2] == TRASH
+        # How it came there changed its ctime, perhaps in an earlier batch.
+        is_restored = source[:1] == (INTERNAL_NAME,)
         source_fd, source_name = self._at(source, is_trash_allowed=True)
         target_fd, target_name = self._at(target)
         self._require(source_fd, source_name, expected, is_renamed=is_restored)
@@ -112,7 +122,7 @@ class Writer:
         self._directories.forget(source)
         self._directories.forget(target)
         moved = self._result(target_fd, target_name)
-        if not is_unchanged(expected, moved, is_renamed=True):
+        if not is_unchanged(self._now(expected), moved, is_renamed=True):
             move_noreplace(target_fd, target_name, source_fd, source_name)
             raise _changed(moved)
         return moved
@@ -170,7 +180,7 @@ class Writer:
             move_noreplace(trash_fd, trash_name, incoming_fd, temp_name)
             raise
         displaced = self._directories.look(trash_fd, trash_name)
-        if not is_unchanged(expected, displaced, is_renamed=True):
+        if not is_unchanged(self._now(expected), displaced, is_renamed=True):
             self._swap_back(trash_fd, trash_name, directory_fd, name)
             with contextlib.suppress(OSError):
                 move_noreplace(trash_fd, trash_name, incoming_fd, temp_name)
@@ -228,7 +238,7 @@ class Writer:
         trash_fd, trash_name = self._trash_place(keep, expected)
         move_noreplace(directory_fd, name, trash_fd, trash_name)
         moved = self._directories.look(trash_fd, trash_name)
-        if not is_unchanged(expected, moved, is_renamed=True):
+        if not is_unchanged(self._now(expected), moved, is_renamed=True):
             try:
                 move_noreplace(trash_fd, trash_name, directory_fd, name)
             except FileExistsError:
@@ -282,7 +292,11 @@ class Writer:
         try:
             status = os.fstat(fd)
             actual = self._directories.to_stat(status)
-            if actual is None or actual.kind is not Kind.FILE or not is_unchanged(expected, actual):
+            if (
+                actual is None
+                or actual.kind is not Kind.FILE
+                or not is_unchanged(self._now(expected), actual)
+            ):
                 raise _changed(actual)
             mode = status.st_mode & 0o777
             # Who may read may execute, as compilers and git do it.
@@ -300,12 +314,13 @@ class Writer:
         return self._result(directory_fd, name)
 
     def _at(self, path: Path, *, is_trash_allowed: bool = False) -> tuple[int, str]:
-        """A path's directory and name. Our own directory is nobody's to write in, but things in the
-        trash may leave it.
+        """A path's directory and name. Our own directory is out of reach, but things may be parked
+        in it, and what is in the trash may leave it.
         """
-        if path[:1] == (INTERNAL_NAME,) and not (
-            is_trash_allowed and path[:2] == TRASH and len(path) == 3
-        ):
+        is_ours = path[:1] == (INTERNAL_NAME,)
+        is_trash = is_trash_allowed and path[:2] == TRASH and len(path) == 3
+        is_parked = path[:2] == PARKED and len(path) >= 3
+        if is_ours and not is_trash and not is_parked:
             raise OSError(errno.EINVAL, f"{INTERNAL_NAME} is Holdfast's own")
         return self._directories.at(path)
 
@@ -315,9 +330,12 @@ class Writer:
         actual = self._directories.look(directory_fd, name)
         if actual is None:
             raise _Refused(RefusalKind.GONE, "It is not there any more.")
-        if not is_unchanged(expected, actual, is_renamed=is_renamed):
+        if not is_unchanged(self._now(expected), actual, is_renamed=is_renamed):
             raise _changed(actual)
         return actual
+
+    def _now(self, expected: Stat) -> Stat:
+        return self._made.get(expected, expected)
 
     def _result(self, directory_fd: int, name: str) -> Stat:
         stat = self._directories.look(directory_fd, name)

@@ -190,7 +190,10 @@ def author_changeset(
 
 
 def decode_changeset(data: bytes) -> Changeset:
-    """A changeset from its wire bytes, sizes and slot checked, signature and body not; Malformed, TooLong."""
+    """A changeset from its wire bytes: sizes and slot are checked, signature and body are not.
+
+    Raises Malformed or TooLong.
+    """
     match wire.decode(data, wire.CHANGESET_LENGTH_MAX):
         case [bytes(slot_bytes), bytes(body), bytes(signature)]:
             pass
@@ -236,7 +239,7 @@ def decode_slot(data: bytes) -> Slot:
 
 
 def open_changeset(changeset: Changeset, record_key: bytes) -> Body:
-    """Opens and parses the body; raises BadRecord for one that its author should not have signed."""
+    """Opens and parses the body; BadRecord for one that its author should not have signed."""
     try:
         raw = open_body(record_key, changeset.slot_bytes, changeset.body)
     except OpenError:

@@ -1,8 +1,8 @@
-"""The epochs of a folder from one device's view: which secrets it can open, and how new ones are made.
+"""The epochs of a folder as one device sees them: what it can open, and how new ones are made.
 
-An epoch's secrets come from a wrap made for this device or from the link of an epoch that follows it
-(CRYPTO 4.4). Whatever comes out of either is compared with the commitment that the epoch's author
-signed, so a wrong wrap or link is as if it had not come.
+An epoch's secrets come from a wrap made for this device or from the link of an epoch that follows
+it (CRYPTO 4.4). Whatever comes out of either is compared with the commitment that the epoch's
+author signed, so a wrong wrap or link is as if it had not come.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Wrap(NamedTuple):
 
 
 class OpeningKey(NamedTuple):
-    """A recipient's id and its X25519 secret: a device's, or a user id with a kit's recovery key."""
+    """A recipient's id and X25519 secret: a device's, or a user id with a kit's recovery key."""
 
     recipient_id: bytes
     dh_secret: bytes
@@ -107,7 +107,7 @@ class EpochChain:
         return key
 
     def tier_secret(self, epoch_id: EntryId, tier: Tier) -> bytes | None:
-        """A tier's secret as of this epoch: its own, or the first parent's where it was not renewed."""
+        """A tier's secret as of this epoch: its own, or if not renewed the first parent's."""
         core = self._ledger.core(epoch_id)
         while core.commits[tier] is None and core.parents:
             epoch_id = core.parents[0]
@@ -150,8 +150,8 @@ class EpochChain:
     def wraps_owed(self) -> list[Wrap]:
         """New wraps for recipients that no wrap is known for: admitted later, or left out.
 
-        One is enough for the newest epoch that opens here, since the links give the rest; members of
-        a higher role also get the epochs that renewed the tiers they may hold.
+        One is enough for the newest epoch that opens here, since the links give the rest; members
+        of a higher role also get the epochs that renewed the tiers they may hold.
         """
         made: list[Wrap] = []
         for recipient in self._ledger.recipients():
@@ -242,7 +242,7 @@ def create_folder(
     now: float,
     random: Callable[[int], bytes],
 ) -> tuple[FolderLedger, list[Wrap]]:
-    """A new folder of this user by one of its live devices: genesis, admission and first epoch in one.
+    """A new folder by a live device of this user: genesis, admission and first epoch in one.
 
     `users` is what the ledger will look in for certificates; it has to hold the user's ledger.
     """

@@ -1,4 +1,6 @@
-"""Wire codes and errors meet here: one class per code, raised deep and caught at the session's edge."""
+"""Wire codes and errors meet here: one class per code, raised deep and caught at the session's
+edge.
+"""
 
 from enum import IntEnum
 

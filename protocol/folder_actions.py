@@ -1,4 +1,4 @@
-"""What entries of a folder ledger do: one closed type an action, and the core of an epoch (CRYPTO 4)."""
+"""What entries of a folder ledger do: a closed type for each action (CRYPTO 4)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LOG_ID_SIZE: Final = 16
 NONCE_SIZE: Final = 16
 SEQ_MAX: Final = (1 << 53) - 1
 NO_FOLDER: Final = FolderId(bytes(HASH_SIZE))
-"""Stands in the first epoch's core: the folder's id is the hash of the entry that holds that core."""
+"""Stands in the first epoch's core: the folder's id is the hash of the entry with that core."""
 
 _CORE_VERSION: Final = 1
 _USER_SUBJECT: Final = 0

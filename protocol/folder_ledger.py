@@ -1,8 +1,8 @@
 """A folder's ledger: members, their devices and the epochs of the folder's secrets (CRYPTO 4).
 
-It holds the entries and answers questions; the judging is in `membership`. Certificates come from the
-members' user ledgers, which are passed in and may grow beside it: an entry that cites what is not
-there yet is held (call `retry` when a user ledger has grown).
+It holds the entries and answers questions; the judging is in `membership`. Certificates come from
+the members' user ledgers, which are passed in and may grow beside it: an entry that cites what is
+not there yet is held (call `retry` when a user ledger has grown).
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from protocol.folder_actions import (
     Genesis,
     Grant,
     Leave,
-    Pin,
     Remove,
     Role,
     Storage,
     decode_action,
 )
 from protocol.ledger import PARENTS_MAX, Entry, Ledger, LedgerKind, Waiting, is_in
-from protocol.membership import Act, Admission, Cut, Facts, FolderState, evaluate
+from protocol.membership import Act, Admission, Facts, FolderState, evaluate
 from protocol.user_ledger import Certificate, UserLedger
+from protocol.voiding import ALWAYS_STANDS, VoidRule, make_void_rule
 
 _CACHE_MAX: Final = 1024
 """Judged pasts kept. Changesets cite few different heads; each costs one evaluation."""
@@ -45,28 +45,13 @@ class Recipient(NamedTuple):
     tiers: int
 
 
-class VoidRule(NamedTuple):
-    """When what a device wrote at some heads stands: if for one alternative each of its demands is met.
-
-    A demand is met if the changeset lies on the chain of one of its pins.
-    """
-
-    alternatives: tuple[tuple[tuple[Pin, ...], ...], ...]
-
-    def is_void(self, lies_on: Callable[[Pin], bool]) -> bool:
-        """Whether a changeset is void, told by its caller on which pins' chains it lies."""
-        return not any(
-            all(any(map(lies_on, pins)) for pins in demands) for demands in self.alternatives
-        )
-
-
 class FolderLedger(Ledger):
     """One folder's members, devices and epochs."""
 
     kind: ClassVar[LedgerKind] = LedgerKind.FOLDER
 
     def __init__(self, genesis: bytes, users: Mapping[UserId, UserLedger]) -> None:
-        """Starts from a genesis' wire bytes; BadLedger or BadSignature, Waiting for the root's ledger."""
+        """Starts from a genesis' wire bytes; BadLedger, BadSignature, or Waiting for its user."""
         self._users = users
         self._facts: Facts | None = None
         self._cores: dict[EntryId, EpochCore] = {}
@@ -107,7 +92,7 @@ class FolderLedger(Ledger):
     # ------------------------------------------------------------ people and devices
 
     def state(self, heads: Iterable[EntryId] | None = None) -> FolderState:
-        """Roles and devices at these heads, or by all that is known; KeyError for an unknown head."""
+        """Roles and devices at these heads, or by all that is known; KeyError for unknown ones."""
         past = (1 << len(self._order)) - 1 if heads is None else self.past_of(heads)
         self._forget_if_grown()
         state = self._states.get(past)
@@ -193,8 +178,8 @@ class FolderLedger(Ledger):
     def is_covering(self, epoch_id: EntryId, heads: Iterable[EntryId] | None = None) -> bool:
         """Whether what is written at these heads may be sealed under this epoch.
 
-        Its author was entitled to make it, it is known at the heads, nobody was removed, expelled or
-        left there without it, and it was not wrapped for a device that its author knew as revoked.
+        Its author was entitled to make it, it is known at the heads, nobody was removed, expelled
+        or left there without it, and it is not for a device that its author knew as revoked.
         """
         state = self.state(heads)
         key = (epoch_id, state.past)
@@ -285,61 +270,16 @@ class FolderLedger(Ledger):
         rule = self._void_rules.get(key)
         if rule is None:
             is_writer = at_heads.role_of_device(device_id) >= Role.WRITE
-            rule = self._make_void_rule(device_id, known, state) if is_writer else VoidRule(((),))
+            rule = (
+                make_void_rule(self._known, state, device_id, known) if is_writer else ALWAYS_STANDS
+            )
             self._void_rules[key] = rule
         return rule
-
-    def _make_void_rule(self, device_id: DeviceId, known: int, state: FolderState) -> VoidRule:
-        facts = self._known
-        expels = list(state.expels.get(device_id, ()))
-        alternatives: list[tuple[tuple[Pin, ...], ...]] = []
-        for user_id in {a.user_id for a in facts.admissions.get(device_id, ())}:
-            removals = self._standing_removals(user_id, state)
-            cuts = [*expels, *removals]
-            pinned = {cut.act: self._vouched(cut, cuts) for cut in cuts}
-            unknown = [pinned[c.act] for c in expels if not is_in(known, c.act.entry)]
-            if user_id == facts.root:
-                alternatives.append(tuple(unknown))
-                continue
-            for act, grant in facts.grants.get(user_id, ()):
-                # A grant that does not stand gives nothing, even to a changeset whose heads do not
-                # show it yet: else a removed admin could go on through an accomplice it grants.
-                if not is_in(known, act.entry) or grant.role < Role.WRITE:
-                    continue
-                if state.levels.get(act.entry, 0) <= max(grant.role, Role.WRITE):
-                    continue
-                against = [
-                    c for c in removals if c.level > grant.role and not facts.is_before(c.act, act)
-                ]
-                if not any(is_in(known, cut.act.entry) for cut in against):
-                    demands = [*unknown, *(pinned[cut.act] for cut in against)]
-                    alternatives.append(tuple(demands))
-        return VoidRule(tuple(alternatives))
-
-    def _standing_removals(self, user_id: UserId, state: FolderState) -> list[Cut]:
-        levels = state.levels
-        return [
-            Cut(act, levels[act.entry], remove.pins)
-            for act, remove in self._known.removals.get(user_id, ())
-            if levels.get(act.entry, 0) >= Role.SHARE
-        ]
-
-    def _vouched(self, cut: Cut, cuts: Sequence[Cut]) -> tuple[Pin, ...]:
-        """The pins of a cut and of those concurrent with it: each was vouched for."""
-        past = self._past
-        return tuple(
-            pin
-            for other in cuts
-            if other.is_trusted
-            and not is_in(past[cut.act.entry], other.act.entry)
-            and not is_in(past[other.act.entry], cut.act.entry)
-            for pin in other.pins
-        )
 
     # ------------------------------------------------------------ authoring
 
     def act(self, keys: DeviceKeys, actions: Sequence[Action], now: float) -> Entry:
-        """Signs and adds an entry by this device; NotEntitled if its role does not allow an action."""
+        """Signs and adds an entry by this device; NotEntitled if its role forbids an action."""
         state = self.state()
         role = state.role_of_device(keys.device_id)
         own = {admission.user_id for admission in state.devices.get(keys.device_id, ())}
@@ -499,7 +439,7 @@ class FolderLedger(Ledger):
         return entry_id in self._users[user_id].state().revocations.get(device_id, ())
 
     def _forget_if_grown(self) -> None:
-        """Drops verdicts when more is known: what a user ledger says of an expel may have changed."""
+        """Drops verdicts when more is known: a user ledger may say something else of an expel."""
         version = self.version
         if version[1] != self._version[1] or len(self._states) > _CACHE_MAX:
             self._states.clear()

@@ -1,4 +1,4 @@
-"""Changesets that wait: for the position before them, for what they rest on, for a ledger or a key."""
+"""Changesets that wait: for a position, for what they rest on, for a ledger or a key."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class HeldChangesets:
         return hash_ in self._wires
 
     def hold(self, hash_: bytes, data: bytes, waits_for: Iterable[Position]) -> None:
-        """Keeps a changeset until one of these positions is told, or for none until the ledger grows.
+        """Keeps a changeset until the first of these positions is told; without one, the ledger.
 
         Raises LimitReached when too much is held.
         """
@@ -60,7 +60,7 @@ class HeldChangesets:
             self._ready += hashes
 
     def ledger_grew(self) -> None:
-        """A ledger entry, a user's ledger or a key came: what waits for one is to be tried again."""
+        """An entry, a user's ledger or a key came: what waits for one is to be tried again."""
         self._ready += self._by_ledger
         self._by_ledger.clear()
 

@@ -1,7 +1,8 @@
-"""The recovery kit as text: a 32-byte secret in 84 characters that repair what is misread (CRYPTO 2).
+"""The recovery kit as text: 32 secret bytes in 84 characters that repair what is misread.
 
-256 bits and 29 bits of checksum are 57 base32 symbols, dealt to three Reed-Solomon blocks over GF(32):
-a misread character is one wrong symbol. Each block repairs 4 wrong or 9 unreadable characters.
+256 bits and 29 bits of checksum are 57 base32 symbols, dealt to three Reed-Solomon blocks over
+GF(32) (CRYPTO 2): a misread character is one wrong symbol. Each block repairs 4 wrong or 9
+unreadable characters.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ _UNREPAIRABLE: Final = (
 
 
 def _repair(block: list[str]) -> bytes:
-    # A character outside the alphabet is as good as unreadable, and cheaper to repair than a wrong one.
+    # A character outside the alphabet is as good as unreadable, and cheaper to repair than a wrong.
     erased = [i for i, symbol in enumerate(block) if symbol not in _VALUES]
     values = bytearray(_VALUES.get(symbol, 0) for symbol in block)
     try:

@@ -1,8 +1,8 @@
-"""Ledgers: signed entries in a graph that only grows, one construction for users and folders (CRYPTO 3).
+"""Ledgers: signed entries in a graph that only grows; users and folders have one each (CRYPTO 3).
 
-Two devices append while apart, so a ledger is a DAG, not a chain: every entry names the heads that its
-author knew, and what a ledger says is a function of the *set* of its entries. This module keeps the
-graph, the signatures and the limits; what entries mean is the business of the subclasses.
+Two devices append while apart, so a ledger is a DAG, not a chain: every entry names the heads that
+its author knew, and what a ledger says is a function of the *set* of its entries. This module keeps
+the graph, the signatures and the limits; what entries mean is the business of the subclasses.
 
 A past is a set of entries as an int: bit i is the ledger's i-th entry. Ancestors of a few thousand
 entries are then one word-parallel operation away.
@@ -48,12 +48,12 @@ class LedgerKind(IntEnum):
 
 
 class Waiting(Exception):
-    """Raised by a subclass's checks: this entry speaks of something in another ledger that is not here yet."""
+    """Raised by checks: this entry speaks of something in another ledger that is not here yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One signed entry, as it was received: `encoded` is what is hashed and signed, `wire` what travels."""
+    """One signed entry as received: `encoded` is what is hashed and signed, `wire` what travels."""
 
     id: EntryId
     parents: tuple[EntryId, ...]
@@ -99,7 +99,7 @@ class Ledger(ABC):
     kind: ClassVar[LedgerKind]
 
     def __init__(self, genesis: bytes) -> None:
-        """Starts from the wire bytes of a genesis; raises BadLedger or BadSignature, and Waiting (see there)."""
+        """Starts from the wire bytes of a genesis; raises BadLedger, BadSignature or Waiting."""
         self._order: list[Entry] = []
         self._index: dict[EntryId, int] = {}
         self._past: list[int] = []
@@ -142,7 +142,7 @@ class Ledger(ABC):
         return is_in(self._past[self._index[entry_id]], self._index[ancestor])
 
     def export(self, known: Iterable[EntryId] = ()) -> list[bytes]:
-        """The wire bytes of all entries, parents first, but for what somebody with these heads has."""
+        """The wire bytes of all entries, parents first, but not what one with these heads has."""
         past = self.past_of(head for head in known if head in self._index)
         return [e.wire for i, e in enumerate(self._order) if not is_in(past, i)]
 
@@ -154,10 +154,11 @@ class Ledger(ABC):
     # ------------------------------------------------------------ growing
 
     def add(self, data: bytes) -> list[Entry]:
-        """Takes one entry's wire bytes; gives the entries that found their place by it, parents first.
+        """Takes one entry's wire bytes; gives the entries that found their place by it.
 
-        An empty list means that it is known, or held until its parents are. Raises BadLedger or
-        BadSignature for an entry that has no place in this ledger, and LimitReached when too much waits.
+        Parents come first; an empty list means that it is known, or held until its parents are.
+        Raises BadLedger or BadSignature for an entry that has no place in this ledger, and
+        LimitReached when too much waits.
         """
         entry = self._decode(data)
         if entry.id in self._index or entry.id in self._held:
@@ -201,7 +202,7 @@ class Ledger(ABC):
         return placed
 
     def author(self, keys: DeviceKeys | KitKeys, actions: Sequence[list[Any]], now: float) -> Entry:
-        """Signs and adds an entry with these actions after all that is known here (or its 8 newest heads).
+        """Signs and adds an entry with these actions after all that is known (its 8 newest heads).
 
         Raises BadLedger if the entry would have no place here, such as one by an unknown device.
         """
@@ -275,13 +276,13 @@ class Ledger(ABC):
 
     @abstractmethod
     def _signer(self, entry: Entry, past: int) -> bytes:
-        """The author's Ed25519 key as `past` shows it; raises BadLedger, or Waiting for another ledger."""
+        """The author's Ed25519 key as `past` shows it; BadLedger, or Waiting for another ledger."""
 
     @abstractmethod
     def _index_actions(self, entry: Entry, past: int) -> None:
-        """Checks the actions of a signed entry and takes note of them as those of entry `len(self)`.
+        """Checks a signed entry's actions and takes note of them as those of entry `len(self)`.
 
-        Raises BadLedger or Waiting before noting anything: an entry is in with all its actions or not.
+        Raises BadLedger or Waiting before noting anything: all the actions are in, or none.
         """
 
 
@@ -305,7 +306,7 @@ def encode_entry(
 def encode_genesis(
     kind: LedgerKind, keys: DeviceKeys | KitKeys, actions: Sequence[list[Any]], now: float
 ) -> bytes:
-    """The wire bytes of a signed genesis entry: 32 zero bytes stand where the ledger's id will be known."""
+    """The wire bytes of a signed genesis: 32 zero bytes stand where others have the ledger's id."""
     encoded = encode_entry(kind, _NONE_ID, (), author_id_of(keys), actions, now)
     signature = keys.sign("entry", ledger_id_of(kind, encoded), encoded)
     return wire.encode([encoded, signature])

@@ -1,4 +1,4 @@
-"""Checks 8 and 9 of a received changeset: what its author had seen, and its Lamport time (CRYPTO 5)."""
+"""Checks 8 and 9 of CRYPTO 5: what a changeset's author had seen, and its Lamport time."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def check_lamport(
     """One more than the highest that it rests on, exactly so where every replica can know that.
 
     The time of what is void, quarantined or below a floor is only bounded: by what it says itself,
-    and by the number of changesets that there are. So is that of a changeset whose `previous` time is
-    not known (None), since the log begins with it here. Raises BadLamport.
+    and by the number of changesets that there are. So is that of a changeset whose `previous` time
+    is not known (None), since the log begins with it here. Raises BadLamport.
     """
     hard, soft = (0, slot.lamport) if previous is None else (previous, 0)
     for entry in frontier:

@@ -67,10 +67,11 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class ForkProof:
-    """A second changeset at a position. With the accepted one's evidence it proves the fork to anybody.
+    """A second changeset at a position; with the accepted one's evidence it proves the fork.
 
-    If `is_theirs_counting`, the caller rewinds the log, feeds its changesets again from where `rewind`
-    says, and then this one. In either case a device whose own log this is takes a new incarnation.
+    If `is_theirs_counting`, the caller rewinds the log, feeds its changesets again from where
+    `rewind` says, and then this one. In either case a device whose own log this is takes a new
+    incarnation.
     """
 
     position: Position
@@ -94,7 +95,7 @@ class Quarantined:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A changeset that was not taken; if its author signed it, `is_frozen`, and it is kept as proof."""
+    """A changeset that was not taken; if it froze its log (`is_frozen`), it is kept as proof."""
 
     error: ProtocolError
     changeset: Changeset | None = None
@@ -105,9 +106,10 @@ Received = Accepted | Duplicate | Held | Gap | ForkProof | Quarantined | Refused
 
 
 class VoidChange(NamedTuple):
-    """What a ledger entry did to a log: from `before` on it was void, from `after` on it is; 0 for nowhere.
+    """What a ledger entry did to a log: void from `before` on until now, from `after` on since.
 
-    What became void is to be undone. What no longer is, is to be fed again from `feed_from` and applied.
+    0 stands for nowhere. What became void is to be undone. What no longer is, is to be applied; if
+    `feed_from` is not 0, the log was taken back and is fed again from there.
     """
 
     log_id: LogId

@@ -1,7 +1,7 @@
-"""What is known of one device's log: the hash and Lamport time of each position, and where it stops.
+"""What is known of one log: the hash and Lamport time of each position, and where it stops.
 
-40 bytes a changeset in two flat arrays, so that a folder with a million changesets costs 40 MB and a
-look-up is an index. It judges nothing; that is for `logs`.
+40 bytes a changeset in two flat arrays, so that a folder with a million changesets costs 40 MB and
+a look-up is an index. It judges nothing; that is for `logs`.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class LogRow(NamedTuple):
 
 @dataclass(slots=True)
 class Log:
-    """One log from `start` up to its head; the places where something is wrong are 0 if nothing is."""
+    """One log from `start` up to its head; a place where something is wrong is 0 if nothing is."""
 
     log_id: LogId
     device_id: DeviceId
@@ -154,8 +154,8 @@ class Log:
         frontier = None if self.frontier is None else tuple(sorted(self.frontier.items()))
         return LogRow(
             self.log_id, self.device_id, self.incarnation, self.start, self.seq, self.floor,
-            self.head_floor, self.void_from, self.stopped_at, self.forked_at, tuple(self.knowledge), frontier,
-            self.unchecked_from,
+            self.head_floor, self.void_from, self.stopped_at, self.forked_at,
+            tuple(self.knowledge), frontier, self.unchecked_from,
         )  # fmt: skip
 
     @classmethod

@@ -1,8 +1,8 @@
-"""The logs of a folder: which changesets may enter them, in which order, and what to do with the rest.
+"""The logs of a folder: which changesets may enter them, and what to do with the rest.
 
-This is where CRYPTO 5's checks on receipt are, 1 to 9 in that order; the tenth, of the records, is the
-caller's, who then calls `accept` or `freeze`. A log is judged by its author's signatures alone, so
-every replica comes to the same verdicts whoever it got the changesets from.
+This is where CRYPTO 5's checks on receipt are, 1 to 9 in that order; the tenth, of the records, is
+the caller's, who then calls `accept` or `freeze`. A log is judged by its author's signatures alone,
+so every replica comes to the same verdicts whoever it got the changesets from.
 """
 
 from __future__ import annotations
@@ -141,11 +141,12 @@ class LogBook:
     def draft(
         self, device_id: DeviceId, incarnation: bytes, floor: int = 0, is_full: bool = False
     ) -> Draft:
-        """The next position of one's own log; `floor` raises it, `is_full` repeats the whole frontier.
+        """The next position of one's own log; `floor` raises its floor.
 
-        A compaction begins with a full frontier and ends with the changeset that declares its position
-        as the floor. Raises BadEpoch if a rotation is owed first, BadSequence if the log takes no more
-        and the device needs a new incarnation, NotEntitled if it may not write.
+        A compaction begins with a full frontier (`is_full`) and ends with the changeset that
+        declares the position of its beginning as the floor. Raises BadEpoch if a rotation is owed
+        first, BadSequence if the log takes no more and the device needs a new incarnation, and
+        NotEntitled if it may not write.
         """
         self._refresh()
         log_id = log_id_of(self._ledger.folder_id, device_id, incarnation)
@@ -188,14 +189,14 @@ class LogBook:
         records: Sequence[Any],
         random: Callable[[int], bytes],
     ) -> Accepted:
-        """A signed changeset at the drafted position; it enters the log with `accept`. TooLong if it is."""
+        """A signed changeset at the drafted position, to be stored and accepted, or TooLong."""
         record_key = self._epochs.record_key(draft.slot.epoch_id)
         assert record_key is not None
         changeset = author_changeset(keys, record_key, draft.slot, draft.frontier, records, random)
         return Accepted(changeset, Body(draft.frontier, list(records)), draft.seen)
 
     def _heads_after(self, log: Log) -> tuple[EntryId, ...]:
-        """At most 8 of the ledger's heads, among them successors of all that the log cited before."""
+        """At most 8 of the ledger's heads, with successors of all that the log cited before."""
         heads = self._ledger.heads()
         if len(heads) <= HEADS_MAX:
             return tuple(heads)
@@ -218,7 +219,7 @@ class LogBook:
             return Refused(error)
 
     def accept(self, accepted: Accepted) -> None:
-        """Advances the log over a changeset whose records are good too, and that is safely stored."""
+        """Advances the log over a changeset whose records are good and that is safely stored."""
         changeset = accepted.changeset
         log = self._log_of(changeset.slot)
         if changeset.slot.seq != log.seq + 1:
@@ -228,7 +229,7 @@ class LogBook:
         self._advanced(log)
 
     def freeze(self, changeset: Changeset, error: ProtocolError) -> Refused:
-        """Stops a log before a changeset that its author should not have signed, and keeps it as proof."""
+        """Stops a log before a changeset that no honest device signs; it is kept as proof."""
         log = self._log_of(changeset.slot)
         log.stopped_at = changeset.slot.seq
         self._quarantine(changeset)
@@ -260,7 +261,7 @@ class LogBook:
     # ------------------------------------------------------------ storing
 
     def take_changed(self) -> list[LogRow]:
-        """The rows of the logs that changed since the last call, to be stored with their changesets."""
+        """The rows of the logs that changed since the last call, to be stored with changesets."""
         rows = [self._logs[log_id].row() for log_id in sorted(self._changed)]
         self._changed.clear()
         return rows
@@ -271,7 +272,7 @@ class LogBook:
         positions: Iterable[tuple[LogId, int, bytes, int]],
         quarantined: Iterable[tuple[LogId, int, bytes, int]] = (),
     ) -> None:
-        """Takes up stored rows, with (log, seq, hash, Lamport time) of each log's changesets by seq."""
+        """Takes up stored rows, with (log, seq, hash, Lamport time) of changesets, by seq."""
         told: defaultdict[LogId, list[tuple[int, bytes, int]]] = defaultdict(list)
         for log_id, seq, hash_, lamport in positions:
             told[log_id].append((seq, hash_, lamport))
@@ -366,7 +367,7 @@ class LogBook:
         return Accepted(changeset, body, seen)
 
     def _check_knowledge(self, slot: Slot, log: Log | None) -> None:
-        """Check 6: the author did not forget members, may write, and sealed under a covering epoch."""
+        """Check 6: the author forgot no entry, may write, and sealed under a covering epoch."""
         if log is not None and slot.heads != (last := log.heads_at(log.seq)):
             if self._ledger.past_of(last) & ~self._ledger.past_of(slot.heads):
                 raise BadEpoch("a changeset that knows less of the membership than the one before")
@@ -391,7 +392,7 @@ class LogBook:
         return ForkProof(Position(log.log_id, seq), ours, changeset, is_theirs_counting)
 
     def _take_void(self, changeset: Changeset, log: Log) -> Quarantined:
-        """A void changeset holds its place in the log, since others may rest on it, and does nothing."""
+        """A void changeset holds its place, since others may rest on it, and does nothing."""
         if changeset.slot.seq != log.seq + 1:
             log.begin_at(changeset.slot.seq)
         log.append(changeset.slot, changeset.hash)
@@ -452,7 +453,7 @@ class LogBook:
         self._changed.add(log.log_id)
 
     def _first_void(self, log: Log) -> int:
-        """The first void position of a log; 0 if none is. Within a run of equal heads it is monotone."""
+        """The first void position of a log, 0 if none is; monotone in a run of equal heads."""
         ends = [*(first - 1 for first, _ in log.knowledge[1:]), log.seq]
         for (first, heads), last in zip(log.knowledge, ends, strict=False):
             low, high = first, last + 1

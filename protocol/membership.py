@@ -1,8 +1,9 @@
 """Who may do what in a folder, as a pure function of the set of ledger entries (CRYPTO 4.2).
 
-Level by level, root first: an entry is judged only by entries of higher levels, so equals cannot remove
-each other, nothing is circular and no tie needs breaking. "Removal beats concurrent grant" is the same
-rule seen from a grant: it stands only if every standing removal of a higher level is in its past.
+Level by level, root first: an entry is judged only by entries of higher levels, so equals cannot
+remove each other, nothing is circular and no tie needs breaking. "Removal beats concurrent grant"
+is the same rule seen from a grant: it stands only if every standing removal of a higher level is in
+its past.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A standing removal or expel: what its targets write without knowing it is void beyond its pins."""
+    """A standing removal or expel: what its target writes unaware of it is void beyond its pins."""
 
     act: Act
     level: int
@@ -212,8 +213,8 @@ class _Evaluation:
     def _may_expel(self, act: Act, owner: UserId, level: int) -> bool:
         """Whether the expel's author is a device of the same user, or of a higher level."""
         author = self.facts.authors[act.entry]
-        # Of the same user it counts whoever else expelled the author: the proof is the revocation, and
-        # two devices that expel each other are then both out. Only its pins need a trusted author.
+        # Of the same user it counts whoever else expelled the author: the proof is the revocation,
+        # and two devices that expel each other are then both out. Only pins need a trusted author.
         return (
             owner in self.facts.users_at(author, act.entry) or self.levels.get(act.entry, 0) > level
         )

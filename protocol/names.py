@@ -1,4 +1,6 @@
-"""File names: which are allowed, which are the same, and what the loser of a clash is called (MERGE 11)."""
+"""File names: which are allowed, which are the same, and what the loser of a clash is called
+(MERGE 11).
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ NAME_BYTES_MAX: Final = 255
 LABEL_LENGTH_MAX: Final = 64
 
 _CONFLICT = re.compile(r" \(conflict [^()]*\)")
-_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f-\x9f/\\]')
+_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f/\\]")
 _WINDOWS_DEVICE = re.compile(r"(?i)(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])\s*(\..*)?$")
 _LABEL_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f-\x9f/\\()<>:"|?*]')
 
@@ -33,7 +35,9 @@ def fold_key(name: str) -> str:
 
 
 def check_name(name: str) -> None:
-    """Raises BadName, with a sentence for the person, unless the name is safe on every platform (A34)."""
+    """Raises BadName, with a sentence for the person, unless the name is safe on every platform
+    (A34).
+    """
     problem = name_problem(name)
     if problem is not None:
         raise BadName(problem)
@@ -41,7 +45,13 @@ def check_name(name: str) -> None:
 
 def name_problem(name: str) -> str | None:
     """Why this name cannot be synced, or None."""
-    if name.isascii() and name.isalnum() and 0 < len(name) < 200 and len(name) != 3 and len(name) != 4:
+    if (
+        name.isascii()
+        and name.isalnum()
+        and 0 < len(name) < 200
+        and len(name) != 3
+        and len(name) != 4
+    ):
         return None  # the common case, for speed
     if name in ("", ".", ".."):
         return "the name is empty, '.' or '..'"
@@ -67,13 +77,17 @@ def name_problem(name: str) -> str | None:
 def check_label(label: str) -> None:
     """Raises BadName unless a device may call itself so; a label becomes part of conflict names."""
     if not label or len(label) > LABEL_LENGTH_MAX or label != label.strip(" ."):
-        raise BadName(f"a device's name has 1 to {LABEL_LENGTH_MAX} characters, no spaces around it")
+        raise BadName(
+            f"a device's name has 1 to {LABEL_LENGTH_MAX} characters, no spaces around it"
+        )
     if _LABEL_FORBIDDEN.search(label) or not unicodedata.is_normalized("NFC", label):
-        raise BadName('a device\'s name may not hold ( ) / \\ < > : " | ? * or control characters')
+        raise BadName("a device's name may not hold ( ) / \\ < > : \" | ? * or control characters")
 
 
 def conflict_name(name: str, label: str, time_s: int, tag: str = "") -> str:
-    """`stem (conflict LABEL YYYY-MM-DD HHMM).ext`, in UTC; an older mark is replaced, never nested."""
+    """`stem (conflict LABEL YYYY-MM-DD HHMM).ext`, in UTC; an older mark is replaced, never
+    nested.
+    """
     name = without_conflict_mark(name)
     dot = name.rfind(".")
     stem, extension = (name[:dot], name[dot:]) if dot > 0 else (name, "")

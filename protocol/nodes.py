@@ -1,8 +1,9 @@
 """Nodes and their registers, and how replicas of one join (MERGE 1-8).
 
-A node is a file, directory or symlink with an id that never changes. Its place and content registers each
-hold the set of their maximal writes; attributes are plain last-writer-wins. Nothing here knows of other
-nodes, so joining is a function of two values; what a whole tree shows is peer/tree.py's business.
+A node is a file, directory or symlink with an id that never changes. Its place and content
+registers each hold the set of their maximal writes; attributes are plain last-writer-wins. Nothing
+here knows of other nodes, so joining is a function of two values; what a whole tree shows is
+peer/tree.py's business.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from protocol.version_vector import Vector
 
 
 class Kind(IntEnum):
-    """What a node is; the low two bits of its id, so no two records can disagree about it (MERGE 1)."""
+    """What a node is; the low two bits of its id, so no two records can disagree about it (MERGE
+    1).
+    """
 
     FILE = 0
     DIRECTORY = 1
@@ -26,7 +29,9 @@ class Kind(IntEnum):
 
 
 ROOT: Final = NodeId(bytes(15) + b"\x01")
-"""The folder itself: parent of its top level. Its only record is a place whose name is the folder's name."""
+"""The folder itself: parent of its top level. Its only record is a place whose name is the
+folder's name.
+"""
 NO_NODE: Final = NodeId(b"")
 NO_LOG: Final = LogId(b"")
 _COPY_BIT: Final = 4
@@ -57,13 +62,18 @@ class Place(NamedTuple):
     parent: NodeId
     name: str
     previous: tuple[NodeId, str] = (NO_NODE, "")
-    """Directories only: where the writer saw it before, for when this edge would close a cycle (MERGE 9)."""
+    """Directories only: where the writer saw it before, for when this edge would close a cycle
+    (MERGE 9).
+    """
     is_deleted: bool = False
-    """A deletion keeps parent and name: that is where an unseen edit brings the node back to (MERGE 7)."""
+    """A deletion keeps parent and name: that is where an unseen edit brings the node back to
+    (MERGE 7).
+    """
     is_soft: bool = False
     """Written by a scanner to keep things as shown, wanted by no person (MERGE 12)."""
     saw: Vector = ()
-    """Contents of this node up to here are deleted, whatever happens to the place later (MERGE 7)."""
+    """Contents of this node up to here are deleted, whatever happens to the place later (MERGE 7).
+    """
     since: tuple[int, LogId] = (0, NO_LOG)
     """Directories only: (Lamport, author) of the move that set parent and name (MERGE 9)."""
     time_s: int = 0
@@ -124,7 +134,8 @@ W = TypeVar("W", Place, Content)
 
 
 def maximal(writes: Iterable[W]) -> tuple[W, ...]:
-    """What no other write has seen. Equal vectors with other values (a fork) both stay (MERGE 3)."""
+    """What no other write has seen. Equal vectors with other values (a fork) both stay (MERGE 3).
+    """
     distinct = sorted(set(writes))
     if len(distinct) < 2:
         return tuple(distinct)
@@ -158,7 +169,9 @@ def winning_place(node: Node) -> Place:
 
 
 def deleted_contents(node: Node) -> Vector:
-    """Up to where this node's contents are deleted: what any deleter saw, while something is left (MERGE 7)."""
+    """Up to where this node's contents are deleted: what any deleter saw, while something is left
+    (MERGE 7).
+    """
     place = winning_place(node)
     if len(node.places) == 1:
         return place.saw
@@ -169,7 +182,9 @@ def deleted_contents(node: Node) -> Vector:
 
 
 def copy_id(node_id: NodeId, loser: Content) -> NodeId:
-    """The id of the conflict copy that this losing write becomes, the same on every device (MERGE 5)."""
+    """The id of the conflict copy that this losing write becomes, the same on every device (MERGE
+    5).
+    """
     seq = vv.seq_of(loser.vector, loser.author)
     raw = digest("conflict", node_id, loser.author, seq.to_bytes(8), loser.hash)[:16]
     return NodeId(raw[:15] + bytes([(raw[15] & 0xF8) | _COPY_BIT | (node_id[15] & 3)]))

@@ -128,6 +128,7 @@ class Connection(QuicConnection):
         super().__init__(configuration=configuration, **server)
         self.consumed_bytes = 0
         """Set by the owner: stream data that takes no more room here."""
+        self._is_end_told = False
         self._window = EARLY_WINDOW_BYTES
         self._size_candidates = list(DATAGRAM_SIZES)
         self._size_probes_left = SIZE_PROBES
@@ -192,8 +193,8 @@ class Connection(QuicConnection):
                     listener.connection_id_issued(connection_id)
                 case events.ConnectionIdRetired(connection_id=connection_id):
                     listener.connection_id_retired(connection_id)
-                case events.ConnectionTerminated(error_code=code, frame_type=frame_type):
-                    listener.terminated(code if frame_type is None else None)
+                case events.ConnectionTerminated():
+                    self._tell_end(listener, event)
                 case (
                     events.StreamDataReceived()
                     | events.StreamReset()
@@ -205,8 +206,12 @@ class Connection(QuicConnection):
 
         if self._state is QuicConnectionState.DRAINING and self._close_event is not None:
             # The other side closed; aioquic would tell when the draining period ends.
-            is_ours = self._close_event.frame_type is None
-            listener.terminated(self._close_event.error_code if is_ours else None)
+            self._tell_end(listener, self._close_event)
+
+    def _tell_end(self, listener: Listener, event: events.ConnectionTerminated) -> None:
+        if not self._is_end_told:
+            self._is_end_told = True
+            listener.terminated(event.error_code if event.frame_type is None else None)
 
     # Limits: windows follow what was consumed
 
@@ -255,6 +260,9 @@ class Connection(QuicConnection):
         """Everything that may be sent now, by address, in order."""
         if not self._network_paths:
             return []  # a server's connection that has not read its first packet yet
+        space = self._spaces[Epoch.ONE_RTT]
+        if space.ack_at is not None and space.ack_at <= now:
+            space.ack_at = 0.0  # aioquic lets pacing hold back an ACK that is due this very moment
         if self._state is not QuicConnectionState.CONNECTED or not self._is_plain():
             return _by_address(self.datagrams_to_send(now))
         path = self._network_paths[0]

@@ -1,8 +1,10 @@
-"""Node records: how writes travel in a changeset's body, and how a node rests in the local index (SPEC 6).
+"""Node records: how writes travel in a changeset's body, and how a node rests in the local index
+(SPEC 6).
 
-A record does not repeat what its changeset says: author, seq and Lamport time are the slot's, label and
-time stand once in the first record. Only verbatim records (conflict copies, re-emission) carry full stamps.
-Everything that a hostile member could put into a record is checked here, before anything else sees it.
+A record does not repeat what its changeset says: author, seq and Lamport time are the slot's,
+label and time stand once in the first record. Only verbatim records (conflict copies, re-emission)
+carry full stamps. Everything that a hostile member could put into a record is checked here, before
+anything else sees it.
 """
 
 from __future__ import annotations
@@ -90,7 +92,9 @@ def encode_records(
     time_s: int,
     is_scan_complete: bool = False,
 ) -> list[Any]:
-    """The records of a changeset, directories' before those of what is in them as the mapping has them."""
+    """The records of a changeset, directories' before those of what is in them as the mapping has
+    them.
+    """
     records: list[Any] = [[RecordType.HEADER, label, time_s]]
     for node_id, node in nodes.items():
         places, contents = [], []
@@ -269,9 +273,10 @@ class _Reader:
             self._check_stamp(content)
         if node.attributes.lamport:
             _check_int(node.attributes.mtime_ns, TIME_MAX, -TIME_MAX)
-            if node.attributes.lamport > self.stamp.lamport or type(
-                node.attributes.is_executable
-            ) is not bool:
+            if (
+                node.attributes.lamport > self.stamp.lamport
+                or type(node.attributes.is_executable) is not bool
+            ):
                 raise BadRecord("attributes")
         return node
 

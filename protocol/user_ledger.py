@@ -1,7 +1,8 @@
 """A user's ledger: which devices are that user's, as a function of the set of entries (CRYPTO 3).
 
 The identity's key is on paper; live devices add devices and revoke each other. Evaluation has three
-passes without cycles: device against device can only lose members, never win one, and the kit decides.
+passes without cycles: device against device can only lose members, never win one, and the kit
+decides.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ class UserState:
 
 
 def make_certificate(keys: DeviceKeys, user_id: UserId) -> tuple[bytes, bytes]:
-    """The encoded certificate of a device for this user, and the device's 64-byte signature of it."""
+    """The encoded certificate of a device for this user, and the device's signature of it."""
     encoded = Certificate(user_id, keys.sign_public, keys.dh_public).encode()
     return encoded, keys.sign("device certificate", encoded)
 
@@ -202,11 +203,11 @@ class UserLedger(Ledger):
     def live_devices(
         self, heads: Iterable[EntryId] | None = None
     ) -> Mapping[DeviceId, Certificate]:
-        """The user's devices at these heads, or by all that is known; KeyError for an unknown head."""
+        """The user's devices at these heads, or by all that is known; KeyError for unknown ones."""
         return self.state(heads).live
 
     def state(self, heads: Iterable[EntryId] | None = None) -> UserState:
-        """What the ledger says at these heads, or by all that is known; KeyError for an unknown head."""
+        """What the ledger says at these heads, or by all that is known; KeyError as above."""
         past = (1 << len(self._order)) - 1 if heads is None else self.past_of(heads)
         return self._state(past)
 
@@ -346,7 +347,7 @@ class UserLedger(Ledger):
             since, keys = first
 
     def _speaks(self, reigns: list[_Reign], author_id: bytes, index: int) -> bool:
-        """Whether entry `index` is by an identity that was in force: after its `since`, in the past of its end."""
+        """Whether entry `index` is by an identity that was in force for it."""
         return any(
             keys.identity_pk == author_id
             and (since == 0 or is_in(self._past[index], since))
@@ -376,7 +377,7 @@ class UserLedger(Ledger):
         counted: Mapping[DeviceId, Sequence[int]],
         cut: Mapping[bytes, Sequence[int]],
     ) -> bool:
-        """Whether a counted addition of the author is in entry `index`'s past, and no revocation comes between."""
+        """Whether the author's addition counts, is in the entry's past and was not cut off."""
         past = self._past[index]
         return any(
             is_in(past, added)

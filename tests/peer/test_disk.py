@@ -1,4 +1,5 @@
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -80,6 +81,17 @@ def test_the_marker_makes_the_folder(disk: PosixDisk, root: Path) -> None:
     assert not disk.marker_present(FOLDER)
 
 
+def test_the_marker_goes_and_the_files_stay(disk: PosixDisk, root: Path) -> None:
+    publish(disk, b"x", ("f",))
+    disk.remove_marker(FolderId(b"x" * 32))
+    assert disk.marker_present(FOLDER)
+    disk.remove_marker(FOLDER)
+    disk.remove_marker(FOLDER)
+    assert not disk.marker_present(FOLDER)
+    assert contents(root) == {"f": b"x"}
+    disk.create_marker(FolderId(b"x" * 32))
+
+
 def test_a_disk_that_is_not_there_is_not_empty(disk: PosixDisk, root: Path) -> None:
     root.rename(root.with_name("away"))
     for _ in range(2):
@@ -93,6 +105,30 @@ def test_a_disk_that_is_not_there_is_not_empty(disk: PosixDisk, root: Path) -> N
     root.with_name("away").rename(root)
     assert disk.marker_present(FOLDER)
     assert disk.list_directories([()])[0].entries == []
+
+
+def test_without_our_own_directory_nothing_is_written(disk: PosixDisk, root: Path) -> None:
+    publish(disk, b"x", ("f",))
+    shutil.rmtree(root / ".holdfast")
+    for act in (
+        lambda: disk.stage([]),
+        lambda: disk.open_staged("temp", 1),
+        lambda: disk.apply([MakeDirectory(("d",))]),
+    ):
+        with pytest.raises(DiskGone):
+            act()
+    assert contents(root) == {"f": b"x"}
+
+
+def test_a_failing_disk_is_a_disk_error(disk: PosixDisk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(fd: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "listdir", fail)
+    monkeypatch.setattr(os, "fstatvfs", fail)
+    for act in (disk.staged_names, disk.free_bytes):
+        with pytest.raises(DiskError, match="Input/output error"):
+            act()
 
 
 def test_a_disk_that_came_back_as_another_inode_is_taken_by_its_marker(

@@ -261,6 +261,53 @@ def test_a_path_is_what_it_is_now_within_a_batch(disk: PosixDisk, root: Path) ->
     assert found == [["second"], ["first"], ["fourth"]]
 
 
+def test_two_change_places_by_way_of_the_parking(disk: PosixDisk, root: Path) -> None:
+    """Planned in one go: no stat in it knows what the operations before make of its file."""
+    (root / "d").mkdir()
+    for path in ("a", "b", "d/f"):
+        (root / path).write_bytes(path.encode())
+    a, b, d, f = (stat(disk, *path) for path in (("a",), ("b",), ("d",), ("d", "f")))
+    park_a, park_d = (".holdfast", "parked", "a"), (".holdfast", "parked", "d")
+    operations: list[Operation] = [
+        Move(("a",), park_a, a),
+        Move(("b",), ("a",), b),
+        Move(park_a, ("b",), a),
+        SetExecutable(("b",), True, a),
+        SetMtime(("b",), 10**18, a),
+        Move(("d",), park_d, d),
+        Move((*park_d, "f"), ("d",), f),
+        RemoveDirectory(park_d),
+        Remove(("d",), f),
+    ]
+    results = disk.apply(operations)
+    assert [type(result) for result in results] == [Stat] * len(operations), results
+    assert seen(root) == {"a": b"b", "b": b"a"}
+    assert stat(disk, "b") == results[4]
+    assert stat(disk, "b").executable
+
+
+def test_what_a_crash_left_parked_comes_back(disk: PosixDisk, root: Path) -> None:
+    (root / "a").write_bytes(b"1")
+    before = stat(disk, "a")
+    do(disk, Move(("a",), (".holdfast", "parked", "x"), before))
+    (listing,) = disk.list_directories([(".holdfast", "parked")])
+    assert [name for name, _ in listing.entries or ()] == ["x"]
+    do(disk, Move((".holdfast", "parked", "x"), ("a",), before))
+    assert seen(root) == {"a": b"1"}
+
+
+def test_what_others_change_between_two_operations_is_seen(
+    disk: PosixDisk, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "a").write_bytes(b"old")
+    before = stat(disk, "a")
+    after(monkeypatch, "_result", lambda: (root / "b").write_bytes(b"mine"))
+    moved, refused = disk.apply([Move(("a",), ("b",), before), Remove(("b",), before)])
+    assert isinstance(moved, Stat)
+    assert is_refusal(refused).kind is RefusalKind.CHANGED
+    assert seen(root) == {"b": b"mine"}
+
+
 def test_moves_that_cannot_be(disk: PosixDisk, root: Path) -> None:
     (root / "d").mkdir()
     (root / "empty").mkdir()

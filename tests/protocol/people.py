@@ -1,4 +1,4 @@
-"""Users, devices and folders for tests: real keys from a seed, so that every run has the same bytes."""
+"""Users, devices and folders for tests, with real keys from a seed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Person:
 
 
 class Place:
-    """What one device has of a folder: ledger, secrets and logs, with its own copy of user ledgers."""
+    """What one device has of a folder: ledger, secrets, logs, and its own user ledgers."""
 
     def __init__(
         self, keys: DeviceKeys, ledger: FolderLedger, users: Users, wraps: list[Wrap]
@@ -59,7 +59,7 @@ class Place:
         return cls(person.device, ledger, users, wraps)
 
     def fork(self, keys: DeviceKeys) -> Place:
-        """The same folder on another device, which knows all that this one does, but for its wraps."""
+        """The same folder on another device, which knows the same ledgers and wraps."""
         users = {u: UserLedger.restore(ledger.export()) for u, ledger in self.users.items()}
         ledger = FolderLedger.restore(self.ledger.export(), users)
         place = Place(keys, ledger, users, self.epochs.wraps())

@@ -94,14 +94,15 @@ class QuicPair:
             wire = [self._wire[0][0]] if self._wire else []
             if not timers and not wire:
                 break
-            self.now = max(self.now, min([end, *timers, *wire]))
+            # A microsecond more, because `sent + delay <= now` may not hold at the rounded moment.
+            self.now = max(self.now, min([end, *timers, *wire])) + 1e-6
             while self._wire and self._wire[0][0] <= self.now:
                 _, _, to, datagrams, source = heappop(self._wire)
                 assert isinstance(to, Connection)
                 to.receive(datagrams, source, self.now)
             for side in (self.client, self.server):
                 at = side.get_timer()
-                if at is not None and at <= self.now:
+                if at is not None and at < self.now:
                     side.handle_timer(self.now)
             self._settle()
 
@@ -110,9 +111,7 @@ class QuicPair:
             side.dispatch(heard)
             if self.consumes:
                 side.consumed_bytes = sum(map(len, heard.streams.values()))
-            to, source = (
-                (self.server, CLIENT) if side is self.client else (self.client, SERVER)
-            )
+            to, source = (self.server, CLIENT) if side is self.client else (self.client, SERVER)
             for datagrams, _ in side.take_datagrams(self.now):
                 self._carry(datagrams, to, source)
 

@@ -312,7 +312,11 @@ def test_any_bytes_raise_only_one_error(number: int, payload: bytes) -> None:
 
 @given(
     st.recursive(
-        st.none() | st.booleans() | st.integers(-5, 5) | st.binary(max_size=64) | st.text(max_size=3),
+        st.none()
+        | st.booleans()
+        | st.integers(-5, 5)
+        | st.binary(max_size=64)
+        | st.text(max_size=3),
         lambda inner: st.lists(inner, max_size=5),
         max_leaves=8,
     )

@@ -54,6 +54,7 @@ def test_the_bytes_held_are_bounded_and_freed() -> None:
 
 def test_many_tiny_ones_are_bounded_too() -> None:
     held = HeldChangesets(size_max=10_000)
+    for number in range(19):
+        held.hold(bytes([number]), b"", [])
     with pytest.raises(LimitReached):
-        for number in range(100):
-            held.hold(bytes([number]), b"", [])
+        held.hold(b"one more", b"", [])

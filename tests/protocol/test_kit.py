@@ -62,8 +62,7 @@ def test_thirty_random_characters_are_refused(seed: int) -> None:
 
 
 def test_the_checksum_refuses_what_the_code_alone_would_repair_wrongly() -> None:
-    # Parity symbols of another kit under these data symbols, nine of each block erased: every word of
-    # 19 known symbols is a codeword, and only the checksum knows better.
+    # All parity erased: any 19 symbols are a codeword then, and only the checksum knows better.
     text = symbols(SECRET)
     text[0] = "1"
     for place in range(57, 84):

@@ -7,7 +7,7 @@ import pytest
 import uvloop
 
 from crypto.ids import DeviceId
-from protocol import links
+from protocol import links, quic_link
 from protocol.errors import ErrorCode, LinkError, NotAuthenticated, TimedOut, TooLong
 from protocol.half_open import HALF_OPEN_PER_HOST_MAX
 from protocol.handshake import PeerKeys
@@ -140,7 +140,7 @@ async def test_a_reader_that_does_not_read_holds_the_writer(kind: LinkKind) -> N
         total = 24 << 20
         sent = 0
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(1.5):
+            async with asyncio.timeout(1.0):
                 while sent < total:
                     client.send(5, [bytes(256 << 10)], bulk=True)
                     sent += 256 << 10
@@ -251,7 +251,10 @@ async def test_listeners_dial_quic_from_their_own_port() -> None:
         link.abort()
 
 
-async def test_a_port_in_use_and_a_dead_address_are_said_in_words() -> None:
+async def test_a_port_in_use_and_a_dead_address_are_said_in_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(quic_link, "DIAL_TIMEOUT_S", 0.2)
     async with serving() as server, asyncio.TaskGroup() as tasks:
         with pytest.raises(LinkError, match="Cannot listen"):
             await Listener(tasks).start(LOOPBACK, server.port, KINDS, server.take)

@@ -120,7 +120,7 @@ def test_honest_times_always_pass(acts: list[int]) -> None:
         seen = {e.log_id: e.seq for e in frontier}
         check_lamport(position, previous, frontier, seen, logs, {})
         for shift in (-1, 1):
+            wrong = replace(position, lamport=position.lamport + shift)
             with pytest.raises(BadLamport):
-                wrong = replace(position, lamport=position.lamport + shift)
                 check_lamport(wrong, previous, frontier, seen, logs, {})
         log.append(position, hash_of(position.seq))

@@ -95,8 +95,9 @@ def test_keys_are_updated_before_they_are_worn_out(monkeypatch: pytest.MonkeyPat
 # Windows (ATTACKS A28)
 
 
-def sparse_attack(pair: QuicPair, victim: QuicConnection, attacker: QuicConnection) -> int:
+def sparse_attack(pair: QuicPair) -> int:
     """One byte at the far end of each window that the victim gives, on every stream; most held."""
+    victim, attacker = pair.server, pair.client
     most = 0
     for _ in range(16):
         for index in range(BULK_STREAMS):
@@ -120,19 +121,18 @@ def sparse_attack(pair: QuicPair, victim: QuicConnection, attacker: QuicConnecti
             attacker._packet_number += 1
             attacker._remote_max_data_used += offset + 1 - stream.sender.highest_offset
             stream.sender.highest_offset = offset + 1
-            if isinstance(victim, Connection):
-                pair.inject(victim, datagrams)
-                pair.run(0.05)
-            else:
-                victim.receive_datagram(datagrams[0], ("192.0.2.1", 1), pair.now)
+            pair.inject(victim, datagrams)
+            pair.run(0.05)
             most = max(most, buffered_bytes(victim))
+            if most > 2 * WINDOW_BYTES:
+                return most
     return most
 
 
 @pytest.mark.parametrize("is_admitted", [False, True])
 def test_a28_sparse_streams_hold_no_more_than_the_window(is_admitted: bool) -> None:
     pair = QuicPair(is_admitted=is_admitted)
-    most = sparse_attack(pair, pair.server, pair.client)
+    most = sparse_attack(pair)
     window = WINDOW_BYTES if is_admitted else EARLY_WINDOW_BYTES
     assert most <= window
     assert most > window // 4  # the attack does what it can
@@ -140,13 +140,13 @@ def test_a28_sparse_streams_hold_no_more_than_the_window(is_admitted: bool) -> N
 
 
 def test_a28_the_attack_works_on_the_engine_alone() -> None:
-    """So that the test above is known to be able to fail: aioquic's own rule gives the sender more and more."""
+    """The test above can fail: aioquic's own rule gives the sender more and more."""
     pair = QuicPair()
     victim = pair.server
     for name in ("_write_connection_limits", "_write_stream_limits"):
         setattr(victim, name, getattr(QuicConnection, name).__get__(victim))
     victim.has_window_to_give = lambda: True  # type: ignore[method-assign]
-    assert sparse_attack(pair, victim, pair.client) > 2 * WINDOW_BYTES
+    assert sparse_attack(pair) > 2 * WINDOW_BYTES
 
 
 @pytest.mark.parametrize("is_admitted", [False, True])
@@ -191,6 +191,7 @@ def test_streams_last_as_long_as_the_connection(how: str) -> None:
         pair.client.reset_stream(CONTROL_STREAM, 0)
     elif how == "stop":
         pair.client.stop_stream(CONTROL_STREAM, 0)
+        pair.client.send_ping(0)  # what else is there to send goes with it
     pair.run(0.5)
     assert pair.client_heard.ended == [3]
 

@@ -129,7 +129,7 @@ def test_the_kit_decides_between_two_devices() -> None:
     revoke(other, DEVICES[1], 0)
     revoke(kit, KITS[0], 1)
     merge(ledger, other, kit)
-    # The thief's revocation was made beside the kit's, so it is void, and the owner's device is back.
+    # The thief's revocation was made beside the kit's, so it is void.
     assert live(ledger) == live(other) == live(kit) == {0}
 
 

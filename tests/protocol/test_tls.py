@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocol.certificates import ALPN, LinkCertificate
+from protocol.link import LinkKind
+from protocol.tls import GATHER_BYTES, TlsLink, _gather, client_context, server_context
+from tests.protocol.link_stage import LOOPBACK, link_pair, serving
+
+TLS = LinkKind.TLS
+
+
+@pytest.mark.parametrize("has_memory_files", [True, False])
+def test_the_key_is_left_in_no_file(
+    has_memory_files: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, int]] = []
+    load = ssl.SSLContext.load_cert_chain
+
+    def look(context: ssl.SSLContext, path: str) -> None:
+        seen.append((path, os.stat(path).st_mode & 0o777))
+        load(context, path)
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", look)
+    if not has_memory_files:
+        monkeypatch.delattr(os, "memfd_create", raising=False)
+    server_context(LinkCertificate.generate())
+    ((path, mode),) = seen
+    assert not os.path.exists(path) or not hasattr(os, "memfd_create")
+    assert list(tmp_path.iterdir()) == []
+    if not has_memory_files:
+        assert mode == 0o600
+        assert path.startswith(str(tmp_path))
+
+
+async def test_a26_no_old_versions_no_tickets_and_no_resumption() -> None:
+    async with link_pair(TLS) as (client, server):
+        for link in (client, server):
+            assert isinstance(link, TlsLink)
+            assert link._transport is not None
+            tls = link._transport.get_extra_info("ssl_object")
+            assert tls.version() == "TLSv1.3"
+            assert tls.selected_alpn_protocol() == ALPN
+            assert not tls.session_reused
+        client.send(1, [b"x"])
+        async with asyncio.timeout(5):
+            await server.receive()
+        # Tickets would have come with the server's first flight.
+        session = client._transport.get_extra_info("ssl_object").session  # type: ignore[attr-defined]
+        assert session is None or not session.has_ticket
+
+
+def shake_hands(port: int, change: object) -> str:
+    context = client_context()
+    assert callable(change)
+    change(context)
+    with socket.create_connection((LOOPBACK, port), timeout=5) as plain:
+        try:
+            with context.wrap_socket(plain) as tls:
+                return tls.version() or ""
+        except (ssl.SSLError, OSError) as error:
+            return f"refused: {type(error).__name__}"
+
+
+async def test_tls_1_2_is_refused() -> None:
+    def old(context: ssl.SSLContext) -> None:
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+
+    async with serving() as server:
+        assert await asyncio.to_thread(shake_hands, server.port, lambda context: None) == "TLSv1.3"
+        assert (await asyncio.to_thread(shake_hands, server.port, old)).startswith("refused")
+
+
+async def test_who_speaks_no_tls_gets_nothing_and_harms_nothing() -> None:
+    async with asyncio.timeout(10), serving(admits=False) as server:
+        for junk in (b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\xff\xff" + bytes(100), b""):
+            reader, writer = await asyncio.open_connection(LOOPBACK, server.port)
+            writer.write(junk)
+            if not junk:
+                writer.close()
+            try:
+                assert len(await reader.read(1_000)) < 100
+            except ConnectionError:
+                pass
+            writer.close()
+        link = await server.dial(TLS)
+        assert not link.is_closed
+        assert len(server.listener.half_open) == 1
+
+
+async def test_small_frames_of_one_turn_leave_in_one_record() -> None:
+    async with link_pair(TLS) as (client, server):
+        before = client.sent_bytes
+        for number in range(100):
+            client.send(number, [b"1234567890"])
+        async with asyncio.timeout(5):
+            for number in range(100):
+                assert await server.receive() == (number, b"1234567890")
+        assert client.sent_bytes - before == 100 * 15 + 22
+
+
+async def test_frames_around_the_sizes_of_the_buffers() -> None:
+    sizes = [n + d for n in (32 << 10, 64 << 10, 512 << 10, 1 << 20) for d in (-6, -5, -1, 0, 1)]
+    async with asyncio.timeout(10), link_pair(TLS) as (client, server):
+        payloads = [os.urandom(size) for size in sizes for _ in range(2)]
+
+        async def send() -> None:
+            for number, payload in enumerate(payloads):
+                client.send(number, [payload[:7], payload[7:]])
+                await client.drain()
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(send())
+            for number, payload in enumerate(payloads):
+                assert await server.receive() == (number, payload)
+
+
+@given(st.lists(st.binary(max_size=50) | st.just(bytes(GATHER_BYTES)), max_size=40))
+def test_gathering_keeps_every_byte_and_copies_no_long_part(parts: list[bytes]) -> None:
+    gathered = _gather(parts)
+    assert b"".join(gathered) == b"".join(parts)
+    long_parts = [part for part in parts if len(part) >= GATHER_BYTES]
+    assert sum(any(part is each for part in long_parts) for each in gathered) == len(long_parts)
+    assert len(gathered) <= 2 * len(long_parts) + 1
+
+
+async def test_a29_one_byte_at_a_time_is_no_way_to_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    from protocol import links
+
+    monkeypatch.setattr(links, "HALF_OPEN_TIMEOUT_S", 0.4)
+    async with asyncio.timeout(5), serving(admits=False) as server:
+        client = await server.dial(TLS)
+        assert isinstance(client, TlsLink)
+        assert client._transport is not None
+        header = b"\x00\x00\x40\x00\x01"
+        begin = asyncio.get_running_loop().time()
+        number = 0
+        while not client.is_closed:
+            client._transport.write(header[number : number + 1] or b"x")
+            number += 1
+            await asyncio.sleep(0.02)
+        assert asyncio.get_running_loop().time() - begin < 2
+        assert len(server.listener.half_open) == 0
+
+
+async def test_stuck_strangers_do_not_keep_a_friend_out() -> None:
+    """A29: connections that never speak TLS take their address's places and nothing else."""
+    async with asyncio.timeout(10), serving(admits=False) as server:
+        stuck = [await asyncio.open_connection(LOOPBACK, server.port) for _ in range(30)]
+        link = await server.dial(LinkKind.QUIC) if len(server.listener.half_open) < 8 else None
+        assert len(server.listener.half_open) <= 8
+        for _, writer in stuck:
+            writer.close()
+        async with asyncio.timeout(5):
+            while len(server.listener.half_open) > (link is not None):
+                await asyncio.sleep(0.01)
+        assert not (await server.dial(TLS)).is_closed
