@@ -34,7 +34,7 @@ from peer.disk_types import (
     Refusal,
     RefusalKind,
 )
-from peer.engine import FIRST_PAGE, Engine, Ingested
+from peer.engine import FIRST_PAGE, Engine, Ingested, Survey
 from peer.fetcher import Fetcher, Source
 from peer.hinting import Hinting
 from peer.ignore import IGNORE_FILE, IgnoreRules
@@ -505,8 +505,9 @@ class Folder:
         if fetcher.staged_owners and (
             len(fetcher.staged_owners) >= STAGED_AT_ONCE or not fetcher.jobs or self._is_ripe()
         ):
-            self._fresh.extendleft(fetcher.staged_owners)
-            fetcher.staged_owners.clear()
+            owners, fetcher.staged_owners = fetcher.staged_owners, []
+            await self._take_survey(fetcher, owners)
+            return True
         if await self._survey(fetcher):
             return True
         if self._ready and (
@@ -537,23 +538,31 @@ class Folder:
             return False
         if self._fresh:
             ids = [self._fresh.popleft() for _ in range(min(len(self._fresh), APPLY_AT_ONCE))]
-            survey = await self.drive(
-                self.engine.survey_nodes(ids, fetcher.is_pending, fetcher.staged)
-            )
+            await self._take_survey(fetcher, ids)
         elif self._survey_from is not None:
             survey = await self.drive(
                 self.engine.survey(self._survey_from, PAGE, fetcher.is_pending, fetcher.staged)
             )
             self._survey_from = survey.next_page
+            await self._note_survey(fetcher, survey)
         else:
             return False
+        return True
+
+    async def _take_survey(self, fetcher: Fetcher, ids: Sequence[NodeId]) -> None:
+        """Looks again at nodes whose records or bytes have come."""
+        survey = await self.drive(
+            self.engine.survey_nodes(ids, fetcher.is_pending, fetcher.staged)
+        )
+        await self._note_survey(fetcher, survey)
+
+    async def _note_survey(self, fetcher: Fetcher, survey: Survey) -> None:
         if survey.ready and not self._ready:
             self._ripe_at = asyncio.get_running_loop().time() + RIPE_S
         self._ready.update(survey.ready)
         if survey.needs:
             self.progress.state = FolderState.SYNCING
             await fetcher.need(survey.needs)
-        return True
 
     async def _apply_ready(self, fetcher: Fetcher) -> None:
         self.progress.state = FolderState.SYNCING

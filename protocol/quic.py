@@ -70,7 +70,7 @@ CONTROL_STREAM: Final = 0
 """The client's first bidirectional stream."""
 BULK_STREAMS: Final = 3
 """Unidirectional streams each way, so that one lost packet does not hold up every answer."""
-DATAGRAM_SIZES: Final = (1_450, 8_900)
+DATAGRAM_SIZES: tuple[int, ...] = (1_450, 8_900)
 """Tried in turn once the other side is known: what most of the Internet carries, jumbo frames."""
 SIZE_PROBES: Final = 3
 BLACK_HOLE_TIMEOUTS: Final = 3

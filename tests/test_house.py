@@ -42,6 +42,7 @@ VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "base"
 BROAD_DOORS = {
     ("peer", "cli.py"): "the command line's door",
     ("peer", "control.py"): "the control API's door: one request's defect is that request's",
+    ("peer", "daemon.py"): "perform(command): a defect in one folder is that folder's",
     ("peer", "network.py"): "the session's edge: a defect in handling one peer is that link's",
 }
 
@@ -117,7 +118,7 @@ def test_module_docstrings_are_sentences() -> None:
 
 
 def passes_on(handler: ast.ExceptHandler) -> bool:
-    """Whether the handler only cleans up and raises again, or hands the error to who waits for it."""
+    """Whether the handler only cleans up and raises again, or tells who waits for it."""
     last = ast.unparse(handler.body[-1])
     return last == "raise" or last.endswith(f".set_exception({handler.name})")
 

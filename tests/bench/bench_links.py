@@ -54,7 +54,7 @@ def run_loop(main: Callable[[], Awaitable[None]], is_fast: bool) -> None:
 
 def serve(pipe: Pipe, case: Case, total: int, is_fast: bool) -> None:
     """Receives `total` bytes, answers with one frame, tells its processor time."""
-    quic.DATAGRAM_SIZES = case.datagram_sizes  # type: ignore[misc]
+    quic.DATAGRAM_SIZES = case.datagram_sizes
     done = asyncio.Event()
 
     async def take(link: Link) -> None:
@@ -81,7 +81,7 @@ def serve(pipe: Pipe, case: Case, total: int, is_fast: bool) -> None:
 
 def measure(case: Case, total: int, is_fast: bool) -> tuple[float, float, float]:
     """(MB/s, processor seconds of the sender a GB, of the receiver a GB)."""
-    quic.DATAGRAM_SIZES = case.datagram_sizes  # type: ignore[misc]
+    quic.DATAGRAM_SIZES = case.datagram_sizes
     here, there = multiprocessing.Pipe()
     process = multiprocessing.Process(target=serve, args=(there, case, total, is_fast))
     process.start()

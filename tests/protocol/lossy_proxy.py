@@ -1,4 +1,4 @@
-"""A bad network in one object: UDP between clients and a server, with loss, delay, copies and damage by seed."""
+"""A bad network in one object: UDP with loss, delay, copies and damage, by seed."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ def test_1_a_certificate_in_the_middle() -> None:
 
 
 def test_2_a_middle_that_speaks_to_both_with_its_own_certificate_on_real_links() -> None:
-    """Mallory ends both TLS channels and passes frames on: the bindings differ, so Bob stays silent."""
+    """Mallory ends both TLS channels and passes frames on: the bindings differ."""
 
     async def scenario() -> None:
         async with serving(admits=False) as bobs, serving(admits=False) as mallorys:

@@ -4,7 +4,7 @@ import ssl
 from random import Random
 
 import pytest
-from aioquic.quic import connection as engine
+from aioquic.quic import packet_builder
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
 from aioquic.quic.packet_builder import QuicSentPacket
@@ -12,7 +12,7 @@ from aioquic.quic.recovery import QuicPacketRecovery
 from aioquic.quic.stream import QuicStreamReceiver, QuicStreamSender
 from aioquic.tls import Epoch
 
-from protocol import quic
+from protocol import quic, quic_packets
 from protocol.certificates import ALPN
 from protocol.quic import (
     BULK_STREAMS,
@@ -308,8 +308,8 @@ def test_canary_the_private_parts_that_we_lean_on() -> None:
     """Fails first when aioquic moves something; then read its changes before raising the pin."""
     connection = Connection(client_configuration())
     for name in (
-        "_ack_delay _ack_eliciting_sent_since_receipt _close_at _close_event _close_pending _cryptos"
-        " _crypto_streams _events _handshake_confirmed _handshake_done_pending _host_cids"
+        "_ack_delay _ack_eliciting_sent_since_receipt _close_at _close_event _close_pending"
+        " _cryptos _crypto_streams _events _handshake_confirmed _handshake_done_pending _host_cids"
         " _local_max_data _local_max_streams_bidi _local_max_streams_uni _loss _max_datagram_size"
         " _network_paths _pacing_at _packet_number _peer_cid _ping_pending _probe_pending"
         " _remote_max_data _remote_max_data_used _retire_connection_ids _spaces _spin_bit _state"
@@ -331,6 +331,6 @@ def test_canary_the_private_parts_that_we_lean_on() -> None:
         "epoch", "in_flight", "is_ack_eliciting", "is_crypto_packet", "packet_number",
         "packet_type", "sent_time", "sent_bytes", "delivery_handlers",
     ]  # fmt: skip
-    assert engine.PACKET_NUMBER_SEND_SIZE == 2
+    assert packet_builder.PACKET_NUMBER_SEND_SIZE == quic_packets.NUMBER_SIZE
     assert client_configuration().verify_mode == ssl.CERT_NONE
     assert isinstance(client_configuration(), QuicConfiguration)

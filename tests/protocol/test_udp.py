@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -22,15 +23,18 @@ QUIC_BYTE = b"\x40"
 class Received:
     datagrams: list[bytes] = field(default_factory=list)
     calls: int = 0
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def take(self, datagrams: list[bytes], address: SocketAddress) -> None:
         self.datagrams += datagrams
         self.calls += 1
+        self.changed.set()
 
     async def wait_for(self, count: int) -> None:
         async with asyncio.timeout(5):
             while len(self.datagrams) < count:
-                await asyncio.sleep(0.001)
+                self.changed.clear()
+                await self.changed.wait()
 
 
 @asynccontextmanager
@@ -108,7 +112,7 @@ class RefusingSocket:
 def test_a_driver_without_segmentation_is_found_out_once_and_loses_nothing() -> None:
     endpoint = UdpEndpoint.__new__(UdpEndpoint)
     endpoint.has_segmentation = True
-    endpoint._pending = udp.deque()
+    endpoint._pending = deque()
     refusing = RefusingSocket(errno.EIO)
     endpoint._socket = refusing  # type: ignore[assignment]
     sent = datagrams_of([1_200] * 5)
