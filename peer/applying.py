@@ -138,8 +138,8 @@ def _note_results(
         if isinstance(result, Refusal):
             done.refused.setdefault(step.id, result)
             operation = step.operation
-            target = getattr(operation, "target", None) or getattr(operation, "path", ())
-            done.paths.setdefault(step.id, target)
+            target = getattr(operation, "target", None) or getattr(operation, "path", None)
+            done.paths.setdefault(step.id, target or ())
         else:
             stats[step.id] = result
     for item in done.refused:

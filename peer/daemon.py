@@ -427,15 +427,14 @@ class Daemon:
     async def remove_folder(self, name_or_id: str) -> None:
         """Stops to sync a folder here; its files and its index stay."""
         stored = self._find(name_or_id)
-        if stored.path is not None:
-            folder_setup.unmark(stored.path)
         detached = StoredFolder(
             stored.folder_id, self._name_of(stored), None, StoredState.REMOVED,
             os.urandom(INCARNATION_SIZE),
         )  # fmt: skip
         await self._store(detached)
-        await folder_setup.forget_disk(self, detached)
         await self._reopen(detached)
+        if stored.path is not None:
+            folder_setup.unmark(stored.path, stored.folder_id)
 
     async def pause(self, name_or_id: str | None) -> None:
         """Pauses a folder, or all."""

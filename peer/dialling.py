@@ -13,7 +13,7 @@ from crypto.ids import DeviceId
 from peer.home import Home
 from peer.ledgers import Ledgers
 from peer.network import Network
-from protocol.errors import ProtocolError
+from protocol.errors import LinkError, ProtocolError
 from protocol.link import Link, LinkKind
 from protocol.links import Listener, authenticate_client
 
@@ -132,29 +132,28 @@ class Dialling:
 
     async def _try(self, host: str, port: int) -> Link | None:
         """The first link that answers; the preferred kind has a head start."""
+        answered: list[Link] = []
 
-        async def dial(kind: LinkKind, delay_s: float) -> Link:
+        async def dial(kind: LinkKind, delay_s: float) -> None:
             await asyncio.sleep(delay_s)
-            return await self._listener.dial(kind, host, port)
+            try:
+                link = await self._listener.dial(kind, host, port)
+            except LinkError:
+                return
+            if answered:
+                link.abort()
+                return
+            answered.append(link)
+            raise _Answered
 
-        attempts = {
-            asyncio.ensure_future(dial(kind, i * HEAD_START_S))
-            for i, kind in enumerate(self._kinds)
-        }
-        link: Link | None = None
         try:
-            while attempts and link is None:
-                done, attempts = await asyncio.wait(attempts, return_when=asyncio.FIRST_COMPLETED)
-                for attempt in done:
-                    if attempt.exception() is None:
-                        if link is None:
-                            link = attempt.result()
-                        else:
-                            attempt.result().abort()
-        finally:
-            for attempt in attempts:
-                attempt.cancel()
-            for late in await asyncio.gather(*attempts, return_exceptions=True):
-                if isinstance(late, Link):
-                    late.abort()
-        return link
+            async with asyncio.TaskGroup() as attempts:
+                for position, kind in enumerate(self._kinds):
+                    attempts.create_task(dial(kind, position * HEAD_START_S))
+        except* _Answered:
+            pass
+        return answered[0] if answered else None
+
+
+class _Answered(Exception):
+    """The other attempts at this address are not needed."""

@@ -147,7 +147,7 @@ class Engine:
         await self._relink(found, now_ns)
         missing = set(found.missing)
         acts = [(0, e) for e in found.new_directories] + [(1, e) for e in found.moved]
-        for part in _parts(acts + [(2, i) for i in found.missing], ACTS_AT_ONCE):  # type: ignore[operator]
+        for part in _parts(acts + [(2, i) for i in found.missing], ACTS_AT_ONCE):
             directories = [e for kind, e in part if kind == 0 and isinstance(e, Entry)]
             moved = [e for kind, e in part if kind == 1 and isinstance(e, Entry)]
             gone = [i for kind, i in part if kind == 2 and isinstance(i, bytes)]
@@ -186,7 +186,7 @@ class Engine:
         for entry, read in zip(entries, await ReadFiles(requests), strict=True):
             if isinstance(read, FileRead):
                 files.append((entry, read))
-                if read.data is not None and read.stat.kind == Kind.FILE:
+                if read.data is not None and read.stat.kind == int(Kind.FILE):
                     out.data[read.file_hash] = read.data
             elif read.trouble is Trouble.CHANGING:
                 out.again.append(entry)
@@ -319,7 +319,8 @@ class Engine:
         self, ids: Sequence[NodeId], is_pending: Callable[[NodeId, bytes], bool], staged: Staged
     ) -> Survey:
         """The same for some nodes, in their order."""
-        rows = await LoadRows(ids)
+        rows = {i: row for i in ids if (row := self.directories.recent.get(i)) is not None}
+        rows |= await LoadRows([i for i in ids if i not in rows])
         found = [rows[i] for i in dict.fromkeys(ids) if i in rows]
         return await self._survey([r for r in found if r.is_dirty], is_pending, staged)
 
@@ -408,8 +409,7 @@ class Engine:
     # ------------------------------------------------------------ look-ups
 
     def find(self, path: Path) -> tuple[NodeId, bool]:
-        """The shown directory at a path, or the nearest one above it; the second value says which.
-        """
+        """The shown directory at a path, or the nearest above it; the second value says which."""
         resident = self.directories
         item = ROOT
         for name in path:
@@ -427,6 +427,14 @@ class Engine:
                 return item, False
             item = below
         return item, True
+
+    async def path_of(self, item: NodeId) -> Path | None:
+        """Where an item is shown; None when it is not, or another node represents it."""
+        resident = self.directories
+        if item in resident.items:
+            return resident.path(item)
+        row = (await LoadRows([item])).get(item)
+        return resident.child_path(row.shown.parent, row.shown.name) if row is not None else None
 
     async def load_name(self) -> None:
         """Reads the folder's name back."""

@@ -8,7 +8,7 @@ nothing here is visible to the person until the engine publishes it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeVar
@@ -19,7 +19,7 @@ from crypto.errors import CryptoError
 from crypto.ids import ChunkId, FolderId, NodeId
 from peer.disk_types import Disk, Path, Problem, RangeRequest, StagedFile, StageFile
 from peer.engine import Need
-from peer.index_store import IndexStore
+from peer.index_store import ChunkPlace, IndexStore
 from protocol.events import ReceivedChunk
 from protocol.nodes import NO_NODE, Content, Kind
 from protocol.records import chunks_of
@@ -77,7 +77,7 @@ class Fetcher:
         executor: Executor,
         hasher: ChunkHasher,
         source: Source,
-        path_of: Callable[[NodeId], Awaitable[Path | None]],
+        path_of: Callable[[ChunkPlace], Path | None],
         on_staged: Callable[[], None],
     ) -> None:
         self.folder_id = folder_id
@@ -140,15 +140,10 @@ class Fetcher:
         """Takes from this disk what is on it: a copy, an edit of a large file, a moved chunk."""
         ids = [chunk_id for job in jobs for chunk_id in job.missing]
         places: dict[ChunkId, tuple[Path, int, int]] = {}
-        paths: dict[NodeId, Path | None] = {}
         for place in await self._store.find_chunks(ids):
-            if place.id in places:
-                continue
-            if place.node not in paths:
-                paths[place.node] = await self._path_of(place.node)
-            path = paths[place.node]
+            path = self._path_of(place)
             if path is not None:
-                places[place.id] = (path, place.offset, place.length)
+                places.setdefault(place.id, (path, place.offset, place.length))
         large = [job for job in jobs if not _is_small(job)]
         if places or large:
             done = await self._in_disk_thread(lambda: self._copy_here(jobs, places))
@@ -201,7 +196,7 @@ class Fetcher:
         results = _Results()
         for chunk in chunks:
             try:
-                data = decompress(chunk.codec, chunk.data, chunk.plain_length)
+                data = decompress(chunk.codec, bytes(chunk.data), chunk.plain_length)
             except CryptoError:
                 data = b""
             if self._hasher.chunk_id(data) != chunk.chunk_id:
@@ -218,7 +213,7 @@ class Fetcher:
                     if not job.missing:
                         results.done.append((job, None))
                 else:
-                    results.done.append((job, bytes(data)))
+                    results.done.append((job, data))
         return results
 
     async def _finish(self, done: list[tuple[Job, bytes | None]]) -> None:

@@ -12,9 +12,8 @@ import logging
 import os
 import sqlite3
 import time
-from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeVar
 
@@ -22,13 +21,10 @@ from crypto.chunks import ChunkHasher
 from crypto.ids import ChunkId, FolderId, LogId, NodeId
 from peer import commands as c
 from peer.disk_types import (
-    PARKED,
     Disk,
     DiskError,
     DiskFull,
     DiskGone,
-    Move,
-    Operation,
     Path,
     RangeRequest,
     Refusal,
@@ -38,15 +34,15 @@ from peer.engine import FIRST_PAGE, Engine, Ingested, Survey
 from peer.fetcher import Fetcher, Source
 from peer.hinting import Hinting
 from peer.ignore import IGNORE_FILE, IgnoreRules
-from peer.index_store import IndexStore, Summary
+from peer.index_store import ChunkPlace, IndexStore, Summary
 from peer.observation import Entry
-from peer.rows import Row
+from peer.performing import Performer
+from peer.serving import Serving
 from peer.status import FolderState
 from peer.watcher import Watcher
 from protocol import messages
 from protocol.changesets import INCARNATION_SIZE, Changeset, FrontierEntry, log_id_of
 from protocol.events import ReceivedChunk
-from protocol.names import conflict_name
 from protocol.nodes import ROOT, Node
 
 log = logging.getLogger("holdfast.peer.folder")
@@ -65,8 +61,6 @@ RIPE_S: Final = 0.1
 UNLIMITED: Final = 1 << 60
 FRESH_MAX: Final = 200_000
 """Changed nodes remembered by id, 100 bytes each; beyond that the index is asked."""
-CACHE_BYTES: Final = 16 << 20
-"""Small new contents kept for whoever asks next."""
 RETRY_S: Final = 5.0
 """After the disk refused something, or was full."""
 T = TypeVar("T")
@@ -118,17 +112,15 @@ class Folder:
         on_incarnation: Callable[[FolderId, bytes], Awaitable[None]],
     ) -> None:
         self.folder_id, self.engine, self.store = folder_id, engine, store
-        self.disk, self.serving_disk, self.watcher = disk, serving_disk, watcher
+        self.disk, self.watcher = disk, watcher
         self.neighbours = neighbours
         self.progress = Progress()
         self.is_paused = False
         self.needs_incarnation = False
         """This device's log in the folder may not be written to any more."""
-        self.cache: OrderedDict[bytes, bytes] = OrderedDict()
-        self._cache_bytes = 0
         self._rescan_interval_s = rescan_interval_s
-        self._executor = ThreadPoolExecutor(1, "disk")
-        self._serving = ThreadPoolExecutor(1, "serve")
+        self._performer = Performer(store, disk, watcher)
+        self._serving = Serving(store, serving_disk, hasher, self._path_of_chunk)
         self._wake = asyncio.Event()
         self._inbox: deque[tuple[tuple[bytes, ...], object, int]] = deque()
         self._hinting = Hinting()
@@ -149,7 +141,6 @@ class Folder:
         self.deletions_max: Callable[[], int] = lambda: UNLIMITED
         """How many deletions pass at once without a question."""
         self._restores = False
-        self._hasher = hasher
         self.on_incarnation = on_incarnation
         self.fetcher: Fetcher | None = None
         if disk is not None:
@@ -157,10 +148,10 @@ class Folder:
                 folder_id,
                 store,
                 disk,
-                self._executor,
+                self._performer.executor,
                 hasher,
                 neighbours,
-                self._path_of_node,
+                self._path_of_chunk,
                 self.wake,
             )
         self._idle = asyncio.Event()
@@ -169,54 +160,10 @@ class Folder:
 
     async def drive(self, routine: Coroutine[c.Command[Any], Any, T]) -> T:
         """Runs an engine routine, performing its commands."""
-        answer: Any = None
-        try:
-            while True:
-                command = routine.send(answer)
-                answer = await self._perform(command)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
-        finally:
-            routine.close()
-
-    async def _perform(self, command: c.Command[Any]) -> Any:
-        disk = self.disk
-        match command:
-            case c.ListDirectories(paths):
-                return await self._on_disk(lambda: self._list(paths))
-            case c.StatPaths(paths):
-                return await self._on_disk(lambda: disk.stat(paths))  # type: ignore[union-attr]
-            case c.ReadFiles(requests):
-                return await self._on_disk(lambda: disk.read_files(requests))  # type: ignore[union-attr]
-            case c.StageFiles(files):
-                return await self._on_disk(lambda: disk.stage(files))  # type: ignore[union-attr]
-            case c.SyncStaged():
-                return await self._on_disk(disk.sync_staged)  # type: ignore[union-attr]
-            case c.Apply(operations):
-                return await self._on_disk(lambda: self._apply(operations))
-            case _:
-                return await self.store.perform(command)
-
-    def _list(self, paths: Sequence[Path]) -> Any:
-        assert self.disk is not None
-        if self.watcher is not None:  # watched before listed, nothing is missed
-            self.watcher.watch(paths)
-        return self.disk.list_directories(paths)
-
-    def _apply(self, operations: Sequence[Any]) -> Any:
-        assert self.disk is not None
-        results = self.disk.apply(operations)
-        touched = {
-            path[:-1]
-            for operation in operations
-            for path in (getattr(operation, n, None) for n in ("path", "source", "target"))
-            if path is not None
-        }
-        self.disk.sync_directories(sorted(touched))
-        return results
+        return await self._performer.drive(routine)
 
     async def _on_disk(self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, call)
+        return await self._performer.on_disk(call)
 
     # ------------------------------------------------------------ notes from outside
 
@@ -288,8 +235,10 @@ class Folder:
             loop.add_reader(self.watcher.fileno(), self._read_hints)
         try:
             if self.disk is not None:
-                await self._clean_incoming()
-                await self._unpark()
+                await self._performer.clean_incoming()
+                await self._performer.unpark(
+                    lambda item: self.drive(self.engine.path_of(item)), self.engine.label
+                )
             while True:
                 try:
                     worked = await self._step(loop.time())
@@ -449,7 +398,10 @@ class Folder:
         self.progress.state = FolderState.SCANNING
         batch: list[Entry] = []
         size = 0
-        while self._to_read and len(batch) < READ_AT_ONCE and size < READ_BYTES_AT_ONCE:
+        while self._to_read and size < READ_BYTES_AT_ONCE and len(batch) < 2 * READ_AT_ONCE:
+            # Whole directories where that is possible: what is new in them needs no look-up then.
+            if len(batch) >= READ_AT_ONCE and self._to_read[0].parent != batch[-1].parent:
+                break
             entry = self._to_read.popleft()
             batch.append(entry)
             size += entry.stat.size
@@ -464,15 +416,8 @@ class Folder:
         for problem in read.problems:
             self.progress.problems[problem.path] = problem.reason
         for hash_, data in read.data.items():
-            self._remember(hash_, data)
+            self._serving.remember(hash_, data)
         self._announce(read.authored)
-
-    def _remember(self, hash_: bytes, data: bytes) -> None:
-        if hash_ not in self.cache:
-            self.cache[hash_] = data
-            self._cache_bytes += len(data)
-            while self._cache_bytes > CACHE_BYTES:
-                self._cache_bytes -= len(self.cache.popitem(last=False)[1])
 
     def _announce(self, changesets: Sequence[Changeset]) -> None:
         if changesets:
@@ -551,9 +496,7 @@ class Folder:
 
     async def _take_survey(self, fetcher: Fetcher, ids: Sequence[NodeId]) -> None:
         """Looks again at nodes whose records or bytes have come."""
-        survey = await self.drive(
-            self.engine.survey_nodes(ids, fetcher.is_pending, fetcher.staged)
-        )
+        survey = await self.drive(self.engine.survey_nodes(ids, fetcher.is_pending, fetcher.staged))
         await self._note_survey(fetcher, survey)
 
     async def _note_survey(self, fetcher: Fetcher, survey: Survey) -> None:
@@ -608,78 +551,14 @@ class Folder:
         else:
             self.progress.state = FolderState.SYNCING
 
-    async def _clean_incoming(self) -> None:
-        """Temp files of an earlier run: their bytes are fetched or copied again."""
-        assert self.disk is not None
-        disk = self.disk
-        names = await self._on_disk(disk.staged_names)
-        await self._on_disk(lambda: disk.discard_staged(names))
-
-    async def _unpark(self) -> None:
-        """Puts back what a crash left parked in the middle of a plan, before any scan can miss it.
-        """
-        assert self.disk is not None
-        disk = self.disk
-        listing = (await self._on_disk(lambda: disk.list_directories([PARKED])))[0]
-        moves: list[Operation] = []
-        for name, stat in listing.entries or ():
-            path = await self._path_of_item(NodeId(bytes.fromhex(name)))
-            target = path or (f"recovered {name}",)
-            if (await self._on_disk(lambda t=target: disk.stat([t])))[0] is not None:  # type: ignore[misc]
-                label = self.engine.label
-                name = conflict_name(target[-1], label, int(time.time()), name[:8])
-                target = (*target[:-1], name)
-            moves.append(Move((*PARKED, name), target, stat))
-        if moves:
-            await self._on_disk(lambda: self._apply(moves))
-
-    async def _path_of_item(self, item: NodeId) -> Path | None:
-        if item in self.engine.directories.items:
-            return self.engine.directories.path(item)
-        return await self._path_of_node(item)
-
     # ------------------------------------------------------------ serving
 
-    async def _path_of_node(self, node_id: NodeId) -> Path | None:
-        rows: dict[NodeId, Row] = await self.store.perform(c.LoadRows([node_id]))
-        row = rows.get(node_id)
-        if row is None or not row.shown.parent:
-            return None
-        directory = self.engine.directories.nodes.get(row.shown.parent)
-        if directory is None or not directory.item:
-            return None
-        return (*self.engine.directories.path(directory.item), row.shown.name)
+    def _path_of_chunk(self, place: ChunkPlace) -> Path | None:
+        return self.engine.directories.child_path(place.parent, place.name)
 
     async def read_chunks(self, ids: Sequence[ChunkId]) -> list[bytes | None]:
-        """The bytes of chunks that this device has, each verified; None for those that it has not.
-        """
-        found: dict[ChunkId, bytes] = {}
-        for chunk_id in ids:
-            data = self.cache.get(chunk_id)
-            if data is not None:
-                found[chunk_id] = data
-        rest = [i for i in ids if i not in found]
-        if rest and self.serving_disk is not None:
-            places = await self.store.find_chunks(rest)
-            paths: dict[NodeId, Path | None] = {}
-            for place in places:
-                if place.node not in paths:
-                    paths[place.node] = await self._path_of_node(place.node)
-            await asyncio.get_running_loop().run_in_executor(
-                self._serving, self._read_places, places, paths, found
-            )
-        return [found.get(i) for i in ids]
-
-    def _read_places(
-        self, places: Iterable[Any], paths: dict[NodeId, Path | None], found: dict[ChunkId, bytes]
-    ) -> None:
-        assert self.serving_disk is not None
-        usable = [p for p in places if paths[p.node] is not None]
-        requests = [RangeRequest(paths[p.node] or (), p.offset, p.length) for p in usable]
-        for place, data in zip(usable, self.serving_disk.read_ranges(requests), strict=True):
-            if place.id not in found and data is not None:
-                if self._hasher.chunk_id(data) == place.id:
-                    found[place.id] = data
+        """The bytes of chunks, each verified; None for those that this device has not."""
+        return await self._serving.read_chunks(ids)
 
     async def changesets(self, log_id: LogId, after_seq: int, bytes_max: int) -> list[bytes]:
         """Stored changesets of one log after a position."""
@@ -709,8 +588,8 @@ class Folder:
 
     async def close(self) -> None:
         """Closes database, watcher and threads."""
-        self._executor.shutdown(wait=True)
-        self._serving.shutdown(wait=True)
+        self._performer.executor.shutdown(wait=True)
+        self._serving.close()
         if self.watcher is not None:
             self.watcher.close()
         await self.store.close()

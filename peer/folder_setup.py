@@ -14,6 +14,7 @@ from crypto.ids import FolderId
 from peer.chunker import Chunker
 from peer.config import Config
 from peer.disk import PosixDisk
+from peer.disk_types import DiskError
 from peer.engine import Engine
 from peer.folder import Folder, Neighbours
 from peer.home import Home
@@ -63,6 +64,8 @@ async def open_folder(
         if stored.path.is_dir():
             folds = await asyncio.to_thread(folds_case, stored.path)
             watcher = open_watcher(root)
+    else:  # removed here, perhaps in a run that ended before it was done
+        await store.forget_disk()
     directories = await store.load_directories(folds)
     engine = Engine(directories, book, home.keys, incarnation, label, os.urandom)
     folder = Folder(
@@ -105,5 +108,16 @@ def mark(path: Path, folder_id: FolderId) -> None:
     disk = PosixDisk(str(path), ChunkHasher(bytes(32)), Chunker(bytes(32)))
     try:
         disk.create_marker(folder_id)
+    finally:
+        disk.close()
+
+
+def unmark(path: Path, folder_id: FolderId) -> None:
+    """Takes the marker away; a disk that is not there keeps it, for nobody can do better."""
+    disk = PosixDisk(str(path), ChunkHasher(bytes(32)), Chunker(bytes(32)))
+    try:
+        disk.remove_marker(folder_id)
+    except DiskError as error:
+        log.warning("the marker in %s stays: %s", path, error)
     finally:
         disk.close()

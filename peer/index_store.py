@@ -54,9 +54,11 @@ class ChunkPlace(NamedTuple):
     """A range of a file on this disk that held a chunk when it was last read."""
 
     id: ChunkId
-    node: NodeId
     offset: int
     length: int
+    parent: NodeId
+    """The directory node that shows the file."""
+    name: str
 
 
 class Summary(NamedTuple):
@@ -95,7 +97,8 @@ class IndexStore:
             version = next(iter(await db.execute_fetchall("PRAGMA user_version")))[0]
             if version not in (0, FORMAT):
                 raise PeerError(
-                    f"{path} has format {version}; this Holdfast knows {FORMAT}. Use a newer Holdfast."
+                    f"{path} has format {version}; this Holdfast knows {FORMAT}."
+                    " Use a newer Holdfast."
                 )
             await db.executescript(files("peer").joinpath("index.sql").read_text())
             await db.execute_fetchall(f"PRAGMA user_version = {FORMAT}")
@@ -162,9 +165,15 @@ class IndexStore:
 
     async def _slots(self, slots: Sequence[tuple[NodeId, str]]) -> list[Row]:
         out: list[Row] = []
+        columns = ", ".join(f"node.{name.strip()}" for name in _ROW.split(","))
         for part in _parts(slots):
             marks = ",".join(["(?,?)"] * len(part))
-            sql = f"SELECT {_ROW} FROM node WHERE (parent, key) IN (VALUES {marks}) AND {_FILE}"  # noqa: S608
+            # A join in this order: with (parent, key) IN (VALUES ...), SQLite walks all the index.
+            sql = (
+                f"SELECT {columns} FROM (VALUES {marks}) AS slot CROSS JOIN node"  # noqa: S608
+                " ON node.parent = slot.column1 AND node.key = slot.column2"
+                f" WHERE {_FILE}"
+            )
             values = [v for slot in part for v in slot]
             out += [_row(r) for r in await self._db.execute_fetchall(sql, values)]
         return out
@@ -185,7 +194,8 @@ class IndexStore:
 
     async def _changesets(self, log: LogId, after_seq: int, bytes_max: int) -> list[bytes]:
         sql = "SELECT wire FROM changeset WHERE log = ? AND seq > ? ORDER BY seq"
-        out, size = [], 0
+        out: list[bytes] = []
+        size = 0
         async with self._db.execute(sql, (log, after_seq)) as cursor:
             async for (wire,) in cursor:
                 if out and size + len(wire) > bytes_max:
@@ -206,17 +216,16 @@ class IndexStore:
         return [(r[0], r[1], r[2], r[3]) for r in await self._db.execute_fetchall(sql)]
 
     async def find_chunks(self, ids: Sequence[ChunkId]) -> list[ChunkPlace]:
-        """Where on this disk chunks lie, by what the index knows; a chunk may have several places.
-        """
+        """Where on this disk chunks lie, as the index knows; a chunk may have several places."""
         out: list[ChunkPlace] = []
         for part in _parts(ids):
             marks = ",".join("?" * len(part))
             whole = (
-                f"SELECT hash, id, 0, disk_size FROM node WHERE hash IN ({marks}) AND inode > 0"  # noqa: S608
-                " AND kind = 0"
+                f"SELECT hash, 0, disk_size, parent, name FROM node WHERE hash IN ({marks})"  # noqa: S608
+                " AND inode > 0 AND kind = 0"
             )
             inside = (
-                "SELECT chunk.id, node.id, offset, length FROM chunk JOIN node"  # noqa: S608
+                "SELECT chunk.id, offset, length, parent, name FROM chunk JOIN node"  # noqa: S608
                 f" ON node.hash = chunk.file WHERE chunk.id IN ({marks}) AND inode > 0"
             )
             for sql in (whole, inside):
@@ -259,7 +268,10 @@ class IndexStore:
         for parent, key in await self._db.execute_fetchall(sql + " AND parent IS NOT NULL"):
             item = resident.items[resident.nodes[parent].item]
             item.crowded |= {key}
-        sql = f"SELECT id FROM node WHERE origin IS NOT NULL AND NOT flags & {DERIVED} AND base IS NOT x''"  # noqa: S608
+        sql = (
+            f"SELECT id FROM node WHERE origin IS NOT NULL AND NOT flags & {DERIVED}"  # noqa: S608
+            " AND base IS NOT x''"
+        )
         copies = [r[0] for r in await self._db.execute_fetchall(sql)]
         resident.copies |= {i for i in copies if is_copy(i)}
         sql = f"SELECT {_ROW} FROM node WHERE flags & {ADRIFT} AND kind <> 1"  # noqa: S608
@@ -298,6 +310,27 @@ class IndexStore:
             await db.execute("COMMIT")
         except BaseException:
             await db.execute("ROLLBACK")
+            raise
+
+    async def forget_disk(self) -> None:
+        """The folder is on this disk no longer: nothing is shown, the replica stays."""
+        await self._commit_each(
+            "DELETE FROM node WHERE state = x''",
+            "UPDATE node SET base = x'', dirty = CASE kind WHEN 1 THEN 1 ELSE 2 END,"
+            " parent = NULL, key = NULL, item = NULL, name = NULL, flags = 0, hash = NULL,"
+            " size = 0, executable = 0, mtime_ns = 0, inode = 0, disk_size = 0,"
+            " disk_mtime_ns = 0, disk_ctime_ns = 0 WHERE base IS NOT x'' OR flags <> 0",
+            "DELETE FROM chunk",
+        )
+
+    async def _commit_each(self, *statements: str) -> None:
+        await self._db.execute("BEGIN IMMEDIATE")
+        try:
+            for statement in statements:
+                await self._db.execute(statement)
+            await self._db.execute("COMMIT")
+        except BaseException:
+            await self._db.execute("ROLLBACK")
             raise
 
     async def drop_unused_chunks(self) -> None:

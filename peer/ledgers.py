@@ -192,8 +192,7 @@ class Ledgers:
         return changed
 
     async def receive(self, kind: int, ledger_id: bytes, wires: Sequence[bytes]) -> bool:
-        """Takes entries from another device; True if any was new. Raises what is wrong with them.
-        """
+        """Takes entries from another device; True if any was new. Raises what is wrong there."""
         if kind == LedgerKind.USER:
             user = self.users.get(UserId(ledger_id))
             if user is None:

@@ -127,8 +127,8 @@ class Planner:
         home = self._home.get(disk) or self._old_home(disk)
         assert home is not None
         if isinstance(home[0], str):
-            return home  # type: ignore[return-value]
-        path: Path = (*self._path(home[0]), home[1])  # type: ignore[arg-type]
+            return home
+        path: Path = (*self._path(home[0]), home[1])
         self._paths[disk] = path
         return path
 

@@ -72,6 +72,8 @@ class Facts(NamedTuple):
     disk: DiskFacts
 
 
+RECENT_MAX: Final = 6_000
+"""Rows kept decoded between turns, some 2 KB each."""
 HIDDEN: Final = Shown()
 NOT_THERE: Final = DiskFacts()
 
@@ -158,6 +160,19 @@ class Directories:
         self.orphans: dict[NodeId, set[NodeId]] = {}
         """Unknown parent -> nodes whose records name it."""
         self.by_inode: dict[int, NodeId] = {}
+        self.recent: dict[NodeId, Row] = {}
+        """Rows that are soon wanted again: what is known and not yet on the disk. Never changed in
+        place.
+        """
+
+    def remember(self, row: Row) -> None:
+        """Keeps a row that was just committed, as long as it is to be applied."""
+        if not row.is_dirty:
+            self.recent.pop(row.id, None)
+            return
+        if len(self.recent) >= RECENT_MAX:
+            self.recent.clear()
+        self.recent[row.id] = row
 
     def path(self, item_id: NodeId) -> tuple[str, ...]:
         """The names from the folder's root down to this shown directory."""
@@ -167,6 +182,13 @@ class Directories:
             names.append(item.name)
             item_id = item.parent
         return tuple(reversed(names))
+
+    def child_path(self, parent: NodeId, name: str) -> tuple[str, ...] | None:
+        """The path of this name in a directory node; None when the node is not visible."""
+        directory = self.nodes.get(parent)
+        if directory is None or not directory.item or not name:
+            return None
+        return (*self.path(directory.item), name)
 
 
 def place_of(node: Node) -> Place | None:

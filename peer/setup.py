@@ -178,7 +178,7 @@ async def _settle(
                     None,
                     FolderState.OFFERED,
                     os.urandom(INCARNATION_SIZE),
-                )  # fmt: skip
+                )
             )
 
 

@@ -255,8 +255,7 @@ def _place_file(
 
 
 def _move(turn: Turn, row: Row, shown: Shown, slots: Slots) -> None:
-    """Shows a file elsewhere or otherwise, counts it where it lies, and marks the names concerned.
-    """
+    """Shows a file elsewhere or otherwise, counts it where it lies, marks the names concerned."""
     old = row.shown
     if old.parent != shown.parent:
         if old.parent:

@@ -43,10 +43,14 @@ class Turn:
         missing = [i for i in ids if i not in self.rows]
         if not missing:
             return
-        found = await LoadRows(missing)
+        recent = self.resident.recent
+        found = await LoadRows([i for i in missing if i not in recent])
         for node_id in missing:
-            row = found.get(node_id)
-            self._adopt(Row(node_id) if row is None else row)
+            row = recent.get(node_id)
+            if row is not None:
+                self._adopt(replace(row))
+            else:
+                self._adopt(found.get(node_id) or Row(node_id))
 
     def _adopt(self, row: Row) -> Row:
         known = self.rows.get(row.id)
@@ -54,7 +58,7 @@ class Turn:
             return known
         self.rows[row.id] = row
         self.before[row.id] = row.shown
-        if row.shown.parent:
+        if row.shown.parent and not is_directory(row.id):
             self._slots.setdefault((row.shown.parent, row.shown.key), set()).add(row.id)
         return row
 
@@ -107,7 +111,8 @@ class Turn:
         ]
 
     def _may_be_stored(self, parent: NodeId) -> bool:
-        return parent in self.resident.nodes
+        known = self.resident.nodes.get(parent)
+        return known is not None and known.children > 0
 
     def show(self, row: Row, shown: Shown) -> None:
         """Changes how the tree shows a row, keeping the slots in step."""
@@ -254,7 +259,9 @@ class Turn:
         resident.copies |= self.copies_added
         resident.copies -= self.copies_dropped
         for node_id in self.touched:
-            self.rows[node_id].stored = True
+            row = self.rows[node_id]
+            row.stored = True
+            resident.remember(row)
 
 
 def is_directory(node_id: NodeId) -> bool:

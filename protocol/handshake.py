@@ -16,6 +16,7 @@ from crypto.ids import DeviceId
 from crypto.keys import DeviceKeys, device_id_of
 from crypto.link_auth import (
     HELLO_NONCE_SIZE,
+    INTRO_SIZE_MAX,
     open_intro,
     seal_intro,
     sign_accept,
@@ -33,6 +34,10 @@ HELLO: Final = 1
 ACCEPT: Final = 2
 PROOF: Final = 3
 INTRO_ENTRIES_MAX: Final = 32
+INTRO_OVERHEAD_MAX: Final = 128
+"""Length, device id, signature and the heads of three arrays and strings."""
+BYTES_HEAD_MAX: Final = 3
+"""CBOR's head of a byte string below 64 KiB."""
 _VERSION: Final = 1
 _ID_SIZE: Final = 32
 _SIGNATURE_SIZE: Final = 64
@@ -76,7 +81,6 @@ class ClientHandshake:
         random: Callable[[int], bytes],
         ledger_entries: Sequence[bytes] = (),
     ) -> None:
-        assert len(ledger_entries) <= INTRO_ENTRIES_MAX
         self.result: Authenticated | None = None
         """Set when the handshake is done."""
         self._keys = keys
@@ -84,7 +88,7 @@ class ClientHandshake:
         self._binding = binding
         nonce = random(HELLO_NONCE_SIZE)
         signature = sign_hello(keys, kind, nonce, binding, server.device_id)
-        intro = encode([keys.device_id, list(ledger_entries), signature])
+        intro = encode([keys.device_id, _newest_that_fit(ledger_entries), signature])
         box = seal_intro(server.dh_pk, kind, nonce, binding, intro)
         self._hello = encode([_VERSION, int(kind), nonce, box])
         self._frames: list[Frame] = [(HELLO, self._hello)]
@@ -183,6 +187,18 @@ class ServerHandshake:
         except CryptoError:
             _refuse()
         self.result = Authenticated(client, self._t)
+
+
+def _newest_that_fit(entries: Sequence[bytes]) -> list[bytes]:
+    """The last entries, as many as an intro can hold; the other side asks for the rest later."""
+    fitting: list[bytes] = []
+    room = INTRO_SIZE_MAX - INTRO_OVERHEAD_MAX
+    for entry in reversed(entries[-INTRO_ENTRIES_MAX:]):
+        room -= len(entry) + BYTES_HEAD_MAX
+        if room < 0:
+            break
+        fitting.append(entry)
+    return fitting[::-1]
 
 
 def _fields(payload: bytes, count: int) -> list[Any]:

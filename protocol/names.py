@@ -61,10 +61,9 @@ def name_problem(name: str) -> str | None:
         return "the name ends with a dot or a space, which Windows cannot keep"
     if _WINDOWS_DEVICE.match(name):
         return "the name is one of Windows' devices (CON, NUL, COM1, ...)"
-    try:
-        size = len(name.encode())
-    except UnicodeEncodeError:
+    if not _is_unicode(name):
         return "the name is not valid Unicode"
+    size = len(name.encode())
     if size > NAME_BYTES_MAX:
         return f"the name is {size} bytes long; {NAME_BYTES_MAX} is the most that every disk takes"
     if not unicodedata.is_normalized("NFC", name):
@@ -74,12 +73,19 @@ def name_problem(name: str) -> str | None:
     return None
 
 
+def _is_unicode(text: str) -> bool:
+    """False where Python stands surrogates in for bytes that are no UTF-8 (argv, os.fsdecode)."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def check_label(label: str) -> None:
     """Raises BadName unless a device may call itself so; a label becomes part of conflict names."""
     if not label or len(label) > LABEL_LENGTH_MAX or label != label.strip(" ."):
         raise BadName(
             f"a device's name has 1 to {LABEL_LENGTH_MAX} characters, no spaces around it"
         )
+    if not _is_unicode(label):
+        raise BadName("a device's name is not valid Unicode")
     if _LABEL_FORBIDDEN.search(label) or not unicodedata.is_normalized("NFC", label):
         raise BadName("a device's name may not hold ( ) / \\ < > : \" | ? * or control characters")
 

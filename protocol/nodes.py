@@ -134,8 +134,7 @@ W = TypeVar("W", Place, Content)
 
 
 def maximal(writes: Iterable[W]) -> tuple[W, ...]:
-    """What no other write has seen. Equal vectors with other values (a fork) both stay (MERGE 3).
-    """
+    """What no other write has seen. Equal vectors of other values (a fork) both stay (MERGE 3)."""
     distinct = sorted(set(writes))
     if len(distinct) < 2:
         return tuple(distinct)
@@ -151,7 +150,7 @@ def maximal(writes: Iterable[W]) -> tuple[W, ...]:
 
 def join(left: Node, right: Node) -> Node:
     """The least node that has seen both; commutative, associative, idempotent."""
-    if left is right or not right.places and not right.contents and not right.attributes.lamport:
+    if left is right or not (right.places or right.contents or right.attributes.lamport):
         return left
     if left == NOTHING:
         return right

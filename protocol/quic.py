@@ -5,7 +5,7 @@ Bounded: receive windows grow with what was consumed, never with offsets that a 
 read a burst at a time, with one header-protection call a burst and without aioquic's packet
 builder, frame table and event per packet; everything else - handshake, ACK frames, loss,
 migration, closing - goes through aioquic as it is. Measured on loopback between two processes,
-datagrams of 1,450 bytes: 22 MB/s without, 60 with. With `quic_door.py` the only importer of
+datagrams of 1,450 bytes: 22 MB/s without, 50 to 60 with. With `quic_door.py` the only importer of
 aioquic.
 
 This leans on private parts of aioquic 1.7; `tests/protocol/test_quic.py` has canaries for each of

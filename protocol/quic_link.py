@@ -332,10 +332,11 @@ class QuicEndpoint:
                 )
         except TimeoutError:
             pass
-        finally:
-            if not established.done():
-                link.abort()
+        except BaseException:
+            link.abort()  # cancelled, perhaps at the very moment that it was established
+            raise
         if not established.done():
+            link.abort()
             raise LinkError(f"No QUIC link to {address[0]} port {address[1]}.")
         return link
 

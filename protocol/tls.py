@@ -312,10 +312,11 @@ def _gather(buffers: Sequence[bytes | memoryview]) -> list[bytes | memoryview]:
 async def dial(host: str, port: int) -> TlsLink:
     """Connects within five seconds; raises LinkError."""
     loop = asyncio.get_running_loop()
+    link = TlsLink(True, b"")
     try:
         async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
-            _, link = await loop.create_connection(
-                lambda: TlsLink(True, b""),
+            await loop.create_connection(
+                lambda: link,
                 host,
                 port,
                 ssl=client_context(),
@@ -323,8 +324,12 @@ async def dial(host: str, port: int) -> TlsLink:
                 ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S,
                 ssl_shutdown_timeout=CLOSE_TIMEOUT_S,
             )
-    except (OSError, TimeoutError) as error:
-        raise LinkError(f"No TLS link to {host} port {port}: {error}.") from error
+    except BaseException as error:
+        link.abort()  # nobody else knows of it, even if it was just made
+        if isinstance(error, OSError | TimeoutError):
+            reason = str(error) or type(error).__name__
+            raise LinkError(f"No TLS link to {host} port {port}: {reason}.") from error
+        raise
     return link
 
 

@@ -124,6 +124,25 @@ def test_ledger_entries_arrive_and_lengths_say_little(entries: list[bytes]) -> N
     assert seen == [entries]
 
 
+@given(st.lists(st.integers(0, 65_000), max_size=40))
+@settings(max_examples=30, deadline=None)
+def test_of_many_or_long_entries_the_newest_that_fit_are_brought(sizes: list[int]) -> None:
+    entries = [bytes([number]) * size for number, size in enumerate(sizes)]
+    seen: list[list[bytes]] = []
+
+    def lookup(device_id: DeviceId, brought: list[bytes]) -> PeerKeys:
+        seen.append(brought)
+        return peer_keys(ALICE)
+
+    hello = frame_of(client(entries=tuple(entries)), HELLO)
+    assert len(hello) <= HANDSHAKE_FRAME_LENGTH_MAX
+    ServerHandshake(BOB, QUIC, BINDING, RANDOM.randbytes, lookup).receive(HELLO, hello)
+    (brought,) = seen
+    assert brought == entries[len(entries) - len(brought) :]
+    if len(brought) < min(len(entries), INTRO_ENTRIES_MAX):
+        assert sum(map(len, brought)) + len(entries[-len(brought) - 1]) > 15_000
+
+
 def test_too_many_entries_are_refused() -> None:
     nonce = RANDOM.randbytes(32)
     signature = sign_hello(ALICE, QUIC, nonce, BINDING, BOB.device_id)
@@ -259,6 +278,26 @@ def test_12_an_impostor_of_alice() -> None:
 def test_13_a_removed_member_gets_no_accept() -> None:
     known = {device_id: keys for device_id, keys in KNOWN.items() if device_id != ALICE.device_id}
     refused(server(known=known), HELLO, frame_of(client(), HELLO))
+
+
+def test_a_lookup_that_names_another_device_is_no_answer() -> None:
+    nonce = RANDOM.randbytes(32)
+    signature = sign_hello(MALLORY, QUIC, nonce, BINDING, BOB.device_id)
+    intro = encode([MALLORY.device_id, [], signature])
+    box = seal_intro(BOB.dh_public, QUIC, nonce, BINDING, intro)
+    b = server(known={MALLORY.device_id: peer_keys(ALICE)})
+    refused(b, HELLO, encode([1, int(QUIC), nonce, box]))
+    # Nor if the signature happens to be that device's own.
+    signature = _signed_by_alice_for(MALLORY.device_id, nonce)
+    box = seal_intro(
+        BOB.dh_public, QUIC, nonce, BINDING, encode([MALLORY.device_id, [], signature])
+    )
+    b = server(known={MALLORY.device_id: peer_keys(ALICE)})
+    refused(b, HELLO, encode([1, int(QUIC), nonce, box]))
+
+
+def _signed_by_alice_for(device_id: DeviceId, nonce: bytes) -> bytes:
+    return ALICE.sign("link hello", b"\1\1", nonce, BINDING, device_id, BOB.device_id)
 
 
 def test_reflection_and_frames_out_of_place() -> None:

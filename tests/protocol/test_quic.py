@@ -171,6 +171,34 @@ def test_beyond_the_window_is_an_error() -> None:
     assert pair.client_heard.ended
 
 
+@pytest.mark.parametrize("streams", [1, 2])
+def test_the_short_way_counts_windows_too(streams: int) -> None:
+    """Data in order, of one stream beyond its window or of two beyond the connection's."""
+    pair = QuicPair(is_admitted=False, consumes=False)
+    keys, cid = packet_keys(pair.client), pair.client._peer_cid.cid
+    if streams == 1:
+        pair.server._local_max_stream_data_uni = EARLY_WINDOW_BYTES // 2
+    size, number = 1_024, pair.client._packet_number
+    for offset in range(0, EARLY_WINDOW_BYTES // 2, size):
+        frames = [stream_frame(BULK + 4 * index, offset, bytes(size)) for index in range(streams)]
+        pair.inject(pair.server, seal_burst(keys, cid, number, frames))
+        number += streams
+    assert pair.server._close_event is None
+    past = stream_frame(BULK, EARLY_WINDOW_BYTES // 2, b"x")
+    pair.inject(pair.server, seal_burst(keys, cid, number, [past]))
+    assert pair.server._close_event is not None
+    received = sum(map(len, pair.server_heard.streams.values()))
+    assert received == streams * EARLY_WINDOW_BYTES // 2
+
+
+def test_a_stream_stays_within_the_window_that_it_was_given() -> None:
+    pair = QuicPair()
+    pair.client._remote_max_stream_data_uni = 2_000
+    pair.client.send_stream_data(BULK, bytes(50_000))
+    pair.client.take_datagrams(pair.now)
+    assert pair.client._streams[BULK].sender.highest_offset == 2_000
+
+
 @pytest.mark.parametrize("stream_id", [4, 2 + 4 * BULK_STREAMS, 1, 3])
 def test_a_stream_beyond_the_few_is_an_error(stream_id: int) -> None:
     pair = QuicPair()

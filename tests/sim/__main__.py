@@ -1,0 +1,40 @@
+"""`python -m tests.sim SEEDS [FIRST]`: so many random histories, from a first seed on."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+import traceback
+
+from tests.sim.history import play
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.sim", description=__doc__)
+    parser.add_argument("seeds", type=int)
+    parser.add_argument("first", type=int, nargs="?", default=0)
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--verbose", action="store_true")
+    parser.add_argument("--keep-going", action="store_true")
+    arguments = parser.parse_args()
+    failed = 0
+    began = time.monotonic()
+    for seed in range(arguments.first, arguments.first + arguments.seeds):
+        try:
+            trace = play(seed, arguments.steps, is_verbose=arguments.verbose)
+            if arguments.verbose:
+                print(trace)
+        except Exception as error:  # noqa: BLE001 - a seed that fails is the finding
+            failed += 1
+            if not arguments.keep_going:
+                traceback.print_exc()
+            print(f"seed {seed} fails: {type(error).__name__}: {str(error)[:400]}")
+            if not arguments.keep_going:
+                return 1
+    print(f"{arguments.seeds} seeds, {failed} failed, {time.monotonic() - began:.1f} s")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

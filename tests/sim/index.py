@@ -1,0 +1,137 @@
+"""An index in dictionaries, with the look-ups that SQLite has indexes for, and its way to reload.
+
+Rows go through the columns of peer/index_store.py when a device starts again, so that what the
+columns cannot say is lost here too.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from typing import Any
+
+from crypto.ids import LogId, NodeId
+from peer import commands as c
+from peer import index_store
+from peer.rows import ADRIFT, DISPLACED, FOLDED, Directories, Facts, Row, place_of
+from peer.turn import is_directory
+from protocol.nodes import NOTHING, ROOT, is_copy
+
+_COLUMNS = [0, 2, 3, *range(5, 19)]
+"""Of the values that a row is stored as, those that it is loaded from."""
+
+
+class SimIndex:
+    """The index of one folder on one device; what it holds outlives the device's other memory."""
+
+    def __init__(self) -> None:
+        self.rows: dict[NodeId, Row] = {}
+        self.changesets: dict[tuple[LogId, int], tuple[bytes, int, bytes]] = {}
+        """(log, seq) -> hash, Lamport time, wire bytes."""
+        self.values: dict[str, bytes] = {}
+        self._children: dict[NodeId, dict[NodeId, None]] = {}
+        self._copies: dict[NodeId, dict[NodeId, None]] = {}
+
+    def perform(self, command: c.Command[Any]) -> Any:
+        """Answers one index command."""
+        match command:
+            case c.LoadRows(ids):
+                return {i: copy(self.rows[i]) for i in ids if i in self.rows}
+            case c.LoadSlots(slots):
+                return [
+                    copy(row)
+                    for parent, key in dict.fromkeys(slots)
+                    for row in self._files_in(parent)
+                    if row.shown.key == key
+                ]
+            case c.LoadChildren(parents):
+                return [copy(r) for p in dict.fromkeys(parents) for r in self._files_in(p)]
+            case c.LoadCopies(origins):
+                return [
+                    copy(self.rows[i]) for o in dict.fromkeys(origins) for i in self._copies.get(o, ())
+                ]
+            case c.LoadInodes(inodes):
+                wanted = set(inodes) - {0}
+                return [copy(r) for r in self._files() if r.disk.inode in wanted]
+            case c.FindPlace(hashes):
+                return [copy(r) for r in self._files() if r.shown.hash in hashes and r.disk.inode]
+            case c.LoadFacts(parents):
+                return [
+                    Facts(r.id, r.shown.parent, r.shown.name, r.shown.flags,
+                          r.shown.is_executable, r.disk)
+                    for p in dict.fromkeys(parents)
+                    for r in self._files_in(p) if r.shown.item == r.id
+                ]  # fmt: skip
+            case c.LoadDirty(after, limit):
+                dirty = sorted(
+                    (1 if is_directory(r.id) else 2, r.id) for r in self.rows.values() if r.is_dirty
+                )
+                return [copy(self.rows[i]) for at, i in dirty if (at, i) > after][:limit]
+            case c.Commit():
+                return self._commit(command)
+            case _:
+                raise AssertionError(command)
+
+    def _files(self) -> list[Row]:
+        return [r for r in self.rows.values() if r.shown.parent and not is_directory(r.id)]
+
+    def _files_in(self, parent: NodeId) -> list[Row]:
+        return [self.rows[i] for i in self._children.get(parent, ())]
+
+    def _commit(self, commit: c.Commit) -> None:
+        for row in commit.rows:
+            self._drop(row.id)
+            row = copy(row)
+            row.stored = True
+            self.rows[row.id] = row
+            if row.shown.parent and not is_directory(row.id):
+                self._children.setdefault(row.shown.parent, {})[row.id] = None
+            if row.origin:
+                self._copies.setdefault(row.origin, {})[row.id] = None
+        for node_id in commit.deleted:
+            self._drop(node_id)
+        for log, seq, hash_, lamport, wire in commit.changesets:
+            self.changesets[log, seq] = (hash_, lamport, wire)
+        self.values.update(commit.values)
+
+    def _drop(self, node_id: NodeId) -> None:
+        old = self.rows.pop(node_id, None)
+        if old is not None:
+            self._children.get(old.shown.parent, {}).pop(node_id, None)
+            self._copies.get(old.origin, {}).pop(node_id, None)
+
+    # ------------------------------------------------------------ a new start
+
+    def load_directories(self, folds_case: bool) -> Directories:
+        """The resident directories from the rows, as IndexStore.load_directories makes them."""
+        for node_id, row in self.rows.items():
+            values = index_store._values(row)
+            again = index_store._row([values[i] for i in _COLUMNS])
+            assert again == row, (again, row)
+            self.rows[node_id] = again
+        resident = Directories(folds_case)
+        rows = [r for r in self.rows.values() if is_directory(r.id)]
+        for row in rows:
+            if row.id == ROOT:
+                resident.nodes[ROOT].base = row.base
+            elif row.synced != NOTHING:
+                index_store._add_directory(resident, row)
+        for row in rows:
+            directory = resident.nodes.get(row.id)
+            if directory is not None and directory.counted_in and row.id != ROOT:
+                above = resident.nodes[directory.counted_in]
+                above.children += 1
+                key = directory.counted_key
+                above.subdirectories[key] = (*above.subdirectories.get(key, ()), row.id)
+        index_store._add_items(resident, rows)
+        for row in self._files():
+            resident.nodes[row.shown.parent].children += 1
+            if row.shown.flags & ADRIFT:
+                place = place_of(row.base)
+                if place is not None:
+                    resident.orphans.setdefault(place.parent, set()).add(row.id)
+        for row in self.rows.values():
+            if row.shown.parent and row.shown.flags & (DISPLACED | FOLDED):
+                resident.items[resident.nodes[row.shown.parent].item].crowded |= {row.shown.key}
+            if row.origin and not row.is_derived and row.base != NOTHING and is_copy(row.id):
+                resident.copies.add(row.id)
+        return resident
