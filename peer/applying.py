@@ -8,18 +8,30 @@ anything else is tried.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 from crypto.ids import NodeId
 from peer.commands import Apply, Commit, SyncStaged
-from peer.disk_types import Kind, Path, Publish, Refusal, SetExecutable, SetMtime, Stat
+from peer.disk_types import (
+    PARKED,
+    Kind,
+    Move,
+    Path,
+    Publish,
+    Refusal,
+    RefusalKind,
+    SetExecutable,
+    SetMtime,
+    Stat,
+)
 from peer.local_changes import carry_disk_facts, link
 from peer.planner import DirectoryChange, FileChange, Planner, Step
 from peer.rows import Directories, Item, Row
 from peer.tree import show
 from peer.turn import Turn, is_directory
-from protocol.nodes import NO_NODE, ROOT, Node
+from protocol.nodes import NO_NODE, ROOT, Content, Node, join
 
 Staged = Mapping[tuple[NodeId, bytes], str]
 """(node, whole-file hash) -> the temp file that holds these bytes."""
@@ -33,6 +45,16 @@ shows.
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Lack:
+    """Bytes that an item needs and that are not staged."""
+
+    content: Content
+    owner: NodeId
+    """The node whose record asks for it: the node itself, or the origin of a derived copy."""
+    is_executable: bool
+
+
 @dataclass(slots=True)
 class Applied:
     """What came of one step."""
@@ -43,7 +65,9 @@ class Applied:
     """Items that the disk refused, with why."""
     paths: dict[NodeId, Path] = field(default_factory=dict)
     """Where each refused item was to be."""
-    unstaged: set[NodeId] = field(default_factory=set)
+    look_again: set[Path] = field(default_factory=set)
+    """Directories that are not what the tree says: to be scanned before anything is tried again."""
+    unstaged: dict[NodeId, Lack] = field(default_factory=dict)
     """Items whose bytes are not staged: nothing was done for them."""
     used: set[str] = field(default_factory=set)
     """Temp files that are no more."""
@@ -57,37 +81,41 @@ async def apply_bases(
     staged: Staged,
 ) -> tuple[Turn, Applied]:
     """Applies these records to disk and tree; the caller has scanned whatever hints there were."""
-    wanted = dict(bases)
     done = Applied()
+    turn = Turn(resident)
+    await turn.load(bases)
+    # With what a scan has found since they were surveyed: nobody's act is undone.
+    wanted = {i: join(turn.rows[i].synced, node) for i, node in bases.items()}
     while True:
-        turn = Turn(resident)
         await show(turn, wanted)
         directories = _directory_changes(turn)
         files, unstaged = _file_changes(turn, staged, directories)
         if not unstaged:
             break
-        done.unstaged |= unstaged
-        dropped = _drop(turn, wanted, unstaged)
-        if not dropped:  # bytes that no wanted node can be blamed for: give up on this step
-            wanted.clear()
+        done.unstaged |= {i: _lack(turn, i) for i in sorted(unstaged)}
+        if not _drop(turn, wanted, unstaged):
+            wanted.clear()  # bytes that no wanted node can be blamed for: give up on this step
+        turn = Turn(resident)
     if not wanted:
-        return Turn(resident), done
+        return turn, done
     steps = Planner(directories, files, _old_home(resident), _new_home(turn)).plan()
-    stats: dict[NodeId, Stat] = {}
-    if steps:
-        if any(f.temp_name for f in files):
-            await SyncStaged()
-        results = await Apply([s.operation for s in steps])
-        _note_results(steps, results, stats, done)
-        done.used |= {f.temp_name for f in files if f.temp_name and f.id not in done.refused}
-        await _settle_attributes(turn, steps, stats)
-    if done.refused:
-        _drop(turn, wanted, set(done.refused))
+    failed, stats = await _carry_out(steps, done)
+    await _settle_attributes(turn, steps, stats)
+    goal = {item: _as_shown(turn, item) for item in stats}
+    while failed:
+        if not _drop(turn, wanted, failed):
+            wanted.clear()
         turn = Turn(resident)
         await show(turn, wanted)
+        # What the smaller step would show must be on the disk, as the larger one has left it.
+        changes = _directory_changes(turn)
+        now, _ = _file_changes(turn, staged, changes)
+        news = {f.id for f in now if f.old_home is None} | {d.new for d in changes if not d.old}
+        failed = {i for i in news if i is not None and i not in stats}
     await carry_disk_facts(turn)
     for item, stat in stats.items():
-        await link(turn, item, stat, OWN_WRITE)
+        if item in turn.rows and _as_shown(turn, item) == goal[item]:
+            await link(turn, item, stat, OWN_WRITE)
     done.nodes = set(wanted)
     await turn.finish()
     await Commit(turn.rows_to_store(), turn.rows_to_delete())
@@ -95,10 +123,24 @@ async def apply_bases(
     done.made = [
         resident.path(d.new)
         for d in directories
-        if d.new is not None and d.new in resident.items and d.new not in done.refused
+        if d.new is not None and d.new in resident.items and d.new in stats
         and (d.old is None or d.old_home != d.new_home)
     ]  # fmt: skip
     return turn, done
+
+
+def _as_shown(turn: Turn, item: NodeId) -> object:
+    """What the disk has to look like for this item."""
+    if is_directory(item):
+        return turn.item(item)
+    return turn.rows[item].shown if item in turn.rows else None
+
+
+def _lack(turn: Turn, item: NodeId) -> Lack:
+    row = turn.rows[item]
+    content = next(c for c in row.base.contents if c.hash == row.shown.hash)
+    owner = row.origin if row.is_derived else item
+    return Lack(content, owner, row.shown.is_executable)
 
 
 def _drop(turn: Turn, wanted: dict[NodeId, Node], items: set[NodeId]) -> bool:
@@ -128,22 +170,69 @@ def _drop(turn: Turn, wanted: dict[NodeId, Node], items: set[NodeId]) -> bool:
     return bool(dropped)
 
 
-def _note_results(
-    steps: Iterable[Step],
-    results: Iterable[Stat | Refusal],
-    stats: dict[NodeId, Stat],
-    done: Applied,
-) -> None:
-    for step, result in zip(steps, results, strict=True):
-        if isinstance(result, Refusal):
-            done.refused.setdefault(step.id, result)
+# ---------------------------------------------------------------- on the disk
+
+
+async def _carry_out(
+    steps: Sequence[Step], done: Applied
+) -> tuple[set[NodeId], dict[NodeId, Stat]]:
+    """Has the disk do the steps, but for those that rest on a refused one; gives the items that
+    are not as they should be, and what the disk says of the others.
+    """
+    failed: set[NodeId] = set()
+    stats: dict[NodeId, Stat] = {}
+    parked: dict[NodeId, tuple[Move, Stat]] = {}
+    if any(isinstance(s.operation, Publish) for s in steps):
+        await SyncStaged()
+    for _, group in groupby(steps, key=lambda step: step.round):
+        ready = []
+        for step in group:
+            if failed.isdisjoint(step.needs):
+                ready.append(step)
+            else:
+                failed |= {step.id, step.over} - {NO_NODE}
+        results = await Apply([s.operation for s in ready]) if ready else []
+        for step, result in zip(ready, results, strict=True):
             operation = step.operation
-            target = getattr(operation, "target", None) or getattr(operation, "path", None)
-            done.paths.setdefault(step.id, target or ())
-        else:
+            if isinstance(result, Refusal):
+                failed |= {step.id, step.over} - {NO_NODE}
+                _note_refusal(step, result, done)
+                continue
             stats[step.id] = result
-    for item in done.refused:
+            if isinstance(operation, Publish):
+                done.used.add(operation.temp_name)
+            elif isinstance(operation, Move):
+                parked.pop(step.id, None)
+                if operation.target[:2] == PARKED:
+                    parked[step.id] = (operation, result)
+    for item, (move, stat) in reversed(parked.items()):
+        failed.add(item)
+        await _unpark(move, stat, done)
+    for item in failed:
         stats.pop(item, None)
+    return failed, stats
+
+
+def _note_refusal(step: Step, refusal: Refusal, done: Applied) -> None:
+    done.refused.setdefault(step.id, refusal)
+    paths = [p for n in ("target", "path", "source") if (p := getattr(step.operation, n, None))]
+    done.paths.setdefault(step.id, paths[0])
+    for path in paths:
+        # One of the directories above may be gone or another one: only those above it show that.
+        done.look_again.update(path[:depth] for depth in range(len(path)))
+    if refusal.kind is RefusalKind.NOT_EMPTY:
+        done.look_again.add(paths[0])
+
+
+async def _unpark(move: Move, stat: Stat, done: Applied) -> None:
+    """Puts something that could not get where it should back where it was, or as near as can be."""
+    item = move.target[-1]
+    beside = (*move.source[:-1], f"{move.source[-1]} (parked {item[:8]})")
+    for target in (move.source, beside, (f"recovered {item}",)):
+        (result,) = await Apply([Move(move.target, target, stat)])
+        if isinstance(result, Stat):
+            done.look_again.update(target[:depth] for depth in range(len(target)))
+            return
 
 
 async def _settle_attributes(turn: Turn, steps: Iterable[Step], stats: dict[NodeId, Stat]) -> None:
@@ -156,7 +245,7 @@ async def _settle_attributes(turn: Turn, steps: Iterable[Step], stats: dict[Node
         target = step.operation.target
         if stat.kind is Kind.FILE and stat.executable != row.shown.is_executable:
             fixes.append(Step(SetExecutable(target, row.shown.is_executable, stat), step.id))
-        elif stat.kind is Kind.FILE and stat.mtime_ns != row.shown.mtime_ns:
+        if stat.kind is Kind.FILE and stat.mtime_ns != row.shown.mtime_ns:
             fixes.append(Step(SetMtime(target, row.shown.mtime_ns, stat), step.id))
     if fixes:
         results = await Apply([s.operation for s in fixes])
@@ -241,17 +330,23 @@ def _file_changes(
         and r.shown.item in new
         and new[r.shown.item].shown.hash == turn.before[i].hash
     }
+    copies: dict[NodeId, list[NodeId]] = {}
+    for item_id, row in new.items():
+        if row.origin and item_id not in old:
+            copies.setdefault(row.origin, []).append(item_id)
     changes: list[FileChange] = []
     unstaged: set[NodeId] = set()
     for item_id, row in new.items():
         before_id = item_id if item_id in old else heirs.get(item_id, NO_NODE)
         change, is_there = _file_change(turn, row, before_id, staged, disk_of)
+        if change is not None and item_id in copies:
+            change = replace(change, after=tuple(copies[item_id]))
         if change is not None:
             changes.append(change)
             if not is_there:
                 unstaged.add(item_id)
     gone = set(old) - set(new) - set(heirs.values())
-    for item_id in gone:
+    for item_id in sorted(gone):
         home = _old_file_home(turn, item_id)
         changes.append(FileChange(item_id, home, None, _file_stat(old[item_id], turn)))
     return changes, unstaged

@@ -13,6 +13,7 @@ from typing import Final
 
 from peer import syscalls
 from peer.disk_types import Kind, Path, Stat
+from protocol.names import exact_key
 
 OPEN_MAX: Final = 64
 _PIECE_BYTES_MAX: Final = 3_500
@@ -35,6 +36,7 @@ class Directories:
         self._has_openat2 = syscalls.HAS_OPENAT2 if has_openat2 is None else has_openat2
         self._open: dict[Path, int] = {}
         """In order of use, the newest last."""
+        self._spellings: dict[Path, dict[str, str]] = {}
 
     def open(self, path: Path) -> int:
         """Gives a directory's descriptor, which is good until two more calls. Raises OSError, ELOOP
@@ -46,7 +48,7 @@ class Directories:
         if fd is None:
             if len(self._open) >= OPEN_MAX:
                 os.close(self._open.pop(next(iter(self._open))))
-            fd = self._walk(path)
+            fd = self._walk_spelled(path)
         self._open[path] = fd
         return fd
 
@@ -57,7 +59,8 @@ class Directories:
         if not path:
             raise OSError(errno.EINVAL, "the folder itself")
         check_name(path[-1])
-        return self.open(path[:-1]), path[-1]
+        directory_fd = self.open(path[:-1])
+        return directory_fd, self._spell(directory_fd, path)
 
     def to_stat(self, status: os.stat_result) -> Stat | None:
         """What the system says of a path as a Stat; None for a kind that is not synced.
@@ -106,6 +109,35 @@ class Directories:
         for fd in self._open.values():
             os.close(fd)
         self._open.clear()
+
+    def _spell(self, directory_fd: int, path: Path) -> str:
+        """A path's last name as the disk spells it: names are told in NFC, and Linux keeps
+        whatever was written.
+        """
+        name = path[-1]
+        if name.isascii():
+            return name
+        try:
+            os.stat(name, dir_fd=directory_fd, follow_symlinks=False)
+        except FileNotFoundError:
+            # Asked once a batch: a thousand new names must not list their directory a thousand
+            # times.
+            spellings = self._spellings.get(path[:-1])
+            if spellings is None:
+                spellings = self._spellings[path[:-1]] = {
+                    exact_key(n): n for n in os.listdir(directory_fd) if not n.isascii()
+                }
+            return spellings.get(name, name)
+        return name
+
+    def _walk_spelled(self, path: Path) -> int:
+        try:
+            return self._walk(path)
+        except FileNotFoundError:
+            if all(name.isascii() for name in path):
+                raise
+        parent_fd = self.open(path[:-1])
+        return self._open_piece(parent_fd, [self._spell(parent_fd, path)])
 
     def _walk(self, path: Path) -> int:
         for name in path:

@@ -9,7 +9,7 @@ runs at a time.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -336,9 +336,15 @@ class Engine:
         for row in directories.values():
             out.ready[row.id] = row.state
         is_settled = self.directories.copies.__contains__ if self.directories.copies else None
-        for row in rows:
-            if not is_directory(row.id):
-                self._survey_file(row, is_settled, is_pending, staged, out)
+        files = [
+            (r, versions(r.id, r.state, is_settled) if r.state.places else [])
+            for r in rows
+            if not is_directory(r.id)
+        ]
+        losers = [copy_id(r.id, c) for r, contents in files for c in contents[1:]]
+        copies = await LoadRows(losers) if losers else {}
+        for row, contents in files:
+            self._survey_file(row, contents, copies, is_pending, staged, out)
         return out
 
     async def _with_parents(self, directories: dict[NodeId, Row]) -> None:
@@ -360,31 +366,32 @@ class Engine:
     def _survey_file(
         self,
         row: Row,
-        is_settled: Callable[[NodeId], bool] | None,
+        contents: Sequence[Content],
+        copies: Mapping[NodeId, Row],
         is_pending: Callable[[NodeId, bytes], bool],
         staged: Staged,
         out: Survey,
     ) -> None:
+        """What the file shows, and each conflict copy of it, has to be on the disk or staged: a
+        copy is written before what it is a copy of is replaced.
+        """
         state = row.state
-        if not state.places or not state.contents:
-            out.ready[row.id] = state
-            return
         lacking = []
-        for content in versions(row.id, state, is_settled):
-            if row.disk.inode and row.shown.hash == content.hash:
-                continue
-            owner = (
-                row.id if (content.hash == _winner(row, is_settled)) else copy_id(row.id, content)
-            )
-            if (owner, content.hash) in staged:
-                continue
-            lacking.append((owner, content))
+        for position, content in enumerate(contents):
+            node_id, there = row.id, row
+            if position > 0:
+                node_id = copy_id(row.id, content)
+                there = copies.get(node_id) or Row(node_id)
+            is_there = there.disk.inode and there.shown.hash == content.hash
+            if not is_there and (node_id, content.hash) not in staged:
+                lacking.append((node_id, content))
         if not lacking:
             out.ready[row.id] = state
             return
-        for owner, content in lacking:
-            if not is_pending(owner, content.hash):
-                out.needs.append(Need(owner, content, row.id, state.attributes.is_executable))
+        for node_id, content in lacking:
+            if not is_pending(node_id, content.hash):
+                is_executable = state.attributes.is_executable and node_id == row.id
+                out.needs.append(Need(node_id, content, row.id, is_executable))
         if row.synced.contents and row.shown.parent and row.synced.places != state.places:
             out.ready[row.id] = Node(state.places, row.synced.contents, state.attributes)
 
@@ -392,18 +399,11 @@ class Engine:
         """Brings these records to the disk; the second value is bytes that turned out to be
         lacking.
         """
-        turn, done = await apply_bases(self.directories, bases, staged)
-        needs: list[Need] = []
-        if done.unstaged:
-            rows = await LoadRows(sorted(done.unstaged))
-            for node_id in done.unstaged:
-                row = rows.get(node_id) or turn.rows.get(node_id)
-                if row is None:
-                    continue
-                for content in row.state.contents or row.base.contents:
-                    owner = row.origin or node_id
-                    executable = row.state.attributes.is_executable
-                    needs.append(Need(node_id, content, owner, executable))
+        _, done = await apply_bases(self.directories, bases, staged)
+        needs = [
+            Need(item, lack.content, lack.owner, lack.is_executable)
+            for item, lack in done.unstaged.items()
+        ]
         return done, needs
 
     # ------------------------------------------------------------ look-ups
@@ -445,10 +445,6 @@ class Engine:
     def _note_name(self, row: Row) -> None:
         if row.state.places:
             self.name = winning_place(row.state).name
-
-
-def _winner(row: Row, is_settled: Callable[[NodeId], bool] | None) -> bytes:
-    return versions(row.id, row.state, is_settled)[0].hash
 
 
 def _average(row: Row | None) -> int | None:

@@ -43,6 +43,7 @@ from peer.watcher import Watcher
 from protocol import messages
 from protocol.changesets import INCARNATION_SIZE, Changeset, FrontierEntry, log_id_of
 from protocol.events import ReceivedChunk
+from protocol.names import exact_key
 from protocol.nodes import ROOT, Node
 
 log = logging.getLogger("holdfast.peer.folder")
@@ -51,7 +52,8 @@ READ_AT_ONCE: Final = 500
 """New files read and told in one changeset: others begin to fetch while the next are read."""
 READ_BYTES_AT_ONCE: Final = 64 << 20
 PAGE: Final = 2_000
-IN_FLIGHT_FILES: Final = 2_000
+IN_FLIGHT_FILES: Final = 4_000
+STARVING_FILES: Final = 500
 IN_FLIGHT_BYTES: Final = 256 << 20
 APPLY_AT_ONCE: Final = 1_000
 """Staged files published in one durability round; fewer when nothing else is coming."""
@@ -296,7 +298,7 @@ class Folder:
             except Exception as error:  # noqa: BLE001 - handed to whoever asked
                 future.set_exception(error)
             return True
-        if self._inbox:
+        if self._inbox and not self._is_starving():
             await self._ingest()
             return True
         if self.needs_incarnation:
@@ -316,6 +318,8 @@ class Folder:
         if due:
             await self._scan_hints(due)
             return True
+        if self._inbox and self.fetcher is not None and await self._survey(self.fetcher):
+            return True
         return await self._bring()
 
     # ------------------------------------------------------------ from the disk
@@ -327,7 +331,7 @@ class Folder:
         if hints.has_overflowed or hints.is_root_gone:
             self._rescan_at = 0.0
         for directory, names in hints.changed.items():
-            self._hinting.add(directory, not names, now)
+            self._hinting.add(tuple(map(exact_key, directory)), not names, now)
         for problem in hints.unwatched:
             self.progress.problems[problem.path] = problem.reason
         self.wake()
@@ -467,6 +471,16 @@ class Folder:
             await self._note_settled(fetcher)
         return False
 
+    def _is_starving(self) -> bool:
+        """True when the links have little left to bring, though it is known what they could."""
+        return (
+            bool(self._fresh)
+            and self.fetcher is not None
+            and not self.is_paused
+            and len(self.fetcher.jobs) < STARVING_FILES
+            and self._retry_at == float("inf")
+        )
+
     def _is_ripe(self) -> bool:
         """True when what is ready has waited long enough for company."""
         return asyncio.get_running_loop().time() >= self._ripe_at
@@ -479,7 +493,7 @@ class Folder:
             len(fetcher.jobs) + len(fetcher.staged) < IN_FLIGHT_FILES
             and fetcher.pending_bytes < IN_FLIGHT_BYTES
         )
-        if not has_room or len(self._ready) >= APPLY_AT_ONCE:
+        if not has_room:
             return False
         if self._fresh:
             ids = [self._fresh.popleft() for _ in range(min(len(self._fresh), APPLY_AT_ONCE))]

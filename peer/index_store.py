@@ -361,7 +361,9 @@ def _row(r: Any) -> Row:
 def _values(row: Row) -> tuple[Any, ...]:
     shown, disk, kind = row.shown, row.disk, row.id[15] & 3
     is_derived = bool(shown.flags & DERIVED)
-    state = encode_node(row.state)
+    if row.encoded is None or row.encoded[0] is not row.state:
+        row.encoded = (row.state, encode_node(row.state))
+    state = row.encoded[1]
     is_same = not is_derived and (row.base is row.state or row.base == row.state)
     base = None if is_same else encode_node(row.base)
     dirty = (1 if kind == 1 else 2) if (is_derived and row.state != NOTHING) or (

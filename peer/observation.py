@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from crypto.ids import NodeId
 from peer.commands import ListDirectories, LoadFacts, LoadInodes, StatPaths
-from peer.disk_types import Kind, Listing, Path, Problem, Stat
+from peer.disk_types import Kind, Listing, Path, Problem, Stat, Trouble
 from peer.rows import DiskFacts, Facts, Item, Row
 from peer.turn import Turn
 from protocol import nodes
@@ -23,6 +23,10 @@ from protocol.nodes import NO_NODE, ROOT
 
 LISTED_AT_ONCE: Final = 256
 """Directories a listing command asks for: some thousand entries, a few milliseconds of work."""
+
+TWO_SPELLINGS: Final = (
+    "Another name here looks the same and is spelled with other characters. Rename one of them."
+)
 
 
 class Entry(NamedTuple):
@@ -140,6 +144,9 @@ class Observer:
         unseen = dict(facts)
         for name, stat in listing.entries:
             shown_name = name if name.isascii() else exact_key(name)
+            if shown_name != name and any(shown_name == other for other, _ in listing.entries):
+                self.found.problems.append(Problem((*path, name), TWO_SPELLINGS, Trouble.BAD_NAME))
+                continue
             if stat.kind is Kind.DIRECTORY:
                 known = below.pop(shown_name, NO_NODE)
                 self._compare_directory(item, path, shown_name, stat, known, inodes)

@@ -2,12 +2,14 @@
 taken name.
 
 Pure. The plan is told which directories and files were where and are to be where; it answers with
-operations for `Disk.apply`. Every source and target path is that of the moment at which its turn
-comes.
+operations for `Disk.apply`. Every path is that of the moment at which its turn comes. Whatever
+moves waits until its target is free and the directory above it is in place; only where things wait
+for each other in a circle is one of them parked for a moment.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -26,7 +28,10 @@ from peer.disk_types import (
     SetMtime,
     Stat,
 )
-from protocol.nodes import ROOT
+from protocol.nodes import NO_NODE, ROOT
+
+Home = tuple[NodeId, str]
+"""A directory's item id and a name in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +40,10 @@ class DirectoryChange:
 
     old: NodeId | None
     """The directory on the disk, by the item id that it had; None if it is to be made."""
-    old_home: tuple[NodeId, str] | None
+    old_home: Home | None
     new: NodeId | None
     """The item that it is to be; None if it is to go."""
-    new_home: tuple[NodeId, str] | None
+    new_home: Home | None
     stat: Stat | None = None
 
 
@@ -47,9 +52,9 @@ class FileChange:
     """A file or symlink that comes, goes, moves or gets other bytes or attributes."""
 
     id: NodeId
-    old_home: tuple[NodeId, str] | None
+    old_home: Home | None
     """(directory by its old item id, name) on the disk; None if it is not there."""
-    new_home: tuple[NodeId, str] | None
+    new_home: Home | None
     """(directory by its new item id, name); None if it is to go."""
     stat: Stat | None = None
     temp_name: str | None = None
@@ -57,6 +62,8 @@ class FileChange:
     executable: bool | None = None
     """To be set on what is there; None if it stays, or comes with the staged file."""
     mtime_ns: int | None = None
+    after: tuple[NodeId, ...] = ()
+    """Files that have to be on the disk first: the conflict copies of what is replaced here."""
 
 
 class Step(NamedTuple):
@@ -64,56 +71,101 @@ class Step(NamedTuple):
 
     operation: Operation
     id: NodeId
+    needs: tuple[NodeId, ...] = ()
+    """Items whose earlier steps must not have been refused: this one would hit something else."""
+    round: int = 0
+    """No step needs another one of its own round, so a round may be handed to the disk whole."""
+    over: NodeId = NO_NODE
+    """The item that goes with it: it is replaced by what is published."""
+
+
+@dataclass(slots=True)
+class _Unit:
+    """A directory or file that the plan brings from one slot to another."""
+
+    id: NodeId
+    source: Home | None
+    """Where it is, the directory by its id on the disk."""
+    target: Home | None
+    directory: DirectoryChange | None
+    file: FileChange | None
+    is_done: bool = False
+    is_parked: bool = False
+
+    @property
+    def vacates(self) -> bool:
+        """Its slot will be free."""
+        return self.source is not None and self.source != self.target
 
 
 class Planner:
-    """Builds one plan; `old_path` gives the disk path of a directory by the item id that it had
-    before.
-    """
+    """Builds one plan; the homes say where directories were, and where they are to be."""
 
     def __init__(
         self,
         directories: Iterable[DirectoryChange],
         files: Iterable[FileChange],
-        old_home: Callable[[NodeId], tuple[NodeId, str] | None],
-        new_home: Callable[[NodeId], tuple[NodeId, str] | None],
+        old_home: Callable[[NodeId], Home | None],
+        new_home: Callable[[NodeId], Home | None],
     ) -> None:
-        self.directories = list(directories)
-        self.files = list(files)
         self.steps: list[Step] = []
         self._old_home, self._new_home = old_home, new_home
-        self._disk_of: dict[NodeId, NodeId] = {
-            d.new: d.old for d in self.directories if d.new is not None and d.old is not None
-        }
-        """New item id -> the id by which the directory on the disk is known here."""
-        self._made: set[NodeId] = {
-            d.new for d in self.directories if d.new is not None and d.old is None
-        }
-        self._home: dict[NodeId, tuple[NodeId, str] | Path] = {}
-        """Where a directory is by now, if not where it was; a Path when it is parked."""
+        directories = list(directories)
+        self._disk_of = {d.new: d.old for d in directories if d.new and d.old}
+        """The directory on the disk that a new item is made of; any other one is its own."""
+        self._home: dict[NodeId, Home] = {}
+        """Where a directory is by now, if not where it was."""
+        self._parked: dict[NodeId, Path] = {}
         self._paths: dict[NodeId, Path] = {}
+        self._carried: dict[NodeId, NodeId] = {}
+        """Directories that were moved so far, and the items that they were moved for."""
+        self._round = 0
+        self._active: set[NodeId] = set()
+        """Items with a step in the current round that later steps may need."""
+        in_order = sorted(directories, key=self._depth)
+        self._units = [self._directory_unit(d) for d in in_order]
+        self._units += [self._file_unit(f) for f in files]
+        self._occupant = {u.source: u for u in self._units if u.source and u.vacates}
+        self._inside: dict[NodeId, list[_Unit]] = {}
+        for unit in self._units:
+            if unit.source and unit.vacates:
+                self._inside.setdefault(unit.source[0], []).append(unit)
+        self._placed_by = {self._disk(u.id): u for u in self._units if u.directory and u.target}
+        self._by_id = {u.id: u for u in self._units if u.file is not None}
+        self._waiting: dict[object, list[_Unit]] = {}
+        self._todo: deque[_Unit] = deque()
 
     def plan(self) -> list[Step]:
         """The operations, in order."""
-        targets = {self._slot(d.new_home) for d in self.directories if self._moves(d)}
-        targets |= {
-            self._slot(f.new_home) for f in self.files if f.new_home and self._file_moves(f)
-        }
-        self._clear(targets)
-        for change in sorted((d for d in self.directories if d.new), key=self._depth):
-            self._settle_directory(change)
-        for file in self.files:
-            if file.new_home is not None:
-                self._settle_file(file)
-        self._remove()
+        self._todo.extend(u for u in self._units if u.target is not None)
+        while True:
+            while self._todo:
+                self._try(self._todo.popleft())
+            if not any(self._waiting.values()):
+                break
+            self._make_way()
+        for unit in self._units:
+            if unit.file is not None and unit.target is None:
+                self._remove(unit)
+        for unit in reversed(self._units):
+            if unit.directory is not None and unit.target is None:
+                self._remove(unit)
         return self.steps
 
     # ------------------------------------------------------------ where things are
 
+    def _directory_unit(self, change: DirectoryChange) -> _Unit:
+        item = change.new or change.old
+        assert item is not None
+        return _Unit(item, change.old_home, self._slot(change.new_home), change, None)
+
+    def _file_unit(self, file: FileChange) -> _Unit:
+        return _Unit(file.id, file.old_home, self._slot(file.new_home), None, file)
+
     def _disk(self, item: NodeId) -> NodeId:
         return self._disk_of.get(item, item)
 
-    def _slot(self, home: tuple[NodeId, str] | None) -> tuple[NodeId, str] | None:
+    def _slot(self, home: Home | None) -> Home | None:
         """A name in a directory, the directory by its id on the disk."""
         return (self._disk(home[0]), home[1]) if home is not None else None
 
@@ -121,123 +173,217 @@ class Planner:
         """Where the directory is at this point of the plan."""
         if disk == ROOT:
             return ()
-        known = self._paths.get(disk)
+        known = self._paths.get(disk) or self._parked.get(disk)
         if known is not None:
             return known
         home = self._home.get(disk) or self._old_home(disk)
         assert home is not None
-        if isinstance(home[0], str):
-            return home
         path: Path = (*self._path(home[0]), home[1])
         self._paths[disk] = path
         return path
 
-    def _moved(self, disk: NodeId, home: tuple[NodeId, str] | Path) -> None:
-        self._home[disk] = home
-        self._paths.clear()
+    def _slot_path(self, slot: Home) -> Path:
+        return (*self._path(slot[0]), slot[1])
 
-    def _moves(self, change: DirectoryChange) -> bool:
-        return change.new is not None and self._slot(change.new_home) != change.old_home
+    def _source_path(self, unit: _Unit) -> Path:
+        if unit.is_parked:
+            return _parking(unit)
+        assert unit.source is not None
+        return self._slot_path(unit.source)
 
-    def _file_moves(self, file: FileChange) -> bool:
-        return self._slot(file.new_home) != file.old_home
-
-    def _depth(self, change: DirectoryChange) -> int:
-        depth, item = 0, change.new
+    def _depth(self, change: DirectoryChange) -> tuple[int, int]:
+        """From the top of the new tree downwards, then what goes from the top of the old one."""
+        home_of = self._new_home if change.new is not None else self._old_home
+        depth, item = 0, change.new or change.old
         while item is not None and item != ROOT:
-            home = self._new_home(item)
+            home = home_of(item)
             item = home[0] if home is not None else None
             depth += 1
-        return depth
+        return (change.new is None, depth)
+
+    # ------------------------------------------------------------ in which order
+
+    def _try(self, unit: _Unit) -> None:
+        """Puts a unit where it belongs, or notes what it waits for."""
+        if unit.is_done:
+            return
+        blocker = self._blocker(unit)
+        if blocker is not None:
+            self._waiting.setdefault(blocker, []).append(unit)
+        elif unit.directory is not None:
+            self._place_directory(unit)
+        else:
+            self._place_file(unit)
+
+    def _blocker(self, unit: _Unit) -> object:
+        """A directory, slot or file that has to be dealt with first."""
+        assert unit.target is not None
+        slot: Home | None = unit.target
+        while slot is not None and slot[0] != ROOT:
+            above = self._placed_by.get(slot[0])
+            if above is not None and not above.is_done:
+                return slot[0]
+            if unit.file is not None:
+                break  # its directory is there, wherever that is by now
+            # A directory may be on its way into what lies in it: all above has to be out first.
+            slot = self._home.get(slot[0]) or self._old_home(slot[0])
+        there = self._occupant.get(unit.target)
+        if there is not None and there is not unit and not self._is_replaced(there, unit):
+            return unit.target
+        for other in unit.file.after if unit.file is not None else ():
+            found = self._by_id.get(other)
+            if found is not None and found.target is not None and not found.is_done:
+                return other
+        return None
+
+    def _is_replaced(self, there: _Unit, unit: _Unit) -> bool:
+        """New bytes take the place of a file that goes, in one step."""
+        return (
+            there.file is not None
+            and there.target is None
+            and unit.file is not None
+            and unit.file.temp_name is not None
+            and unit.source is None
+        )
+
+    def _wake(self, key: object) -> None:
+        self._todo.extend(self._waiting.pop(key, ()))
+
+    def _vacated(self, unit: _Unit) -> None:
+        """What was in this unit's way is not any more."""
+        if unit.source is not None and self._occupant.get(unit.source) is unit:
+            del self._occupant[unit.source]
+            self._inside[unit.source[0]].remove(unit)
+            self._wake(unit.source)
+
+    def _done(self, unit: _Unit) -> None:
+        unit.is_done = True
+        self._vacated(unit)
+        self._wake(unit.id if unit.file is not None else self._disk(unit.id))
+
+    def _make_way(self) -> None:
+        """Everything waits: frees one name that something waits for, at the least price."""
+        slots = [key for key, units in self._waiting.items() if units and isinstance(key, tuple)]
+        blockers = [self._occupant[slot] for slot in slots]
+        goes = next((u for u in blockers if u.target is None and self._can_go(u)), None)
+        if goes is not None:
+            self._remove(goes)
+            return
+        stays = next((u for u in blockers if u.target is not None and u.file is not None), None)
+        stays = stays or next((u for u in blockers if u.target is not None), None)
+        self._park(stays or self._stuck_inside(blockers[0]))
+
+    def _can_go(self, unit: _Unit) -> bool:
+        return all(u.target is None and self._can_go(u) for u in self._inside.get(unit.id, ()))
+
+    def _stuck_inside(self, unit: _Unit) -> _Unit:
+        """Something that has to leave a directory before that can go."""
+        for below in self._inside[unit.id]:
+            if below.target is not None:
+                return below
+        return self._stuck_inside(next(u for u in self._inside[unit.id] if not self._can_go(u)))
 
     # ------------------------------------------------------------ steps
 
-    def _clear(self, targets: set[tuple[NodeId, str] | None]) -> None:
-        """Takes out of the way whatever stands at a name that something else is to have."""
-        self._parked: dict[NodeId, Path] = {}
-        replaced = {
-            self._slot(f.new_home) for f in self.files if f.temp_name and self._file_moves(f)
-        }
-        self._replaced: dict[tuple[NodeId, str], FileChange] = {}
-        for file in self.files:
-            if file.old_home is None or file.old_home not in targets:
-                continue
-            if file.new_home is None and file.old_home in replaced:
-                self._replaced[file.old_home] = file  # published over
-            elif file.new_home is None:
-                self._add(Remove(self._file_path(file), _known(file.stat)), file.id)
-                self._replaced[file.old_home] = file
-            elif self._file_moves(file):
-                park = _parking(file.id)
-                self._add(Move(self._file_path(file), park, _known(file.stat)), file.id)
-                self._parked[file.id] = park
-        for change in self.directories:
-            if change.old is None or change.old_home not in targets:
-                continue
-            if change.new is None or self._moves(change):
-                park = _parking(change.old)
-                self._add(Move(self._path(change.old), park, _known(change.stat)), change.old)
-                self._moved(change.old, park)
+    def _park(self, unit: _Unit) -> None:
+        change = unit.directory or unit.file
+        assert change is not None
+        self._add(Move(self._source_path(unit), _parking(unit), _known(change.stat)), unit)
+        unit.is_parked = True
+        if unit.directory is not None:
+            disk = self._disk(unit.id)
+            self._parked[disk] = _parking(unit)
+            self._carry(unit)
+        self._vacated(unit)
 
-    def _settle_directory(self, change: DirectoryChange) -> None:
-        assert change.new is not None
-        assert change.new_home is not None
-        slot = self._slot(change.new_home)
+    def _carry(self, unit: _Unit) -> None:
+        """A directory was moved: all paths through it are new, and rest on its being moved."""
+        self._paths.clear()
+        self._carried[self._disk(unit.id)] = unit.id
+        self._active.add(unit.id)
+
+    def _place_directory(self, unit: _Unit) -> None:
+        change, slot = unit.directory, unit.target
+        assert change is not None
         assert slot is not None
-        target: Path = (*self._path(slot[0]), slot[1])
+        disk = self._disk(unit.id)
         if change.old is None:
-            self._add(MakeDirectory(target), change.new)
-            self._moved(change.new, slot)
-        elif self._moves(change):
-            self._add(Move(self._path(change.old), target, _known(change.stat)), change.new)
-            self._moved(change.old, slot)
+            self._add(MakeDirectory(self._slot_path(slot)), unit)
+            self._home[disk] = slot
+        elif unit.vacates:
+            source = self._source_path(unit)
+            self._add(Move(source, self._slot_path(slot), _known(change.stat)), unit)
+            self._home[disk] = slot
+            self._parked.pop(disk, None)
+            self._carry(unit)
+        self._done(unit)
 
-    def _file_path(self, file: FileChange) -> Path:
-        assert file.old_home is not None
-        return (*self._path(file.old_home[0]), file.old_home[1])
-
-    def _settle_file(self, file: FileChange) -> None:
-        slot = self._slot(file.new_home)
+    def _place_file(self, unit: _Unit) -> None:
+        file, slot = unit.file, unit.target
+        assert file is not None
         assert slot is not None
-        target: Path = (*self._path(slot[0]), slot[1])
-        parked = self._parked.get(file.id)
+        target = self._slot_path(slot)
+        if unit.vacates:
+            move = Move(self._source_path(unit), target, _known(file.stat))
+            self._add(move, unit, after=file.after)
         if file.temp_name is not None:
-            expected = None
-            if file.old_home is not None and not self._file_moves(file):
-                expected = file.stat
-            over = self._replaced.get(slot)
-            if over is not None and not any(
-                isinstance(s.operation, Remove) and s.id == over.id for s in self.steps
-            ):
-                expected = over.stat
-            self._add(Publish(file.temp_name, target, expected), file.id)
-            if file.old_home is not None and self._file_moves(file):
-                self._add(Remove(parked or self._file_path(file), _known(file.stat)), file.id)
+            there = self._occupant.get(slot)
+            expected, over = file.stat if file.old_home is not None else None, NO_NODE
+            if there is not None and there is not unit:
+                assert there.file is not None
+                expected, over = there.file.stat, there.id
+                there.is_done = True
+                self._vacated(there)
+            self._add(Publish(file.temp_name, target, expected), unit, over, file.after)
+            self._active.add(unit.id)
+        else:
+            if file.executable is not None:
+                self._add(SetExecutable(target, file.executable, _known(file.stat)), unit)
+            if file.mtime_ns is not None:
+                self._add(SetMtime(target, file.mtime_ns, _known(file.stat)), unit)
+        self._done(unit)
+
+    def _remove(self, unit: _Unit) -> None:
+        """Takes a unit off the disk, and before it what is in it."""
+        if unit.is_done or unit.source is None:
             return
-        stat = _known(file.stat)
-        if self._file_moves(file):
-            source = parked or self._file_path(file)
-            self._add(Move(source, target, stat), file.id)
-        if file.executable is not None:
-            self._add(SetExecutable(target, file.executable, stat), file.id)
-        if file.mtime_ns is not None:
-            self._add(SetMtime(target, file.mtime_ns, stat), file.id)
+        for below in list(self._inside.get(unit.id, ())):
+            self._remove(below)
+        if unit.file is not None:
+            self._add(Remove(self._source_path(unit), _known(unit.file.stat)), unit)
+        else:
+            self._add(RemoveDirectory(self._source_path(unit)), unit)
+        self._done(unit)
 
-    def _remove(self) -> None:
-        for file in self.files:
-            if file.new_home is None and file.old_home is not None:
-                if file.old_home not in self._replaced:
-                    self._add(Remove(self._file_path(file), _known(file.stat)), file.id)
-        gone = [d for d in self.directories if d.new is None and d.old is not None]
-        paths = [(self._path(d.old), d.old) for d in gone if d.old is not None]
-        for path, old in sorted(paths, key=lambda p: len(p[0]), reverse=True):
-            self._add(RemoveDirectory(path), old)
+    def _add(
+        self,
+        operation: Operation,
+        unit: _Unit,
+        over: NodeId = NO_NODE,
+        after: tuple[NodeId, ...] = (),
+    ) -> None:
+        needs = dict.fromkeys(after)
+        if self._carried:
+            for slot in (unit.source if not unit.is_parked else None, unit.target):
+                needs |= dict.fromkeys(self._carried_above(slot))
+        needs.pop(unit.id, None)
+        if not self._active.isdisjoint(needs):
+            self._active.clear()
+            self._round += 1
+        self.steps.append(Step(operation, unit.id, tuple(needs), self._round, over))
 
-    def _add(self, operation: Operation, item: NodeId) -> None:
-        self.steps.append(Step(operation, item))
+    def _carried_above(self, slot: Home | None) -> Iterable[NodeId]:
+        """The directories on the way to a slot that were moved in this plan."""
+        while slot is not None and slot[0] != ROOT:
+            disk = slot[0]
+            if disk in self._carried:
+                yield self._carried[disk]
+            slot = None if disk in self._parked else self._home.get(disk) or self._old_home(disk)
 
 
-def _parking(item: NodeId) -> Path:
+def _parking(unit: _Unit) -> Path:
+    item = unit.directory.old if unit.directory is not None else unit.id
+    assert item is not None
     return (*PARKED, item.hex())
 
 

@@ -90,6 +90,8 @@ class Row:
     disk: DiskFacts = NOT_THERE
     stored: bool = False
     """It is in the index already."""
+    encoded: tuple[Node, bytes] | None = None
+    """The replica's record as it was last encoded, and its bytes: it often goes to disk twice."""
 
     @property
     def is_derived(self) -> bool:

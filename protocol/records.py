@@ -28,8 +28,10 @@ from protocol.nodes import (
     Kind,
     Node,
     Place,
+    is_copy,
     join,
     kind_of,
+    maximal,
 )
 from protocol.version_vector import Vector
 
@@ -39,6 +41,10 @@ TARGET_LENGTH_MAX: Final = 4096
 SIZE_MAX: Final = 1 << 53
 """Larger files exist nowhere; the bound keeps every later sum within 64 bits."""
 TIME_MAX: Final = (1 << 63) - 1
+VERBATIM_WRITES_MAX: Final = 64
+"""Writes of one register in one record: comparing them takes the square of their number. More of
+them are told in more records.
+"""
 
 
 class RecordType(IntEnum):
@@ -175,7 +181,7 @@ class _Reader:
         self.label, self.time_s = "", 0
 
     def read(self, records: list[Any]) -> Records:
-        if not records or records[0][0] != RecordType.HEADER or len(records[0]) != 3:
+        if not records or _number_of(records[0]) != RecordType.HEADER or len(records[0]) != 3:
             raise BadRecord("no header record")
         _, self.label, self.time_s = records[0]
         check_label(self.label)
@@ -184,7 +190,7 @@ class _Reader:
         origins: dict[NodeId, NodeId] = {}
         is_scan_complete = False
         for record in records[1:]:
-            number = record[0]
+            number = _number_of(record)
             if number == RecordType.SCAN_COMPLETE and len(record) == 1:
                 is_scan_complete = True
                 continue
@@ -197,8 +203,8 @@ class _Reader:
                 node = self._attributes(record)
             elif number == RecordType.VERBATIM:
                 node = self._verbatim(node_id, record)
-                if record[2]:
-                    origins[node_id] = _checked_id(record[2])
+                if record[2] != NO_NODE:
+                    origins[node_id] = _checked_origin(node_id, record[2])
             else:
                 raise BadRecord(f"record type {number}")
             if node_id == ROOT and (node.contents or node.attributes.lamport):
@@ -229,12 +235,15 @@ class _Reader:
         _, _, parent, name, flags, seen, saw, previous, since = record
         if type(flags) is not int or not 0 <= flags <= 2:
             raise BadRecord("place flags")
+        for pair in (previous, since):
+            if pair is not None and (type(pair) is not list or len(pair) != 2):
+                raise BadRecord("neither a pair nor nothing")
         stamp = self.stamp
         place = Place(
             self._vector(seen), stamp.lamport, stamp.log, parent, name,
-            (previous[0], previous[1]) if previous else (NO_NODE, ""),
+            (previous[0], previous[1]) if previous is not None else (NO_NODE, ""),
             bool(flags & 1), bool(flags & 2), _unflat(saw),
-            ((since[0], since[1]) if since else (stamp.lamport, stamp.log))
+            ((since[0], since[1]) if since is not None else (stamp.lamport, stamp.log))
             if node_id[15] & 3 == Kind.DIRECTORY else (0, NO_LOG),
             self.time_s, self.label,
         )  # fmt: skip
@@ -263,7 +272,16 @@ class _Reader:
 
     def _verbatim(self, node_id: NodeId, record: list[Any]) -> Node:
         _, _, _, places, contents, attributes = record
-        node = decode_writes([places, contents, attributes])
+        if max(len(places), len(contents)) > VERBATIM_WRITES_MAX:
+            raise BadRecord("more writes than one record may hold")
+        written = [places, contents, attributes]
+        node = decode_writes(written)
+        # One spelling for each value, or what sorts and compares them meets types of a stranger's
+        # choice.
+        if wire.encode(encode_writes(node)) != wire.encode(written):
+            raise BadRecord("writes that are not written as they are read")
+        if (node.places, node.contents) != (maximal(node.places), maximal(node.contents)):
+            raise BadRecord("writes that are not maximal and in order")
         for place in node.places:
             _check_place(node_id, place)
             self._check_stamp(place)
@@ -272,21 +290,27 @@ class _Reader:
             _check_content(node_id, content)
             self._check_stamp(content)
         if node.attributes.lamport:
-            _check_int(node.attributes.mtime_ns, TIME_MAX, -TIME_MAX)
-            if (
-                node.attributes.lamport > self.stamp.lamport
-                or type(node.attributes.is_executable) is not bool
-            ):
+            lamport, author, is_executable, mtime_ns = node.attributes
+            _check_int(lamport, self.stamp.lamport)
+            _check_int(mtime_ns, TIME_MAX, -TIME_MAX)
+            if type(is_executable) is not bool or type(author) is not bytes or len(author) != 16:
                 raise BadRecord("attributes")
         return node
 
     def _check_stamp(self, write: Place | Content) -> None:
         _check_int(write.lamport, self.stamp.lamport)
         _check_int(write.time_s, TIME_MAX)
-        check_label(write.label) if write.label else None
+        if write.label != "":
+            check_label(write.label)
         if type(write.author) is not bytes or len(write.author) not in (0, 16):
             raise BadRecord("author")
         self._check_seen(write.vector, own=True)
+
+
+def _number_of(record: Any) -> Any:
+    if type(record) is not list or type(record[0]) is bool:
+        raise BadRecord("not a record")
+    return record[0]
 
 
 def _unflat(flat: list[Any]) -> Vector:
@@ -309,6 +333,13 @@ def _checked_id(value: Any) -> NodeId:
     return NodeId(value)
 
 
+def _checked_origin(copy: NodeId, value: Any) -> NodeId:
+    origin = _checked_id(value)
+    if not is_copy(copy) or kind_of(copy) is not kind_of(origin):
+        raise BadRecord("not a copy of that")
+    return origin
+
+
 def _check_int(value: Any, most: int, least: int = 0) -> None:
     if type(value) is not int or not least <= value <= most:
         raise BadRecord("a number out of range")
@@ -321,13 +352,15 @@ def _check_place(node_id: NodeId, place: Place) -> None:
     if type(place.name) is not str:
         raise BadRecord("the name is no text")
     check_name(place.name)
-    if place.previous[0]:
+    if place.previous != (NO_NODE, ""):
         if node_id[15] & 3 != Kind.DIRECTORY:
             raise BadRecord("only a directory has a previous place")
         if _checked_id(place.previous[0])[15] & 3 != Kind.DIRECTORY:
             raise BadRecord("the previous parent is no directory")
+        if type(place.previous[1]) is not str:
+            raise BadRecord("the previous name is no text")
         check_name(place.previous[1])
-    _check_int(place.since[0], TIME_MAX)
+    _check_int(place.since[0], place.lamport)
     if type(place.since[1]) is not bytes or len(place.since[1]) not in (0, 16):
         raise BadRecord("since")
 
@@ -348,6 +381,8 @@ def _check_content(node_id: NodeId, content: Content) -> None:
             raise BadRecord("not a symlink target")
         manifest.decode()
     elif manifest:
+        if len(manifest) % MANIFEST_ENTRY.size:
+            raise BadRecord("not a manifest")
         lengths = [length for _, length in MANIFEST_ENTRY.iter_unpack(manifest)]
         if len(lengths) < 2 or sum(lengths) != content.size or 0 in lengths:
             raise BadRecord("the chunks are not the file")

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -210,12 +210,13 @@ def wait_for_same(*devices: Device, timeout_s: float = DEADLINE_S) -> dict[str, 
             return False
         return all(device.folder_status()["state"] == "in sync" for device in devices)
 
-    wait_until(is_same, lambda: _explain(devices), timeout_s)
+    wait_until(is_same, lambda: explain(devices), timeout_s)
     assert trees[0] is not None
     return trees[0]
 
 
-def _explain(devices: tuple[Device, ...]) -> str:
+def explain(devices: Sequence[Device]) -> str:
+    """How devices stand and where their disks differ."""
     first = devices[0].tree()
     lines = []
     for device in devices:
@@ -230,7 +231,7 @@ def _explain(devices: tuple[Device, ...]) -> str:
 def wait_for_tree(expected: Callable[[], bool], *devices: Device) -> dict[str, tuple[str, Any]]:
     """Waits until all devices show the same tree and something more is so."""
     wait_until(
-        lambda: _is(expected), lambda: "the expected tree; " + _explain(devices), DEADLINE_S
+        lambda: _is(expected), lambda: "the expected tree; " + explain(devices), DEADLINE_S
     )
     return wait_for_same(*devices)
 

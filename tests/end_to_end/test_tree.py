@@ -2,29 +2,25 @@
 
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.device import Device, wait_for_same, wait_for_tree
+from tests.end_to_end.device import Device, explain, wait_for_same, wait_for_tree, wait_until
 
-Place = tuple[Device, Device, Path, Path]
+Two = tuple[Path, Path, tuple[Device, Device]]
 
 
 @pytest.fixture
 def place(
     shared_pair: tuple[Device, Device], request: pytest.FixtureRequest
-) -> Iterator[tuple[Path, Path, tuple[Device, Device]]]:
+) -> Two:
     """A directory of this test's own, on both devices."""
     one, other = shared_pair
     name = request.node.name.removeprefix("test_")
     (one.folder / name).mkdir()
     wait_for_tree(lambda: (other.folder / name).is_dir(), one, other)
-    yield one.folder / name, other.folder / name, shared_pair
-
-
-Two = tuple[Path, Path, tuple[Device, Device]]
+    return one.folder / name, other.folder / name, shared_pair
 
 
 def test_create(place: Two) -> None:
@@ -214,20 +210,27 @@ def test_type_swaps(place: Two) -> None:
 
 def test_unicode_names(place: Two) -> None:
     here, there, pair = place
-    names = ["ñandú.txt", "日本語 フォルダ", "emoji 🗂️.md", "spaces  and 'quotes'", "-dash", "a\u0308.txt"]
+    names = ["ñandú.txt", "日本語 フォルダ", "emoji 🗂️.md", "spaces  and 'quotes'", "-dash"]
     for name in names:
         (here / name).write_text(name)
-    wait_for_tree(lambda: len(os.listdir(there)) == len(names), pair[1])
-    wait_for_state_of(pair)
-    assert {(there / n).read_text() for n in os.listdir(there)} == set(names)
-    # What was written decomposed is one name everywhere, and no second file.
-    assert "\u00e4.txt" in os.listdir(there)
+    wait_for_tree(lambda: sorted(os.listdir(there)) == sorted(names), *pair)
+    assert all((there / name).read_text() == name for name in names)
 
 
-def wait_for_state_of(pair: tuple[Device, Device]) -> None:
-    """Both are in sync; names may differ in normal form."""
-    for device in pair:
-        device.wait_for_state("in sync")
+def test_a_decomposed_name_is_the_same_name(place: Two) -> None:
+    here, there, pair = place
+    decomposed, composed = "a\u0308.txt", "\u00e4.txt"
+    (here / decomposed).write_text("one")
+    wait_until(lambda: _text(there / composed) == "one", lambda: explain(pair))
+    (there / composed).write_text("edited")
+    wait_until(lambda: _text(here / decomposed) == "edited", lambda: explain(pair))
+    assert os.listdir(here) == [decomposed]
+    (here / decomposed).unlink()
+    wait_for_tree(lambda: os.listdir(there) == [], *pair)
+
+
+def _text(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
 
 
 def test_ignored_files_stay_here(place: Two) -> None:
@@ -240,24 +243,17 @@ def test_ignored_files_stay_here(place: Two) -> None:
     (here / "build").mkdir()
     (here / "build" / "out").write_text("x")
     (here / "kept.txt").write_text("kept")
-    wait_for_tree_on(there / "kept.txt", pair)
+    wait_until((there / "kept.txt").exists, lambda: explain(pair))
     assert os.listdir(there) == ["kept.txt"]
     (there / "own.tmp").write_text("of beta")
     (there / "second.txt").write_text("second")
-    wait_for_tree_on(here / "second.txt", pair)
+    wait_until((here / "second.txt").exists, lambda: explain(pair))
     assert not (here / "own.tmp").exists()
     (there / "own.tmp").unlink()
     shutil.rmtree(here / "build")
     (here / "scratch.tmp").unlink()
     (one.folder / ".holdfastignore").unlink()
     wait_for_same(one, other)
-
-
-def wait_for_tree_on(path: Path, pair: tuple[Device, Device]) -> None:
-    """Waits for a path where the trees need not be the same."""
-    from tests.end_to_end.device import wait_until
-
-    wait_until(path.exists, lambda: f"{path}: {pair[0].folder_status()} {pair[1].folder_status()}")
 
 
 def test_many_files_at_once(place: Two) -> None:

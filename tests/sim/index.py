@@ -106,7 +106,8 @@ class SimIndex:
         for node_id, row in self.rows.items():
             values = index_store._values(row)
             again = index_store._row([values[i] for i in _COLUMNS])
-            assert again == row, (again, row)
+            again.encoded = row.encoded
+            assert again == row, f"{again} was {row}"
             self.rows[node_id] = again
         resident = Directories(folds_case)
         rows = [r for r in self.rows.values() if is_directory(r.id)]

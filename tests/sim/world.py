@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from crypto.ids import NodeId
 from peer import commands as c
 from peer.applying import Applied
-from peer.disk_types import PARKED, Move, Operation, Path, RefusalKind, StageFile
+from peer.disk_types import PARKED, Move, Operation, Path, StageFile
 from peer.engine import FIRST_PAGE, Engine, Need
 from peer.observation import Entry
 from peer.turn import is_directory
@@ -158,11 +158,11 @@ class Device:
         found = False
         while page is not None:
             survey = self.run(self.engine.survey(page, PAGE, _never_pending, self.staged))
-            found = found or bool(survey.ready or survey.needs)
             page = survey.next_page
             self._take(survey.ready, share)
             needs = [n for n in survey.needs if self.random.random() < share]
             owners = self.stage(needs)
+            found = found or bool(survey.ready or owners)
             again = self.run(self.engine.survey_nodes(owners, _never_pending, self.staged))
             self._take(again.ready, share)
         return found
@@ -203,11 +203,8 @@ class Device:
         owners = self.stage(needs)
         again = self.run(self.engine.survey_nodes(owners, _never_pending, self.staged))
         self.ready.update(again.ready)
-        for item, refusal in applied.refused.items():
-            path = applied.paths[item]
-            self.hints[path[:-1]] = None
-            if refusal.kind is RefusalKind.NOT_EMPTY:
-                self.hints[path] = None
+        for path in sorted(applied.look_again):
+            self.hints[path] = None
         refused = sorted((i, r.kind.value) for i, r in applied.refused.items())
         self.world.note("apply", self.name, sorted(applied.nodes), refused)
         return applied
