@@ -323,7 +323,7 @@ def _file_changes(
     new = {i: r for i, r in rows.items() if r.shown.parent and r.shown.item == i}
     heirs = {
         r.shown.item: i
-        for i, r in old.items()
+        for i, r in sorted(old.items())
         if i not in new
         and r.shown.parent
         and r.shown.item not in old
@@ -331,12 +331,12 @@ def _file_changes(
         and new[r.shown.item].shown.hash == turn.before[i].hash
     }
     copies: dict[NodeId, list[NodeId]] = {}
-    for item_id, row in new.items():
+    for item_id, row in sorted(new.items()):
         if row.origin and item_id not in old:
             copies.setdefault(row.origin, []).append(item_id)
     changes: list[FileChange] = []
     unstaged: set[NodeId] = set()
-    for item_id, row in new.items():
+    for item_id, row in sorted(new.items()):
         before_id = item_id if item_id in old else heirs.get(item_id, NO_NODE)
         change, is_there = _file_change(turn, row, before_id, staged, disk_of)
         if change is not None and item_id in copies:

@@ -146,7 +146,7 @@ class Batch:
         `gone_from`: items that were moved or deleted; `missing`: items that are not on the disk
         any more.
         """
-        for item_id in left:
+        for item_id in sorted(left):
             item = self.turn.item(item_id)
             if item is not None and item.crowded:
                 await self._settle_names(item, missing)
@@ -155,7 +155,7 @@ class Batch:
 
     async def _settle_names(self, item: Item, missing: set[NodeId]) -> None:
         turn = self.turn
-        slots = [(m, k) for m in item.members for k in item.crowded]
+        slots = [(m, k) for m in item.members for k in sorted(item.crowded)]
         rows = await turn.load_slots(slots)
         names = {
             r.id: r.shown.name for r in rows if r.shown.item == r.id and r.shown.flags & DISPLACED

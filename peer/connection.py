@@ -59,6 +59,7 @@ class Connection:
         self._poked = asyncio.Event()
         self._lock = asyncio.Lock()
         self._is_over = False
+        self._heard_bytes = 0
 
     @property
     def device_id(self) -> DeviceId:
@@ -151,7 +152,11 @@ class Connection:
                 async with asyncio.timeout_at(deadline):
                     await self._poked.wait()
             except TimeoutError:
-                self.session.handle_timer(loop.time())
+                now = loop.time()
+                if self.link.received_bytes != self._heard_bytes:  # a long frame on a slow link
+                    self._heard_bytes = self.link.received_bytes
+                    self.session.note_progress(now)
+                self.session.handle_timer(now)
             self._poked.clear()
             await self._process()
 

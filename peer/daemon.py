@@ -9,6 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
+from ipaddress import ip_address
 from pathlib import Path
 
 from crypto.ids import DeviceId, FolderId
@@ -99,6 +100,8 @@ class Daemon:
             self._listener.port,
             self._discovery,
             self._welcome_folders,
+            self._membership_changed,
+            self._tasks,
         )
         self.dialling = Dialling(
             self.home, self.ledgers, self.network, self._listener,
@@ -123,7 +126,9 @@ class Daemon:
             raise AddressInUse(str(error)) from error
         log.info("%s listens on port %d", self.name, port)
         if self.config.discovery:
-            discovery = Discovery(self._seen)
+            # Listening on some addresses only, there is nothing to be found at the others.
+            is_everywhere = any(ip_address(host).is_unspecified for host in hosts)
+            discovery = Discovery(self._seen, hosts=None if is_everywhere else hosts)
             try:
                 await discovery.start()
             except PeerError as error:
@@ -196,7 +201,7 @@ class Daemon:
         await self._open_folders()
         self.network.tell_ledgers()
         for folder in self.network.folders.values():
-            folder.wake()
+            folder.membership_changed()
         await self._announce()
         self.dialling.wake()
 

@@ -253,7 +253,7 @@ class Engine:
         out = Ingested()
         turn = Turn(self.directories)
         taken: list[Changeset] = []
-        todo = list(wires)
+        todo = [*wires, *self.book.take_ready()]
         while todo:
             for data in todo:
                 received = self.book.receive(data)

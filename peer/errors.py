@@ -9,7 +9,7 @@ exit code never changes its meaning.
 import re
 from typing import Any, ClassVar
 
-from protocol.errors import ExpiredCode, ProtocolError, TimedOut, WrongCode
+from protocol.errors import ExpiredCode, MistypedCode, ProtocolError, TimedOut, WrongCode
 
 
 class PeerError(Exception):
@@ -247,6 +247,8 @@ def every_error() -> list[type[PeerError]]:
 def of_protocol(error: ProtocolError) -> PeerError:
     """The same trouble as a person sees it: what the other side did, in this side's words."""
     match error:
+        case MistypedCode():  # says which word, and nothing but what was typed here
+            return WrongPairingCode(str(error))
         case WrongCode():
             return WrongPairingCode()
         case ExpiredCode():

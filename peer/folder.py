@@ -178,6 +178,10 @@ class Folder:
         self._inbox.append((wires, origin, batch))
         self.wake()
 
+    def membership_changed(self) -> None:
+        """Ledgers or keys have grown: what waited for them may go on."""
+        self.changesets_received((), None, 0)
+
     def take_over(self, old: Folder) -> None:
         """Goes on with what arrived while the folder was opened anew."""
         self._inbox.extend(old._inbox)
@@ -332,20 +336,33 @@ class Folder:
             self._rescan_at = 0.0
         for directory, names in hints.changed.items():
             self._hinting.add(tuple(map(exact_key, directory)), not names, now)
+            if not directory and IGNORE_FILE in names:  # other rules: look at everything by them
+                self._rescan_at = 0.0
         for problem in hints.unwatched:
             self.progress.problems[problem.path] = problem.reason
         self.wake()
 
     async def _scan_hints(self, due: dict[Path, bool]) -> None:
-        flat: set[NodeId] = set()
-        deep: set[NodeId] = set()
-        for path, is_deep in due.items():
-            item, is_exact = self.engine.find(path)
-            (deep if is_deep and is_exact else flat).add(item)
-        if flat - deep:
-            await self._scan(sorted(flat - deep), False)
-        if deep:
-            await self._scan(sorted(deep), True)
+        """Looks at the directories hinted at; where one is not known by its path yet, above it, and
+        then at it: a renamed directory says so in the one that it came to.
+        """
+        seen: dict[Path, NodeId] = {}
+        while due:
+            flat: set[NodeId] = set()
+            deep: set[NodeId] = set()
+            unknown: dict[Path, bool] = {}
+            for path, is_deep in due.items():
+                item, is_exact = self.engine.find(path)
+                if seen.get(path) == item:
+                    continue  # it has not come nearer: it is gone again, or new and was looked into
+                (deep if is_deep and is_exact else flat).add(item)
+                if not is_exact:
+                    unknown[path], seen[path] = is_deep, item
+            if flat - deep:
+                await self._scan(sorted(flat - deep), False)
+            if deep:
+                await self._scan(sorted(deep), True)
+            due = unknown
 
     async def _scan(self, scope: list[NodeId], is_recursive: bool) -> None:
         assert self.disk is not None

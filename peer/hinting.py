@@ -45,10 +45,10 @@ class Hinting:
 
     def again(self, directory: Path, now: float) -> None:
         """A file there was changing while it was read: wait longer each time."""
-        delay = self._delays.get(directory, AGAIN_S / 2) * 2
-        self._delays[directory] = min(delay, AGAIN_MAX_S)
+        delay = min(self._delays.get(directory, AGAIN_S / 2) * 2, AGAIN_MAX_S)
+        self._delays[directory] = delay
         hint = self._hints.setdefault(directory, _Hint(now, now, False, delay))
-        hint.delay_s = max(hint.delay_s, min(delay, AGAIN_MAX_S))
+        hint.delay_s = max(hint.delay_s, delay)
 
     def next_due(self) -> float:
         """When the next one is due; infinity when there is none."""

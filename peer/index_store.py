@@ -29,6 +29,7 @@ from peer.rows import (
     Shown,
     place_of,
 )
+from peer.tree import place_again
 from protocol.nodes import NO_NODE, NOTHING, ROOT, is_copy
 from protocol.records import MANIFEST_ENTRY, decode_node, encode_node
 
@@ -260,6 +261,8 @@ class IndexStore:
                 above.children += 1
                 key = directory.counted_key
                 above.subdirectories[key] = (*above.subdirectories.get(key, ()), row.id)
+        if resident.adrift:
+            place_again(resident)
         _add_items(resident, rows)
         sql = f"SELECT parent, count(*) FROM node WHERE {_FILE} GROUP BY parent"  # noqa: S608
         for parent, count in await self._db.execute_fetchall(sql):
@@ -395,9 +398,6 @@ def _add_directory(resident: Directories, row: Row) -> None:
     is_adrift = bool(row.shown.flags & ADRIFT)
     name = "" if place is None else place.name
     parent = NO_NODE if place is None else place.parent
-    if is_adrift and place is not None and row.shown.parent:
-        parent = row.shown.parent
-        name = place.previous[1] if place.previous[0] == parent != place.parent else place.name
     resident.nodes[row.id] = Directory(
         row.id, row.base, place, parent, name, is_adrift,
         counted_in=row.shown.parent, counted_key=row.shown.key, item=row.shown.item,

@@ -9,7 +9,8 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from crypto.ids import FolderId
 from peer.discovery import Discovery
@@ -43,26 +44,40 @@ class Invitations:
         port: int,
         discovery: Discovery | None,
         folders: Callable[[], dict[FolderId, tuple[str, Folder | None]]],
+        on_paired: Callable[[], Coroutine[Any, Any, None]],
+        tasks: asyncio.TaskGroup,
     ) -> None:
         self._ledgers, self._home, self._name, self._port = ledgers, home, name, port
         self._discovery, self._folders = discovery, folders
+        self._on_paired, self._tasks = on_paired, tasks
         self._open: dict[int, Invitation] = {}
 
     async def open(self) -> InvitationStatus:
         """A new invitation for ten minutes and one device."""
+        await self._withdraw_closed()
+        free = [n for n in range(1, NAMEPLATES + 1) if n not in self._open]
+        if not free:
+            raise NotEntitled("too many invitations are open")
+        invitation = Invitation.create(secrets.choice(free), os.urandom, time.monotonic())
+        self._open[invitation.code.nameplate] = invitation
+        if self._discovery is not None:
+            await self._discovery.open_invitation(invitation.code.nameplate, self._port)
+            self._tasks.create_task(self._withdraw_later())
+        return {"code": str(invitation.code), "expires_s": LIFETIME_S}
+
+    async def _withdraw_later(self) -> None:
+        await asyncio.sleep(LIFETIME_S + 1)
+        await self._withdraw_closed()
+
+    async def _withdraw_closed(self) -> None:
+        """Announces no longer what nobody can join by any more: too old, used, or tried too
+        often.
+        """
         now = time.monotonic()
         for nameplate in [n for n, i in self._open.items() if not i.is_open(now)]:
             del self._open[nameplate]
             if self._discovery is not None:
                 await self._discovery.close_invitation(nameplate)
-        free = [n for n in range(1, NAMEPLATES + 1) if n not in self._open]
-        if not free:
-            raise NotEntitled("too many invitations are open")
-        invitation = Invitation.create(secrets.choice(free), os.urandom, now)
-        self._open[invitation.code.nameplate] = invitation
-        if self._discovery is not None:
-            await self._discovery.open_invitation(invitation.code.nameplate, self._port)
-        return {"code": str(invitation.code), "expires_s": LIFETIME_S}
 
     async def answer(self, link: Link, first: tuple[int, bytes]) -> None:
         """Talks to somebody who says that they know a code; errors end this link only."""
@@ -87,6 +102,9 @@ class Invitations:
             link.send(number, [payload])
         finally:
             await link.close()
+        await self._withdraw_closed()
+        if pairing.newcomer is not None:
+            await self._on_paired()
 
     async def _welcome(self, link: Link, pairing: PairingListener) -> None:
         newcomer, certificate = pairing.newcomer, pairing.certificate

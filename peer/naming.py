@@ -84,7 +84,7 @@ async def _load(turn: Turn, items: dict[NodeId, set[str] | None]) -> dict[NodeId
         if keys is None:
             whole += item.members
         else:
-            slots += [(member, key) for member in item.members for key in keys]
+            slots += [(member, key) for member in item.members for key in sorted(keys)]
     found: dict[NodeId, list[Row]] = {}
     rows = await turn.load_slots(slots) if slots else []
     if whole:
@@ -109,7 +109,7 @@ async def _name_item(
         if more:
             assert keys is not None
             keys |= more
-            slots = [(m, k) for m in item.members for k in keys]
+            slots = [(m, k) for m in item.members for k in sorted(keys)]
             entries = _entries(turn, item, keys, await turn.load_slots(slots))
             crowd = _crowded(turn, entries)
         names, more = await _give_names(turn, item, keys, entries, bool(crowd))

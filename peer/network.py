@@ -42,6 +42,7 @@ log = logging.getLogger("peer.network")
 UNREAD_FRAMES: Final = 32
 """Chunk frames waiting for the disk's thread: 8 to 16 MiB; beyond that the link waits."""
 FRAMES_AT_ONCE: Final = 16
+REQUESTS_MIN: Final = 64
 
 
 class Network:
@@ -67,6 +68,7 @@ class Network:
         self._transfers = Transfers()
         self._requests: dict[tuple[DeviceId, int], int] = {}
         """(peer, ask number) -> the session's request."""
+        self._requests_max = REQUESTS_MIN
         self._chunks: dict[FolderId, asyncio.Queue[tuple[Connection, ChunksReceived]]] = {}
         self._tick = asyncio.Event()
         self.changed = asyncio.Event()
@@ -360,6 +362,7 @@ class Network:
                     if connection is not None and request_number is not None:
                         connection.session.cancel(request_number)
                         connection.poke()
+        self._drop_finished_requests()
         for event in self._transfers.take_events():
             if isinstance(event, FileUnavailable):
                 folder = self.folders.get(event.folder_id)
@@ -367,6 +370,13 @@ class Network:
                     folder.fetcher.give_up(event.key)  # type: ignore[arg-type]
                     folder.wake()
         self._tick.set()
+
+    def _drop_finished_requests(self) -> None:
+        """Nobody says when an ask is through, so those that are go when they are many."""
+        if len(self._requests) > self._requests_max:
+            is_open = self._transfers.is_open
+            self._requests = {k: v for k, v in self._requests.items() if is_open(k[1])}
+            self._requests_max = 2 * len(self._requests) + REQUESTS_MIN
 
     async def keep_time(self) -> None:
         """Runs the transfers' clock while anything is on its way."""

@@ -81,7 +81,7 @@ class Observer:
         self._arrived: list[Entry] = []
         self._replaced: list[Entry] = []
         self._unseen: dict[NodeId, Facts] = {}
-        self._unseen_directories: set[NodeId] = set()
+        self._unseen_directories: dict[NodeId, None] = {}
         self._taken: set[NodeId] = set()
 
     async def observe(self, scope: Iterable[NodeId]) -> Observation:
@@ -152,7 +152,7 @@ class Observer:
                 self._compare_directory(item, path, shown_name, stat, known, inodes)
                 continue
             fact = unseen.pop(shown_name, None)
-            if fact is not None and fact.disk == (
+            if fact is not None and fact.is_executable == stat.executable and fact.disk == (
                 stat.inode, stat.size, stat.mtime_ns, stat.ctime_ns
             ):  # fmt: skip
                 continue
@@ -173,7 +173,7 @@ class Observer:
                 self._unseen[fact.id] = fact
         for name, known in below.items():
             if name not in kept and not self.is_ignored((*path, name), True):
-                self._unseen_directories.add(known)
+                self._unseen_directories[known] = None
 
     def _compare_directory(
         self, item: NodeId, path: Path, name: str, stat: Stat, known: NodeId, inodes: set[int]
@@ -191,7 +191,7 @@ class Observer:
             self._take_directory(by_inode)
             self.found.moved.append(Entry(item, name, stat, by_inode))
             if known:
-                self._unseen_directories.add(known)
+                self._unseen_directories[known] = None
             if self.is_recursive:
                 self._todo.append((by_inode, child, False))
             return
@@ -202,7 +202,7 @@ class Observer:
             self._todo.append((known, child, False))
             return
         if known:
-            self._unseen_directories.add(known)
+            self._unseen_directories[known] = None
         fresh = self.new_id()
         self.found.new_directories.append(Entry(item, name, stat, fresh))
         self.found.directories.append(child)
@@ -210,7 +210,7 @@ class Observer:
 
     def _take_directory(self, item: NodeId) -> None:
         self._taken.add(item)
-        self._unseen_directories.discard(item)
+        self._unseen_directories.pop(item, None)
 
     # ------------------------------------------------------------ files [13]
 
@@ -259,7 +259,10 @@ class Observer:
 
     def _take_file(self, entry: Entry, owner: Row) -> None:
         self._taken.add(owner.id)
-        self.found.moved.append(entry._replace(item=owner.id))
+        entry = entry._replace(item=owner.id)
+        self.found.moved.append(entry)
+        if not owner.disk.ctime_ns or owner.shown.is_executable != entry.stat.executable:
+            self.found.to_read.append(entry)  # and perhaps changed too
 
     def _path_of(self, row: Row) -> Path:
         directories = self.turn.resident

@@ -90,7 +90,7 @@ class Row:
     disk: DiskFacts = NOT_THERE
     stored: bool = False
     """It is in the index already."""
-    encoded: tuple[Node, bytes] | None = None
+    encoded: tuple[Node, bytes] | None = field(default=None, compare=False, repr=False)
     """The replica's record as it was last encoded, and its bytes: it often goes to disk twice."""
 
     @property

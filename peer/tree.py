@@ -13,7 +13,17 @@ from collections.abc import Iterable, Mapping
 
 from crypto.ids import NodeId
 from peer.naming import name_slots
-from peer.rows import ADRIFT, DERIVED, HAS_COPIES, HIDDEN, Directory, Row, Shown, place_of
+from peer.rows import (
+    ADRIFT,
+    DERIVED,
+    HAS_COPIES,
+    HIDDEN,
+    Directories,
+    Directory,
+    Row,
+    Shown,
+    place_of,
+)
 from peer.turn import Turn, is_directory
 from protocol.names import conflict_name
 from protocol.nodes import (
@@ -41,7 +51,7 @@ async def show(turn: Turn, bases: Mapping[NodeId, Node]) -> None:
     slots: Slots = {}
     new_directories = _set_directories(turn, bases)
     again |= {n for d in new_directories for n in turn.resident.orphans.get(d, ())}
-    await turn.load(again)
+    await turn.load(sorted(again))
     directories = {n for n in again if is_directory(n)} | set(new_directories)
     _place_directories(turn, directories | {n for n in bases if is_directory(n) and n != ROOT})
     for node_id, node in bases.items():
@@ -50,7 +60,7 @@ async def show(turn: Turn, bases: Mapping[NodeId, Node]) -> None:
             turn.touched.add(node_id)
             if is_copy(node_id):
                 turn.note_copy(node_id, node != NOTHING)
-    await _show_files(turn, [n for n in again | set(bases) if not is_directory(n)], slots)
+    await _show_files(turn, sorted(n for n in again | set(bases) if not is_directory(n)), slots)
     _count_directories(turn, directories | set(bases), slots)
     await name_slots(turn, slots)
 
@@ -60,7 +70,7 @@ async def _with_origins(turn: Turn, bases: Mapping[NodeId, Node]) -> set[NodeId]
     copy's record.
     """
     origins = {turn.rows[n].origin for n in bases if is_copy(n)} - {NO_NODE} - set(bases)
-    await turn.load(origins)
+    await turn.load(sorted(origins))
     return {n for n in origins if turn.rows[n].base != NOTHING}
 
 
@@ -88,7 +98,7 @@ def _set_directories(turn: Turn, bases: Mapping[NodeId, Node]) -> list[NodeId]:
 
 def _place_directories(turn: Turn, changed: Iterable[NodeId]) -> None:
     """Gives the changed directories their parents; everybody's, if there is or may be a cycle."""
-    changed = set(changed)
+    changed = sorted(set(changed))
     whole = bool(turn.resident.adrift)
     for node_id in changed:
         directory = turn.edit(node_id)
@@ -99,6 +109,13 @@ def _place_directories(turn: Turn, changed: Iterable[NodeId]) -> None:
         directory.parent, directory.name = place.parent, place.name
     if whole or _has_cycle(turn, changed):
         _place_all(turn)
+
+
+def place_again(resident: Directories) -> None:
+    """Gives directories that were just loaded the parents that follow from all their records."""
+    turn = Turn(resident)
+    _place_all(turn)
+    turn.merge()
 
 
 def _has_cycle(turn: Turn, changed: Iterable[NodeId]) -> bool:
@@ -283,7 +300,7 @@ def _count_directories(turn: Turn, changed: Iterable[NodeId], slots: Slots) -> N
     """Counts visible children upwards until nothing changes; a directory is visible if live or not
     empty.
     """
-    todo = [n for n in {*changed, *turn.directories} if is_directory(n) and n != ROOT]
+    todo = [n for n in sorted({*changed, *turn.directories}) if is_directory(n) and n != ROOT]
     while todo:
         node_id = todo.pop()
         directory = turn.known_directory(node_id)

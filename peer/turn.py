@@ -88,7 +88,7 @@ class Turn:
     async def load_children(self, parents: Iterable[NodeId]) -> list[Row]:
         """All visible files and symlinks in these directory nodes, this turn's changes included."""
         wanted = set(parents)
-        ask = [p for p in wanted if self._may_be_stored(p)]
+        ask = [p for p in sorted(wanted) if self._may_be_stored(p)]
         if ask:
             for row in await LoadChildren(ask):
                 self._adopt(row)
@@ -211,10 +211,11 @@ class Turn:
                 changed.add(node_id)
                 changed.add(directory.item or node_id)
         changed |= {i for i in self.items if i != ROOT}
-        await self.load(changed)
+        await self.load(sorted(changed))
         for node_id in changed:
             directory = self.known_directory(node_id)
-            shown = HIDDEN
+            # Where it would be shown is computed again at the next start, if it is off its record.
+            shown = HIDDEN._replace(flags=ADRIFT) if directory.is_adrift else HIDDEN
             if directory.counted_in:
                 item = self.item(directory.item)
                 assert item is not None

@@ -216,6 +216,10 @@ class Transfers:
         events, self._events = self._events, []
         return events
 
+    def is_open(self, number: int) -> bool:
+        """Whether something of this ask has still to come."""
+        return number in self._asks
+
     # Private
 
     def _folder(self, folder_id: FolderId) -> WantedChunks:

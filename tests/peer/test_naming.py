@@ -1,4 +1,4 @@
-"""What is called what (MERGE 10, 11), by example; test_tree.py compares all of it with an oracle."""
+"""What is called what (MERGE 10, 11), by example; test_tree.py compares with an oracle."""
 
 from __future__ import annotations
 

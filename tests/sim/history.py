@@ -40,11 +40,12 @@ def _prepare(world: World, start: str) -> None:
     for number, device in enumerate(world.devices):
         if number == 0 or start == "filled":
             disk, fresh = device.disk, world.account.fresh
+            same, yours = world.account.note(b"same"), world.account.note(b"yy")
             top = disk.make(ROOT_INODE, names[0], Inode(Kind.DIRECTORY))
             low = disk.make(top, names[-1], Inode(Kind.DIRECTORY))
             disk.make(ROOT_INODE, names[1] + "2", Inode(Kind.DIRECTORY))
-            disk.make(low, "x", Inode(Kind.FILE, b"same"))
-            disk.make(top, "y", Inode(Kind.FILE, b"yy" if number < 2 else fresh(world.random)))
+            disk.make(low, "x", Inode(Kind.FILE, same))
+            disk.make(top, "y", Inode(Kind.FILE, yours if number < 2 else fresh(world.random)))
             disk.make(ROOT_INODE, "z", Inode(Kind.FILE, fresh(world.random)))
             world.clock.pass_()
     if start == "shared":

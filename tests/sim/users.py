@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from peer.disk_types import Kind
-from tests.sim.disk import ROOT_INODE, FakeDisk, Inode, Place
+from tests.sim.disk import HASHER, ROOT_INODE, FakeDisk, Inode, Place
 
 NAMES = ["a", "b.txt", "A", "B.txt", "caf\u00e9", "d"]
 SAME = b"same"
@@ -22,14 +22,20 @@ class Account:
     """What was saved, and what somebody replaced or deleted who had seen it."""
 
     saved: set[bytes] = field(default_factory=set)
+    by_hash: dict[bytes, bytes] = field(default_factory=dict)
     given_up: set[bytes] = field(default_factory=set)
 
     def fresh(self, random: Random) -> bytes:
         """Something new to save."""
         if random.randrange(6) == 0:
-            return SAME
-        data = b"w%d" % (len(self.saved) + 1)
+            return self.note(SAME)
+        data = self.note(b"w%d" % (len(self.by_hash) + 1))
         self.saved.add(data)
+        return data
+
+    def note(self, data: bytes) -> bytes:
+        """Remembers what a hash stands for."""
+        self.by_hash[HASHER.chunk_id(data)] = data
         return data
 
     @property
@@ -121,7 +127,7 @@ class Person:
             old = self.disk.inodes[place.inode].data
             self._give_up(place.inode)
             data = old[:40] + b"+" + self.account.fresh(self.random)
-            self.account.saved.add(data)
+            self.account.saved.add(self.account.note(data))
             self.account.given_up.add(data.rpartition(b"+")[2])
             self.disk.write(place.inode, data)
         return place

@@ -8,7 +8,6 @@ history: its trace says what happened, to the byte.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from functools import cache
 from hashlib import blake2b
 from random import Random
 from typing import Any, TypeVar
@@ -26,6 +25,7 @@ from protocol.logs import LogBook
 from protocol.names import conflict_name
 from protocol.nodes import ROOT, Kind, Node
 from tests.protocol import people
+from tests.sim.cast import places
 from tests.sim.checkers import Broken, Watch, check_scanned
 from tests.sim.disk import HASHER, Clock, Crash, FakeDisk
 from tests.sim.index import SimIndex
@@ -41,18 +41,6 @@ ROUNDS_MAX = 80
 
 def never_ignored(path: Path, is_directory: bool) -> bool:
     return False
-
-
-@cache
-def places(count: int) -> list[people.Place]:
-    """One person's devices with one folder; ledgers and keys are made once a process."""
-    person = people.Person(7)
-    others = [person.another_device() for _ in range(count - 1)]
-    first = people.Place.found(person)
-    if admits := first.ledger.admits_owed(person.id):
-        first.act(*admits)
-    first.epochs.wraps_owed()
-    return [first, *(first.fork(keys) for keys in others)]
 
 
 class Device:
@@ -176,7 +164,7 @@ class Device:
         for need in needs:
             key = (need.node, need.content.hash)
             data = self.world.find_bytes(need.content.hash)
-            if key in self.staged or data is None:
+            if key in self.staged:
                 continue
             self.temp_files += 1
             name = f"t{self.temp_files}"
@@ -213,6 +201,7 @@ class Device:
         """Until the disk shows all and has nothing to tell."""
         self.scan()
         for _ in range(ROUNDS_MAX):
+            self.world.clock.pass_()
             while self.to_read or self.hints:
                 if self.to_read:
                     self.read(self.random.randint(1, 12))
@@ -275,13 +264,18 @@ class World:
         if self.is_verbose:
             print(line)
 
-    def find_bytes(self, hash_: bytes) -> bytes | None:
-        """The contents with this hash, if they are on anybody's disk."""
+    def find_bytes(self, hash_: bytes) -> bytes:
+        """The contents with this hash, from anybody's disk; from somebody's history only if they
+        were given up: an edit that was deleted may come back because somebody else moved the file.
+        """
         for device in self.devices:
             for inode in device.disk.inodes.values():
                 if inode.kind is not Kind.DIRECTORY and HASHER.chunk_id(inode.data) == hash_:
                     return inode.data
-        return None
+        data = self.account.by_hash[hash_]
+        if data in self.account.owed:
+            raise Broken(f"{data!r} is on no disk any more")
+        return data
 
     # ------------------------------------------------------------ deliveries
 

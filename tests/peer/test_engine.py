@@ -1,0 +1,275 @@
+"""The engine with real indexes and disks, two devices in one process, and no network."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from crypto.ids import NodeId
+from peer.engine import FIRST_PAGE
+from peer.index_store import Summary
+from protocol.errors import BadName, BadRecord
+from protocol.log_outcomes import Gap
+from protocol.nodes import ROOT
+from protocol.records import RecordType
+from tests.peer.folder_stage import FolderDevice, two_places
+
+FILE = NodeId(b"\x07" * 15 + b"\x00")
+DIRECTORY = NodeId(b"\x08" * 15 + b"\x01")
+
+
+@pytest.fixture
+async def pair(tmp_path: Path) -> AsyncIterator[tuple[FolderDevice, FolderDevice]]:
+    one, two = two_places()
+    devices = (
+        await FolderDevice.open(tmp_path, "one", one),
+        await FolderDevice.open(tmp_path, "two", two),
+    )
+    yield devices
+    for device in devices:
+        await device.close()
+
+
+Pair = tuple[FolderDevice, FolderDevice]
+
+
+async def meet(pair: Pair) -> None:
+    """Both exchange all they wrote, until both disks show the same."""
+    one, two = pair
+    for _ in range(2):
+        await two.sync(one)
+        await one.sync(two)
+    assert one.tree() == two.tree()
+
+
+async def test_a_tree_comes_over_whole(pair: Pair) -> None:
+    one, two = pair
+    (one.root / "d" / "e").mkdir(parents=True)
+    (one.root / "d" / "e" / "f.txt").write_bytes(b"deep")
+    (one.root / "empty").write_bytes(b"")
+    (one.root / "run.sh").write_bytes(b"#!")
+    (one.root / "run.sh").chmod(0o755)
+    (one.root / "link").symlink_to("d/e")
+    await one.scan()
+    await meet(pair)
+    assert two.tree() == {
+        "d": None, "d/e": None, "d/e/f.txt": b"deep", "empty": b"", "link": None, "run.sh": b"#!"
+    }  # fmt: skip
+    assert os.access(two.root / "run.sh", os.X_OK)
+    assert os.readlink(two.root / "link") == "d/e"
+    assert (await two.store.summary())[2:] == (0, 0)
+
+
+async def test_a_scan_after_applying_has_nothing_to_say(pair: Pair) -> None:
+    one, two = pair
+    (one.root / "a").write_bytes(b"1")
+    await one.scan()
+    await meet(pair)
+    two.authored.clear()
+    scanned = await two.scan()
+    assert two.authored == []
+    assert scanned.to_read == []
+
+
+async def test_an_edit_here_and_a_rename_there_both_take_effect(pair: Pair) -> None:
+    one, two = pair
+    (one.root / "a").write_bytes(b"1")
+    await one.scan()
+    await meet(pair)
+    (one.root / "a").write_bytes(b"edited")
+    (two.root / "a").rename(two.root / "b")
+    await one.scan()
+    await two.scan()
+    await meet(pair)
+    assert one.tree() == {"b": b"edited"}
+
+
+async def test_two_edits_leave_a_conflict_copy_on_both(pair: Pair) -> None:
+    one, two = pair
+    (one.root / "a.txt").write_bytes(b"1")
+    await one.scan()
+    await meet(pair)
+    (one.root / "a.txt").write_bytes(b"of one")
+    (two.root / "a.txt").write_bytes(b"of two")
+    await one.scan()
+    await two.scan()
+    await meet(pair)
+    assert sorted(one.tree().values()) == [b"of one", b"of two"]  # type: ignore[type-var]
+    assert sum("(conflict " in name for name in one.tree()) == 1
+
+
+async def test_a_moved_directory_is_one_record_and_one_rename(pair: Pair) -> None:
+    one, two = pair
+    (one.root / "d").mkdir()
+    for number in range(20):
+        (one.root / "d" / f"{number}").write_bytes(b"%d" % number)
+    await one.scan()
+    await meet(pair)
+    inode = (two.root / "d").stat().st_ino
+    one.authored.clear()
+    (one.root / "d").rename(one.root / "moved")
+    await one.scan()
+    assert len(one.authored) == 1
+    assert len(one.authored[0]) < 2_000
+    await meet(pair)
+    assert (two.root / "moved").stat().st_ino == inode
+
+
+async def test_a_deletion_of_what_somebody_edits_keeps_the_edit(pair: Pair) -> None:
+    one, two = pair
+    (one.root / "d").mkdir()
+    (one.root / "d" / "a").write_bytes(b"1")
+    await one.scan()
+    await meet(pair)
+    (one.root / "d" / "a").unlink()
+    (one.root / "d").rmdir()
+    (two.root / "d" / "a").write_bytes(b"unseen")
+    await one.scan()
+    await two.scan()
+    await meet(pair)
+    assert one.tree() == {"d": None, "d/a": b"unseen"}
+
+
+async def test_too_many_deletions_are_held_and_nothing_is_recorded(pair: Pair) -> None:
+    one, _ = pair
+    for number in range(5):
+        (one.root / f"{number}").write_bytes(b"%d" % number)
+    await one.scan()
+    for path in list(one.root.glob("[0-9]")):
+        path.unlink()
+    one.authored.clear()
+    assert (await one.scan(4)).held_deletions == 5
+    assert one.authored == []
+    assert (await one.scan(5)).held_deletions == 0
+    assert len(one.authored) == 1
+
+
+async def test_what_the_person_changed_meanwhile_is_not_overwritten(pair: Pair) -> None:
+    """The disk is compared with what the plan saw: local wins and becomes a conflict."""
+    one, two = pair
+    (one.root / "a").write_bytes(b"1")
+    await one.scan()
+    await meet(pair)
+    (one.root / "a").write_bytes(b"newer")
+    await one.scan()
+    await two.ingest(one.authored)
+    (two.root / "a").write_bytes(b"unscanned!")
+    (applied,) = await two.bring(one)
+    assert list(applied.refused)
+    assert two.tree()["a"] == b"unscanned!"
+    await two.scan()
+    await meet(pair)
+    assert {b"newer", b"unscanned!"} == set(one.tree().values())
+
+
+async def test_a_folder_s_name_travels_and_is_read_back(pair: Pair) -> None:
+    one, two = pair
+    one.note(await one.performer.drive(one.engine.name_folder("photos", 0)))
+    await two.ingest(one.authored)
+    assert two.engine.name == one.engine.name == "photos"
+    two.engine.name = ""
+    await two.performer.drive(two.engine.load_name())
+    assert two.engine.name == "photos"
+
+
+async def test_changesets_out_of_order_wait_and_twice_is_once(pair: Pair) -> None:
+    one, two = pair
+    for name in ("a", "b", "c"):
+        (one.root / name).write_bytes(name.encode())
+        await one.scan()
+    first, *rest = one.authored
+    ingested = await two.ingest(rest[::-1])
+    assert ingested.accepted == 0
+    assert any(isinstance(w, Gap) for w in ingested.waiting)
+    assert (await two.ingest([first])).accepted == 3
+    assert (await two.ingest([first, *rest])).accepted == 0
+    await two.bring(one)
+    assert set(two.tree()) == {"a", "b", "c"}
+
+
+@pytest.mark.parametrize(
+    ("record", "error"),
+    [
+        ([RecordType.PLACE, FILE, ROOT, "../../etc", 0, [], [], None, None], BadName),
+        ([RecordType.PLACE, FILE, FILE, "a", 0, [], [], None, None], BadRecord),
+        ([RecordType.CONTENT, FILE, b"h" * 32, 1, 0, b"x" * 37, []], BadRecord),
+    ],
+)
+async def test_a_member_s_hostile_record_is_refused_and_freezes_its_log(
+    pair: Pair, record: list[object], error: type[Exception]
+) -> None:
+    """A valid signature on what no honest device writes: nothing of it enters (A09, A34)."""
+    one, two = pair
+    hostile = one.place.draft_and_seal([[RecordType.HEADER, "L", 0], record])
+    ingested = await two.ingest([hostile.changeset.wire])
+    (refused,) = ingested.refused
+    assert type(refused.error) is error
+    assert refused.is_frozen
+    assert ingested.nodes == []
+    assert await two.bring(one) == []
+    one.place.book.accept(hostile)
+    fine = [RecordType.PLACE, DIRECTORY, ROOT, "fine", 0, [], [], None, None]
+    after = one.place.draft_and_seal([[RecordType.HEADER, "L", 0], fine])
+    assert (await two.ingest([after.changeset.wire])).nodes == []
+    assert await two.bring(one) == []
+
+
+async def test_garbage_is_refused_and_the_rest_goes_on(pair: Pair) -> None:
+    one, two = pair
+    (one.root / "a").write_bytes(b"1")
+    await one.scan()
+    wire = one.authored[0]
+    flipped = wire[:-1] + bytes([wire[-1] ^ 1])
+    ingested = await two.ingest([b"", b"\xff" * 100, flipped, wire])
+    assert len(ingested.refused) == 3
+    assert ingested.accepted == 1
+
+
+async def test_a_restart_goes_on_where_it_was(pair: Pair, tmp_path: Path) -> None:
+    one, two = pair
+    (one.root / "d").mkdir()
+    (one.root / "d" / "a").write_bytes(b"1")
+    await one.scan()
+    await two.sync(one)
+    again = await FolderDevice.open(tmp_path, "two", two.place)
+    try:
+        assert (await again.scan()).to_read == []
+        assert again.authored == []
+        assert again.engine.find(("d",)) == two.engine.find(("d",))
+    finally:
+        await again.close()
+
+
+async def test_looking_up_paths(pair: Pair) -> None:
+    one, _ = pair
+    (one.root / "d" / "e").mkdir(parents=True)
+    (one.root / "d" / "a").write_bytes(b"1")
+    await one.scan()
+    item, is_exact = one.engine.find(("d", "e"))
+    assert is_exact
+    assert await one.performer.drive(one.engine.path_of(item)) == ("d", "e")
+    assert one.engine.find(("d", "e", "x", "y")) == (item, False)
+    assert one.engine.find(()) == (ROOT, True)
+    assert await one.performer.drive(one.engine.path_of(FILE)) is None
+
+
+async def test_a_survey_comes_in_pages(pair: Pair) -> None:
+    one, two = pair
+    for number in range(7):
+        (one.root / f"{number}").write_bytes(b"%d" % number)
+    await one.scan()
+    await two.ingest(one.authored)
+    page, needs = FIRST_PAGE, set()
+    pages = 0
+    while True:
+        survey = await two.performer.drive(two.engine.survey(page, 3, lambda n, h: False, {}))
+        needs |= {n.node for n in survey.needs}
+        pages += 1
+        if survey.next_page is None:
+            break
+        page = survey.next_page
+    assert (pages, len(needs)) == (3, 7)
+    assert await two.store.summary() == Summary(0, 0, 7, 0)
