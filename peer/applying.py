@@ -26,7 +26,7 @@ from peer.disk_types import (
     SetMtime,
     Stat,
 )
-from peer.local_changes import carry_disk_facts, link
+from peer.local_changes import carry_disk_facts, directory_heirs, link
 from peer.planner import DirectoryChange, FileChange, Planner, Step
 from peer.rows import Directories, Item, Row
 from peer.tree import show
@@ -275,15 +275,11 @@ def _new_home(turn: Turn) -> Callable[[NodeId], tuple[NodeId, str] | None]:
 
 def _directory_changes(turn: Turn) -> list[DirectoryChange]:
     resident = turn.resident.items
-    new_items = {i: item for i, item in turn.items.items() if item is not None and i != ROOT}
-    old_items = {i: resident[i] for i in turn.items if i in resident and i != ROOT}
-    taken: dict[NodeId, NodeId] = {}
-    for new_id, item in new_items.items():
-        options = [new_id, *item.members]
-        old_id = next((o for o in options if o in old_items and old_items[o].inode), None)
-        if old_id is not None:
-            taken[old_id] = new_id
-    old_of = {new: old for old, new in taken.items()}
+    touched = sorted(i for i in turn.items if i != ROOT)
+    new_items = {i: item for i in touched if (item := turn.items[i]) is not None}
+    old_items = {i: resident[i] for i in touched if i in resident}
+    old_of = directory_heirs(turn)
+    taken = set(old_of.values())
     changes = []
     for new_id, item in new_items.items():
         old_id = old_of.get(new_id)

@@ -33,6 +33,7 @@ from peer.home import Home
 from peer.home_store import Device, DeviceAddress
 from peer.home_store import Folder as StoredFolder
 from peer.home_store import FolderState as StoredState
+from peer.index_store import IndexDamaged
 from peer.invitations import Invitations
 from peer.ledgers import Ledgers
 from peer.network import Network
@@ -71,6 +72,8 @@ class Daemon:
         self.stored: dict[FolderId, StoredFolder] = {}
         self._tasks = tasks
         self._running: dict[FolderId, asyncio.Task[None]] = {}
+        self._rebuilt: set[FolderId] = set()
+        """Folders whose index was found damaged while it was used."""
         self._opening = asyncio.Lock()
         self._stopped = asyncio.Event()
         self._listener = Listener(tasks)
@@ -126,9 +129,7 @@ class Daemon:
             raise AddressInUse(str(error)) from error
         log.info("%s listens on port %d", self.name, port)
         if self.config.discovery:
-            # Listening on some addresses only, there is nothing to be found at the others.
-            is_everywhere = any(ip_address(host).is_unspecified for host in hosts)
-            discovery = Discovery(self._seen, hosts=None if is_everywhere else hosts)
+            discovery = Discovery(self._seen, hosts=_announced_hosts(hosts))
             try:
                 await discovery.start()
             except PeerError as error:
@@ -235,11 +236,24 @@ class Daemon:
     async def _run_folder(self, folder: Folder) -> None:
         try:
             await folder.run()
+        except IndexDamaged as error:
+            self._tasks.create_task(self._rebuild(folder, error))
         except Exception:
             # The engine's door (STYLE 4.4): a defect in one folder must not end the others.
             log.exception("the folder %s stopped by a defect", folder.engine.name)
             folder.progress.state = FolderState.TROUBLE
             folder.progress.trouble = "Holdfast has a defect here; its log says which. Restart it."
+
+    async def _rebuild(self, folder: Folder, error: IndexDamaged) -> None:
+        """Goes on with an empty index; once a run, for then it is the disk that has to be
+        replaced.
+        """
+        if folder.folder_id in self._rebuilt:
+            folder.progress.state = FolderState.TROUBLE
+            folder.progress.trouble = f"{error} It happened twice: look after this disk."
+            return
+        self._rebuilt.add(folder.folder_id)
+        await self._reopen(self.stored[folder.folder_id], error)
 
     async def _store(self, stored: StoredFolder) -> None:
         self.stored[stored.folder_id] = stored
@@ -250,7 +264,9 @@ class Daemon:
         old = self.stored[folder_id]
         await self._store(StoredFolder(folder_id, old.name, old.path, old.state, incarnation))
 
-    async def _reopen(self, stored: StoredFolder) -> Folder:
+    async def _reopen(
+        self, stored: StoredFolder, damage: IndexDamaged | None = None
+    ) -> Folder:
         """Starts a folder anew, attached or not; who talks of it with us notices nothing."""
         old = self.network.folders.get(stored.folder_id)
         if old is not None:
@@ -258,6 +274,9 @@ class Daemon:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             await old.close()
+            if damage is not None:
+                path = folder_setup.index_path(self.home, stored.folder_id)
+                folder_setup.move_aside(path, damage)
         new = await self._open(stored)
         if old is not None:
             new.take_over(old)
@@ -481,6 +500,16 @@ class Daemon:
             folder_id: (self._name_of(stored), self.network.folders.get(folder_id))
             for folder_id, stored in self.stored.items()
         }
+
+
+def _announced_hosts(hosts: Sequence[str]) -> list[str] | None:
+    """The addresses to announce when only some are listened on; None for all of this machine's."""
+    try:
+        if any(ip_address(host).is_unspecified for host in hosts):
+            return None
+    except ValueError:  # a name
+        return None
+    return list(hosts)
 
 
 def _link_status(connection: Connection) -> LinkStatus:

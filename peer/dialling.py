@@ -132,6 +132,7 @@ class Dialling:
 
     async def _try(self, host: str, port: int) -> Link | None:
         """The first link that answers; the preferred kind has a head start."""
+        attempts: list[asyncio.Task[None]] = []
         answered: list[Link] = []
 
         async def dial(kind: LinkKind, delay_s: float) -> None:
@@ -144,16 +145,11 @@ class Dialling:
                 link.abort()
                 return
             answered.append(link)
-            raise _Answered
+            for attempt in attempts:
+                if attempt is not asyncio.current_task():
+                    attempt.cancel()
 
-        try:
-            async with asyncio.TaskGroup() as attempts:
-                for position, kind in enumerate(self._kinds):
-                    attempts.create_task(dial(kind, position * HEAD_START_S))
-        except* _Answered:
-            pass
+        async with asyncio.TaskGroup() as tasks:
+            for position, kind in enumerate(self._kinds):
+                attempts.append(tasks.create_task(dial(kind, position * HEAD_START_S)))
         return answered[0] if answered else None
-
-
-class _Answered(Exception):
-    """The other attempts at this address are not needed."""

@@ -20,9 +20,10 @@ from peer.batch import Batch
 from peer.chunker import average_of
 from peer.commands import Commit, LoadDirty, LoadRows, ReadFiles
 from peer.disk_types import FileRead, Path, Problem, ReadRequest, Stat, Trouble
-from peer.local_changes import link, record_files, record_structure, take_in
+from peer.local_changes import link, members, record_files, record_structure, take_in
 from peer.observation import Entry, Observation, Observer
-from peer.rows import Directories, Row
+from peer.rows import NOT_THERE, Directories, Row
+from peer.tree import show
 from peer.turn import Turn, is_directory
 from protocol.changesets import Changeset
 from protocol.errors import BadRecord
@@ -58,6 +59,8 @@ class Scanned:
     new_directories: list[Path] = field(default_factory=list)
     held_deletions: int = 0
     """More deletions than the guard lets pass without a question; nothing was recorded."""
+    missing: list[NodeId] = field(default_factory=list)
+    """The items that they are of."""
 
 
 @dataclass(slots=True)
@@ -143,7 +146,7 @@ class Engine:
         out = Scanned([], found.to_read, found.problems, found.listed, found.directories)
         if deletions_max is not None and len(found.missing) > deletions_max():
             out.held_deletions = len(found.missing)
-            found.missing.clear()
+            out.missing, found.missing = found.missing, []
         await self._relink(found, now_ns)
         missing = set(found.missing)
         acts = [(0, e) for e in found.new_directories] + [(1, e) for e in found.moved]
@@ -162,6 +165,29 @@ class Engine:
             out.authored += authored
         return out
 
+    async def put_back(self, items: Sequence[NodeId]) -> None:
+        """The disk shall show these items again: from here on they were never written to it."""
+        turn = Turn(self.directories)
+        await turn.load(items)
+        bases: dict[NodeId, Node] = {}
+        for item in items:
+            for member in await members(turn, item):
+                row = turn.rows[member]
+                row.disk = NOT_THERE
+                turn.touched.add(member)
+                if not row.is_derived:
+                    bases[member] = NOTHING
+                    continue
+                # A copy without a record follows from its origin: that shows its winner alone.
+                await turn.load([row.origin])
+                base = turn.rows[row.origin].base
+                first = versions(row.origin, base, turn.is_settled)[:1]
+                bases.setdefault(row.origin, base._replace(contents=tuple(first)))
+        await show(turn, bases)
+        await turn.finish()
+        await Commit(turn.rows_to_store(), turn.rows_to_delete())
+        turn.merge()
+
     async def _relink(self, found: Observation, now_ns: int) -> None:
         if not found.relinked:
             return
@@ -176,7 +202,11 @@ class Engine:
         """Reads new and changed files and records what is in them, as one changeset."""
         out = ReadBack()
         resident = self.directories
-        entries = [e for e in entries if e.parent in resident.items]
+        entries = [
+            e._replace(parent=directory.item)  # another node may represent it since the scan
+            for e in entries
+            if (directory := resident.nodes.get(e.parent)) is not None and directory.item
+        ]
         rows = await LoadRows([e.item for e in entries if e.item])
         requests = [
             ReadRequest((*resident.path(e.parent), e.name), e.stat, _average(rows.get(e.item)))

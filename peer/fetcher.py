@@ -270,6 +270,15 @@ class Fetcher:
 
     # ------------------------------------------------------------ what does not arrive
 
+    def recheck(self, key: Key) -> None:
+        """All chunks of this file have come: if it lacks one still, that came for another file just
+        before this one was waiting for it.
+        """
+        job = self.jobs.get(key)
+        if job is not None and job.missing:
+            wanted = [(chunk_id, at[0][1]) for chunk_id, at in job.missing.items()]
+            self._source.need(self.folder_id, [(key, wanted)])
+
     def give_up(self, key: Key) -> None:
         """Nobody connected has these bytes."""
         job = self.jobs.get(key)

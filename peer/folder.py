@@ -12,7 +12,7 @@ import logging
 import os
 import sqlite3
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeVar
@@ -126,7 +126,8 @@ class Folder:
         self._wake = asyncio.Event()
         self._inbox: deque[tuple[tuple[bytes, ...], object, int]] = deque()
         self._hinting = Hinting()
-        self._to_read: deque[Entry] = deque()
+        self._to_read: OrderedDict[tuple[NodeId, str], Entry] = OrderedDict()
+        """By directory and name: what two scans found before it was read is one file."""
         self._rules = IgnoreRules()
         self._rescan_at = 0.0
         self._survey_from: tuple[int, NodeId] | None = FIRST_PAGE
@@ -156,7 +157,7 @@ class Folder:
                 self._path_of_chunk,
                 self.wake,
             )
-        self._idle = asyncio.Event()
+        self._is_closed = False
 
     # ------------------------------------------------------------ driving the engine
 
@@ -371,15 +372,23 @@ class Folder:
             if not await self._on_disk(lambda: self.disk.marker_present(self.folder_id)):  # type: ignore[union-attr]
                 raise DiskGone
             await self._read_rules()
+        is_full = is_recursive and ROOT in scope
         scanned = await self.drive(
             self.engine.scan(
-                scope, is_recursive, self._rules.is_ignored, time.time_ns(), self._deletions_max
+                scope, is_recursive, self._rules.is_ignored, time.time_ns(),
+                lambda: self._deletions_max(is_full),
             )
-        )
-        if scanned.held_deletions:
-            self.progress.held_deletions = scanned.held_deletions
-        elif is_recursive and ROOT in scope:
+        )  # fmt: skip
+        held = scanned.held_deletions
+        if is_full and self._restores:
+            self._restores, held = False, 0
+            await self.drive(self.engine.put_back(scanned.missing))
+            self.survey_again()
+        if is_full:
+            self.progress.held_deletions = held
             self._deletions_allowed = False
+        else:
+            self.progress.held_deletions = max(self.progress.held_deletions, held)
         for path in scanned.listed:
             for known in [p for p in self.progress.problems if p[:-1] == path]:
                 del self.progress.problems[known]
@@ -387,11 +396,16 @@ class Folder:
             self.progress.problems[problem.path] = problem.reason
         if any(entry.name == IGNORE_FILE and entry.parent == ROOT for entry in scanned.to_read):
             await self._read_rules()
-        self._to_read.extend(scanned.to_read)
+        self._to_read.update(((e.parent, e.name), e) for e in scanned.to_read)
         self._announce(scanned.authored)
 
-    def _deletions_max(self) -> int:
-        return UNLIMITED if self._deletions_allowed else self.deletions_max()
+    def _deletions_max(self, is_full: bool) -> int:
+        if self._restores:
+            return 0
+        if self._deletions_allowed:
+            return UNLIMITED
+        # While some are held, a hint here and there must not let them through in small numbers.
+        return self.deletions_max() if is_full or not self.progress.held_deletions else 0
 
     def restore_missing(self) -> None:
         """The person answered that the held deletions are not meant: what is gone is written
@@ -399,7 +413,7 @@ class Folder:
         """
         self.progress.held_deletions = 0
         self._restores = True
-        self.wake()
+        self.rescan()
 
     async def _read_rules(self) -> None:
         assert self.disk is not None
@@ -421,9 +435,10 @@ class Folder:
         size = 0
         while self._to_read and size < READ_BYTES_AT_ONCE and len(batch) < 2 * READ_AT_ONCE:
             # Whole directories where that is possible: what is new in them needs no look-up then.
-            if len(batch) >= READ_AT_ONCE and self._to_read[0].parent != batch[-1].parent:
+            parent, _ = next(iter(self._to_read))
+            if len(batch) >= READ_AT_ONCE and parent != batch[-1].parent:
                 break
-            entry = self._to_read.popleft()
+            _, entry = self._to_read.popitem(last=False)
             batch.append(entry)
             size += entry.stat.size
         read = await self.drive(self.engine.read_back(batch, time.time_ns()))
@@ -547,6 +562,10 @@ class Folder:
             del self._ready[node_id]
         for key in [k for k, name in fetcher.staged.items() if name in applied.used]:
             del fetcher.staged[key]
+        # What another node of the same bytes made superfluous.
+        names = fetcher.drop([key for key in fetcher.staged if key[0] in applied.nodes])
+        if names:
+            await self._on_disk(lambda: self.disk.discard_staged(names))  # type: ignore[union-attr]
         if needs:
             await fetcher.need([n for n in needs if not fetcher.is_pending(n.node, n.content.hash)])
         self._note_refusals(applied.refused, applied.paths)
@@ -589,6 +608,8 @@ class Folder:
 
     async def read_chunks(self, ids: Sequence[ChunkId]) -> list[bytes | None]:
         """The bytes of chunks, each verified; None for those that this device has not."""
+        if self._is_closed:
+            return [None] * len(ids)
         return await self._serving.read_chunks(ids)
 
     async def changesets(self, log_id: LogId, after_seq: int, bytes_max: int) -> list[bytes]:
@@ -603,6 +624,8 @@ class Folder:
     ) -> tuple[list[ChunkId], list[ChunkId]]:
         """Chunks that came over links; returns the good and the bad ones."""
         assert self.fetcher is not None
+        if self._is_closed:
+            return [], []
         try:
             return await self.fetcher.received(chunks)
         except DiskError as error:
@@ -619,6 +642,9 @@ class Folder:
 
     async def close(self) -> None:
         """Closes database, watcher and threads."""
+        self._is_closed = True
+        if self.fetcher is not None:
+            self.fetcher.drop(list(self.fetcher.jobs))
         self._performer.executor.shutdown(wait=True)
         self._serving.close()
         if self.watcher is not None:

@@ -19,10 +19,11 @@ from peer.engine import Engine
 from peer.folder import Folder, Neighbours
 from peer.home import Home
 from peer.home_store import Folder as StoredFolder
-from peer.index_store import IndexDamaged, IndexStore
+from peer.index_store import IndexDamaged, IndexStore, damage_told
 from peer.ledgers import FolderMembership
 from peer.watcher import open_watcher
 from protocol.changesets import INCARNATION_SIZE
+from protocol.errors import ProtocolError
 from protocol.log_positions import LogRow
 from protocol.logs import LogBook
 
@@ -41,37 +42,71 @@ async def open_folder(
     neighbours: Neighbours,
     on_incarnation: Callable[[FolderId, bytes], Awaitable[None]],
 ) -> Folder:
-    """The folder, ready to run."""
+    """The folder, ready to run; for a damaged index, which is moved aside, with an empty one."""
+    path = index_path(home, stored.folder_id)
+    is_lost = stored.path is not None and not path.exists()
+    while True:
+        incarnation = stored.incarnation
+        if is_lost:  # what the lost index said may be known to others: never say it again
+            incarnation = os.urandom(INCARNATION_SIZE)
+            await on_incarnation(stored.folder_id, incarnation)
+        try:
+            store = await IndexStore.open(path)
+            try:
+                return await _open(
+                    home, membership, stored, label, config, neighbours, on_incarnation, store,
+                    incarnation,
+                )  # fmt: skip
+            except BaseException:
+                await store.close()
+                raise
+        except IndexDamaged as error:
+            if is_lost:
+                raise
+            move_aside(path, error)
+            is_lost = True
+
+
+async def _open(
+    home: Home,
+    membership: FolderMembership,
+    stored: StoredFolder,
+    label: str,
+    config: Config,
+    neighbours: Neighbours,
+    on_incarnation: Callable[[FolderId, bytes], Awaitable[None]],
+    store: IndexStore,
+    incarnation: bytes,
+) -> Folder:
     folder_id = membership.folder_id
     keys = membership.chain.folder_keys()
     assert keys is not None
-    store, was_damaged = await _open_index(home.folders_path / f"{folder_id.hex()}.db")
-    incarnation = stored.incarnation
-    if was_damaged:  # what the lost index said may be known to others: never say it again
-        incarnation = os.urandom(INCARNATION_SIZE)
-        await on_incarnation(folder_id, incarnation)
+    if stored.path is None:  # removed here, perhaps in a run that ended before it was done
+        await store.forget_disk()
+    folds = stored.path is not None and await asyncio.to_thread(folds_case, stored.path)
     book = LogBook(membership.ledger, membership.chain)
-    values = await store.values()
-    rows = [LogRow.decode(v) for name, v in values.items() if name.startswith("log:")]
-    book.restore(rows, await store.positions())
+    try:
+        with damage_told():
+            values = await store.values()
+            rows = [LogRow.decode(v) for name, v in values.items() if name.startswith("log:")]
+            book.restore(rows, await store.positions())
+            directories = await store.load_directories(folds)
+    except (LookupError, ValueError, AssertionError, ProtocolError) as error:
+        raise IndexDamaged(f"The folder's index contradicts itself: {error!r}") from error
     hasher = ChunkHasher(keys.chunk_id_key)
     disk = serving = watcher = None
-    folds = False
     if stored.path is not None:
         root = str(stored.path)
         disk = PosixDisk(root, hasher, Chunker(keys.cdc_seed))
         serving = PosixDisk(root, hasher, Chunker(keys.cdc_seed))
         if stored.path.is_dir():
-            folds = await asyncio.to_thread(folds_case, stored.path)
             watcher = open_watcher(root)
-    else:  # removed here, perhaps in a run that ended before it was done
-        await store.forget_disk()
-    directories = await store.load_directories(folds)
     engine = Engine(directories, book, home.keys, incarnation, label, os.urandom)
     folder = Folder(
         folder_id, engine, store, disk, serving, watcher, neighbours,
         config.rescan_interval_s or float("inf"), hasher, on_incarnation,
     )  # fmt: skip
+    folder.progress.summary = await store.summary()
     await folder.drive(engine.load_name())
 
     def deletions_max() -> int:
@@ -83,18 +118,19 @@ async def open_folder(
     return folder
 
 
-async def _open_index(path: Path) -> tuple[IndexStore, bool]:
-    """Opens an index; a damaged one is moved aside, and an empty one takes its place."""
-    try:
-        return await IndexStore.open(path), False
-    except IndexDamaged as error:
-        aside = path.with_suffix(f".damaged-{int(time.time())}")
-        log.warning("%s; it is now %s", error, aside.name)
-        for suffix in ("", "-wal", "-shm"):
-            part = path.with_name(path.name + suffix)
-            if part.exists():
-                part.rename(aside.with_name(aside.name + suffix))
-        return await IndexStore.open(path), True
+def index_path(home: Home, folder_id: FolderId) -> Path:
+    """Where a folder's index is."""
+    return home.folders_path / f"{folder_id.hex()}.db"
+
+
+def move_aside(path: Path, why: IndexDamaged) -> None:
+    """Keeps a damaged index under another name, as evidence."""
+    aside = path.with_suffix(f".damaged-{time.time_ns()}")
+    log.warning("%s It is now %s", why, aside.name)
+    for suffix in ("", "-wal", "-shm"):
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            part.rename(aside.with_name(aside.name + suffix))
 
 
 def folds_case(path: Path) -> bool:

@@ -4,6 +4,7 @@ returns.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.resources import files
@@ -49,6 +50,19 @@ class IndexDamaged(PeerError):
     """A folder's index is damaged. It was moved aside and is rebuilt from the disk and the other
     devices.
     """
+
+
+@contextlib.contextmanager
+def damage_told() -> Iterator[None]:
+    """What SQLite says of a damaged file becomes IndexDamaged; a full disk or a lock stays what it
+    is.
+    """
+    try:
+        yield
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError as error:
+        raise IndexDamaged(f"The folder's index is damaged: {error}") from error
 
 
 class ChunkPlace(NamedTuple):
@@ -117,12 +131,8 @@ class IndexStore:
 
     async def perform(self, command: c.Command[Any]) -> Any:
         """Answers one index command."""
-        try:
+        with damage_told():
             return await self._perform(command)
-        except sqlite3.OperationalError:
-            raise
-        except sqlite3.DatabaseError as error:
-            raise IndexDamaged(str(error)) from error
 
     async def _perform(self, command: c.Command[Any]) -> Any:
         match command:

@@ -13,7 +13,7 @@ from peer.observation import Entry, Observation
 from peer.rows import NOT_THERE, DiskFacts
 from peer.tree import show
 from peer.turn import Turn, is_directory
-from protocol.nodes import NO_NODE, join
+from protocol.nodes import NO_NODE, ROOT, join
 from protocol.records import encode_manifest
 
 RACY_NS = 12_000_000
@@ -90,6 +90,10 @@ async def record_files(
             linked.append((node_id, stat))
             continue
         row = turn.rows[entry.item]
+        if row.shown.item != entry.item:
+            entry = entry._replace(item=row.shown.item)  # another node represents it by now
+            await turn.load([entry.item])
+            row = turn.rows[entry.item]
         linked.append((entry.item, stat))
         every = await members(turn, entry.item)
         executable = stat.executable and stat.kind is Kind.FILE
@@ -162,8 +166,36 @@ async def take_in(batch: Batch) -> None:
     await carry_disk_facts(turn)
 
 
+def directory_heirs(turn: Turn) -> dict[NodeId, NodeId]:
+    """For shown directories that the turn touched: the shown directory whose place on the disk each
+    goes on with, by the ids that they have and had.
+    """
+    resident = turn.resident.items
+    items = sorted(i for i in turn.items if i != ROOT)
+    new = [i for i in items if turn.items[i] is not None]
+    old = [i for i in items if i in resident and resident[i].inode]
+    heirs = {i: i for i in new if i in resident and resident[i].inode}
+    taken = set(heirs)
+    owners = {m: i for i in old if i not in taken for m in resident[i].members}
+    for item_id in new:
+        item = turn.items[item_id]
+        if item_id in heirs or item is None:
+            continue
+        found = next((owners[m] for m in item.members if m in owners), None)
+        if found is not None and found not in taken:
+            heirs[item_id] = found
+            taken.add(found)
+    return heirs
+
+
 async def carry_disk_facts(turn: Turn) -> None:
-    """When another node came to represent an item, the file on the disk is now that node's."""
+    """When another node came to represent an item, what is on the disk is now that node's."""
+    for heir, before in directory_heirs(turn).items():
+        if heir != before:
+            await turn.load([heir, before])
+            turn.edit_item(heir).inode = turn.resident.items[before].inode
+            turn.rows[heir].disk, turn.rows[before].disk = turn.rows[before].disk, NOT_THERE
+            turn.touched |= {heir, before}
     for node_id in list(turn.before):
         old, row = turn.before[node_id], turn.rows[node_id]
         if not old.parent or old.item != node_id or is_directory(node_id) or not row.disk.inode:
@@ -201,6 +233,7 @@ async def link(turn: Turn, node_id: NodeId, stat: Stat, now_ns: int) -> None:
 __all__ = [
     "Observation",
     "carry_disk_facts",
+    "directory_heirs",
     "facts_of",
     "link",
     "members",

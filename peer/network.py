@@ -364,11 +364,14 @@ class Network:
                         connection.poke()
         self._drop_finished_requests()
         for event in self._transfers.take_events():
+            folder = self.folders.get(event.folder_id)
+            if folder is None or folder.fetcher is None:
+                continue
             if isinstance(event, FileUnavailable):
-                folder = self.folders.get(event.folder_id)
-                if folder is not None and folder.fetcher is not None:
-                    folder.fetcher.give_up(event.key)  # type: ignore[arg-type]
-                    folder.wake()
+                folder.fetcher.give_up(event.key)  # type: ignore[arg-type]
+                folder.wake()
+            else:
+                folder.fetcher.recheck(event.key)  # type: ignore[arg-type]
         self._tick.set()
 
     def _drop_finished_requests(self) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,9 @@ shown = st.builds(
     st.sampled_from(["a", "b"]), st.integers(0, 7), st.sampled_from([X, Y]), st.integers(0, 9),
     st.booleans(), st.integers(-5, 1 << 62),
 )  # fmt: skip
-disks = st.builds(DiskFacts, st.integers(1, 1 << 62), st.integers(0, 9), st.integers(-5, 9))
+disks = st.builds(
+    DiskFacts, st.integers(1, 1 << 62), st.integers(0, 9), st.integers(-5, 9), st.integers(0, 9)
+)
 
 
 @given(node_strategies.nodes(Kind.FILE), node_strategies.nodes(Kind.FILE), shown, disks)
@@ -97,7 +100,7 @@ def test_a_row_comes_back_as_it_went(state: Node, base: Node, how: Shown, disk: 
 
 
 @given(records, st.randoms(use_true_random=False), st.booleans())
-@settings(deadline=None, max_examples=25, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=80, suppress_health_check=list(HealthCheck))
 def test_a_restart_finds_the_directories_that_were_resident(
     soup: list[tuple[NodeId, Node]], rng: random.Random, fold: bool
 ) -> None:
@@ -108,12 +111,13 @@ def test_a_restart_finds_the_directories_that_were_resident(
 
     async def work(store: IndexStore) -> None:
         replica: dict[NodeId, Node] = {}
+        inodes = itertools.count(1)
         while soup:
             delta: dict[NodeId, Node] = {}
             for _ in range(min(len(soup), rng.randint(1, 5))):
                 node_id, node = soup.pop()
                 replica[node_id] = delta[node_id] = join(replica.get(node_id, NOTHING), node)
-            await commit(store, live, delta, rng)
+            await commit(store, live, delta, inodes)
         loaded = await store.load_directories(fold)
         assert loaded.nodes.keys() == live.nodes.keys()
         for node_id, directory_ in live.nodes.items():
@@ -138,10 +142,10 @@ def test_a_restart_finds_the_directories_that_were_resident(
 
 
 async def commit(
-    store: IndexStore, live: Any, delta: dict[NodeId, Node], rng: random.Random
+    store: IndexStore, live: Any, delta: dict[NodeId, Node], inodes: Iterator[int]
 ) -> None:
     turn = Turn(live)
-    routine = _put(turn, delta, rng)
+    routine = _put(turn, delta, inodes)
     answer: Any = None
     while True:
         try:
@@ -153,14 +157,14 @@ async def commit(
     turn.merge()
 
 
-async def _put(turn: Turn, delta: dict[NodeId, Node], rng: random.Random) -> None:
+async def _put(turn: Turn, delta: dict[NodeId, Node], inodes: Iterator[int]) -> None:
     await turn.load(delta)
     for node_id, node in delta.items():
         turn.rows[node_id].state = node
     await show(turn, delta)
     for node_id in delta:
         if is_directory(node_id):
-            await link(turn, node_id, stat(rng.randint(1, 5) * 1000 + node_id[0], size=0), NOW_NS)
+            await link(turn, node_id, stat(next(inodes), size=0), NOW_NS)
     await turn.finish()
 
 

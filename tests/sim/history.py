@@ -4,20 +4,34 @@ from __future__ import annotations
 
 from random import Random
 
+from peer.disk_types import Kind
 from tests.sim.checkers import check_mirror, check_settled
 from tests.sim.disk import ROOT_INODE, Inode
-from peer.disk_types import Kind
 from tests.sim.world import World
 
+STEPS = 60
 MIRROR_ROUNDS = 4
 
 
-def play(seed: int, steps: int = 60, is_verbose: bool = False, is_tame: bool = False) -> str:
-    """Plays it; raises Broken where a promise does not hold; returns the trace's hash."""
+def play(
+    seed: int,
+    steps: int = STEPS,
+    *,
+    folds_case: bool = False,
+    is_verbose: bool = False,
+    is_tame: bool = False,
+) -> str:
+    """Plays it; raises Broken where a promise does not hold; returns the trace's hash.
+
+    `folds_case`: the first device's disk does; `is_tame`: nobody acts while the engine writes, and
+    no machine crashes.
+    """
     choice = Random(f"history {seed}")
+    devices = choice.choice([2, 2, 3, 4])
     world = World(
         seed,
-        devices=choice.choice([2, 2, 3, 4]),
+        devices,
+        folding=(0,) if folds_case else (),
         bias=choice.choice(["any", "any", "moves", "edits"]),
         is_wild=not is_tame,
     )

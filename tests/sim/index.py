@@ -13,6 +13,7 @@ from crypto.ids import LogId, NodeId
 from peer import commands as c
 from peer import index_store
 from peer.rows import ADRIFT, DISPLACED, FOLDED, Directories, Facts, Row, place_of
+from peer.tree import place_again
 from peer.turn import is_directory
 from protocol.nodes import NOTHING, ROOT, is_copy
 
@@ -123,6 +124,8 @@ class SimIndex:
                 above.children += 1
                 key = directory.counted_key
                 above.subdirectories[key] = (*above.subdirectories.get(key, ()), row.id)
+        if resident.adrift:
+            place_again(resident)
         index_store._add_items(resident, rows)
         for row in self._files():
             resident.nodes[row.shown.parent].children += 1

@@ -18,6 +18,7 @@ from peer.applying import Applied
 from peer.disk_types import PARKED, Move, Operation, Path, StageFile
 from peer.engine import FIRST_PAGE, Engine, Need
 from peer.observation import Entry
+from peer.rows import Directories
 from peer.turn import is_directory
 from protocol.changesets import Changeset
 from protocol.log_positions import LogRow
@@ -26,7 +27,7 @@ from protocol.names import conflict_name
 from protocol.nodes import ROOT, Kind, Node
 from tests.protocol import people
 from tests.sim.cast import places
-from tests.sim.checkers import Broken, Watch, check_scanned
+from tests.sim.checkers import Broken, Watch, check_reloaded, check_scanned
 from tests.sim.disk import HASHER, Clock, Crash, FakeDisk
 from tests.sim.index import SimIndex
 from tests.sim.users import NAMES, Account, Person
@@ -58,6 +59,7 @@ class Device:
         self.to_read: list[Entry] = []
         self.hints: dict[Path, None] = {}
         self.temp_files = 0
+        self.directories = Directories(folds_case)
         self.start()
 
     def start(self) -> None:
@@ -70,7 +72,8 @@ class Device:
             for (log, seq), (hash_, lamport, _) in sorted(self.index.changesets.items())
         ]
         book.restore(rows, positions)
-        self.directories = self.index.load_directories(self.disk.folds_case)
+        before, self.directories = self.directories, self.index.load_directories(self.disk.folds_case)
+        check_reloaded(self.name, before, self.directories)
         self.engine = Engine(
             self.directories, book, self.place.keys, self.place.incarnation, self.name,
             self.random.randbytes,

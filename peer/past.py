@@ -1,0 +1,56 @@
+"""What nodes were before: places and contents that newer writes have superseded, read back from the
+stored logs.
+
+The replica keeps maximal writes only. A disk whose index was lost, or a directory that held a copy
+of the folder before it was attached, shows older ones, and they must be known for what they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from crypto.ids import NodeId
+from peer.commands import LoadChangesets, LoadRows
+from protocol.logs import LogBook
+from protocol.nodes import NOTHING, Content, Place
+from protocol.records import Stamp, decode_records
+
+READ_BYTES: Final = 1 << 20
+
+
+@dataclass(slots=True)
+class Superseded:
+    """Writes of one node that are not in its record any more."""
+
+    places: list[Place] = field(default_factory=list)
+    contents: list[Content] = field(default_factory=list)
+
+
+async def read_past(book: LogBook) -> dict[NodeId, Superseded]:
+    """All superseded writes, by node; nodes that were written once have none."""
+    past: dict[NodeId, Superseded] = {}
+    known = {entry.log_id: entry.seq for entry in book.frontier()}
+    for log_id in book.log_ids():
+        seq = 0
+        while wires := await LoadChangesets(log_id, seq, READ_BYTES):
+            for wire in wires:
+                opened = book.reopen(wire)
+                if opened is None:
+                    seq += 1
+                    continue
+                slot, records = opened
+                seq = slot.seq
+                stamp = Stamp(log_id, slot.seq, slot.lamport)
+                found = decode_records(records, stamp, known).nodes
+                rows = await LoadRows(list(found))
+                for node_id, node in found.items():
+                    row = rows.get(node_id)
+                    state = row.state if row is not None else NOTHING
+                    places = [p for p in node.places if p not in state.places]
+                    contents = [c for c in node.contents if c not in state.contents]
+                    if places or contents:
+                        old = past.setdefault(node_id, Superseded())
+                        old.places += places
+                        old.contents += contents
+    return past

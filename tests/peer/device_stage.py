@@ -1,0 +1,124 @@
+"""Whole devices in one process: daemons on loopback with homes and folders in a temporary place."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from crypto.ids import DeviceId
+from peer import setup
+from peer.config import Config
+from peer.daemon import Daemon
+from peer.folder import Folder
+from peer.home import Home
+from protocol.handshake import PeerKeys
+from protocol.link import Link, LinkKind
+from protocol.links import authenticate_client, dial
+
+LOOPBACK = "127.0.0.1"
+DEADLINE_S = 15.0
+
+
+class _Over(Exception):
+    """The test is over: end all tasks."""
+
+
+class Stage:
+    """Daemons that run until the test ends."""
+
+    def __init__(self, base: Path, tasks: asyncio.TaskGroup, links: tuple[str, ...]) -> None:
+        self.base, self.tasks, self.links = base, tasks, links
+        self.running: list[Daemon] = []
+
+    def home(self, name: str) -> Path:
+        return self.base / f"home-{name}"
+
+    def root(self, name: str) -> Path:
+        """The directory that a device has for its folder."""
+        root = self.base / name
+        root.mkdir(exist_ok=True)
+        return root
+
+    async def start(self, name: str) -> Daemon:
+        config = Config(listen=((LOOPBACK, 0),), discovery=False, links=self.links)
+        daemon = Daemon(await Home.open(self.home(name)), config, self.tasks)
+        self.running.append(daemon)
+        await daemon.start()
+        return daemon
+
+    async def found(self, name: str) -> Daemon:
+        """The first device of a new user."""
+        await setup.init_home(self.home(name), name)
+        return await self.start(name)
+
+    async def join(self, daemon: Daemon, name: str) -> Daemon:
+        """One more device of the user."""
+        code = (await daemon.invite())["code"]
+        await setup.join(self.home(name), code, (LOOPBACK, port_of(daemon)), name)
+        return await self.start(name)
+
+    async def share(self, one: Daemon, two: Daemon) -> tuple[Folder, Folder]:
+        """One folder, `f`, on both, in the directories named as the devices."""
+        await one.add_folder(self.root(one.name), "f")
+        await until(lambda: any(two._name_of(s) == "f" for s in two.stored.values()))
+        await two.attach_folder("f", self.root(two.name))
+        return folder_of(one), folder_of(two)
+
+
+@asynccontextmanager
+async def devices(base: Path, links: tuple[str, ...] = ("tls",)) -> AsyncIterator[Stage]:
+    stage: Stage | None = None
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            stage = Stage(base, tasks, links)
+            yield stage
+            for daemon in stage.running:
+                daemon.network.close_all()
+            raise _Over
+    except* _Over:
+        pass
+    finally:
+        for daemon in stage.running if stage is not None else ():
+            await daemon.close()
+            await daemon.home.close()
+
+
+def port_of(daemon: Daemon) -> int:
+    return daemon._listener.port
+
+
+def folder_of(daemon: Daemon) -> Folder:
+    (folder,) = daemon.network.folders.values()
+    return folder
+
+
+async def until(condition: Callable[[], object], deadline_s: float = DEADLINE_S) -> None:
+    """Waits for what others bring about; a test that waits in vain fails here."""
+    async with asyncio.timeout(deadline_s):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+def are_linked(one: Daemon, two: Daemon) -> bool:
+    return all(
+        any(c.device_id == b.home.keys.device_id and c.name for c in a.network.status())
+        for a, b in ((one, two), (two, one))
+    )
+
+
+def keys_of(daemon: Daemon) -> PeerKeys:
+    keys = daemon.home.keys
+    return PeerKeys(keys.device_id, keys.sign_public, keys.dh_public)
+
+
+async def evil_link(victim: Daemon, impostor: Home, kind: LinkKind = LinkKind.TLS) -> Link:
+    """A link that is authenticated with a real device's keys, for somebody to misuse."""
+    link = await dial(kind, LOOPBACK, port_of(victim))
+    await authenticate_client(link, impostor.keys, keys_of(victim))
+    return link
+
+
+def device_id(daemon: Daemon) -> DeviceId:
+    return daemon.home.keys.device_id

@@ -1,0 +1,313 @@
+"""A whole daemon, two of them in one process: what a person can ask, and what then happens."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from crypto.ids import FolderId
+from peer import daemon as daemon_module
+from peer.config import Config
+from peer.daemon import Daemon
+from peer.errors import (
+    AddressInUse,
+    AmbiguousFolder,
+    FolderExists,
+    NothingToAnswer,
+    PathUnusable,
+    PeerError,
+    UnknownFolder,
+)
+from peer.home import Home
+from peer.home_store import FolderState as StoredState
+from peer.status import FolderState, HoldAnswer
+from protocol.changesets import INCARNATION_SIZE
+from tests.peer.device_stage import (
+    LOOPBACK,
+    Stage,
+    are_linked,
+    devices,
+    folder_of,
+    port_of,
+    until,
+)
+
+
+@pytest.fixture
+async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+    async with devices(tmp_path) as stage:
+        yield stage
+
+
+@pytest.fixture
+async def pair(stage: Stage) -> tuple[Daemon, Daemon]:
+    one = await stage.found("one")
+    return one, await stage.join(one, "two")
+
+
+Pair = tuple[Daemon, Daemon]
+
+
+def shows(root: Path, name: str, data: bytes) -> bool:
+    return (root / name).is_file() and (root / name).read_bytes() == data
+
+
+async def state_of(daemon: Daemon) -> str:
+    return (await daemon.status())["folders"][0]["state"]
+
+
+async def until_state(daemon: Daemon, state: FolderState) -> None:
+    async with asyncio.timeout(15):
+        while await state_of(daemon) != state:
+            await asyncio.sleep(0.01)
+
+
+async def test_what_one_device_writes_the_other_shows(stage: Stage, pair: Pair) -> None:
+    one, two = pair
+    await stage.share(one, two)
+    (stage.root("one") / "d").mkdir()
+    (stage.root("one") / "d" / "a").write_bytes(b"hello" * 50_000)
+    (stage.root("two") / "b").write_bytes(b"world")
+    await until(lambda: shows(stage.root("two"), "d/a", b"hello" * 50_000))
+    await until(lambda: shows(stage.root("one"), "b", b"world"))
+    await until_state(one, FolderState.IN_SYNC)
+    await until_state(two, FolderState.IN_SYNC)
+
+
+async def test_a_status_says_it_all(stage: Stage, pair: Pair) -> None:
+    one, two = pair
+    await stage.share(one, two)
+    (stage.root("one") / "a").write_bytes(b"hello")
+    await until(lambda: shows(stage.root("two"), "a", b"hello"))
+    await until_state(two, FolderState.IN_SYNC)
+    status = await two.status()
+    assert (status["device"]["name"], status["device"]["this"]) == ("two", True)
+    (link,) = status["links"]
+    assert (link["name"], link["kind"]) == ("one", "tls")
+    (folder,) = status["folders"]
+    assert (folder["name"], folder["files"], folder["bytes"]) == ("f", 1, 5)
+    assert (folder["need_files"], folder["need_bytes"], folder["errors"]) == (0, 0, [])
+    assert status["totals"]["received_bytes"] > 0
+    listed = (await two.devices())["devices"]
+    assert {(d["name"], d["connected"]) for d in listed} == {("one", True), ("two", True)}
+
+
+async def test_a_name_that_cannot_be_synced_is_told_with_its_reason(
+    stage: Stage, pair: Pair
+) -> None:
+    one, two = pair
+    (stage.root("one") / "bad\\name").write_bytes(b"1")
+    (stage.root("one") / "good").write_bytes(b"2")
+    await stage.share(one, two)
+    await until(lambda: shows(stage.root("two"), "good", b"2"))
+    await until_state(one, FolderState.TROUBLE)
+    (problem,) = (await one.status())["folders"][0]["errors"]
+    assert problem["path"] == "bad\\name"
+    assert "backslash" in problem["reason"]
+
+
+# ---------------------------------------------------------------- folders
+
+
+async def test_folders_are_added_offered_and_attached(stage: Stage, pair: Pair) -> None:
+    one, two = pair
+    added = await one.add_folder(stage.root("one"), "f")
+    assert (added["name"], added["path"]) == ("f", str(stage.root("one")))
+    await until(lambda: [two._name_of(s) for s in two.stored.values()] == ["f"])
+    (offered,) = (await two.folders())["folders"]
+    assert (offered["state"], offered["path"]) == (FolderState.OFFERED, None)
+    attached = await two.attach_folder(added["id"], stage.root("two"))
+    assert attached["path"] == str(stage.root("two"))
+    assert (stage.root("two") / ".holdfast").is_dir()
+
+
+async def test_what_a_person_can_get_wrong(stage: Stage, pair: Pair) -> None:
+    one, two = pair
+    await stage.share(one, two)
+    inside = stage.root("one") / "inside"
+    inside.mkdir()
+    with pytest.raises(FolderExists, match="'f' already"):
+        await one.add_folder(stage.root("other"), "f")
+    for path in (stage.root("one"), inside, stage.base):
+        with pytest.raises(PathUnusable, match="overlaps"):
+            await one.add_folder(path, "g")
+    with pytest.raises(PathUnusable, match="not a directory"):
+        await one.add_folder(stage.base / "nowhere", "g")
+    with pytest.raises(FolderExists, match="already"):
+        await two.attach_folder("f", stage.root("other"))
+    for ask in (one.remove_folder, one.pause, one.resume):
+        with pytest.raises(UnknownFolder, match="'nothing'"):
+            await ask("nothing")
+    with pytest.raises(NothingToAnswer):
+        await one.answer_hold("f", HoldAnswer.ACCEPT)
+
+
+async def test_two_folders_of_one_name_are_told_apart_by_id(stage: Stage, pair: Pair) -> None:
+    """Two devices that are apart can both choose it."""
+    one, _ = pair
+    first = await one.add_folder(stage.root("one"), "f")
+    second = await one.add_folder(stage.root("other"), "g")
+    other = one.network.folders[FolderId(bytes.fromhex(second["id"]))]
+    other.engine.name = "f"
+    with pytest.raises(AmbiguousFolder):
+        await one.pause("f")
+    await one.pause(first["id"])
+    assert [f["state"] for f in (await one.folders())["folders"]].count(FolderState.PAUSED) == 1
+
+
+async def test_a_removed_folder_leaves_its_files_and_can_come_back_elsewhere(
+    stage: Stage, pair: Pair
+) -> None:
+    """Nothing that is missing on the new place counts as deleted."""
+    one, two = pair
+    await stage.share(one, two)
+    (stage.root("one") / "a").write_bytes(b"1")
+    await until(lambda: shows(stage.root("two"), "a", b"1"))
+    old = next(iter(two.stored.values()))
+    await two.remove_folder("f")
+    new = next(iter(two.stored.values()))
+    assert (new.path, new.state) == (None, StoredState.REMOVED)
+    assert new.incarnation != old.incarnation
+    assert shows(stage.root("two"), "a", b"1")
+    assert not (stage.root("two") / ".holdfast" / "folder-id").exists()
+    (stage.root("two") / "a").write_bytes(b"not of the folder any more")
+    await two.attach_folder("f", stage.root("elsewhere"))
+    await until(lambda: shows(stage.root("elsewhere"), "a", b"1"))
+    (stage.root("elsewhere") / "b").write_bytes(b"2")
+    await until(lambda: shows(stage.root("one"), "b", b"2"))
+    assert shows(stage.root("one"), "a", b"1")
+
+
+async def test_a_paused_folder_neither_tells_nor_takes(stage: Stage, pair: Pair) -> None:
+    one, two = pair
+    await stage.share(one, two)
+    (stage.root("one") / "a").write_bytes(b"1")
+    await until(lambda: shows(stage.root("two"), "a", b"1"))
+    await two.pause(None)
+    assert await state_of(two) == FolderState.PAUSED
+    assert next(iter(two.stored.values())).state is StoredState.PAUSED
+    (stage.root("one") / "b").write_bytes(b"2")
+    (stage.root("two") / "c").write_bytes(b"3")
+    known = folder_of(one).engine.book.frontier
+    await until(lambda: folder_of(two).engine.book.frontier() == known() and len(known()) == 1)
+    assert not (stage.root("two") / "b").exists()
+    await two.resume("f")
+    await until(lambda: shows(stage.root("two"), "b", b"2"))
+    await until(lambda: shows(stage.root("one"), "c", b"3"))
+
+
+async def test_many_deletions_ask_first(stage: Stage, pair: Pair) -> None:
+    one, two = pair
+    await stage.share(one, two)
+    names = [f"{n}" for n in range(15)]
+    for name in names:
+        (stage.root("one") / name).write_bytes(name.encode())
+    await until(lambda: all(shows(stage.root("two"), n, n.encode()) for n in names))
+    await until_state(one, FolderState.IN_SYNC)
+    for name in names:
+        (stage.root("one") / name).unlink()
+    await until_state(one, FolderState.ASKING)
+    (folder,) = (await one.status())["folders"]
+    assert "15 files" in folder["question"]
+    assert all((stage.root("two") / n).exists() for n in names)
+    await one.answer_hold("f", HoldAnswer.ACCEPT)
+    await until(lambda: not any((stage.root("two") / n).exists() for n in names))
+
+
+# ---------------------------------------------------------------- as a process
+
+
+async def test_a_restart_goes_on(tmp_path: Path) -> None:
+    async with devices(tmp_path) as stage:
+        one = await stage.found("one")
+        two = await stage.join(one, "two")
+        await stage.share(one, two)
+        (stage.root("one") / "a").write_bytes(b"1")
+        await until(lambda: shows(stage.root("two"), "a", b"1"))
+    (tmp_path / "two" / "b").write_bytes(b"made while nobody looked")
+    async with devices(tmp_path) as stage:
+        one, two = await stage.start("one"), await stage.start("two")
+        one.dialling.heard_of(two.home.keys.device_id, LOOPBACK, port_of(two))
+        await until(lambda: shows(stage.root("one"), "b", b"made while nobody looked"))
+        assert are_linked(one, two)
+
+
+async def test_run_ends_when_it_is_told_to(tmp_path: Path) -> None:
+    async with devices(tmp_path) as stage:
+        await stage.found("one")
+    async with asyncio.timeout(15), asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(
+            daemon_module.run(tmp_path / "home-one", (LOOPBACK, 0), False, ["tls"])
+        )
+        socket = tmp_path / "home-one" / "control.sock"
+        while not socket.exists():
+            await asyncio.sleep(0.005)
+        running.cancel()
+    assert not socket.exists()
+    home = await Home.open(tmp_path / "home-one")  # its lock was given back
+    await home.close()
+
+
+async def test_a_home_that_was_not_set_up_says_so(tmp_path: Path) -> None:
+    from crypto.keys import DeviceKeys
+
+    home = await Home.create(tmp_path / "home", DeviceKeys.generate(lambda size: b"s" * size))
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            with pytest.raises(PeerError, match="holdfast init"):
+                await Daemon(home, Config(), tasks).start()
+    finally:
+        await home.close()
+
+
+async def test_a_port_in_use_is_said(stage: Stage, pair: Pair) -> None:
+    from peer import setup
+
+    await setup.init_home(stage.home("three"), "three")
+    home = await Home.open(stage.home("three"))
+    config = Config(listen=((LOOPBACK, port_of(pair[0])),), discovery=False, links=("tls",))
+    try:
+        with pytest.raises(AddressInUse):
+            await Daemon(home, config, stage.tasks).start()
+    finally:
+        await home.close()
+
+
+async def test_a_defect_in_one_folder_is_that_folder_s(
+    stage: Stage, pair: Pair, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The engine's door: the daemon and the other folders live on."""
+    one, two = pair
+    await stage.share(one, two)
+    other = await one.add_folder(stage.root("other"), "g")
+    broken = folder_of(two)
+
+    def defect() -> None:
+        raise ZeroDivisionError("a defect")
+
+    broken.engine.find = defect  # type: ignore[method-assign, assignment]
+    with caplog.at_level(logging.CRITICAL, "peer.daemon"):
+        (stage.root("two") / "a").write_bytes(b"1")
+        await until(lambda: broken.progress.state is FolderState.TROUBLE)
+    assert "defect" in broken.progress.trouble
+    await until(lambda: other["id"] in [f.hex() for f in two.stored])
+    assert are_linked(one, two)
+
+
+async def test_an_incarnation_is_kept_before_it_is_used(stage: Stage, pair: Pair) -> None:
+    one, two = pair
+    folder, _ = await stage.share(one, two)
+    before = folder.engine.incarnation
+    folder.needs_incarnation = True
+    folder.wake()
+    await until(lambda: folder.engine.incarnation != before)
+    assert len(folder.engine.incarnation) == INCARNATION_SIZE
+    (stored,) = await one.home.store.folders()
+    assert stored.incarnation == folder.engine.incarnation
+    (stage.root("one") / "a").write_bytes(b"1")
+    await until(lambda: shows(stage.root("two"), "a", b"1"))
+    assert len(folder.engine.book.frontier()) == 2

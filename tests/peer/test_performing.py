@@ -1,0 +1,189 @@
+"""The engine's commands on a real index and disk, and what is put right before the first scan."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crypto.ids import NodeId
+from peer import commands as c
+from peer.disk import PosixDisk
+from peer.disk_types import DiskGone, MakeDirectory, Refusal, StageFile, Stat
+from peer.disk_types import Path as FolderPath
+from peer.index_store import IndexStore
+from peer.performing import Performer
+from peer.rows import Row
+from tests.peer.real_disk import contents, open_disk
+from tests.peer.tree_stage import directory_id, file, file_id
+
+F, D = file_id(3), directory_id(1)
+
+
+class Notes:
+    """Stands for a watcher: what it was told to watch, and when."""
+
+    def __init__(self, disk: PosixDisk) -> None:
+        self.watched: list[FolderPath] = []
+        self.disk = disk
+
+    def watch(self, paths: list[FolderPath]) -> None:
+        self.watched += paths
+
+
+@pytest.fixture
+async def stage(tmp_path: Path) -> AsyncIterator[tuple[Performer, PosixDisk, Path]]:
+    store = await IndexStore.open(tmp_path / "index.db")
+    disk = open_disk(tmp_path / "root")
+    performer = Performer(store, disk, None)
+    yield performer, disk, tmp_path / "root"
+    performer.executor.shutdown()
+    disk.close()
+    await store.close()
+
+
+Stage = tuple[Performer, PosixDisk, Path]
+
+
+async def test_index_and_disk_each_answer_their_commands(stage: Stage) -> None:
+    performer, _, root = stage
+    (root / "a").write_bytes(b"1")
+
+    async def routine() -> list[Any]:
+        await c.Commit([Row(F, state=file())])
+        rows = await c.LoadRows([F])
+        (listing,) = await c.ListDirectories([()])
+        stats = await c.StatPaths([("a",), ("b",)])
+        staged = await c.StageFiles([StageFile("t", b"2", None, 5, False)])
+        await c.SyncStaged()
+        results = await c.Apply([MakeDirectory(("d",)), MakeDirectory(("d",))])
+        return [rows[F].state, listing.entries, stats, staged, results]
+
+    state, entries, stats, staged, results = await performer.drive(routine())
+    assert state == file()
+    assert [name for name, _ in entries] == ["a"]
+    assert stats[0] == entries[0][1]
+    assert stats[1] is None
+    assert isinstance(staged[0], Stat)
+    assert isinstance(results[0], Stat)
+    assert isinstance(results[1], Refusal)
+    assert (root / "d").is_dir()
+
+
+async def test_the_disk_is_used_by_one_thread_that_is_not_the_loop_s(stage: Stage) -> None:
+    performer = stage[0]
+    threads = {await performer.on_disk(threading.get_ident) for _ in range(5)}
+    assert len(threads) == 1
+    assert threading.get_ident() not in threads
+
+
+async def test_a_directory_is_watched_before_it_is_listed(tmp_path: Path, stage: Stage) -> None:
+    """Else what happens in between is missed."""
+    _, disk, root = stage
+    order: list[str] = []
+
+    class Watcher:
+        def watch(self, paths: list[FolderPath]) -> None:
+            order.append("watched")
+            (root / "late").write_bytes(b"between")
+
+    performer = Performer(await IndexStore.open(tmp_path / "other.db"), disk, Watcher())  # type: ignore[arg-type]
+    try:
+        (listing,) = await performer.perform(c.ListDirectories([()]))
+    finally:
+        performer.executor.shutdown()
+        await performer._store.close()
+    assert order == ["watched"]
+    assert [name for name, _ in listing.entries] == ["late"]
+
+
+async def test_what_the_disk_raises_ends_the_routine_and_closes_it(stage: Stage) -> None:
+    performer, _, root = stage
+    ended: list[bool] = []
+
+    async def routine() -> None:
+        try:
+            root.rename(root.with_name("unplugged"))
+            await c.ListDirectories([()])
+        finally:
+            ended.append(True)
+
+    with pytest.raises(DiskGone):
+        await performer.drive(routine())
+    assert ended == [True]
+
+
+async def test_temp_files_of_an_earlier_run_go(stage: Stage) -> None:
+    performer, disk, _ = stage
+    disk.stage([StageFile("left", b"1", None, 5, False)])
+    await performer.clean_incoming()
+    assert disk.staged_names() == []
+
+
+# ---------------------------------------------------------------- parked by a crash
+
+
+def park(root: Path, node_id: NodeId, data: bytes | None = None) -> Path:
+    parked = root / ".holdfast" / "parked"
+    parked.mkdir(exist_ok=True)
+    path = parked / node_id.hex()
+    path.mkdir() if data is None else path.write_bytes(data)
+    return path
+
+
+async def unpark(stage: Stage, places: dict[NodeId, FolderPath | None]) -> dict[str, bytes]:
+    performer, disk, root = stage
+    disk.staged_names()  # the folder's internal directories are there
+
+    async def path_of(node_id: NodeId) -> FolderPath | None:
+        return places.get(node_id)
+
+    await performer.unpark(path_of, "Me")
+    files = contents(root)
+    return {p: d for p, d in files.items() if not p.startswith(".holdfast/folder-id")}
+
+
+async def test_a_parked_file_goes_back_to_where_it_was(stage: Stage) -> None:
+    stage[1].staged_names()
+    park(stage[2], F, b"mine")
+    assert await unpark(stage, {F: ("a",)}) == {"a": b"mine"}
+
+
+async def test_a_parked_file_whose_place_is_taken_goes_beside_it(stage: Stage) -> None:
+    """Two files of a swap: never over what the person has there now."""
+    stage[1].staged_names()
+    park(stage[2], F, b"mine")
+    (stage[2] / "a.txt").write_bytes(b"theirs")
+    found = await unpark(stage, {F: ("a.txt",)})
+    assert found.pop("a.txt") == b"theirs"
+    ((name, data),) = found.items()
+    assert data == b"mine"
+    assert name.startswith("a (conflict Me ")
+    assert name.endswith(".txt")
+
+
+async def test_a_parked_file_that_nobody_knows_is_recovered(stage: Stage) -> None:
+    stage[1].staged_names()
+    park(stage[2], F, b"mine")
+    assert await unpark(stage, {}) == {f"recovered {F.hex()}": b"mine"}
+
+
+async def test_a_parked_directory_is_back_before_what_was_parked_out_of_it(stage: Stage) -> None:
+    stage[1].staged_names()
+    for number in range(10, 20):  # whatever order the listing has
+        park(stage[2], file_id(number), b"%d" % number)
+    park(stage[2], D)
+    places: dict[NodeId, FolderPath | None] = {file_id(n): ("d", f"{n}") for n in range(10, 20)}
+    assert await unpark(stage, {**places, D: ("d",)}) == {
+        f"d/{n}": b"%d" % n for n in range(10, 20)
+    }
+
+
+async def test_what_is_none_of_ours_is_left_where_it_lies(stage: Stage) -> None:
+    stage[1].staged_names()
+    litter = stage[2] / ".holdfast" / "parked" / ".DS_Store"
+    litter.write_bytes(b"litter")
+    assert await unpark(stage, {}) == {".holdfast/parked/.DS_Store": b"litter"}
