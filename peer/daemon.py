@@ -264,9 +264,7 @@ class Daemon:
         old = self.stored[folder_id]
         await self._store(StoredFolder(folder_id, old.name, old.path, old.state, incarnation))
 
-    async def _reopen(
-        self, stored: StoredFolder, damage: IndexDamaged | None = None
-    ) -> Folder:
+    async def _reopen(self, stored: StoredFolder, damage: IndexDamaged | None = None) -> Folder:
         """Starts a folder anew, attached or not; who talks of it with us notices nothing."""
         old = self.network.folders.get(stored.folder_id)
         if old is not None:

@@ -191,9 +191,9 @@ def directory_heirs(turn: Turn) -> dict[NodeId, NodeId]:
 async def carry_disk_facts(turn: Turn) -> None:
     """When another node came to represent an item, what is on the disk is now that node's."""
     for heir, before in directory_heirs(turn).items():
+        turn.edit_item(heir).inode = turn.resident.items[before].inode
         if heir != before:
             await turn.load([heir, before])
-            turn.edit_item(heir).inode = turn.resident.items[before].inode
             turn.rows[heir].disk, turn.rows[before].disk = turn.rows[before].disk, NOT_THERE
             turn.touched |= {heir, before}
     for node_id in list(turn.before):

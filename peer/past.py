@@ -12,8 +12,9 @@ from typing import Final
 
 from crypto.ids import NodeId
 from peer.commands import LoadChangesets, LoadRows
+from protocol.changesets import decode_changeset
 from protocol.logs import LogBook
-from protocol.nodes import NOTHING, Content, Place
+from protocol.nodes import NOTHING, Content, Node, Place
 from protocol.records import Stamp, decode_records
 
 READ_BYTES: Final = 1 << 20
@@ -35,22 +36,23 @@ async def read_past(book: LogBook) -> dict[NodeId, Superseded]:
         seq = 0
         while wires := await LoadChangesets(log_id, seq, READ_BYTES):
             for wire in wires:
-                opened = book.reopen(wire)
-                if opened is None:
-                    seq += 1
-                    continue
-                slot, records = opened
-                seq = slot.seq
-                stamp = Stamp(log_id, slot.seq, slot.lamport)
-                found = decode_records(records, stamp, known).nodes
-                rows = await LoadRows(list(found))
-                for node_id, node in found.items():
-                    row = rows.get(node_id)
-                    state = row.state if row is not None else NOTHING
-                    places = [p for p in node.places if p not in state.places]
-                    contents = [c for c in node.contents if c not in state.contents]
-                    if places or contents:
-                        old = past.setdefault(node_id, Superseded())
-                        old.places += places
-                        old.contents += contents
+                changeset = decode_changeset(wire)
+                seq = changeset.slot.seq
+                records = book.reopen(changeset)
+                if records is not None:
+                    stamp = Stamp(log_id, seq, changeset.slot.lamport)
+                    await _note(past, decode_records(records, stamp, known).nodes)
     return past
+
+
+async def _note(past: dict[NodeId, Superseded], told: dict[NodeId, Node]) -> None:
+    rows = await LoadRows(sorted(told))
+    for node_id, node in told.items():
+        row = rows.get(node_id)
+        state = row.state if row is not None else NOTHING
+        places = [p for p in node.places if p not in state.places]
+        contents = [c for c in node.contents if c not in state.contents]
+        if places or contents:
+            old = past.setdefault(node_id, Superseded())
+            old.places += places
+            old.contents += contents

@@ -136,6 +136,13 @@ class LogBook:
         slot = changeset.slot
         return self._is_void(slot.device_id, slot.heads, changeset.log_id, slot.seq, changeset.hash)
 
+    def reopen(self, changeset: Changeset) -> list[Any] | None:
+        """The records of a changeset that was accepted before; None if it does not count now."""
+        record_key = self._epochs.record_key(changeset.slot.epoch_id)
+        if record_key is None or self.is_void(changeset):
+            return None
+        return open_changeset(changeset, record_key).records
+
     # ------------------------------------------------------------ writing
 
     def draft(

@@ -39,7 +39,9 @@ def wait_until(
     deadline = time.monotonic() + timeout_s
     while not is_so():
         if time.monotonic() > deadline:
-            raise AssertionError(f"in {timeout_s:.0f} s: {what if isinstance(what, str) else what()}")
+            raise AssertionError(
+                f"in {timeout_s:.0f} s: {what if isinstance(what, str) else what()}"
+            )
         time.sleep(POLL_S)
 
 
@@ -230,9 +232,7 @@ def explain(devices: Sequence[Device]) -> str:
 
 def wait_for_tree(expected: Callable[[], bool], *devices: Device) -> dict[str, tuple[str, Any]]:
     """Waits until all devices show the same tree and something more is so."""
-    wait_until(
-        lambda: _is(expected), lambda: "the expected tree; " + explain(devices), DEADLINE_S
-    )
+    wait_until(lambda: _is(expected), lambda: "the expected tree; " + explain(devices), DEADLINE_S)
     return wait_for_same(*devices)
 
 

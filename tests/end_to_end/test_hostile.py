@@ -205,7 +205,9 @@ def test_a_damaged_index(shared_pair: Pair, damage: str) -> None:
     other.start()
     wait_until((other.folder / damage / "new of alpha").exists, lambda: explain(shared_pair))
     tree = wait_for_same(*shared_pair)
-    found = {n.removeprefix(f"{damage}/"): c for n, (_, c) in tree.items() if n.startswith(f"{damage}/")}
+    found = {
+        n.removeprefix(f"{damage}/"): c for n, (_, c) in tree.items() if n.startswith(f"{damage}/")
+    }
     assert found["same"] == b"same at first"
     assert found["edited by alpha"] == b"by alpha, while beta was away"
     assert "deleted by alpha" not in found

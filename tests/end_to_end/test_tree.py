@@ -12,9 +12,7 @@ Two = tuple[Path, Path, tuple[Device, Device]]
 
 
 @pytest.fixture
-def place(
-    shared_pair: tuple[Device, Device], request: pytest.FixtureRequest
-) -> Two:
+def place(shared_pair: tuple[Device, Device], request: pytest.FixtureRequest) -> Two:
     """A directory of this test's own, on both devices."""
     one, other = shared_pair
     name = request.node.name.removeprefix("test_")

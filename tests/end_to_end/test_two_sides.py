@@ -4,7 +4,6 @@ while stopped or paused, restarts in the middle, a third device, leaving and com
 
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -69,7 +68,9 @@ def test_a_conflict_copy_is_a_file_like_any_other(shared_pair: Pair) -> None:
     (other.folder / "plan").write_text("plan of beta!")
     for device in shared_pair:
         device.command("resume", FOLDER)
-    wait_until(lambda: len([n for n in one.names() if "plan" in n]) == 2, lambda: explain(shared_pair))
+    wait_until(
+        lambda: len([n for n in one.names() if "plan" in n]) == 2, lambda: explain(shared_pair)
+    )
     tree = wait_for_same(one, other)
     [copy] = [name for name in conflicts(list(tree)) if name.startswith("plan")]
     (other.folder / copy).write_text("merged by hand")
@@ -119,8 +120,10 @@ def test_offline_edits_on_both_sides(shared_pair: Pair) -> None:
     one.start()
     other.start()
     wait_until(
-        lambda: (one.folder / "offline/new of beta").exists()
-        and (other.folder / "offline/5/moved/new of alpha").exists(),
+        lambda: (
+            (one.folder / "offline/new of beta").exists()
+            and (other.folder / "offline/5/moved/new of alpha").exists()
+        ),
         lambda: explain(shared_pair),
     )
     tree = {
@@ -153,8 +156,8 @@ def test_an_edit_beats_a_deletion(shared_pair: Pair) -> None:
 
 
 @pytest.fixture
-def pair(new_pair: Pair) -> Iterator[Pair]:
-    yield new_pair
+def pair(new_pair: Pair) -> Pair:
+    return new_pair
 
 
 def test_restarts_in_the_middle_of_a_sync(pair: Pair) -> None:

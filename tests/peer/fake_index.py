@@ -1,4 +1,4 @@
-"""An index in a dictionary: the index commands answered at once, for driving the engine's parts in tests."""
+"""An index in a dictionary: index commands answered at once, to drive the engine's parts."""
 
 from __future__ import annotations
 

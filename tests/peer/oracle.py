@@ -161,7 +161,7 @@ def materialise(replica: Replica, fold: bool = False) -> dict[NodeId, Shown]:
             items[n] = Shown(
                 n, tuple(unit_ids), parent, final,
                 b"" if is_dir(n) else shown[n].hash,
-                max(nodes[m].attributes for m in unit_ids).is_executable if not is_dir(n) else False,
+                not is_dir(n) and max(nodes[m].attributes for m in unit_ids).is_executable,
                 displaced, not displaced and final != name,
                 is_dir(n) and all(place[m].is_deleted for m in unit_ids),
             )  # fmt: skip

@@ -53,7 +53,7 @@ def knowing(*others: DeviceKeys) -> dict[DeviceId, bytes]:
 
 async def until(is_so: Callable[[], bool]) -> None:
     """Returns when it is so; the caller has a timeout."""
-    while not is_so():  # noqa: ASYNC110 - what is waited for is another machine's word, in effect
+    while not is_so():
         await asyncio.sleep(0.01)
 
 

@@ -162,14 +162,14 @@ class Case:
         for item in sorted({*self.old.files, *self.new.files}):
             old_home, old_data = self.old.files.get(item, (None, ""))
             new_home, new_data = self.new.files.get(item, (None, ""))
-            there = stat(Kind.FILE, inode_of(old_data)) if old_data else None
+            known = stat(Kind.FILE, inode_of(old_data)) if old_data else None
             temp = None
             if new_data and new_data != old_data:
                 temp = f"t{item.hex()}"
                 self.staged[temp] = new_data
             elif self._stays(old_home, new_home):
                 continue
-            files.append(FileChange(item, old_home, new_home, there, temp, after=after(item)))
+            files.append(FileChange(item, old_home, new_home, known, temp, after=after(item)))
         return Planner(directories, files, self._old_home, self._new_home).plan()
 
     def _stays(self, old_home: Home | None, new_home: Home | None) -> bool:
@@ -270,7 +270,9 @@ def test_of_two_that_change_places_one_is_parked() -> None:
     old = Tree(files={one: ((ROOT, "a"), "#1 old"), other: ((ROOT, "b"), "#2 old")})
     new = Tree(files={one: ((ROOT, "b"), "#1 old"), other: ((ROOT, "a"), "#2 old")})
     steps = carry_out(Case(old, new, {}), lambda item: ())
-    parked = [s for s in steps if isinstance(s.operation, Move) and PARKED == s.operation.target[:2]]
+    parked = [
+        s for s in steps if isinstance(s.operation, Move) and PARKED == s.operation.target[:2]
+    ]
     assert len(steps) == 3
     assert len(parked) == 1
 

@@ -101,9 +101,7 @@ class Bench:
 
     def check(self) -> None:
         want = oracle.paths(oracle.materialise(self.replica, self.fold))
-        want = {
-            p: v if v[0] == 1 else (*v[:3], set(v[3]), *v[4:]) for p, v in want.items()
-        }
+        want = {p: v if v[0] == 1 else (*v[:3], set(v[3]), *v[4:]) for p, v in want.items()}
         have = self.paths()
         assert have == want
         for directory in self.directories.nodes.values():

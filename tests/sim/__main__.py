@@ -32,7 +32,7 @@ def main() -> int:
             )
             if arguments.traces:
                 print(trace)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - every failing seed is told
             failed += 1
             if not arguments.keep_going:
                 traceback.print_exc()

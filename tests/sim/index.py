@@ -48,7 +48,9 @@ class SimIndex:
                 return [copy(r) for p in dict.fromkeys(parents) for r in self._files_in(p)]
             case c.LoadCopies(origins):
                 return [
-                    copy(self.rows[i]) for o in dict.fromkeys(origins) for i in self._copies.get(o, ())
+                    copy(self.rows[i])
+                    for o in dict.fromkeys(origins)
+                    for i in self._copies.get(o, ())
                 ]
             case c.LoadInodes(inodes):
                 wanted = set(inodes) - {0}

@@ -67,9 +67,7 @@ class Person:
         if not places:
             acts = [self.make_file, self.make_directory]
         act = self.random.choice(acts)
-        self._directories = [within] + [
-            p.inode for p in places if self._kind(p) is Kind.DIRECTORY
-        ]
+        self._directories = [within] + [p.inode for p in places if self._kind(p) is Kind.DIRECTORY]
         self._files = [p for p in places if self._kind(p) is not Kind.DIRECTORY]
         self._places = places
         done = act()

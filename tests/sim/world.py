@@ -37,7 +37,7 @@ LABELS = ["Anna", "Bert", "Cleo", "Dora"]
 PAGE = 7
 """Small, so that surveys have several pages."""
 ROUNDS_MAX = 80
-"""So many times a device looks at its disk and writes to it, at most, until there is no more to do."""
+"""So many times a device looks at its disk and writes to it, at most, until all is done."""
 
 
 def never_ignored(path: Path, is_directory: bool) -> bool:
@@ -72,7 +72,10 @@ class Device:
             for (log, seq), (hash_, lamport, _) in sorted(self.index.changesets.items())
         ]
         book.restore(rows, positions)
-        before, self.directories = self.directories, self.index.load_directories(self.disk.folds_case)
+        before, self.directories = (
+            self.directories,
+            self.index.load_directories(self.disk.folds_case),
+        )
         check_reloaded(self.name, before, self.directories)
         self.engine = Engine(
             self.directories, book, self.place.keys, self.place.incarnation, self.name,
@@ -273,7 +276,7 @@ class World:
         """
         for device in self.devices:
             for inode in device.disk.inodes.values():
-                if inode.kind is not Kind.DIRECTORY and HASHER.chunk_id(inode.data) == hash_:
+                if inode.kind != int(Kind.DIRECTORY) and HASHER.chunk_id(inode.data) == hash_:
                     return inode.data
         data = self.account.by_hash[hash_]
         if data in self.account.owed:
@@ -286,9 +289,7 @@ class World:
         """Changesets that the target lacks: all in order, or some of them in any order."""
         wires = [
             source.index.changesets[log, seq][2]
-            for log, first, last in source.engine.book.missing_from(
-                target.engine.book.frontier()
-            )
+            for log, first, last in source.engine.book.missing_from(target.engine.book.frontier())
             for seq in range(first, last + 1)
         ]
         if not is_tidy:
