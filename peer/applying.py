@@ -114,7 +114,7 @@ async def apply_bases(
         failed = {i for i in news if i is not None and i not in stats}
     await carry_disk_facts(turn)
     for item, stat in stats.items():
-        if item in turn.rows and _as_shown(turn, item) == goal[item]:
+        if goal[item] is not None and _as_shown(turn, item) == goal[item]:
             await link(turn, item, stat, OWN_WRITE)
     done.nodes = set(wanted)
     await turn.finish()
@@ -130,10 +130,12 @@ async def apply_bases(
 
 
 def _as_shown(turn: Turn, item: NodeId) -> object:
-    """What the disk has to look like for this item."""
+    """What the disk has to look like for this item; None for what is no item (any more)."""
     if is_directory(item):
-        return turn.item(item)
-    return turn.rows[item].shown if item in turn.rows else None
+        directory = turn.item(item)
+        return directory and (directory.members, directory.parent, directory.name)
+    row = turn.rows.get(item)
+    return row.shown if row is not None and row.shown.item == item else None
 
 
 def _lack(turn: Turn, item: NodeId) -> Lack:

@@ -6,7 +6,7 @@ A batch becomes one changeset: one Lamport time, one position in this device's l
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from crypto.ids import NodeId
 from peer.rows import ADRIFT, DISPLACED, FOLDED, KEPT, Item, Row
@@ -40,6 +40,8 @@ class Batch:
         self.turn, self.stamp, self.label, self.time_s = turn, stamp, label, time_s
         self.delta: dict[NodeId, Node] = {}
         self.origins: dict[NodeId, NodeId] = {}
+        self.is_of_unknown_age = False
+        """New nodes get Lamport time 0, so that they lose against all that is known (MERGE 16)."""
         self._own: Vector = ((stamp.log, stamp.seq),)
 
     # ------------------------------------------------------------ single writes
@@ -57,14 +59,15 @@ class Batch:
         await self._touch(node_id)
         node = self._as_shown(node_id)
         saw: Vector = deleted_contents(node) if node.places else ()
-        since = (self.stamp.lamport, self.stamp.log)
+        lamport = self._lamport(node.places)
+        since = (lamport, self.stamp.log)
         if is_deleted:
             saw = vv.join(saw, *(c.vector for c in node.contents))
             since = winning_place(node).since
         if not is_directory(node_id):
             previous, since = (NO_NODE, ""), (0, NO_LOG)
         write = Place(
-            self._vector(node.places), self.stamp.lamport, self.stamp.log, parent, name, previous,
+            self._vector(node.places), lamport, self.stamp.log, parent, name, previous,
             is_deleted, is_soft, saw, since, self.time_s, self.label,
         )  # fmt: skip
         self._emit(node_id, Node(places=(write,)))
@@ -82,8 +85,8 @@ class Batch:
         await self._touch(node_id)
         node = self._as_shown(node_id)
         write = Content(
-            self._vector(node.contents), self.stamp.lamport, self.stamp.log, hash_, size, manifest,
-            mtime_ns, self.time_s, self.label,
+            self._vector(node.contents), self._lamport(node.contents), self.stamp.log, hash_, size,
+            manifest, mtime_ns, self.time_s, self.label,
         )  # fmt: skip
         self._emit(node_id, Node(contents=(write,)))
 
@@ -97,6 +100,9 @@ class Batch:
 
     def _emit(self, node_id: NodeId, node: Node) -> None:
         self.delta[node_id] = join(self.delta.get(node_id, NOTHING), node)
+
+    def _lamport(self, seen: Sequence[Place | Content]) -> int:
+        return 0 if self.is_of_unknown_age and not seen else self.stamp.lamport
 
     def _vector(self, writes: Iterable[Place | Content]) -> Vector:
         return vv.join(*(w.vector for w in writes), self._own)

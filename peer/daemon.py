@@ -361,9 +361,9 @@ class Daemon:
             "need_bytes": folder.fetcher.pending_bytes if folder.fetcher is not None else 0,
             "errors": errors,  # type: ignore[typeddict-item]
         }
-        if progress.held_deletions:
+        if folder.guard.held:
             answer["question"] = (
-                f"{progress.held_deletions} files and directories are gone from {path}. Were they"
+                f"{folder.guard.held} files and directories are gone from {path}. Were they"
                 f" deleted on purpose? `holdfast answer {name} accept` or `restore`."
             )
         return answer
@@ -409,6 +409,7 @@ class Daemon:
         await self.ledgers.settle()
         folder_setup.mark(path, membership.folder_id)
         folder = await self._open(stored)
+        await folder.end_joining()  # it is new: nobody knows more of it
         changesets = await folder.call(
             lambda: folder.drive(folder.engine.name_folder(name, time.time_ns()))
         )
@@ -482,12 +483,9 @@ class Daemon:
     async def answer_hold(self, name_or_id: str, answer: HoldAnswer) -> None:
         """Goes on with a folder that asks."""
         folder = self.network.folders.get(self._find(name_or_id).folder_id)
-        if folder is None or not folder.progress.held_deletions:
+        if folder is None or not folder.guard.held:
             raise NothingToAnswer(f"{name_or_id!r} asks nothing.")
-        if answer is HoldAnswer.ACCEPT:
-            folder.allow_deletions()
-        else:
-            folder.restore_missing()
+        folder.answer_deletions(answer is HoldAnswer.ACCEPT)
 
     async def stop(self) -> None:
         """Begins to stop."""

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 
 from crypto.ids import NodeId
 from crypto.keys import DeviceKeys
+from peer.adoption import adopt
 from peer.applying import Applied, Staged, apply_bases
 from peer.batch import Batch
 from peer.chunker import average_of
@@ -122,6 +123,8 @@ class Engine:
         self.keys, self.incarnation, self.label = keys, incarnation, label
         self.name = ""
         """The folder's name, as its members agreed; empty until it is known."""
+        self.is_joining = False
+        """What is new on this disk may be old: it is not known yet what others have."""
         self._random = random
 
     # ------------------------------------------------------------ from the disk
@@ -188,6 +191,10 @@ class Engine:
         await Commit(turn.rows_to_store(), turn.rows_to_delete())
         turn.merge()
 
+    async def adopt(self, now_ns: int) -> int:
+        """Takes what the disk shows already for what it is; returns how many items."""
+        return await adopt(self.directories, self.book, now_ns)
+
     async def _relink(self, found: Observation, now_ns: int) -> None:
         if not found.relinked:
             return
@@ -244,6 +251,7 @@ class Engine:
         stamp = Stamp(slot.log_id, slot.seq, slot.lamport)
         turn = Turn(self.directories, self._random)
         batch = Batch(turn, stamp, self.label, now_ns // 1_000_000_000)
+        batch.is_of_unknown_age = self.is_joining
         await record(batch)
         changesets: list[Changeset] = []
         if batch.delta or is_scan_complete:

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 from crypto.chunks import ChunkHasher
 from crypto.compression import decompress
@@ -20,6 +20,7 @@ from crypto.ids import ChunkId, FolderId, NodeId
 from peer.disk_types import Disk, Path, Problem, RangeRequest, StagedFile, StageFile
 from peer.engine import Need
 from peer.index_store import ChunkPlace, IndexStore
+from peer.neighbours import Source
 from protocol.events import ReceivedChunk
 from protocol.nodes import NO_NODE, Content, Kind
 from protocol.records import chunks_of
@@ -31,18 +32,6 @@ LARGE_OPEN_MAX: Final = 32
 
 Key = tuple[NodeId, bytes]
 T = TypeVar("T")
-
-
-class Source(Protocol):
-    """Whoever asks other devices for chunks."""
-
-    def need(
-        self, folder_id: FolderId, files: Iterable[tuple[Any, Sequence[tuple[ChunkId, int]]]]
-    ) -> None:
-        """Wants these chunks from anybody who has them."""
-
-    def forget(self, folder_id: FolderId, keys: Iterable[Any]) -> None:
-        """Wants them no longer."""
 
 
 @dataclass(slots=True)

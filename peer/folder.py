@@ -15,11 +15,12 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 from crypto.chunks import ChunkHasher
 from crypto.ids import ChunkId, FolderId, LogId, NodeId
 from peer import commands as c
+from peer.deletion_guard import DeletionGuard
 from peer.disk_types import (
     Disk,
     DiskError,
@@ -30,17 +31,18 @@ from peer.disk_types import (
     Refusal,
     RefusalKind,
 )
-from peer.engine import FIRST_PAGE, Engine, Ingested, Survey
-from peer.fetcher import Fetcher, Source
+from peer.engine import FIRST_PAGE, Engine, Survey
+from peer.fetcher import Fetcher
 from peer.hinting import Hinting
 from peer.ignore import IGNORE_FILE, IgnoreRules
-from peer.index_store import ChunkPlace, IndexStore, Summary
+from peer.index_store import JOINED, ChunkPlace, IndexStore, Summary
+from peer.joining import Joining
+from peer.neighbours import Neighbours
 from peer.observation import Entry
 from peer.performing import Performer
 from peer.serving import Serving
 from peer.status import FolderState
 from peer.watcher import Watcher
-from protocol import messages
 from protocol.changesets import INCARNATION_SIZE, Changeset, FrontierEntry, log_id_of
 from protocol.events import ReceivedChunk
 from protocol.names import exact_key
@@ -60,30 +62,11 @@ APPLY_AT_ONCE: Final = 1_000
 STAGED_AT_ONCE: Final = 250
 RIPE_S: Final = 0.1
 """How long a file that is ready waits for others that are still on their way."""
-UNLIMITED: Final = 1 << 60
 FRESH_MAX: Final = 200_000
 """Changed nodes remembered by id, 100 bytes each; beyond that the index is asked."""
 RETRY_S: Final = 5.0
 """After the disk refused something, or was full."""
 T = TypeVar("T")
-
-
-class Neighbours(Source, Protocol):
-    """The other devices, as a folder sees them."""
-
-    def announce(self, folder_id: FolderId, changesets: Sequence[Changeset]) -> None:
-        """Tells everybody connected of changesets of ours."""
-
-    def acknowledge(
-        self, folder_id: FolderId, origin: object, batch: int, entries: Sequence[FrontierEntry]
-    ) -> None:
-        """Tells everybody how far we hold the logs now; `batch` answers what `origin` sent."""
-
-    def applied(self, folder_id: FolderId, entries: Sequence[FrontierEntry]) -> None:
-        """Tells everybody what is on our disk, fsynced."""
-
-    def misbehaved(self, origin: object, ingested: Ingested) -> None:
-        """Counts what was refused."""
 
 
 @dataclass(slots=True)
@@ -94,7 +77,6 @@ class Progress:
     summary: Summary = field(default_factory=lambda: Summary(0, 0, 0, 0))
     problems: dict[Path, str] = field(default_factory=dict)
     trouble: str = ""
-    held_deletions: int = 0
 
 
 class Folder:
@@ -136,14 +118,14 @@ class Folder:
         """Nodes whose record or bytes have just come."""
         self._ripe_at = float("inf")
         self._retry_at = float("inf")
-        self._deletions_allowed = False
+        self.guard = DeletionGuard()
         self._applied_told: list[FrontierEntry] = []
         self._calls: deque[tuple[Callable[[], Coroutine[Any, Any, Any]], asyncio.Future[Any]]] = (
             deque()
         )
-        self.deletions_max: Callable[[], int] = lambda: UNLIMITED
-        """How many deletions pass at once without a question."""
-        self._restores = False
+        self._joining: Joining | None = None
+        self._heard: dict[LogId, FrontierEntry] = {}
+        """How far others hold the logs."""
         self.on_incarnation = on_incarnation
         self.fetcher: Fetcher | None = None
         if disk is not None:
@@ -157,7 +139,7 @@ class Folder:
                 self._path_of_chunk,
                 self.wake,
             )
-        self._is_closed = False
+        self._has_adopted = self._is_closed = False
 
     # ------------------------------------------------------------ driving the engine
 
@@ -186,6 +168,9 @@ class Folder:
     def take_over(self, old: Folder) -> None:
         """Goes on with what arrived while the folder was opened anew."""
         self._inbox.extend(old._inbox)
+        self._heard.update(old._heard)
+        if self._joining is not None:
+            self._joining.told(self._heard.values(), asyncio.get_running_loop().time())
         self._calls.extend(old._calls)
         self.wake()
 
@@ -206,10 +191,9 @@ class Folder:
         self._rescan_at = 0.0
         self.wake()
 
-    def allow_deletions(self) -> None:
-        """The person answered that the held deletions are meant."""
-        self._deletions_allowed = True
-        self.progress.held_deletions = 0
+    def answer_deletions(self, is_meant: bool) -> None:
+        """The person said whether the held deletions are meant."""
+        (self.guard.allow if is_meant else self.guard.restore)()
         self.rescan()
 
     def pause(self, is_paused: bool) -> None:
@@ -279,7 +263,10 @@ class Folder:
         if self._ready:
             deadlines.append(self._ripe_at)
         if self.disk is not None and not self.is_paused:
-            deadlines += [self._hinting.next_due(), self._rescan_at]
+            if self._joining is None or self._has_adopted:
+                deadlines += [self._hinting.next_due(), self._rescan_at]
+            else:
+                deadlines.append(self._joining.deadline)
         timeout = max(0.0, min(deadlines) - loop.time())
         try:
             async with asyncio.timeout(min(timeout, 3600.0)):
@@ -312,6 +299,8 @@ class Folder:
         if self.disk is None or self.is_paused:
             self.progress.state = FolderState.PAUSED if self.disk else FolderState.OFFERED
             return False
+        if self._joining is not None and not await self._arrive(self._joining, now):
+            return False
         if now >= self._rescan_at:
             await self._scan([ROOT], True)
             self._rescan_at = asyncio.get_running_loop().time() + self._rescan_interval_s
@@ -342,6 +331,37 @@ class Folder:
         for problem in hints.unwatched:
             self.progress.problems[problem.path] = problem.reason
         self.wake()
+
+    def begin_joining(self, joining: Joining) -> None:
+        """Before its first scan this disk has to be compared with what others know (MERGE 16)."""
+        self._joining = joining
+        self.engine.is_joining = True
+        joining.told(self._heard.values(), asyncio.get_running_loop().time())
+
+    async def _arrive(self, joining: Joining, now: float) -> bool:
+        """One step towards having joined; False while there is nothing to do but wait."""
+        self.progress.state = FolderState.SCANNING
+        if not self._has_adopted:
+            if not joining.is_ready(self.engine.book.seq_of, now) and await self._holds_something():
+                return False
+            adopted = await self.drive(self.engine.adopt(time.time_ns()))
+            log.info("%d files and directories were here already", adopted)
+            self._has_adopted = True
+            self.survey_again()
+            self.rescan()
+        elif now < self._rescan_at and not self._to_read:  # all that was here has been told
+            await self.end_joining()
+        return True
+
+    async def _holds_something(self) -> bool:
+        assert self.disk is not None
+        disk = self.disk
+        return bool((await self._on_disk(lambda: disk.list_directories([()])))[0].entries)
+
+    async def end_joining(self) -> None:
+        """From now on what is new here is new everywhere."""
+        self._joining, self.engine.is_joining = None, False
+        await self.store.perform(c.Commit(values=[(JOINED, b"")]))
 
     async def _scan_hints(self, due: dict[Path, bool]) -> None:
         """Looks at the directories hinted at; where one is not known by its path yet, above it, and
@@ -376,19 +396,12 @@ class Folder:
         scanned = await self.drive(
             self.engine.scan(
                 scope, is_recursive, self._rules.is_ignored, time.time_ns(),
-                lambda: self._deletions_max(is_full),
+                lambda: self.guard.limit(is_full),
             )
         )  # fmt: skip
-        held = scanned.held_deletions
-        if is_full and self._restores:
-            self._restores, held = False, 0
+        if self.guard.note(scanned.held_deletions, is_full):
             await self.drive(self.engine.put_back(scanned.missing))
             self.survey_again()
-        if is_full:
-            self.progress.held_deletions = held
-            self._deletions_allowed = False
-        else:
-            self.progress.held_deletions = max(self.progress.held_deletions, held)
         for path in scanned.listed:
             for known in [p for p in self.progress.problems if p[:-1] == path]:
                 del self.progress.problems[known]
@@ -398,22 +411,6 @@ class Folder:
             await self._read_rules()
         self._to_read.update(((e.parent, e.name), e) for e in scanned.to_read)
         self._announce(scanned.authored)
-
-    def _deletions_max(self, is_full: bool) -> int:
-        if self._restores:
-            return 0
-        if self._deletions_allowed:
-            return UNLIMITED
-        # While some are held, a hint here and there must not let them through in small numbers.
-        return self.deletions_max() if is_full or not self.progress.held_deletions else 0
-
-    def restore_missing(self) -> None:
-        """The person answered that the held deletions are not meant: what is gone is written
-        again.
-        """
-        self.progress.held_deletions = 0
-        self._restores = True
-        self.rescan()
 
     async def _read_rules(self) -> None:
         assert self.disk is not None
@@ -569,6 +566,9 @@ class Folder:
         if needs:
             await fetcher.need([n for n in needs if not fetcher.is_pending(n.node, n.content.hash)])
         self._note_refusals(applied.refused, applied.paths)
+        now = asyncio.get_running_loop().time()
+        for path in sorted(applied.look_again):
+            self._hinting.add(path, False, now)
 
     def _note_refusals(self, refused: dict[NodeId, Refusal], paths: dict[NodeId, Path]) -> None:
         now = asyncio.get_running_loop().time()
@@ -587,7 +587,7 @@ class Folder:
         summary = await self.store.summary()
         self.progress.summary = summary
         need = summary.need_files + summary.need_directories
-        if self.progress.held_deletions:
+        if self.guard.held:
             self.progress.state = FolderState.ASKING
         elif need == 0:
             self.progress.state = FolderState.IN_SYNC
@@ -632,13 +632,17 @@ class Folder:
             self._trouble(FolderState.NO_SPACE, error, asyncio.get_running_loop().time())
             return [], []
 
-    def check_own_log(self, entries: Sequence[messages.FrontierEntry]) -> None:
-        """If somebody holds more of our log than we do, this database is an old one (CRYPTO 3)."""
+    def note_frontier(self, entries: Sequence[FrontierEntry]) -> None:
+        """Somebody said how far they hold the logs."""
         book = self.engine.book
         own = log_id_of(self.folder_id, self.engine.keys.device_id, self.engine.incarnation)
+        # If they hold more of our log than we do, this database is an old one (CRYPTO 3).
         if any(e.log_id == own and e.seq > book.seq_of(own) for e in entries):
             self.needs_incarnation = True
-            self.wake()
+        self._heard.update((e.log_id, e) for e in entries)
+        if self._joining is not None:
+            self._joining.told(entries, asyncio.get_running_loop().time())
+        self.wake()
 
     async def close(self) -> None:
         """Closes database, watcher and threads."""

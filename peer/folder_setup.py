@@ -6,23 +6,28 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from crypto.chunks import ChunkHasher
-from crypto.ids import FolderId
+from crypto.ids import FolderId, LogId
 from peer.chunker import Chunker
 from peer.config import Config
+from peer.deletion_guard import DeletionGuard
 from peer.disk import PosixDisk
 from peer.disk_types import DiskError
 from peer.engine import Engine
-from peer.folder import Folder, Neighbours
+from peer.folder import Folder
 from peer.home import Home
 from peer.home_store import Folder as StoredFolder
-from peer.index_store import IndexDamaged, IndexStore, damage_told
+from peer.home_store import HomeStore
+from peer.index_store import JOINED, IndexDamaged, IndexStore, damage_told
+from peer.joining import Joining
 from peer.ledgers import FolderMembership
+from peer.neighbours import Neighbours
 from peer.watcher import open_watcher
-from protocol.changesets import INCARNATION_SIZE
+from protocol import wire
+from protocol.changesets import INCARNATION_SIZE, FrontierEntry
 from protocol.errors import ProtocolError
 from protocol.log_positions import LogRow
 from protocol.logs import LogBook
@@ -107,15 +112,36 @@ async def _open(
         config.rescan_interval_s or float("inf"), hasher, on_incarnation,
     )  # fmt: skip
     folder.progress.summary = await store.summary()
+    folder.guard = DeletionGuard(lambda: _pass_max(folder, config))
     await folder.drive(engine.load_name())
-
-    def deletions_max() -> int:
-        files = folder.progress.summary.files
-        share = max(FIRST_HOLD, files * config.hold_percent // 100)
-        return min(config.hold_files, share)
-
-    folder.deletions_max = deletions_max
+    if stored.path is not None and JOINED not in values:
+        now = asyncio.get_running_loop().time()
+        has_others = len(membership.ledger.devices()) > 1
+        floor = await read_floor(home.store, folder_id)
+        folder.begin_joining(Joining(now, floor, has_others=has_others))
     return folder
+
+
+def _pass_max(folder: Folder, config: Config) -> int:
+    """How many deletions are told without a question."""
+    share = folder.progress.summary.files * config.hold_percent // 100
+    return min(config.hold_files, max(FIRST_HOLD, share))
+
+
+def encode_floor(frontier: Sequence[FrontierEntry]) -> bytes:
+    """How far the device that lets a new one in holds a folder's logs, to be kept (ATTACKS A12)."""
+    return wire.encode([[entry.log_id, entry.seq] for entry in frontier])
+
+
+async def read_floor(store: HomeStore, folder_id: FolderId) -> dict[LogId, int]:
+    """The same, read back: no state below it is a new one. Empty for a folder of this device."""
+    stored = await store.setting(floor_name(folder_id))
+    return {LogId(log_id): seq for log_id, seq in wire.decode(stored)} if stored else {}
+
+
+def floor_name(folder_id: FolderId) -> str:
+    """The name of the home's setting that keeps it."""
+    return f"floor:{folder_id.hex()}"
 
 
 def index_path(home: Home, folder_id: FolderId) -> Path:

@@ -35,6 +35,8 @@ from protocol.nodes import NO_NODE, NOTHING, ROOT, is_copy
 from protocol.records import MANIFEST_ENTRY, decode_node, encode_node
 
 FORMAT: Final = 1
+JOINED: Final = "joined"
+"""The value that says that what the disk held before it was in the folder has been looked at."""
 AT_ONCE: Final = 500
 """Parameters in one IN list: SQLite's default limit is 32,766, and longer statements gain nothing.
 """
@@ -334,6 +336,7 @@ class IndexStore:
             " size = 0, executable = 0, mtime_ns = 0, inode = 0, disk_size = 0,"
             " disk_mtime_ns = 0, disk_ctime_ns = 0 WHERE base IS NOT x'' OR flags <> 0",
             "DELETE FROM chunk",
+            f"DELETE FROM value WHERE name = '{JOINED}'",  # noqa: S608
         )
 
     async def _commit_each(self, *statements: str) -> None:

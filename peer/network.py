@@ -235,17 +235,16 @@ class Network:
             case WrapsReceived(folder_id, epoch_id, wraps):
                 if await ledgers.receive_wraps(folder_id, epoch_id, wraps):
                     await self._on_membership()
-            case FolderShared(folder_id):
+            case FolderShared(folder_id, entries):
                 connection.shared_there.add(folder_id)
                 self._share(connection, folder_id)
+                self._note_frontier(folder_id, entries)
             case FolderUnshared(folder_id):
                 connection.shared_there.discard(folder_id)
                 self._transfers.peer_left(connection.device_id, folder_id)
                 self._drive_transfers()
             case FrontierReceived(folder_id, entries):
-                folder = self.folders.get(folder_id)
-                if folder is not None:
-                    folder.check_own_log(entries)
+                self._note_frontier(folder_id, entries)
             case ChangesetsNeeded():
                 await self._offer(connection, event)
             case ChangesetsReceived(folder_id, changesets, batch):
@@ -259,6 +258,13 @@ class Network:
                 self._drive_transfers()
             case PeerState():
                 pass
+
+    def _note_frontier(
+        self, folder_id: FolderId, entries: Sequence[messages.FrontierEntry]
+    ) -> None:
+        folder = self.folders.get(folder_id)
+        if folder is not None:
+            folder.note_frontier(entries)
 
     def _send_ledgers(self, connection: Connection, event: LedgerHeadsReceived) -> None:
         """Sends what the other side lacks of each ledger that it may see."""

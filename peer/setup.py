@@ -11,6 +11,7 @@ from typing import Any
 from crypto.keys import DeviceKeys, KitKeys
 from peer.discovery import Discovery
 from peer.errors import DeviceUnreachable, InvitationNotFound, OtherDeviceFailed
+from peer.folder_setup import encode_floor, floor_name
 from peer.home import Home
 from peer.home_store import Device, DeviceAddress, Folder, FolderState, Wrap
 from protocol.changesets import INCARNATION_SIZE
@@ -171,6 +172,7 @@ async def _settle(
             await write.put_wraps(
                 ledger.folder_id, [Wrap(w.epoch_id, w.recipient, w.sealed) for w in folder.wraps]
             )
+            await write.put_setting(floor_name(ledger.folder_id), encode_floor(folder.frontier))
             await write.put_folder(
                 Folder(
                     ledger.folder_id,

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from crypto.ids import NodeId
 from peer.commands import LoadChildren, LoadCopies, LoadRows, LoadSlots
-from peer.rows import ADRIFT, HIDDEN, Directories, Directory, Item, Row, Shown
+from peer.rows import ADRIFT, HIDDEN, NOT_THERE, Directories, Directory, Item, Row, Shown
 from protocol.names import exact_key, fold_key
 from protocol.nodes import NO_NODE, NOTHING, ROOT, Kind, is_copy, new_node_id
 
@@ -230,6 +230,9 @@ class Turn:
             row = self.rows[node_id]
             if row.shown != shown:
                 row.shown = shown
+                self.touched.add(node_id)
+            if shown.item != node_id and row.disk != NOT_THERE:
+                row.disk = NOT_THERE
                 self.touched.add(node_id)
 
     def rows_to_store(self) -> list[Row]:

@@ -133,7 +133,8 @@ def encode_records(
 
 
 def _is_own(write: Place | Content, stamp: Stamp) -> bool:
-    return write.author == stamp.log and (stamp.log, stamp.seq) in write.vector
+    is_ours = write.author == stamp.log and (stamp.log, stamp.seq) in write.vector
+    return is_ours and write.lamport == stamp.lamport
 
 
 def _place_record(node_id: NodeId, place: Place, stamp: Stamp) -> list[Any]:

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import selectors
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -89,52 +90,46 @@ def test_nobody_answers(stranger: Device) -> None:
 
 
 def test_an_unknown_device(shared_pair: Pair, stranger: Device) -> None:
-    """Another user's device that dials what it once knew as its own second device."""
+    """A device of somebody else, led to ours where it expects its own: nobody learns anything."""
     one = shared_pair[0]
     found(stranger)
     code = stranger.command("invite")["code"]
     helper = Device(stranger.home.parent, "helper")
+    helper.links = "tls"
     helper.command("join", code, "--address", stranger.address, "--name", "helper")
-    # It dials its own helper where our device listens now.
     stranger.stop()
-    helper.port, stranger_port = stranger.port, stranger.port
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as door:
-        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        door.bind(("127.0.0.1", stranger_port))
-        door.listen(8)
-        helper.port = find_free_port()
+    with socket.create_server(("127.0.0.1", stranger.port)) as door:
         helper.start()
         try:
-            for _ in range(3):
-                client, _address = door.accept()
-                with socket.create_connection(("127.0.0.1", one.port)) as server:
-                    forward(client, server)
+            client, _ = door.accept()
+            with client, socket.create_connection(("127.0.0.1", one.port)) as server:
+                sizes = forward(client, server)
         finally:
             end([helper])
+    assert sizes[client] > 0
     assert one.linked_to() == {"beta"}
     is_alive(shared_pair)
 
 
-def forward(client: socket.socket, server: socket.socket) -> None:
-    """Carries bytes both ways until one side hangs up."""
-    import selectors
-
+def forward(client: socket.socket, server: socket.socket) -> dict[socket.socket, int]:
+    """Carries bytes both ways until one side hangs up; how many came from each."""
+    sizes = {client: 0, server: 0}
     with selectors.DefaultSelector() as waiting:
         waiting.register(client, selectors.EVENT_READ, server)
         waiting.register(server, selectors.EVENT_READ, client)
         while True:
-            events = waiting.select(10)
-            assert events, "neither side has hung up in 10 s"
+            events = waiting.select(15)
+            assert events, "neither side has hung up in 15 s"
             for key, _ in events:
+                source: socket.socket = key.fileobj  # type: ignore[assignment]
                 try:
-                    data = key.fileobj.recv(65536)  # type: ignore[union-attr]
-                    if not data:
-                        return
+                    data = source.recv(65536)
                     key.data.sendall(data)
                 except OSError:
-                    return
-                finally:
-                    pass
+                    return sizes
+                if not data:
+                    return sizes
+                sizes[source] += len(data)
 
 
 def test_rubbish_on_both_ports(shared_pair: Pair) -> None:

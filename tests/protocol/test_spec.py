@@ -5,17 +5,22 @@ from __future__ import annotations
 import importlib
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from crypto.ids import ChunkId, FolderId, LogId
+from crypto.ids import ChunkId, FolderId, LogId, NodeId
+from crypto.primitives import digest
 from protocol import errors, pairing_messages
 from protocol import messages as m
 from protocol.changesets import FrontierEntry
 from protocol.chunk_frames import PIECE_HEADER, REQUEST_HEADER, Chunks, Piece
+from protocol.nodes import ROOT, Attributes, Content, Kind, Node, Place, copy_id
+from protocol.records import MANIFEST_ENTRY, RecordType, Stamp, encode_records
 from protocol.session import HANDLERS, SessionState
 from tests.protocol.pair import SessionPair
 
+FILE = NodeId(b"f" * 15 + b"\x00")
 SPEC = (Path(__file__).parents[2] / "protocol" / "SPEC.md").read_text()
 
 LIMITS = [
@@ -39,6 +44,9 @@ LIMITS = [
     "ledger.ENTRIES_MAX",
     "ledger.PARENTS_MAX",
     "ledger.ACTIONS_MAX",
+    "names.NAME_BYTES_MAX",
+    "records.VERBATIM_WRITES_MAX",
+    "records.TARGET_LENGTH_MAX",
 ]
 
 
@@ -108,6 +116,78 @@ def test_pairing_s_messages_are_those_of_the_code() -> None:
         for fields in ["[" + ", ".join(field.schema for field in form.fields) + "]"]
     ]
     assert table(section(6), "number") == expected
+
+
+def test_kinds_are_those_of_the_code() -> None:
+    assert table(section(11), "bits") == [[str(kind.value), kind.name] for kind in Kind]
+
+
+def sample_records() -> list[list[Any]]:
+    """A record of each type as the code writes it, the types in their order."""
+    log, other = LogId(b"A" * 16), LogId(b"B" * 16)
+    stamp = Stamp(log, 2, 5)
+    directory = NodeId(b"d" * 15 + b"\x01")
+    copy = NodeId(b"c" * 15 + b"\x04")
+    own = ((log, 2), (other, 1))
+    place = Place(own, 5, log, ROOT, "name", (ROOT, "before"), saw=((other, 1),), since=(3, other))
+    content = Content(own, 5, log, b"h" * 32, 7, mtime_ns=11)
+    old = Place(((other, 1),), 3, other, ROOT, "name", time_s=9, label="L")
+    old_content = Content(((other, 1),), 3, other, b"i" * 32, 8, mtime_ns=12, time_s=9, label="L")
+    nodes = {
+        directory: Node((place,)),
+        FILE: Node((), (content,), Attributes(5, log, True, 13)),
+        copy: Node((old,), (old_content,), Attributes(3, other, True, 14)),
+    }
+    return encode_records(nodes, {copy: FILE}, stamp, "Label", 1000, is_scan_complete=True)
+
+
+def test_records_are_those_of_the_code() -> None:
+    """Each record has the fields of the table, and each stands where the table says."""
+    written = table(section(11), "number")
+    assert [(row[0], row[1]) for row in written] == [(str(t.value), t.name) for t in RecordType]
+    types = {"label": str, "name": str, "vector": list, "saw": list, "previous": list,
+             "since": list, "places": list, "contents": list, "attributes": list,
+             "executable": bool, "node": bytes, "parent": bytes, "hash": bytes, "manifest": bytes, "origin": bytes,
+             "time_s": int, "flags": int, "size": int, "mtime_ns": int}  # fmt: skip
+    described = [row[0] for row in table(section(11), "field")]
+    used: list[str] = []
+    for row, record in zip(written, sample_records(), strict=True):
+        fields = row[2].strip("`[]").split(", ")
+        assert [record[0], len(record)] == [int(fields[0]), len(fields)]
+        for field, value in zip(fields[1:], record[1:], strict=True):
+            assert type(value) is types[field], field
+            used.append(field)
+    assert described == list(dict.fromkeys(used))
+
+
+@pytest.mark.parametrize(("field", "index"), [("places", 3), ("contents", 4), ("attributes", 5)])
+def test_verbatim_writes_are_those_of_the_code(field: str, index: int) -> None:
+    (text,) = [row[1] for row in table(section(11), "field") if row[0] == field]
+    schema = re.search(r"`\[(.*)\]`", text)
+    assert schema is not None
+    record = sample_records()[RecordType.VERBATIM]
+    (write,) = [record[index]] if field == "attributes" else record[index]
+    assert len(schema[1].split(", ")) == len(write)
+    for name, value in zip(schema[1].split(", "), write, strict=True):
+        is_number = name in ("lamport", "time_s", "mtime_ns", "size", "flags")
+        assert is_number == (type(value) is int), name
+
+
+def test_a_copy_s_id_is_made_as_described() -> None:
+    assert '`H("conflict", node, author, u64 seq, hash)[16]`' in section(11)
+    author = LogId(b"A" * 16)
+    loser = Content(((author, 3),), 1, author, b"h" * 32, 1)
+    made = copy_id(FILE, loser)
+    raw = digest("conflict", FILE, author, (3).to_bytes(8), b"h" * 32)[:16]
+    assert made[:15] == raw[:15]
+    assert made[15] & 0b111 == 0b100 | Kind.FILE
+    assert made[15] & 0xF8 == raw[15] & 0xF8
+
+
+def test_the_root_and_a_manifest_are_as_described() -> None:
+    assert bytes(15) + b"\x01" == ROOT
+    assert MANIFEST_ENTRY.size == 36
+    assert MANIFEST_ENTRY.unpack(b"h" * 32 + b"\0\0\1\0") == (b"h" * 32, 256)
 
 
 def test_errors_are_those_of_the_code() -> None:
