@@ -169,8 +169,7 @@ class Folder:
         """Goes on with what arrived while the folder was opened anew."""
         self._inbox.extend(old._inbox)
         self._heard.update(old._heard)
-        if self._joining is not None:
-            self._joining.told(self._heard.values(), asyncio.get_running_loop().time())
+        self._tell_joining()
         self._calls.extend(old._calls)
         self.wake()
 
@@ -336,7 +335,12 @@ class Folder:
         """Before its first scan this disk has to be compared with what others know (MERGE 16)."""
         self._joining = joining
         self.engine.is_joining = True
-        joining.told(self._heard.values(), asyncio.get_running_loop().time())
+        self._tell_joining()
+
+    def _tell_joining(self) -> None:
+        if self._joining is not None and self._heard:
+            now = asyncio.get_running_loop().time()
+            self._joining.told(self._heard.values(), now)
 
     async def _arrive(self, joining: Joining, now: float) -> bool:
         """One step towards having joined; False while there is nothing to do but wait."""
