@@ -156,8 +156,11 @@ class _Adopter:
         for place in [*state.places, *(old.places if old is not None else ())]:
             if place.parent in members and exact_key(place.name) == name:
                 is_now = place == now and not place.is_deleted
-                # As it was before somebody deleted it: with all that it held.
-                yield is_now, place if is_now else place._replace(is_deleted=False, saw=())
+                if not is_now:
+                    # As it was before somebody deleted it, with all that it held; and below
+                    # everything that was ever written.
+                    place = place._replace(vector=(), is_deleted=False, saw=())
+                yield is_now, place
 
     def _directories(
         self, members: tuple[NodeId, ...], name: str, stat: Stat, ids: Sequence[NodeId]
