@@ -118,6 +118,7 @@ class Folder:
         """Nodes whose record or bytes have just come."""
         self._ripe_at = float("inf")
         self._retry_at = float("inf")
+        self._ask_again_at = float("inf")
         self.guard = DeletionGuard()
         self._applied_told: list[FrontierEntry] = []
         self._calls: deque[tuple[Callable[[], Coroutine[Any, Any, Any]], asyncio.Future[Any]]] = (
@@ -173,11 +174,17 @@ class Folder:
         self._calls.extend(old._calls)
         self.wake()
 
-    def peer_joined(self) -> None:
-        """A device that has this folder is connected."""
+    def ask_again(self) -> None:
+        """Somebody came, or has more than before: what nobody had may be had now."""
+        self._ask_again_at = float("inf")
         if self.fetcher is not None:
             self.fetcher.retry()
         self.survey_again()
+
+    @property
+    def lacks_bytes(self) -> bool:
+        """Whether there is something that nobody had when it was asked for."""
+        return self.fetcher is not None and bool(self.fetcher.unavailable)
 
     def survey_again(self) -> None:
         """There may be something to apply."""
@@ -258,7 +265,7 @@ class Folder:
 
     async def _rest(self, loop: asyncio.AbstractEventLoop) -> None:
         """Waits for a note or the next deadline."""
-        deadlines = [self._retry_at]
+        deadlines = [self._retry_at, self._ask_again_at]
         if self._ready:
             deadlines.append(self._ripe_at)
         if self.disk is not None and not self.is_paused:
@@ -271,11 +278,14 @@ class Folder:
             async with asyncio.timeout(min(timeout, 3600.0)):
                 await self._wake.wait()
         except TimeoutError:
-            if loop.time() >= self._retry_at:
-                self._retry_at = float("inf")
-                self._survey_from = FIRST_PAGE
-                if self.fetcher is not None:
-                    self.fetcher.problems.clear()
+            pass
+        if loop.time() >= self._retry_at:
+            self._retry_at = float("inf")
+            self._survey_from = FIRST_PAGE
+            if self.fetcher is not None:
+                self.fetcher.problems.clear()
+        if loop.time() >= self._ask_again_at:
+            self.ask_again()
         self._wake.clear()
 
     async def _step(self, now: float) -> bool:
@@ -604,6 +614,9 @@ class Folder:
                 await self._on_disk(lambda: self.disk.discard_staged(names))  # type: ignore[union-attr]
         else:
             self.progress.state = FolderState.SYNCING
+            if fetcher.unavailable:  # they may be on their way to those who are connected
+                now = asyncio.get_running_loop().time()
+                self._ask_again_at = min(self._ask_again_at, now + RETRY_S)
 
     # ------------------------------------------------------------ serving
 

@@ -12,7 +12,7 @@ import logging
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from importlib import resources
@@ -146,14 +146,17 @@ class HomeStore:
     async def transaction(self) -> AsyncIterator[HomeTransaction]:
         """All writes of the block or none; they are on disk when it has ended. Not to be nested."""
         async with self._exclusive():
-            await self._connection.execute_fetchall("BEGIN IMMEDIATE")
             write = HomeTransaction(self._connection)
             try:
+                # Cancelled while somebody waits for it, a statement is carried out nevertheless: a
+                # transaction that nobody has seen begin must not stay open for all others to meet.
+                await self._connection.execute_fetchall("BEGIN IMMEDIATE")
                 yield write
+                await self._connection.execute_fetchall("COMMIT")
             except BaseException:
-                await self._connection.execute_fetchall("ROLLBACK")
+                with suppress(sqlite3.OperationalError):  # it had not begun, or was committed
+                    await self._connection.execute_fetchall("ROLLBACK")
                 raise
-            await self._connection.execute_fetchall("COMMIT")
             if write.has_changed_membership:
                 await self._save_copy()
 

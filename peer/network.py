@@ -151,7 +151,7 @@ class Network:
             connection.poke()
             if folder_id in connection.shared_there:
                 self._transfers.peer_joined(connection.device_id, folder_id)
-                folder.peer_joined()
+                folder.ask_again()
                 self._drive_transfers()
 
     def tell_ledgers(self) -> None:
@@ -243,8 +243,11 @@ class Network:
                 connection.shared_there.discard(folder_id)
                 self._transfers.peer_left(connection.device_id, folder_id)
                 self._drive_transfers()
-            case FrontierReceived(folder_id, entries):
+            case FrontierReceived(folder_id, entries, is_applied):
                 self._note_frontier(folder_id, entries)
+                folder = self.folders.get(folder_id)
+                if is_applied and folder is not None and folder.lacks_bytes:
+                    folder.ask_again()
             case ChangesetsNeeded():
                 await self._offer(connection, event)
             case ChangesetsReceived(folder_id, changesets, batch):

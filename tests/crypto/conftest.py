@@ -27,7 +27,7 @@ def nonce_registry() -> NonceRegistry:
     return NonceRegistry()
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="package")
 def _watch_nonces(nonce_registry: NonceRegistry) -> Iterator[None]:
     xchacha = bindings.crypto_aead_xchacha20poly1305_ietf_encrypt
 
