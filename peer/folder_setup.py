@@ -13,7 +13,6 @@ from crypto.chunks import ChunkHasher
 from crypto.ids import FolderId, LogId
 from peer.chunker import Chunker
 from peer.config import Config
-from peer.deletion_guard import DeletionGuard
 from peer.disk import PosixDisk
 from peer.disk_types import DiskError
 from peer.engine import Engine
@@ -21,7 +20,7 @@ from peer.folder import Folder
 from peer.home import Home
 from peer.home_store import Folder as StoredFolder
 from peer.home_store import HomeStore
-from peer.index_store import JOINED, IndexDamaged, IndexStore, damage_told
+from peer.index_store import JOINED, IndexDamaged, IndexStore, Summary, damage_told
 from peer.joining import Joining
 from peer.ledgers import FolderMembership
 from peer.neighbours import Neighbours
@@ -110,9 +109,9 @@ async def _open(
     folder = Folder(
         folder_id, engine, store, disk, serving, watcher, neighbours,
         config.rescan_interval_s or float("inf"), hasher, on_incarnation,
+        lambda summary: _pass_max(summary, config),
     )  # fmt: skip
     folder.progress.summary = await store.summary()
-    folder.guard = DeletionGuard(lambda: _pass_max(folder, config))
     await folder.drive(engine.load_name())
     if stored.path is not None and JOINED not in values:
         now = asyncio.get_running_loop().time()
@@ -122,9 +121,9 @@ async def _open(
     return folder
 
 
-def _pass_max(folder: Folder, config: Config) -> int:
+def _pass_max(summary: Summary, config: Config) -> int:
     """How many deletions are told without a question."""
-    share = folder.progress.summary.files * config.hold_percent // 100
+    share = summary.files * config.hold_percent // 100
     return min(config.hold_files, max(FIRST_HOLD, share))
 
 

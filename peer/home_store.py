@@ -12,7 +12,7 @@ import logging
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 from importlib import resources
@@ -23,6 +23,7 @@ import aiosqlite
 
 from crypto.ids import DeviceId, EntryId, FolderId, UserId
 from peer.errors import HomeDamaged
+from peer.transaction import transaction
 
 SCHEMA_VERSION: Final = 1
 ADDRESSES_MAX: Final = 8
@@ -147,16 +148,8 @@ class HomeStore:
         """All writes of the block or none; they are on disk when it has ended. Not to be nested."""
         async with self._exclusive():
             write = HomeTransaction(self._connection)
-            try:
-                # Cancelled while somebody waits for it, a statement is carried out nevertheless: a
-                # transaction that nobody has seen begin must not stay open for all others to meet.
-                await self._connection.execute_fetchall("BEGIN IMMEDIATE")
+            async with transaction(self._connection):
                 yield write
-                await self._connection.execute_fetchall("COMMIT")
-            except BaseException:
-                with suppress(sqlite3.OperationalError):  # it had not begun, or was committed
-                    await self._connection.execute_fetchall("ROLLBACK")
-                raise
             if write.has_changed_membership:
                 await self._save_copy()
 

@@ -30,6 +30,7 @@ from peer.rows import (
     Shown,
     place_of,
 )
+from peer.transaction import transaction
 from peer.tree import place_again
 from protocol.nodes import NO_NODE, NOTHING, ROOT, is_copy
 from protocol.records import MANIFEST_ENTRY, decode_node, encode_node
@@ -301,8 +302,7 @@ class IndexStore:
 
     async def _commit(self, commit: c.Commit) -> None:
         db = self._db
-        await db.execute("BEGIN IMMEDIATE")
-        try:
+        async with transaction(db):
             if commit.rows:
                 marks = ",".join("?" * 19)
                 await db.executemany(
@@ -322,10 +322,6 @@ class IndexStore:
                 )
             if commit.values:
                 await db.executemany("INSERT OR REPLACE INTO value VALUES (?,?)", commit.values)
-            await db.execute("COMMIT")
-        except BaseException:
-            await db.execute("ROLLBACK")
-            raise
 
     async def forget_disk(self) -> None:
         """The folder is on this disk no longer: nothing is shown, the replica stays."""
@@ -340,14 +336,9 @@ class IndexStore:
         )
 
     async def _commit_each(self, *statements: str) -> None:
-        await self._db.execute("BEGIN IMMEDIATE")
-        try:
+        async with transaction(self._db):
             for statement in statements:
                 await self._db.execute(statement)
-            await self._db.execute("COMMIT")
-        except BaseException:
-            await self._db.execute("ROLLBACK")
-            raise
 
     async def drop_unused_chunks(self) -> None:
         """Forgets the chunk places of contents that no file on this disk has any more."""

@@ -1,0 +1,229 @@
+"""From the records to the disk: finds out what the disk does not show yet, has its bytes fetched,
+and applies what is complete.
+
+Everything here runs in the folder's one task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from crypto.ids import NodeId
+from peer.disk_types import Disk, Path, Refusal, RefusalKind
+from peer.engine import FIRST_PAGE, Engine, Survey
+from peer.fetcher import Fetcher
+from peer.hinting import Hinting
+from peer.performing import Performer
+from peer.progress import Progress
+from peer.status import FolderState
+from protocol.nodes import Node
+
+PAGE: Final = 2_000
+IN_FLIGHT_FILES: Final = 4_000
+STARVING_FILES: Final = 500
+IN_FLIGHT_BYTES: Final = 256 << 20
+APPLY_AT_ONCE: Final = 1_000
+"""Staged files published in one durability round; fewer when nothing else is coming."""
+STAGED_AT_ONCE: Final = 250
+RIPE_S: Final = 0.1
+"""How long a file that is ready waits for others that are still on their way."""
+FRESH_MAX: Final = 200_000
+"""Changed nodes remembered by id, 100 bytes each; beyond that the index is asked."""
+RETRY_S: Final = 5.0
+"""After the disk refused something, or was full."""
+RETRY_SOON_S: Final = 0.2
+"""After something on the disk was not as planned: it is looked at again first."""
+
+
+class Delivery:
+    """What one folder's disk is still to show."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        disk: Disk,
+        performer: Performer,
+        fetcher: Fetcher,
+        hinting: Hinting,
+        progress: Progress,
+    ) -> None:
+        self.fetcher = fetcher
+        self._engine, self._disk, self._performer = engine, disk, performer
+        self._hinting, self._progress = hinting, progress
+        self._survey_from: tuple[int, NodeId] | None = FIRST_PAGE
+        self._ready: dict[NodeId, Node] = {}
+        self._fresh: deque[NodeId] = deque()
+        """Nodes whose record or bytes have just come."""
+        self._ripe_at = float("inf")
+        self._retry_at = float("inf")
+        self._ask_again_at = float("inf")
+
+    # ------------------------------------------------------------ when
+
+    def next_due(self) -> float:
+        """When there will be something to do."""
+        ripe_at = self._ripe_at if self._ready else float("inf")
+        return min(self._retry_at, self._ask_again_at, ripe_at)
+
+    def time_came(self, now: float) -> None:
+        """Tries again what is due for it."""
+        if now >= self._retry_at:
+            self._retry_at = float("inf")
+            self._survey_from = FIRST_PAGE
+            self.fetcher.problems.clear()
+        if now >= self._ask_again_at:
+            self.ask_again()
+
+    def wait_for_disk(self, now: float) -> None:
+        """The disk is full, gone or broken: nothing is tried for a while."""
+        self._retry_at = now + RETRY_S
+        self._ready.clear()
+
+    def ask_again(self) -> None:
+        """Somebody came, or has more than before: what nobody had may be had now."""
+        self._ask_again_at = float("inf")
+        self.fetcher.retry()
+        self.survey_again()
+
+    def survey_again(self) -> None:
+        """There may be something to apply."""
+        self._survey_from = FIRST_PAGE
+        self._ready.clear()
+
+    def nodes_came(self, nodes: Iterable[NodeId]) -> None:
+        """Records of these nodes have come."""
+        self._fresh.extend(nodes)
+        if len(self._fresh) > FRESH_MAX:
+            self._fresh.clear()
+            self._survey_from = FIRST_PAGE
+
+    @property
+    def is_starving(self) -> bool:
+        """True when the links have little left to bring, though it is known what they could."""
+        return (
+            bool(self._fresh)
+            and len(self.fetcher.jobs) < STARVING_FILES
+            and self._retry_at == float("inf")
+        )
+
+    async def step(self) -> bool:
+        """Surveys, fetches and applies; False when the disk shows all that can be shown."""
+        fetcher = self.fetcher
+        if self._retry_at < float("inf"):
+            return False
+        if fetcher.staged_owners and (
+            len(fetcher.staged_owners) >= STAGED_AT_ONCE or not fetcher.jobs or self._is_ripe()
+        ):
+            owners, fetcher.staged_owners = fetcher.staged_owners, []
+            await self._take_survey(owners)
+            return True
+        if await self.survey():
+            return True
+        if self._ready and (
+            len(self._ready) >= APPLY_AT_ONCE
+            or not fetcher.jobs
+            or self._is_ripe()
+            or any(node_id[15] & 3 == 1 for node_id in self._ready)
+        ):
+            await self._apply_ready()
+            return True
+        return False
+
+    @property
+    def is_at_rest(self) -> bool:
+        """True when nothing is on its way, and nothing waits for the disk."""
+        fetcher = self.fetcher
+        return not fetcher.jobs and not fetcher.staged_owners and self._retry_at == float("inf")
+
+    async def note_lack(self, need: int) -> None:
+        """At rest, with so many nodes that the disk does not show."""
+        fetcher = self.fetcher
+        if need and fetcher.unavailable:  # they may be on their way to those who are connected
+            now = asyncio.get_running_loop().time()
+            self._ask_again_at = min(self._ask_again_at, now + RETRY_S)
+        elif not need and fetcher.staged:
+            names = fetcher.drop(list(fetcher.staged))
+            await self._performer.on_disk(lambda: self._disk.discard_staged(names))
+
+    def _is_ripe(self) -> bool:
+        """True when what is ready has waited long enough for company."""
+        return asyncio.get_running_loop().time() >= self._ripe_at
+
+    async def survey(self) -> bool:
+        """Finds out what can be applied and what has to be fetched first; False if there is
+        nothing to find out.
+        """
+        fetcher = self.fetcher
+        has_room = (
+            len(fetcher.jobs) + len(fetcher.staged) < IN_FLIGHT_FILES
+            and fetcher.pending_bytes < IN_FLIGHT_BYTES
+        )
+        if not has_room:
+            return False
+        if self._fresh:
+            ids = [self._fresh.popleft() for _ in range(min(len(self._fresh), APPLY_AT_ONCE))]
+            await self._take_survey(ids)
+        elif self._survey_from is not None:
+            survey = await self._performer.drive(
+                self._engine.survey(self._survey_from, PAGE, fetcher.is_pending, fetcher.staged)
+            )
+            self._survey_from = survey.next_page
+            await self._note_survey(survey)
+        else:
+            return False
+        return True
+
+    async def _take_survey(self, ids: Sequence[NodeId]) -> None:
+        """Looks again at nodes whose records or bytes have come."""
+        fetcher = self.fetcher
+        survey = await self._performer.drive(
+            self._engine.survey_nodes(ids, fetcher.is_pending, fetcher.staged)
+        )
+        await self._note_survey(survey)
+
+    async def _note_survey(self, survey: Survey) -> None:
+        if survey.ready and not self._ready:
+            self._ripe_at = asyncio.get_running_loop().time() + RIPE_S
+        self._ready.update(survey.ready)
+        if survey.needs:
+            self._progress.state = FolderState.SYNCING
+            await self.fetcher.need(survey.needs)
+
+    async def _apply_ready(self) -> None:
+        fetcher = self.fetcher
+        self._progress.state = FolderState.SYNCING
+        directories = {n: s for n, s in self._ready.items() if n[15] & 3 == 1}
+        ready = directories or self._ready
+        applied, needs = await self._performer.drive(
+            self._engine.apply(dict(ready), fetcher.staged)
+        )
+        for node_id in list(ready):
+            del self._ready[node_id]
+        for key in [k for k, name in fetcher.staged.items() if name in applied.used]:
+            del fetcher.staged[key]
+        # What another node of the same bytes made superfluous.
+        names = fetcher.drop([key for key in fetcher.staged if key[0] in applied.nodes])
+        if names:
+            await self._performer.on_disk(lambda: self._disk.discard_staged(names))
+        if needs:
+            await fetcher.need([n for n in needs if not fetcher.is_pending(n.node, n.content.hash)])
+        self._note_refusals(applied.refused, applied.paths)
+        now = asyncio.get_running_loop().time()
+        for path in sorted(applied.look_again):
+            self._hinting.add(path, False, now)
+
+    def _note_refusals(self, refused: dict[NodeId, Refusal], paths: dict[NodeId, Path]) -> None:
+        now = asyncio.get_running_loop().time()
+        for item, refusal in refused.items():
+            path = paths[item]
+            if refusal.kind in (RefusalKind.CHANGED, RefusalKind.EXISTS, RefusalKind.GONE,
+                                RefusalKind.NOT_EMPTY):  # fmt: skip
+                self._hinting.add(path[:-1], False, now)
+                if refusal.kind is RefusalKind.NOT_EMPTY:
+                    self._hinting.add(path, False, now)
+            else:
+                self._progress.problems[path] = refusal.reason
+            self._retry_at = min(self._retry_at, now + RETRY_SOON_S)

@@ -1,0 +1,193 @@
+"""From the disk to the records: looks where something may have changed, reads what is new, and has
+the engine record it.
+
+Everything here runs in the folder's one task, but for `hints_come`, which leaves notes only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from crypto.ids import FolderId, NodeId
+from peer.deletion_guard import DeletionGuard
+from peer.disk_types import Disk, DiskGone, Path, RangeRequest
+from peer.engine import Engine
+from peer.hinting import Hinting
+from peer.ignore import IGNORE_FILE, IgnoreRules
+from peer.observation import Entry
+from peer.performing import Performer
+from peer.progress import Progress
+from peer.status import FolderState
+from peer.watcher import Watcher
+from protocol.changesets import Changeset
+from protocol.names import exact_key
+from protocol.nodes import ROOT
+
+READ_AT_ONCE: Final = 500
+"""New files read and told in one changeset: others begin to fetch while the next are read."""
+READ_BYTES_AT_ONCE: Final = 64 << 20
+
+
+class Intake:
+    """What one folder's disk has to tell."""
+
+    def __init__(
+        self,
+        folder_id: FolderId,
+        engine: Engine,
+        disk: Disk,
+        performer: Performer,
+        progress: Progress,
+        guard: DeletionGuard,
+        rescan_interval_s: float,
+        on_authored: Callable[[Sequence[Changeset]], None],
+        on_read: Callable[[bytes, bytes], None],
+        on_missing: Callable[[], None],
+    ) -> None:
+        """`on_authored`: others are to be told; `on_read`: a small content by its hash, for which
+        others will ask; `on_missing`: something is to be put back on the disk.
+        """
+        self.hinting = Hinting()
+        self._guard = guard
+        self._folder_id, self._engine, self._disk = folder_id, engine, disk
+        self._performer, self._progress = performer, progress
+        self._rescan_interval_s = rescan_interval_s
+        self._on_authored, self._on_read, self._on_missing = on_authored, on_read, on_missing
+        self._rescan_at = 0.0
+        self._rules = IgnoreRules()
+        self._to_read: OrderedDict[tuple[NodeId, str], Entry] = OrderedDict()
+        """By directory and name: what two scans found before it was read is one file."""
+
+    @property
+    def has_read_all(self) -> bool:
+        """Whether all that scans found has been recorded."""
+        return not self._to_read
+
+    def is_rescan_due(self, now: float) -> bool:
+        """Whether everything is to be looked at."""
+        return now >= self._rescan_at
+
+    def next_due(self) -> float:
+        """When there will be something to look at."""
+        return min(self.hinting.next_due(), self._rescan_at)
+
+    def rescan(self) -> None:
+        """Everything is to be looked at."""
+        self._rescan_at = 0.0
+
+    def hints_come(self, watcher: Watcher, now: float) -> None:
+        """The watcher has something to say."""
+        hints = watcher.read()
+        if hints.has_overflowed or hints.is_root_gone:
+            self.rescan()
+        for directory, names in hints.changed.items():
+            self.hinting.add(tuple(map(exact_key, directory)), not names, now)
+            if not directory and IGNORE_FILE in names:  # other rules: look at everything by them
+                self.rescan()
+        for problem in hints.unwatched:
+            self._progress.problems[problem.path] = problem.reason
+
+    async def step(self, now: float) -> bool:
+        """Takes one piece of news from the disk; False if there is none."""
+        if self.is_rescan_due(now):
+            await self._scan([ROOT], True)
+            self._rescan_at = asyncio.get_running_loop().time() + self._rescan_interval_s
+        elif self._to_read:
+            await self._read_back()
+        elif due := self.hinting.take_due(now):
+            await self._scan_hints(due)
+        else:
+            return False
+        return True
+
+    async def _scan_hints(self, due: dict[Path, bool]) -> None:
+        """Looks at the directories hinted at; where one is not known by its path yet, above it, and
+        then at it: a renamed directory says so in the one that it came to.
+        """
+        seen: dict[Path, NodeId] = {}
+        while due:
+            flat: set[NodeId] = set()
+            deep: set[NodeId] = set()
+            unknown: dict[Path, bool] = {}
+            for path, is_deep in due.items():
+                item, is_exact = self._engine.find(path)
+                if seen.get(path) == item:
+                    continue  # it has not come nearer: it is gone again, or new and was looked into
+                (deep if is_deep and is_exact else flat).add(item)
+                if not is_exact:
+                    unknown[path], seen[path] = is_deep, item
+            if flat - deep:
+                await self._scan(sorted(flat - deep), False)
+            if deep:
+                await self._scan(sorted(deep), True)
+            due = unknown
+
+    async def _scan(self, scope: list[NodeId], is_recursive: bool) -> None:
+        if is_recursive and ROOT in scope:
+            self._progress.state = FolderState.SCANNING
+            if not await self._performer.on_disk(
+                lambda: self._disk.marker_present(self._folder_id)
+            ):
+                raise DiskGone
+            await self._read_rules()
+        is_full = is_recursive and ROOT in scope
+        scanned = await self._performer.drive(
+            self._engine.scan(
+                scope, is_recursive, self._rules.is_ignored, time.time_ns(),
+                lambda: self._guard.limit(is_full),
+            )
+        )  # fmt: skip
+        if self._guard.note(scanned.held_deletions, is_full):
+            await self._performer.drive(self._engine.put_back(scanned.missing))
+            self._on_missing()
+        for path in scanned.listed:
+            for known in [p for p in self._progress.problems if p[:-1] == path]:
+                del self._progress.problems[known]
+        for problem in scanned.problems:
+            self._progress.problems[problem.path] = problem.reason
+        if any(entry.name == IGNORE_FILE and entry.parent == ROOT for entry in scanned.to_read):
+            await self._read_rules()
+        self._to_read.update(((e.parent, e.name), e) for e in scanned.to_read)
+        self._on_authored(scanned.authored)
+
+    async def _read_rules(self) -> None:
+        stat = (await self._performer.on_disk(lambda: self._disk.stat([(IGNORE_FILE,)])))[0]
+        if stat is None:
+            self._rules = IgnoreRules()
+            return
+        request = RangeRequest((IGNORE_FILE,), 0, stat.size)
+        data = (await self._performer.on_disk(lambda: self._disk.read_ranges([request])))[0]
+        try:
+            self._rules = IgnoreRules.decode(data or b"")
+        except ValueError as error:
+            self._progress.problems[(IGNORE_FILE,)] = str(error)
+
+    async def _read_back(self) -> None:
+        self._progress.state = FolderState.SCANNING
+        batch: list[Entry] = []
+        size = 0
+        while self._to_read and size < READ_BYTES_AT_ONCE and len(batch) < 2 * READ_AT_ONCE:
+            # Whole directories where that is possible: what is new in them needs no look-up then.
+            parent, _ = next(iter(self._to_read))
+            if len(batch) >= READ_AT_ONCE and parent != batch[-1].parent:
+                break
+            _, entry = self._to_read.popitem(last=False)
+            batch.append(entry)
+            size += entry.stat.size
+        read = await self._performer.drive(self._engine.read_back(batch, time.time_ns()))
+        now = asyncio.get_running_loop().time()
+        for entry in read.again:
+            path = self._engine.directories.path(entry.parent)
+            self._progress.problems[(*path, entry.name)] = (
+                "It keeps changing; waiting until it settles."
+            )
+            self.hinting.again(path, now)
+        for problem in read.problems:
+            self._progress.problems[problem.path] = problem.reason
+        for hash_, data in read.data.items():
+            self._on_read(hash_, data)
+        self._on_authored(read.authored)

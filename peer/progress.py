@@ -1,0 +1,21 @@
+"""What a folder has been doing, for `status`. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from peer.disk_types import Path
+from peer.index_store import Summary
+from peer.status import FolderState
+
+
+@dataclass(slots=True)
+class Progress:
+    """A folder's state and troubles, as its task last left them."""
+
+    state: FolderState = FolderState.SCANNING
+    summary: Summary = field(default_factory=lambda: Summary(0, 0, 0, 0))
+    problems: dict[Path, str] = field(default_factory=dict)
+    """Why a path is not synced."""
+    trouble: str = ""
+    """What is wrong with the folder as a whole."""
