@@ -123,6 +123,8 @@ class Engine:
         self.keys, self.incarnation, self.label = keys, incarnation, label
         self.name = ""
         """The folder's name, as its members agreed; empty until it is known."""
+        self.frontier = book.frontier()
+        """How far the logs are durable here: what others may be told, unlike the book's own."""
         self.is_joining = False
         """What is new on this disk may be old: it is not known yet what others have."""
         self._random = random
@@ -272,6 +274,7 @@ class Engine:
         rows = [(f"log:{row.log_id.hex()}", row.encode()) for row in self.book.take_changed()]
         stored = [(c.log_id, c.slot.seq, c.hash, c.slot.lamport, c.wire) for c in changesets]
         await Commit(turn.rows_to_store(), turn.rows_to_delete(), stored, rows)
+        self.frontier = self.book.frontier()
         turn.merge()
 
     async def name_folder(self, name: str, now_ns: int) -> list[Changeset]:

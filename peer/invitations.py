@@ -118,7 +118,7 @@ class Invitations:
         running = self._folders()
         for folder_id, membership in self._ledgers.folders.items():
             name, folder = running.get(folder_id, ("", None))
-            frontier = folder.engine.book.frontier() if folder is not None else []
+            frontier = folder.engine.frontier if folder is not None else []
             folders.append(
                 WelcomeFolder(
                     folder_id,

@@ -140,14 +140,17 @@ class Network:
         """The folder is at work here no longer."""
         self.folders.pop(folder_id, None)
         for connection in self.connections.values():
-            connection.session.unshare(folder_id)
-            connection.poke()
-            self._transfers.peer_left(connection.device_id, folder_id)
+            self._unshare(connection, folder_id)
+
+    def _unshare(self, connection: Connection, folder_id: FolderId) -> None:
+        connection.session.unshare(folder_id)
+        connection.poke()
+        self._transfers.peer_left(connection.device_id, folder_id)
 
     def _share(self, connection: Connection, folder_id: FolderId) -> None:
         folder = self.folders.get(folder_id)
         if folder is not None and self.ledgers.is_member(connection.device_id, folder_id):
-            connection.session.share(folder_id, _entries(folder.engine.book.frontier()))
+            connection.session.share(folder_id, _entries(folder.engine.frontier))
             connection.poke()
             if folder_id in connection.shared_there:
                 self._transfers.peer_joined(connection.device_id, folder_id)
@@ -155,7 +158,14 @@ class Network:
                 self._drive_transfers()
 
     def tell_ledgers(self) -> None:
-        """Ledgers have grown here: tell everybody who may see them."""
+        """Ledgers have grown here: tell everybody who may see them, and nobody who may no more."""
+        for connection in self.connections.values():
+            if self.ledgers.peer_keys(connection.device_id) is None:
+                connection.close(ErrorCode.NOT_ENTITLED, "the device was removed")
+                continue
+            for folder_id in self.folders:
+                if not self.ledgers.is_member(connection.device_id, folder_id):
+                    self._unshare(connection, folder_id)
         for connection in self.status():
             connection.session.send(
                 messages.LedgerHeadsKnown(self.ledgers.heads_for(connection.device_id))

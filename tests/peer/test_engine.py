@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from crypto.ids import NodeId
+from peer.commands import Command, Commit
 from peer.engine import FIRST_PAGE
 from peer.index_store import Summary
 from protocol.errors import BadName, BadRecord
@@ -273,3 +274,20 @@ async def test_a_survey_comes_in_pages(pair: Pair) -> None:
         page = survey.next_page
     assert (pages, len(needs)) == (3, 7)
     assert await two.store.summary() == Summary(0, 0, 7, 0)
+
+
+async def test_only_what_is_durable_is_told(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told before it is stored, it could not be given when asked for, nor after a crash."""
+    one, _ = pair
+    (one.root / "a").write_bytes(b"1")
+    perform, told = one.performer.perform, []
+
+    async def watched(command: Command[object]) -> object:
+        if isinstance(command, Commit) and command.changesets:
+            told.append([e.seq for e in one.engine.frontier])
+        return await perform(command)
+
+    monkeypatch.setattr(one.performer, "perform", watched)
+    await one.scan()
+    assert told == [[]]
+    assert [e.seq for e in one.engine.frontier] == [1]
