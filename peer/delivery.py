@@ -24,6 +24,8 @@ from protocol.nodes import Node
 PAGE: Final = 2_000
 IN_FLIGHT_FILES: Final = 4_000
 STARVING_FILES: Final = 500
+BACKLOG_MAX: Final = 3_000
+"""Nodes to be surveyed before more changesets are taken in: their rows are still at hand then."""
 IN_FLIGHT_BYTES: Final = 256 << 20
 APPLY_AT_ONCE: Final = 1_000
 """Staged files published in one durability round; fewer when nothing else is coming."""
@@ -99,6 +101,11 @@ class Delivery:
         if len(self._fresh) > FRESH_MAX:
             self._fresh.clear()
             self._survey_from = FIRST_PAGE
+
+    @property
+    def has_backlog(self) -> bool:
+        """True when enough is known that has not even been looked at."""
+        return len(self._fresh) > BACKLOG_MAX and self._retry_at == float("inf")
 
     @property
     def is_starving(self) -> bool:

@@ -106,7 +106,8 @@ class Row:
     @property
     def is_dirty(self) -> bool:
         """The replica says something that the disk does not show yet."""
-        return self.synced != self.state
+        base = NOTHING if self.shown.flags & DERIVED else self.base
+        return base is not self.state and base != self.state
 
 
 @dataclass(slots=True)
@@ -172,9 +173,8 @@ class Directories:
         if not row.is_dirty:
             self.recent.pop(row.id, None)
             return
-        if len(self.recent) >= RECENT_MAX:
-            self.recent.clear()
-        self.recent[row.id] = row
+        if len(self.recent) < RECENT_MAX or row.id in self.recent:  # the oldest are wanted first
+            self.recent[row.id] = row
 
     def path(self, item_id: NodeId) -> tuple[str, ...]:
         """The names from the folder's root down to this shown directory."""

@@ -16,6 +16,7 @@ NAME_BYTES_MAX: Final = 255
 LABEL_LENGTH_MAX: Final = 64
 
 _CONFLICT = re.compile(r" \(conflict [^()]*\)")
+_PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]{0,198}[A-Za-z0-9_-]")
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f/\\]")
 _WINDOWS_DEVICE = re.compile(r"(?i)(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])\s*(\..*)?$")
 _LABEL_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f-\x9f/\\()<>:"|?*]')
@@ -45,13 +46,7 @@ def check_name(name: str) -> None:
 
 def name_problem(name: str) -> str | None:
     """Why this name cannot be synced, or None."""
-    if (
-        name.isascii()
-        and name.isalnum()
-        and 0 < len(name) < 200
-        and len(name) != 3
-        and len(name) != 4
-    ):
+    if _PLAIN.fullmatch(name) and not _WINDOWS_DEVICE.match(name):
         return None  # the common case, for speed
     if name in ("", ".", ".."):
         return "the name is empty, '.' or '..'"
@@ -75,7 +70,7 @@ def name_problem(name: str) -> str | None:
 
 def _is_unicode(text: str) -> bool:
     """False where Python stands surrogates in for bytes that are no UTF-8 (argv, os.fsdecode)."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def check_label(label: str) -> None:

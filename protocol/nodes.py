@@ -155,10 +155,16 @@ def join(left: Node, right: Node) -> Node:
     if left == NOTHING:
         return right
     return Node(
-        maximal(left.places + right.places) if right.places else left.places,
-        maximal(left.contents + right.contents) if right.contents else left.contents,
+        _join_writes(left.places, right.places),
+        _join_writes(left.contents, right.contents),
         max(left.attributes, right.attributes),
     )
+
+
+def _join_writes(left: tuple[W, ...], right: tuple[W, ...]) -> tuple[W, ...]:
+    if not right:
+        return left
+    return maximal(left + right) if left else right
 
 
 def winning_place(node: Node) -> Place:
