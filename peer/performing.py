@@ -15,12 +15,24 @@ from typing import Any, Final, TypeVar
 
 from crypto.ids import NodeId
 from peer import commands as c
-from peer.disk_types import PARKED, Disk, Listing, Move, Operation, Path, Refusal, Stat
+from peer.disk_types import (
+    PARKED,
+    TRASH,
+    Disk,
+    Listing,
+    Move,
+    Operation,
+    Path,
+    Refusal,
+    Remove,
+    Stat,
+)
 from peer.index_store import IndexStore
 from peer.watcher import Watcher
 from protocol.names import conflict_name
 
 _ITEM: Final = re.compile(r"[0-9a-f]{32}")
+_GOING: Final = re.compile(r"going-(\d+)-(\d+)-(-?\d+)-\d+-(\d+)(?:-left)*")
 T = TypeVar("T")
 
 
@@ -114,3 +126,24 @@ class Performer:
         moves.sort(key=lambda move: len(move.target))  # a directory before what was in it
         if moves:
             await self.on_disk(lambda: self._apply(moves))
+
+    async def empty_trash(self) -> None:
+        """Deletes what a crash left of replaced files; what was saved anew meanwhile comes back.
+
+        The name there says which file was meant to go, and which to come (`writer.going_name`).
+        """
+        listing = (await self.on_disk(lambda: self.disk.list_directories([TRASH])))[0]
+        operations: list[Operation] = []
+        for name, stat in listing.entries or ():
+            meant = _GOING.fullmatch(name)
+            if meant is None:
+                continue  # none of ours
+            inode, size, mtime_ns, new_inode = map(int, meant.groups())
+            if stat.inode == new_inode or (stat.inode, stat.size, stat.mtime_ns) == (
+                inode, size, mtime_ns
+            ):  # fmt: skip
+                operations.append(Remove((*TRASH, name), stat))
+            else:
+                operations.append(Move((*TRASH, name), (f"recovered {name}",), stat))
+        if operations:
+            await self.on_disk(lambda: self._apply(operations))

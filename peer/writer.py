@@ -169,7 +169,8 @@ class Writer:
         self._require(directory_fd, name, expected)
         if expected.kind is Kind.DIRECTORY:
             raise _Refused(RefusalKind.CHANGED, "There is a directory in its place.", expected)
-        trash_fd, trash_name = self._trash_place(keep, expected)
+        staged = os.stat(temp_name, dir_fd=incoming_fd, follow_symlinks=False)
+        trash_fd, trash_name = self._trash_place(keep, expected, staged.st_ino)
         move_noreplace(incoming_fd, temp_name, trash_fd, trash_name)
         try:
             if not can_exchange(trash_fd, trash_name, directory_fd, name):
@@ -343,12 +344,10 @@ class Writer:
             raise _Refused(RefusalKind.GONE, "It was taken away as soon as it was done.")
         return stat
 
-    def _trash_place(self, keep: str | None, expected: Stat) -> tuple[int, str]:
+    def _trash_place(self, keep: str | None, expected: Stat, new_inode: int = 0) -> tuple[int, str]:
         trash_fd = self._directories.open(TRASH)
         if keep is None:
-            # If a crash leaves it there, it is found by its odd name and kept as long as anything
-            # in the trash.
-            name = f"going-{expected.inode}-{expected.ctime_ns}"
+            name = going_name(expected, new_inode)
             with contextlib.suppress(FileNotFoundError):
                 os.rename(name, f"{name}-left", src_dir_fd=trash_fd, dst_dir_fd=trash_fd)
             return trash_fd, name
@@ -360,6 +359,15 @@ class Writer:
     def _exists(self, directory_fd: int, name: str) -> _Refused:
         actual = self._directories.look(directory_fd, name)
         return _Refused(RefusalKind.EXISTS, "There is something in its place already.", actual)
+
+
+def going_name(expected: Stat, new_inode: int = 0) -> str:
+    """Where something goes that is to be deleted once it was looked at there.
+
+    `new_inode`: the file that comes in its place, which lies there for a moment before.
+    """
+    meant = (expected.inode, expected.size, expected.mtime_ns, expected.ctime_ns, new_inode)
+    return "-".join(("going", *map(str, meant)))
 
 
 _OPEN_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

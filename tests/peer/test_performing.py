@@ -17,6 +17,7 @@ from peer.disk_types import Path as FolderPath
 from peer.index_store import IndexStore
 from peer.performing import Performer
 from peer.rows import Row
+from peer.writer import going_name
 from tests.peer.real_disk import contents, open_disk
 from tests.peer.tree_stage import directory_id, file, file_id
 
@@ -187,3 +188,53 @@ async def test_what_is_none_of_ours_is_left_where_it_lies(stage: Stage) -> None:
     litter = stage[2] / ".holdfast" / "parked" / ".DS_Store"
     litter.write_bytes(b"litter")
     assert await unpark(stage, {}) == {".holdfast/parked/.DS_Store": b"litter"}
+
+
+# ---------------------------------------------------------------- in the trash by a crash
+
+
+def put_in_trash(root: Path, path: Path, name: str) -> None:
+    path.rename(root / ".holdfast" / "trash" / name)
+
+
+async def empty_trash(stage: Stage, meant: Stat, trashed: Path, new_inode: int = 0) -> list[str]:
+    """What is in the folder and its trash when `trashed` had been there as `meant`."""
+    performer, disk, root = stage
+    disk.staged_names()
+    put_in_trash(root, trashed, going_name(meant, new_inode))
+    await performer.empty_trash()
+    return [p for p in contents(root) if not p.startswith(".holdfast/folder-id")]
+
+
+async def test_what_was_meant_to_go_goes(stage: Stage) -> None:
+    (stage[2] / "a").write_bytes(b"1")
+    (stat,) = stage[1].stat([("a",)])
+    assert stat is not None
+    assert await empty_trash(stage, stat, stage[2] / "a") == []
+
+
+async def test_what_was_saved_anew_meanwhile_comes_back(stage: Stage) -> None:
+    (stage[2] / "a").write_bytes(b"1")
+    (stat,) = stage[1].stat([("a",)])
+    assert stat is not None
+    (stage[2] / "a").write_bytes(b"the person's")
+    (name,) = await empty_trash(stage, stat, stage[2] / "a")
+    assert name.startswith("recovered going-")
+    assert (stage[2] / name).read_bytes() == b"the person's"
+
+
+async def test_what_was_to_come_in_its_place_is_fetched_again(stage: Stage) -> None:
+    for name in ("a", "new"):
+        (stage[2] / name).write_bytes(name.encode())
+    old, new = stage[1].stat([("a",), ("new",)])
+    assert old is not None
+    assert new is not None
+    assert await empty_trash(stage, old, stage[2] / "new", new.inode) == ["a"]
+
+
+async def test_a_stranger_in_the_trash_stays(stage: Stage) -> None:
+    stage[1].staged_names()
+    litter = stage[2] / ".holdfast" / "trash" / "going-nowhere"
+    litter.write_bytes(b"litter")
+    await stage[0].empty_trash()
+    assert litter.exists()
