@@ -1,5 +1,5 @@
 """Node records: how writes travel in a changeset's body, and how a node rests in the local index
-(SPEC 6).
+(SPEC 11).
 
 A record does not repeat what its changeset says: author, seq and Lamport time are the slot's,
 label and time stand once in the first record. Only verbatim records (conflict copies, re-emission)
