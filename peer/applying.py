@@ -28,10 +28,11 @@ from peer.disk_types import (
 )
 from peer.local_changes import carry_disk_facts, directory_heirs, link
 from peer.planner import DirectoryChange, FileChange, Planner, Step
+from peer.rewinding import next_base
 from peer.rows import Directories, Item, Row
 from peer.tree import show
 from peer.turn import Turn, is_directory
-from protocol.nodes import NO_NODE, ROOT, Content, Node, join
+from protocol.nodes import NO_NODE, ROOT, Content, Node
 
 Staged = Mapping[tuple[NodeId, bytes], str]
 """(node, whole-file hash) -> the temp file that holds these bytes."""
@@ -85,7 +86,7 @@ async def apply_bases(
     turn = Turn(resident)
     await turn.load(bases)
     # With what a scan has found since they were surveyed: nobody's act is undone.
-    wanted = {i: join(turn.rows[i].synced, node) for i, node in bases.items()}
+    wanted = {i: next_base(turn.rows[i], node) for i, node in bases.items()}
     while True:
         await show(turn, wanted)
         directories = _directory_changes(turn)
@@ -98,7 +99,8 @@ async def apply_bases(
         turn = Turn(resident)
     if not wanted:
         return turn, done
-    steps = Planner(directories, files, _old_home(resident), _new_home(turn)).plan()
+    planner = Planner(directories, files, _old_home(resident), _new_home(turn), turn.name_key)
+    steps = planner.plan()
     failed, stats = await _carry_out(steps, done)
     await _settle_attributes(turn, steps, stats)
     goal = {item: _as_shown(turn, item) for item in stats}

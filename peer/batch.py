@@ -6,9 +6,10 @@ A batch becomes one changeset: one Lamport time, one position in this device's l
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from crypto.ids import NodeId
+from crypto.ids import LogId, NodeId
+from peer.rewinding import as_seen
 from peer.rows import ADRIFT, DISPLACED, FOLDED, KEPT, Item, Row
 from peer.turn import Turn, is_directory
 from protocol import version_vector as vv
@@ -42,6 +43,9 @@ class Batch:
         self.origins: dict[NodeId, NodeId] = {}
         self.is_of_unknown_age = False
         """New nodes get Lamport time 0, so that they lose against all that is known (MERGE 16)."""
+        self.forks: Mapping[LogId, int] = {}
+        """Where logs have been forked: what the disk shows may be of a branch that does not count.
+        """
         self._own: Vector = ((stamp.log, stamp.seq),)
 
     # ------------------------------------------------------------ single writes
@@ -109,6 +113,8 @@ class Batch:
 
     def _as_shown(self, node_id: NodeId) -> Node:
         node = self.turn.rows[node_id].base
+        if self.forks:
+            node = as_seen(node, self.turn.rows[node_id].state, self.forks)
         if not node.places and node.contents:  # shown as recovered in the root (MERGE 9)
             place = Place((), 0, NO_LOG, ROOT, f"recovered {node_id.hex()}", is_soft=True)
             return node._replace(places=(place,))

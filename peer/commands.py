@@ -120,7 +120,10 @@ class FindPlace(Command[list[Row]]):
 
 @dataclass(frozen=True, slots=True)
 class Commit(Command[None]):
-    """One durable transaction: rows, changesets, logs' state, counters. Answered when fsynced."""
+    """One durable transaction: rows, changesets, logs' state, counters. Answered when fsynced.
+
+    What is cut goes aside before anything else is stored.
+    """
 
     rows: Sequence[Row] = ()
     deleted: Sequence[NodeId] = ()
@@ -128,6 +131,10 @@ class Commit(Command[None]):
     """(log, seq, hash, Lamport time, wire bytes)."""
     values: Sequence[tuple[str, bytes]] = ()
     """Named values: the log book's state, counters."""
+    aside: Sequence[tuple[LogId, int, bytes, int, bytes]] = ()
+    """Changesets to be kept on no log, as they count nowhere; otherwise as above."""
+    cut: Sequence[tuple[LogId, int]] = ()
+    """From these positions on, what is stored of a log goes aside."""
 
 
 # ---------------------------------------------------------------- the disk

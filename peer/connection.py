@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -17,12 +16,12 @@ from crypto.compression import compress
 from crypto.ids import ChunkId, DeviceId, FolderId
 from protocol.chunk_frames import CODEC_RAW, Piece
 from protocol.errors import ErrorCode, ProtocolError
-from protocol.events import ChunksCancelled, ChunksWanted, Closed, Event
+from protocol.events import ChunksCancelled, ChunksWanted, Closed, Event, FolderUnshared
 from protocol.handshake import PeerKeys
 from protocol.link import Link, LinkKind
-from protocol.session import Session
+from protocol.session import Session, SessionState
 
-log = logging.getLogger("peer.connection")
+log = logging.getLogger(__name__)
 
 GIVE_BYTES: Final = 1 << 20
 """Chunks read and queued at a time, so that a slow reader holds no more than this."""
@@ -31,6 +30,7 @@ UNSENT_BYTES_MAX: Final = 32 << 20
 COMPRESS_FROM_BYTES: Final = 4 << 10
 
 ReadChunks = Callable[[FolderId, list[ChunkId]], Awaitable[list[bytes | None]]]
+"""The bytes of the first of these chunks, of one at least; None for what is not here."""
 
 
 class Connection:
@@ -53,8 +53,8 @@ class Connection:
         """Folders that the other side talks of."""
         self.close_reason = ""
         self._handle, self._read_chunks = handle, read_chunks
-        self._wanted: deque[ChunksWanted] = deque()
-        self._cancelled: set[int] = set()
+        self._wanted: dict[int, ChunksWanted] = {}
+        """What the other side waits for, by request; as many as its session may have open."""
         self._has_wants = asyncio.Event()
         self._poked = asyncio.Event()
         self._lock = asyncio.Lock()
@@ -114,6 +114,7 @@ class Connection:
                 return
             if frame is None:
                 return
+            self._heard_bytes = self.link.received_bytes
             self.session.receive(*frame, loop.time())
             await self._process()
             if self._is_over:
@@ -123,17 +124,25 @@ class Connection:
         async with self._lock:
             while (event := self.session.next_event()) is not None:
                 match event:
-                    case ChunksWanted():
-                        self._wanted.append(event)
+                    case ChunksWanted(_, request):
+                        self._wanted[request] = event
                         self._has_wants.set()
                     case ChunksCancelled(request):
-                        self._cancelled.add(request)
+                        self._wanted.pop(request, None)
                     case Closed(code, text):
                         self._is_over = True
                         self.close_reason = text or ErrorCode(code).name
                     case _:
+                        if isinstance(event, FolderUnshared):
+                            self._drop_wants(event.folder_id)
                         await self._handle(self, event)
             self._flush()
+            if self.session.state is SessionState.CLOSED:
+                self._is_over = True
+                self._poked.set()
+
+    def _drop_wants(self, folder_id: FolderId) -> None:
+        self._wanted = {r: w for r, w in self._wanted.items() if w.folder_id != folder_id}
 
     def _flush(self) -> None:
         for number, parts, is_bulk in self.session.frames_to_send():
@@ -153,7 +162,8 @@ class Connection:
                     await self._poked.wait()
             except TimeoutError:
                 now = loop.time()
-                if self.link.received_bytes != self._heard_bytes:  # a long frame on a slow link
+                # Since the last whole frame; of a long one on a slow link, something has come.
+                if self.link.received_bytes != self._heard_bytes:
                     self._heard_bytes = self.link.received_bytes
                     self.session.note_progress(now)
                 self.session.handle_timer(now)
@@ -167,17 +177,20 @@ class Connection:
             while not self._wanted:
                 self._has_wants.clear()
                 await self._has_wants.wait()
-            await self._give(self._wanted.popleft())
+            request = next(iter(self._wanted))
+            wanted = self._wanted[request]
+            await self._give(wanted)
+            if self._wanted.get(request) is wanted:
+                del self._wanted[request]
 
     async def _give(self, wanted: ChunksWanted) -> None:
         """Answers one request, some chunks at a time, as fast as the link takes them."""
         start, step = 0, 64
         while start < len(wanted.chunk_ids):
-            if wanted.request in self._cancelled:
-                self._cancelled.discard(wanted.request)
-                return
             ids = list(wanted.chunk_ids[start : start + step])
             found = await self._read_chunks(wanted.folder_id, ids)
+            if self._wanted.get(wanted.request) is not wanted:
+                return  # taken back, perhaps with another in its place
             pieces = []
             missing = []
             size = 0
@@ -192,7 +205,7 @@ class Connection:
                 self.session.give_missing(wanted.request, missing)
             self._flush()
             await self.link.drain()
-            start += step
+            start += len(found)
             # Large chunks a few at a time, small ones by the hundred.
             step = max(2, min(256, step * GIVE_BYTES // max(size, 1)))
 

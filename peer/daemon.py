@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
@@ -23,17 +24,17 @@ from peer.errors import (
     AddressInUse,
     AmbiguousFolder,
     FolderExists,
+    IndexDamaged,
     NothingToAnswer,
     PathUnusable,
     PeerError,
     UnknownFolder,
 )
-from peer.folder import Folder
+from peer.folder import Folder, IndexBehind
 from peer.home import Home
 from peer.home_store import Device, DeviceAddress
 from peer.home_store import Folder as StoredFolder
 from peer.home_store import FolderState as StoredState
-from peer.index_store import IndexDamaged
 from peer.invitations import Invitations
 from peer.ledgers import Ledgers
 from peer.network import Network
@@ -56,10 +57,12 @@ from protocol.link import Link, LinkKind
 from protocol.links import Listener, authenticate_server
 from protocol.pairing_messages import PairingNumber
 
-log = logging.getLogger("peer.daemon")
+log = logging.getLogger(__name__)
 
 KINDS: Mapping[str, LinkKind] = {"tls": LinkKind.TLS, "quic": LinkKind.QUIC}
 GENERATION_INTERVAL_S = 3600.0
+REOPEN_S = 5.0
+"""How long an index that could not be opened is let alone: its disk may be full."""
 
 
 class Daemon:
@@ -129,7 +132,8 @@ class Daemon:
             raise AddressInUse(str(error)) from error
         log.info("%s listens on port %d", self.name, port)
         if self.config.discovery:
-            discovery = Discovery(self._seen, hosts=_announced_hosts(hosts))
+            announced, interfaces = _announced(hosts)
+            discovery = Discovery(self._seen, hosts=announced, interfaces=interfaces)
             try:
                 await discovery.start()
             except PeerError as error:
@@ -153,7 +157,11 @@ class Daemon:
     async def _advance_generation(self) -> None:
         while True:
             await asyncio.sleep(GENERATION_INTERVAL_S)
-            await self.home.advance_generation()
+            try:
+                await self.home.advance_generation()
+            except (OSError, sqlite3.OperationalError) as error:
+                # The folders live on other disks; next hour there may be space again.
+                log.warning("%s", error)
 
     # ------------------------------------------------------------ links
 
@@ -210,7 +218,7 @@ class Daemon:
 
     async def _open_folders(self) -> None:
         async with self._opening:
-            for folder_id, membership in self.ledgers.folders.items():
+            for folder_id, membership in list(self.ledgers.folders.items()):
                 if folder_id in self.network.folders or membership.chain.folder_keys() is None:
                     continue
                 if self.home.keys.device_id not in membership.ledger.devices():
@@ -238,6 +246,8 @@ class Daemon:
             await folder.run()
         except IndexDamaged as error:
             self._tasks.create_task(self._rebuild(folder, error))
+        except IndexBehind:
+            self._tasks.create_task(self._open_anew(folder))
         except Exception:
             # The engine's door (STYLE 4.4): a defect in one folder must not end the others.
             log.exception("the folder %s stopped by a defect", folder.engine.name)
@@ -253,7 +263,25 @@ class Daemon:
             folder.progress.trouble = f"{error} It happened twice: look after this disk."
             return
         self._rebuilt.add(folder.folder_id)
-        await self._reopen(self.stored[folder.folder_id], error)
+        try:
+            await self._reopen(self.stored[folder.folder_id], error)
+        except (PeerError, OSError, sqlite3.Error) as again:
+            log.exception("the index of %s cannot be made anew", folder.engine.name)
+            folder.progress.state = FolderState.TROUBLE
+            folder.progress.trouble = f"{error} It cannot be made anew: {again}"
+
+    async def _open_anew(self, folder: Folder) -> None:
+        """Goes on from what the index holds, as soon as it can be opened."""
+        while self.network.folders.get(folder.folder_id) is folder:
+            try:
+                # A commit that failed may have been carried out, and be gone after a crash: what
+                # it said is never said again under the same position.
+                await self._new_incarnation(folder.folder_id, os.urandom(INCARNATION_SIZE))
+                await self._reopen(self.stored[folder.folder_id])
+            except (PeerError, OSError, sqlite3.OperationalError) as error:
+                folder.progress.trouble = f"The folder's index cannot be opened: {error}."
+                log.warning("%s", folder.progress.trouble)
+                await asyncio.sleep(REOPEN_S)
 
     async def _store(self, stored: StoredFolder) -> None:
         self.stored[stored.folder_id] = stored
@@ -268,9 +296,10 @@ class Daemon:
         """Starts a folder anew, attached or not; who talks of it with us notices nothing."""
         old = self.network.folders.get(stored.folder_id)
         if old is not None:
-            task = self._running.pop(stored.folder_id)
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            task = self._running.pop(stored.folder_id, None)
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
             await old.close()
             if damage is not None:
                 path = folder_setup.index_path(self.home, stored.folder_id)
@@ -320,7 +349,7 @@ class Daemon:
         received = sum(c.link.received_bytes for c in self.network.connections.values())
         return {
             "device": await self._device_entry(self.home.keys.device_id, self.name, None),
-            "folders": [await self._folder_status(stored) for stored in self.stored.values()],
+            "folders": [await self._folder_status(stored) for stored in list(self.stored.values())],
             "links": [_link_status(c) for c in connections],
             "totals": {
                 "sent_bytes": self.network.past_sent_bytes + sent,
@@ -398,9 +427,11 @@ class Daemon:
 
     async def add_folder(self, path: Path, name: str) -> FolderEntry:
         """Makes a folder of a directory."""
+        name = folder_setup.checked_name(name)
         self._check_path(path)
         if any(self._name_of(stored) == name for stored in self.stored.values()):
             raise FolderExists(f"You have a folder {name!r} already. Choose another name.")
+        folder_setup.check_markable(path)
         membership = await self.ledgers.create_folder()
         stored = StoredFolder(
             membership.folder_id, name, path, StoredState.ACTIVE, os.urandom(INCARNATION_SIZE)
@@ -409,7 +440,7 @@ class Daemon:
         await self.ledgers.settle()
         folder_setup.mark(path, membership.folder_id)
         folder = await self._open(stored)
-        await folder.end_joining()  # it is new: nobody knows more of it
+        await folder.call(folder.end_joining)  # it is new: nobody knows more of it
         changesets = await folder.call(
             lambda: folder.drive(folder.engine.name_folder(name, time.time_ns()))
         )
@@ -483,6 +514,10 @@ class Daemon:
     async def answer_hold(self, name_or_id: str, answer: HoldAnswer) -> None:
         """Goes on with a folder that asks."""
         folder = self.network.folders.get(self._find(name_or_id).folder_id)
+        if folder is not None and folder.asks_for_newer and not folder.guard.held:
+            if answer is HoldAnswer.ACCEPT:
+                await folder.take_older()
+            return
         if folder is None or not folder.guard.held:
             raise NothingToAnswer(f"{name_or_id!r} asks nothing.")
         folder.answer_deletions(answer is HoldAnswer.ACCEPT)
@@ -498,14 +533,16 @@ class Daemon:
         }
 
 
-def _announced_hosts(hosts: Sequence[str]) -> list[str] | None:
-    """The addresses to announce when only some are listened on; None for all of this machine's."""
-    try:
-        if any(ip_address(host).is_unspecified for host in hosts):
-            return None
-    except ValueError:  # a name
-        return None
-    return list(hosts)
+def _announced(hosts: Sequence[str]) -> tuple[list[str] | None, list[str] | None]:
+    """The addresses to announce, and the interfaces to do it on; None for all of this machine's.
+
+    What is listened on for this machine alone is told to nobody else.
+    """
+    addresses = {host: ip_address(host) for host in hosts}
+    if any(address.is_unspecified for address in addresses.values()):
+        return None, None
+    others = [host for host, address in addresses.items() if not address.is_loopback]
+    return (others, None) if others else (list(hosts), list(hosts))
 
 
 def _link_status(connection: Connection) -> LinkStatus:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from crypto.ids import NodeId
-from peer.disk_types import Disk, Path, Refusal, RefusalKind
+from peer.disk_types import Disk, DiskFull, Path, Refusal, RefusalKind
 from peer.engine import FIRST_PAGE, Engine, Survey
 from peer.fetcher import Fetcher
 from peer.hinting import Hinting
@@ -34,8 +34,8 @@ RIPE_S: Final = 0.1
 """How long a file that is ready waits for others that are still on their way."""
 FRESH_MAX: Final = 200_000
 """Changed nodes remembered by id, 100 bytes each; beyond that the index is asked."""
-RETRY_S: Final = 5.0
-"""After the disk refused something, or was full."""
+ASK_AGAIN_S: Final = 5.0
+"""When to ask for bytes again that nobody had."""
 RETRY_SOON_S: Final = 0.2
 """After something on the disk was not as planned: it is looked at again first."""
 
@@ -79,9 +79,9 @@ class Delivery:
         if now >= self._ask_again_at:
             self.ask_again()
 
-    def wait_for_disk(self, now: float) -> None:
+    def wait_for_disk(self, until: float) -> None:
         """The disk is full, gone or broken: nothing is tried for a while."""
-        self._retry_at = now + RETRY_S
+        self._retry_at = until
         self._ready.clear()
 
     def ask_again(self) -> None:
@@ -117,7 +117,10 @@ class Delivery:
         )
 
     async def step(self) -> bool:
-        """Surveys, fetches and applies; False when the disk shows all that can be shown."""
+        """Surveys, fetches and applies; False when the disk shows all that can be shown.
+
+        Raises DiskFull when that is less than the person has elsewhere.
+        """
         fetcher = self.fetcher
         if self._retry_at < float("inf"):
             return False
@@ -137,6 +140,9 @@ class Delivery:
         ):
             await self._apply_ready()
             return True
+        if fetcher.no_room and not fetcher.jobs and not self._ready:
+            reason, fetcher.no_room = fetcher.no_room, ""
+            raise DiskFull(reason)
         return False
 
     @property
@@ -150,7 +156,7 @@ class Delivery:
         fetcher = self.fetcher
         if need and fetcher.unavailable:  # they may be on their way to those who are connected
             now = asyncio.get_running_loop().time()
-            self._ask_again_at = min(self._ask_again_at, now + RETRY_S)
+            self._ask_again_at = min(self._ask_again_at, now + ASK_AGAIN_S)
         elif not need and fetcher.staged:
             names = fetcher.drop(list(fetcher.staged))
             await self._performer.on_disk(lambda: self._disk.discard_staged(names))
@@ -208,7 +214,7 @@ class Delivery:
             self._engine.apply(dict(ready), fetcher.staged)
         )
         for node_id in list(ready):
-            del self._ready[node_id]
+            self._ready.pop(node_id, None)  # somebody may have asked to survey again meanwhile
         for key in [k for k, name in fetcher.staged.items() if name in applied.used]:
             del fetcher.staged[key]
         # What another node of the same bytes made superfluous.

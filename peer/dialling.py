@@ -17,7 +17,7 @@ from protocol.errors import LinkError, ProtocolError
 from protocol.link import Link, LinkKind
 from protocol.links import Listener, authenticate_client
 
-log = logging.getLogger("peer.dialling")
+log = logging.getLogger(__name__)
 
 FIRST_WAIT_S: Final = 0.5
 WAIT_MAX_S: Final = 60.0
@@ -50,11 +50,10 @@ class Dialling:
         self._home, self._ledgers, self._network = home, ledgers, network
         self._listener, self._kinds = listener, kinds
         self._known: dict[DeviceId, _Known] = {}
-        self._wake = asyncio.Event()
 
     def wake(self) -> None:
         """There may be somebody new to dial."""
-        self._wake.set()
+        self._network.changed.set()
 
     def heard_of(self, device_id: DeviceId, host: str, port: int) -> None:
         """A device announced itself at this address."""
@@ -87,10 +86,9 @@ class Dialling:
                     else:
                         soonest = min(soonest, known.next_at)
                 self._network.changed.clear()
-                self._wake.clear()
                 try:
                     async with asyncio.timeout_at(soonest):
-                        await self._wake.wait()
+                        await self._network.changed.wait()
                 except TimeoutError:
                     pass
 
@@ -116,8 +114,10 @@ class Dialling:
                 except ProtocolError as error:
                     log.info("%s:%d is not the device it was: %s", host, port, type(error).__name__)
                     continue
-                known.wait_s = FIRST_WAIT_S
+                began_at = loop.time()
                 await self._network.run_connection(link, found.peer)
+                if loop.time() - began_at >= known.wait_s:  # else the link is no good, as it seems
+                    known.wait_s = FIRST_WAIT_S
                 return
         finally:
             known.is_busy = False
@@ -149,7 +149,12 @@ class Dialling:
                 if attempt is not asyncio.current_task():
                     attempt.cancel()
 
-        async with asyncio.TaskGroup() as tasks:
-            for position, kind in enumerate(self._kinds):
-                attempts.append(tasks.create_task(dial(kind, position * HEAD_START_S)))
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for position, kind in enumerate(self._kinds):
+                    attempts.append(tasks.create_task(dial(kind, position * HEAD_START_S)))
+        except BaseException:
+            for link in answered:
+                link.abort()
+            raise
         return answered[0] if answered else None

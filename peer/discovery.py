@@ -46,7 +46,7 @@ _NAME_RANDOM_SIZE: Final = 8
 Address = tuple[str, int]
 """Numeric host and port; link-local IPv6 hosts carry their interface, as in `fe80::1%eth0`."""
 
-_log = logging.getLogger("holdfast.peer.discovery")
+log = logging.getLogger(__name__)
 
 
 class Discovery:
@@ -239,7 +239,7 @@ class Discovery:
                     await self._renew()
             except (OSError, ZeroconfError) as error:
                 # The network went away under us; the next round finds it or does not.
-                _log.warning("announcing on the local network failed: %s", error)
+                log.warning("announcing on the local network failed: %s", error)
 
     async def _follow_interfaces(self) -> None:
         hosts = self._find_hosts()

@@ -14,7 +14,9 @@ from enum import Enum, IntEnum
 from typing import Final, NamedTuple, TypeAlias
 
 from crypto.ids import ChunkId, FolderId
-from peer.errors import PeerError
+from peer.errors import DiskError as DiskError
+from peer.errors import DiskFull as DiskFull
+from peer.errors import DiskGone as DiskGone
 from protocol import names
 
 Path: TypeAlias = tuple[str, ...]
@@ -242,22 +244,6 @@ class SetMtime(NamedTuple):
 Operation: TypeAlias = (
     MakeDirectory | Move | Publish | Remove | RemoveDirectory | SetExecutable | SetMtime
 )
-
-
-class DiskError(PeerError):
-    """The disk failed, and what was written last may not be on it. Look into the system's log
-    before trusting this disk.
-    """
-
-
-class DiskFull(DiskError):
-    """The disk is full. Free some space; syncing goes on by itself."""
-
-
-class DiskGone(DiskError):
-    """The folder's disk is not there. Attach it again; until then nothing is synced and nothing
-    counts as deleted.
-    """
 
 
 class StagedFile(ABC):

@@ -29,7 +29,7 @@ def disk_error(error: OSError, act: str) -> DiskError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFull()
     reason = os.strerror(error.errno) if error.errno else str(error)
-    return DiskError(f"The disk failed to {act}: {reason}. {DiskError.__doc__}")
+    return DiskError(f"The disk failed to {act}: {reason}. {DiskError.sentence()}")
 
 
 def sync_files(root_fd: int, directory_fd: int, names: Sequence[str]) -> None:

@@ -23,12 +23,23 @@ from peer.commands import Commit, LoadDirty, LoadRows, ReadFiles
 from peer.disk_types import FileRead, Path, Problem, ReadRequest, Stat, Trouble
 from peer.local_changes import link, members, record_files, record_structure, take_in
 from peer.observation import Entry, Observation, Observer
+from peer.relabelling import Author
+from peer.rewinding import rewind
 from peer.rows import NOT_THERE, Directories, Row
 from peer.tree import show
 from peer.turn import Turn, is_directory
 from protocol.changesets import Changeset
 from protocol.errors import BadRecord
-from protocol.log_outcomes import Accepted, ForkProof, Gap, Held, Quarantined, Refused
+from protocol.log_outcomes import (
+    Accepted,
+    Fault,
+    ForkProof,
+    Gap,
+    Held,
+    Quarantined,
+    Received,
+    Refused,
+)
 from protocol.logs import LogBook
 from protocol.nodes import (
     NOTHING,
@@ -128,6 +139,11 @@ class Engine:
         self.is_joining = False
         """What is new on this disk may be old: it is not known yet what others have."""
         self._random = random
+
+    @property
+    def needs_incarnation(self) -> bool:
+        """Whether this device's log in the folder takes no more."""
+        return self.book.is_closed(self.book.log_id(self.keys.device_id, self.incarnation))
 
     # ------------------------------------------------------------ from the disk
 
@@ -254,6 +270,7 @@ class Engine:
         turn = Turn(self.directories, self._random)
         batch = Batch(turn, stamp, self.label, now_ns // 1_000_000_000)
         batch.is_of_unknown_age = self.is_joining
+        batch.forks = self.book.forks()
         await record(batch)
         changesets: list[Changeset] = []
         if batch.delta or is_scan_complete:
@@ -294,6 +311,7 @@ class Engine:
         out = Ingested()
         turn = Turn(self.directories)
         taken: list[Changeset] = []
+        aside: list[Received] = []
         todo = [*wires, *self.book.take_ready()]
         while todo:
             for data in todo:
@@ -307,14 +325,32 @@ class Engine:
                         out.refused.append(received)
                     case ForkProof():
                         out.forks.append(received)
-                    case Quarantined(changeset=changeset):
+                        aside.append(received)
+                    case Quarantined(changeset=changeset, fault=Fault.VOID):
                         taken.append(changeset)
+                    case Quarantined():
+                        aside.append(received)
             todo = self.book.take_ready()
         out.accepted = len(taken)
         if taken:
             await self._commit(turn, taken)
         out.nodes = [i for i, row in turn.rows.items() if i in turn.touched and row.is_dirty]
+        aside += [r for r in out.refused if r.is_frozen]
+        if aside or self.book.has_void_changes:
+            await self._rewind(aside, out)
         return out
+
+    async def _rewind(self, aside: Sequence[Received], out: Ingested) -> None:
+        author = Author(self.keys, self.incarnation, self.label, self._random)
+        done = await rewind(self.directories, self.book, author, aside)
+        self.incarnation, self.frontier = author.incarnation, self.book.frontier()
+        await self.load_name()
+        rest = await self.ingest(())  # what waited for the branch that counts
+        out.accepted += done.accepted + rest.accepted
+        out.nodes += done.nodes + rest.nodes
+        out.waiting += done.waiting + rest.waiting
+        out.refused += done.refused + rest.refused
+        out.forks += rest.forks
 
     async def _take(
         self, accepted: Accepted, turn: Turn, taken: list[Changeset], out: Ingested

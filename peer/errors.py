@@ -141,6 +141,13 @@ class OtherDeviceFailed(PeerError):
     http_status = 502
 
 
+class TooManyInvitations(PeerError):
+    """Too many invitations are open. Use one, or wait until they are ten minutes old."""
+
+    exit_code = 15
+    http_status = 409
+
+
 # 20-29: folders and their disks.
 
 
@@ -176,6 +183,30 @@ class NothingToAnswer(PeerError):
     """The folder asks nothing, so there is nothing to answer."""
 
     exit_code = 24
+    http_status = 409
+
+
+class DiskError(PeerError):
+    """The disk failed, and what was written last may not be on it. Look into the system's log
+    before trusting this disk.
+    """
+
+    exit_code = 25
+
+
+class DiskFull(DiskError):
+    """The disk is full. Free some space; syncing goes on by itself."""
+
+    exit_code = 26
+    http_status = 507
+
+
+class DiskGone(DiskError):
+    """The folder's disk is not there. Attach it again; until then nothing is synced and nothing
+    counts as deleted.
+    """
+
+    exit_code = 27
     http_status = 409
 
 
@@ -215,6 +246,14 @@ class AddressInUse(PeerError):
     """
 
     exit_code = 34
+
+
+class IndexDamaged(PeerError):
+    """A folder's index is damaged. It was moved aside and is rebuilt from the disk and the other
+    devices.
+    """
+
+    exit_code = 35
 
 
 # 40-49: commands whose answer is a judgement.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
@@ -17,7 +18,7 @@ from crypto.chunks import ChunkHasher
 from crypto.compression import decompress
 from crypto.errors import CryptoError
 from crypto.ids import ChunkId, FolderId, NodeId
-from peer.disk_types import Disk, Path, Problem, RangeRequest, StagedFile, StageFile
+from peer.disk_types import Disk, DiskError, Path, Problem, RangeRequest, StagedFile, StageFile
 from peer.engine import Need
 from peer.index_store import ChunkPlace, IndexStore
 from peer.neighbours import Source
@@ -53,6 +54,9 @@ class _Results:
     done: list[tuple[Job, bytes | None]] = field(default_factory=list)
     bad: list[ChunkId] = field(default_factory=list)
     good: list[ChunkId] = field(default_factory=list)
+    lost: list[Job] = field(default_factory=list)
+    """Files of which a chunk could not be written."""
+    error: DiskError | None = None
 
 
 class Fetcher:
@@ -68,6 +72,7 @@ class Fetcher:
         source: Source,
         path_of: Callable[[ChunkPlace], Path | None],
         on_staged: Callable[[], None],
+        free_min_bytes: int = 0,
     ) -> None:
         self.folder_id = folder_id
         self.jobs: dict[Key, Job] = {}
@@ -78,8 +83,11 @@ class Fetcher:
         self.staged_owners: list[NodeId] = []
         """Nodes some of whose bytes were staged since somebody took this list."""
         self.pending_bytes = 0
+        self.no_room = ""
+        """Why something was not begun: what to tell the person once all else is done."""
         self._store, self._disk, self._executor, self._hasher = store, disk, executor, hasher
         self._source, self._path_of, self._on_staged = source, path_of, on_staged
+        self._free_min_bytes = free_min_bytes
         self._waiting: dict[ChunkId, list[Job]] = {}
         self._serial = 0
 
@@ -94,13 +102,20 @@ class Fetcher:
     # ------------------------------------------------------------ what is needed
 
     async def need(self, needs: Iterable[Need]) -> None:
-        """Starts to get these bytes."""
+        """Starts to get these bytes, as far as there is room for them."""
         small: list[tuple[Job, bytes]] = []
         chunked: list[Job] = []
+        free = await self._in_disk_thread(self._disk.free_bytes)
+        room = free - self._free_min_bytes - self.pending_bytes
+        lacking = 0
         for need in needs:
             key = (need.node, need.content.hash)
             if key in self.jobs or key in self.staged:
                 continue
+            if need.content.size > room:
+                lacking += need.content.size
+                continue
+            room -= need.content.size
             job = self._new_job(key, need.content)
             job.owner, job.is_executable = need.owner, need.is_executable
             if job.missing:
@@ -111,6 +126,12 @@ class Fetcher:
             await self._stage(small)
         if chunked:
             await self._find_here(chunked)
+        if lacking:
+            self.no_room = (
+                f"{lacking >> 20} MiB are to be fetched, {free >> 20} MiB are free, and "
+                f"{self._free_min_bytes >> 20} MiB have to stay free. "
+                "Make room; syncing goes on by itself."
+            )
 
     def _new_job(self, key: Key, content: Content) -> Job:
         self._serial += 1
@@ -176,9 +197,15 @@ class Fetcher:
     async def received(
         self, chunks: Sequence[ReceivedChunk]
     ) -> tuple[list[ChunkId], list[ChunkId]]:
-        """Verifies and writes chunks from another device; returns the good and the bad ones."""
+        """Verifies and writes chunks from another device; returns the good and the bad ones.
+
+        Raises DiskFull or DiskError when one could not be written; its file is begun anew later.
+        """
         results = await self._in_disk_thread(lambda: self._take(chunks))
         await self._finish(results.done)
+        if results.error is not None:
+            self.drop([job.key for job in results.lost if job.key in self.jobs])
+            raise results.error
         return results.good, results.bad
 
     def _take(self, chunks: Sequence[ReceivedChunk]) -> _Results:
@@ -192,20 +219,30 @@ class Fetcher:
                 results.bad.append(chunk.chunk_id)
                 continue
             results.good.append(chunk.chunk_id)
-            for job in self._waiting.pop(chunk.chunk_id, ()):
-                places = job.missing.pop(chunk.chunk_id, None)
-                if places is None:
-                    continue
-                if job.staged is not None:
-                    for offset, _ in places:
-                        job.staged.write(offset, data)
-                    if not job.missing:
-                        results.done.append((job, None))
-                else:
-                    results.done.append((job, data))
+            jobs = self._waiting.pop(chunk.chunk_id, [])
+            try:
+                for job in jobs:
+                    self._put(job, chunk.chunk_id, data, results)
+            except DiskError as error:
+                results.lost += jobs
+                results.error = error
+                break
         return results
 
+    def _put(self, job: Job, chunk_id: ChunkId, data: bytes, results: _Results) -> None:
+        places = job.missing.pop(chunk_id, None)
+        if places is None:
+            return
+        if job.staged is None:
+            results.done.append((job, data))
+            return
+        for offset, _ in places:
+            job.staged.write(offset, data)
+        if not job.missing:
+            results.done.append((job, None))
+
     async def _finish(self, done: list[tuple[Job, bytes | None]]) -> None:
+        done = [(job, data) for job, data in done if self.jobs.get(job.key) is job]
         small = [(job, data) for job, data in done if data is not None]
         if small:
             await self._stage(small)
@@ -294,6 +331,14 @@ class Fetcher:
                 names.append(name)
         return names
 
+    def begin_anew(self) -> None:
+        """Forgets all that is on its way or staged: after a failed fsync no temp file is to be
+        trusted.
+        """
+        self.drop([*self.jobs, *self.staged])
+        self.staged_owners.clear()
+        self.retry()
+
     def _forget(self, job: Job) -> None:
         for chunk_id in job.missing:
             jobs = self._waiting.get(chunk_id)
@@ -304,8 +349,13 @@ class Fetcher:
                 else:
                     del self._waiting[chunk_id]
         if job.staged is not None:
-            job.staged.abandon()
+            self._executor.submit(_abandon, job.staged)
         self._close(job)
+
+
+def _abandon(staged: StagedFile) -> None:
+    with suppress(DiskError):  # the next run deletes it
+        staged.abandon()
 
 
 def _is_small(job: Job) -> bool:

@@ -8,13 +8,15 @@ overlap. Everything else (watcher, links, fetcher) only leaves notes for it and 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import sqlite3
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
 
 from crypto.chunks import ChunkHasher
 from crypto.ids import ChunkId, FolderId, LogId
@@ -24,6 +26,7 @@ from peer.delivery import Delivery
 from peer.disk_types import Disk, DiskError, DiskFull, DiskGone, Path
 from peer.engine import Engine
 from peer.fetcher import Fetcher
+from peer.floor import Floor
 from peer.index_store import JOINED, ChunkPlace, IndexStore, Summary
 from peer.intake import Intake
 from peer.joining import Joining
@@ -36,9 +39,27 @@ from peer.watcher import Watcher
 from protocol.changesets import INCARNATION_SIZE, Changeset, FrontierEntry, log_id_of
 from protocol.events import ReceivedChunk
 
-log = logging.getLogger("holdfast.peer.folder")
+log = logging.getLogger(__name__)
 
+RETRY_S: Final = 5.0
+"""After the disk refused something, was full or gone, nothing is tried for so long."""
+FLOOR_INTERVAL_S: Final = 10.0
+"""How often it is written down how far the logs are."""
 T = TypeVar("T")
+
+
+class IndexBehind(Exception):
+    """A commit failed, and the engine knows what its index does not: open the folder anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a person may set for folders, as the parts of one want it."""
+
+    rescan_interval_s: float
+    free_min_bytes: int
+    deletions_pass_max: Callable[[Summary], int]
+    """How many deletions pass without a question in a folder of this size."""
 
 
 class Folder:
@@ -53,17 +74,16 @@ class Folder:
         serving_disk: Disk | None,
         watcher: Watcher | None,
         neighbours: Neighbours,
-        rescan_interval_s: float,
+        limits: Limits,
         hasher: ChunkHasher,
         on_incarnation: Callable[[FolderId, bytes], Awaitable[None]],
-        deletions_pass_max: Callable[[Summary], int],
     ) -> None:
         self.folder_id, self.engine, self.store = folder_id, engine, store
         self.disk, self.watcher = disk, watcher
         self.neighbours = neighbours
         self.progress = Progress()
         self.is_paused = False
-        self.guard = DeletionGuard(lambda: deletions_pass_max(self.progress.summary))
+        self.guard = DeletionGuard(lambda: limits.deletions_pass_max(self.progress.summary))
         self.needs_incarnation = False
         """This device's log in the folder may not be written to any more."""
         self._performer = Performer(store, disk, watcher)
@@ -78,21 +98,27 @@ class Folder:
         self._heard: dict[LogId, FrontierEntry] = {}
         """How far others hold the logs."""
         self.on_incarnation = on_incarnation
+        self.floor = Floor()
+        """Less than this of the logs is an old state."""
+        self.keep_floor: Callable[[], Awaitable[None]] = _keep_nothing
+        self._floor_kept_at = float("-inf")
+        self._takes_what_there_is = False
         self.intake: Intake | None = None
         self.delivery: Delivery | None = None
         if disk is not None:
-            self._attach(disk, rescan_interval_s, hasher)
-        self._has_adopted = self._is_closed = False
+            self._attach(disk, limits, hasher)
+        self._has_adopted = self._is_closed = self._is_tidy = False
+        self._blocked_until = float("-inf")
 
-    def _attach(self, disk: Disk, rescan_interval_s: float, hasher: ChunkHasher) -> None:
+    def _attach(self, disk: Disk, limits: Limits, hasher: ChunkHasher) -> None:
         performer, progress = self._performer, self.progress
         fetcher = Fetcher(
             self.folder_id, self.store, disk, performer.executor, hasher, self.neighbours,
-            self._path_of_chunk, self.wake,
+            self._path_of_chunk, self.wake, limits.free_min_bytes,
         )  # fmt: skip
         self.intake = Intake(
             self.folder_id, self.engine, disk, performer, progress, self.guard,
-            rescan_interval_s,
+            limits.rescan_interval_s,
             self._announce, self._serving.remember, self.survey_again,
         )  # fmt: skip
         self.delivery = Delivery(
@@ -187,50 +213,67 @@ class Folder:
     async def run(self) -> None:
         """Works until cancelled."""
         loop = asyncio.get_running_loop()
+        self.membership_changed()  # it may have while this device was not running
         if self.watcher is not None:
             loop.add_reader(self.watcher.fileno(), self._read_hints)
         try:
-            if self.disk is not None:
-                await self._performer.clean_incoming()
-                await self._performer.unpark(
-                    lambda item: self.drive(self.engine.path_of(item)), self.engine.label
-                )
             while True:
                 try:
                     worked = await self._step(loop.time())
-                    if self.progress.state in (FolderState.NO_DISK, FolderState.NO_SPACE):
-                        self.progress.state = FolderState.SYNCING
-                        self.progress.trouble = ""
-                except DiskGone as error:
-                    self._trouble(FolderState.NO_DISK, error, loop.time())
+                except DiskError as error:
+                    self._trouble(error, loop.time())
                     worked = False
-                except DiskFull as error:
-                    self._trouble(FolderState.NO_SPACE, error, loop.time())
-                    worked = False
-                except (DiskError, sqlite3.OperationalError) as error:
-                    self._trouble(FolderState.TROUBLE, error, loop.time())
-                    worked = False
+                except sqlite3.OperationalError as error:
+                    self._trouble(error, loop.time())
+                    await self._rest(loop)
+                    raise IndexBehind from error
                 if not worked:
                     await self._rest(loop)
         finally:
             if self.watcher is not None:
                 loop.remove_reader(self.watcher.fileno())
 
-    def _trouble(self, state: FolderState, error: Exception, now: float) -> None:
+    async def _tidy(self, delivery: Delivery) -> None:
+        """Puts right what an earlier run left in the middle of its work, or this one before the
+        disk failed.
+        """
+        delivery.fetcher.begin_anew()
+        await self._performer.clean_incoming()
+        await self._performer.empty_trash()
+        await self._performer.unpark(
+            lambda item: self.drive(self.engine.path_of(item)), self.engine.label
+        )
+        self._is_tidy = True
+
+    def _trouble(self, error: Exception, now: float) -> None:
+        state = FolderState.TROUBLE
+        if isinstance(error, DiskGone):
+            state = FolderState.NO_DISK
+        elif isinstance(error, DiskFull) or "full" in str(error):  # SQLite says it in words only
+            state = FolderState.NO_SPACE
         self.progress.state, self.progress.trouble = state, str(error) or (error.__doc__ or "")
         log.warning("%s: %s", state.value, self.progress.trouble)
+        self._blocked_until = now + RETRY_S
+        self._is_tidy = False
         if self.delivery is not None:
-            self.delivery.wait_for_disk(now)
+            self.delivery.wait_for_disk(self._blocked_until)
+        if self.intake is not None and state is not FolderState.NO_SPACE:
+            self.intake.rescan()  # what was being read when it broke off is to be found again
 
     async def _rest(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Waits for a note or the next deadline."""
+        """Waits for a note or the next deadline; while the disk is in trouble for that alone."""
+        while (left := self._blocked_until - loop.time()) > 0 and not self._calls:
+            self._wake.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._wake.wait()
         deadlines = [float("inf")]
         if self.delivery is not None:
             deadlines.append(self.delivery.next_due())
         if self.intake is not None and not self.is_paused:
             if self._joining is None or self._has_adopted:
                 deadlines.append(self.intake.next_due())
-            else:
+            elif self._joining.deadline > loop.time():  # else it waits for somebody
                 deadlines.append(self._joining.deadline)
         timeout = max(0.0, min(deadlines) - loop.time())
         try:
@@ -248,22 +291,30 @@ class Folder:
             routine, future = self._calls.popleft()
             try:
                 future.set_result(await routine())
-            except asyncio.CancelledError:
+            except sqlite3.OperationalError as error:
+                future.set_exception(error)
                 raise
             except Exception as error:  # noqa: BLE001 - handed to whoever asked
                 future.set_exception(error)
             return True
         intake, delivery = self.intake, self.delivery
-        is_starving = delivery is not None and not self.is_paused and delivery.is_starving
-        if self._inbox and not is_starving:
+        is_busy = (
+            delivery is not None
+            and not self.is_paused
+            and (delivery.is_starving or delivery.has_backlog)
+        )
+        if self._inbox and not is_busy:
             await self._ingest()
             return True
-        if self.needs_incarnation:
+        if self.needs_incarnation or self.engine.needs_incarnation:
             await self.renew_incarnation()
             return True
         if intake is None or delivery is None or self.is_paused:
             self.progress.state = FolderState.PAUSED if intake else FolderState.OFFERED
             return False
+        if not self._is_tidy:
+            await self._tidy(delivery)
+            return True
         if self._joining is not None and not await self._arrive(self._joining, intake, now):
             return False
         if await intake.step(now):
@@ -271,6 +322,9 @@ class Folder:
         if self._inbox and await delivery.survey():
             return True
         if await delivery.step():
+            return True
+        if self._inbox:
+            await self._ingest()
             return True
         if delivery.is_at_rest:
             await self._note_settled(delivery)
@@ -299,7 +353,10 @@ class Folder:
         """One step towards having joined; False while there is nothing to do but wait."""
         self.progress.state = FolderState.SCANNING
         if not self._has_adopted:
-            if not joining.is_ready(self.engine.book.seq_of, now) and await self._holds_something():
+            lacking = self._tell_lacking() if now >= joining.deadline else self._lacking
+            is_ready = joining.is_ready(self.engine.book.seq_of, now)
+            is_waiting = (lacking or not is_ready) and not self._takes_what_there_is
+            if is_waiting and await self._holds_something():
                 return False
             adopted = await self.drive(self.engine.adopt(time.time_ns()))
             log.info("%d files and directories were here already", adopted)
@@ -311,6 +368,44 @@ class Folder:
         ):  # all that was here has been told
             await self.end_joining()
         return True
+
+    @property
+    def _lacking(self) -> int:
+        return self.floor.lacking(self.engine.book)
+
+    def _tell_lacking(self) -> int:
+        """Says how much is missing of what is known to be somewhere, and how much it is."""
+        lacking = self._lacking
+        if lacking:
+            self.progress.trouble = (
+                f"This is an older state than there was: {lacking} changes are missing. Connect a"
+                f" device that has them, or take what there is: `holdfast answer"
+                f" {self.engine.name or self.folder_id.hex()} accept`."
+            )
+        elif self.progress.trouble.startswith("This is an older state"):
+            self.progress.trouble = ""
+        return lacking
+
+    @property
+    def asks_for_newer(self) -> bool:
+        """Whether it waits for a device that knows more."""
+        return self._lacking > 0
+
+    async def take_older(self) -> None:
+        """The person wants what there is."""
+        self.floor.settle_for(self.engine.book)
+        self._takes_what_there_is = True
+        self._tell_lacking()
+        await self.keep_floor()
+        self.survey_again()
+
+    async def _raise_floor(self, now: float) -> None:
+        """Remembers outside of the index how far it is: an older one is noticed by that."""
+        if now < self._floor_kept_at + FLOOR_INTERVAL_S:
+            return
+        if self.floor.rise(self.engine.book, self.engine.keys.device_id):
+            self._floor_kept_at = now
+            await self.keep_floor()
 
     async def _holds_something(self) -> bool:
         assert self.disk is not None
@@ -330,29 +425,35 @@ class Folder:
 
     async def _ingest(self) -> None:
         while self._inbox:
-            wires, origin, batch = self._inbox.popleft()
+            wires, origin, batch = self._inbox[0]
             before = {e.log_id: e for e in self.engine.book.frontier()}
+            incarnation = self.engine.incarnation
             ingested = await self.drive(self.engine.ingest(wires))
             changed = [e for e in self.engine.book.frontier() if before.get(e.log_id) != e]
             self.neighbours.acknowledge(self.folder_id, origin, batch, changed)
+            if self.engine.incarnation != incarnation:
+                await self.on_incarnation(self.folder_id, self.engine.incarnation)
             if ingested.refused or ingested.forks:
                 self.neighbours.misbehaved(origin, ingested)
             if self.delivery is not None:
                 self.delivery.nodes_came(ingested.nodes)
+            # Not before: cut short, it is taken in once more, by the folder that is opened anew.
+            self._inbox.popleft()
 
     # ------------------------------------------------------------ to the disk
 
     async def _note_settled(self, delivery: Delivery) -> None:
         summary = await self.store.summary()
-        self.progress.summary = summary
+        self.progress.summary, self.progress.trouble = summary, ""
         need = summary.need_files + summary.need_directories
         await delivery.note_lack(need)
         if self.guard.held:
             self.progress.state = FolderState.ASKING
-        elif need:
+        elif self._tell_lacking() or need:
             self.progress.state = FolderState.SYNCING
         else:
             self.progress.state = FolderState.IN_SYNC
+            await self._raise_floor(asyncio.get_running_loop().time())
             frontier = self.engine.book.frontier()
             if frontier != self._applied_told:
                 self._applied_told = frontier
@@ -386,7 +487,11 @@ class Folder:
         try:
             return await self.fetcher.received(chunks)
         except DiskError as error:
-            self._trouble(FolderState.NO_SPACE, error, asyncio.get_running_loop().time())
+            self._trouble(error, asyncio.get_running_loop().time())
+            return [], []
+        except RuntimeError:  # the disk's thread has ended meanwhile
+            if not self._is_closed:
+                raise
             return [], []
 
     def note_frontier(self, entries: Sequence[FrontierEntry]) -> None:
@@ -403,7 +508,11 @@ class Folder:
 
     async def close(self) -> None:
         """Closes database, watcher and threads."""
+        if self._is_closed:
+            return
         self._is_closed = True
+        if self.progress.state is FolderState.IN_SYNC:
+            await self._raise_floor(float("inf"))
         if self.fetcher is not None:
             self.fetcher.drop(list(self.fetcher.jobs))
         self._performer.executor.shutdown(wait=True)
@@ -411,3 +520,7 @@ class Folder:
         if self.watcher is not None:
             self.watcher.close()
         await self.store.close()
+
+
+async def _keep_nothing() -> None:
+    """For a folder without a home."""

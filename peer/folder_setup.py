@@ -5,33 +5,38 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from crypto.chunks import ChunkHasher
-from crypto.ids import FolderId, LogId
+from crypto.ids import FolderId
 from peer.chunker import Chunker
 from peer.config import Config
 from peer.disk import PosixDisk
 from peer.disk_types import DiskError
 from peer.engine import Engine
-from peer.folder import Folder
+from peer.errors import IndexDamaged, UsageError
+from peer.floor import Floor
+from peer.folder import Folder, Limits
 from peer.home import Home
 from peer.home_store import Folder as StoredFolder
 from peer.home_store import HomeStore
-from peer.index_store import JOINED, IndexDamaged, IndexStore, Summary, damage_told
+from peer.index_store import JOINED, IndexStore, Summary, damage_told
 from peer.joining import Joining
 from peer.ledgers import FolderMembership
 from peer.neighbours import Neighbours
 from peer.watcher import open_watcher
-from protocol import wire
 from protocol.changesets import INCARNATION_SIZE, FrontierEntry
 from protocol.errors import ProtocolError
 from protocol.log_positions import LogRow
 from protocol.logs import LogBook
+from protocol.names import exact_key, name_problem
 
-log = logging.getLogger("peer.folder_setup")
+log = logging.getLogger(__name__)
+
+REMEDY = "Look into the system's log before trusting this disk."
 
 FIRST_HOLD = 10
 """Below this many deletions nobody is asked, however small the folder is."""
@@ -54,6 +59,9 @@ async def open_folder(
         if is_lost:  # what the lost index said may be known to others: never say it again
             incarnation = os.urandom(INCARNATION_SIZE)
             await on_incarnation(stored.folder_id, incarnation)
+            floor = await read_floor(home.store, stored.folder_id)
+            floor.index_lost()
+            await keep_floor(home.store, stored.folder_id, floor)
         try:
             store = await IndexStore.open(path)
             try:
@@ -69,6 +77,8 @@ async def open_folder(
                 raise
             move_aside(path, error)
             is_lost = True
+        except sqlite3.OperationalError as error:
+            raise DiskError(f"The folder's index cannot be opened: {error}. {REMEDY}") from error
 
 
 async def _open(
@@ -93,10 +103,13 @@ async def _open(
         with damage_told():
             values = await store.values()
             rows = [LogRow.decode(v) for name, v in values.items() if name.startswith("log:")]
-            book.restore(rows, await store.positions())
+            book.restore(rows, await store.positions(), await store.quarantined())
             directories = await store.load_directories(folds)
     except (LookupError, ValueError, AssertionError, ProtocolError) as error:
         raise IndexDamaged(f"The folder's index contradicts itself: {error!r}") from error
+    floor = await read_floor(home.store, folder_id)
+    if JOINED in values and floor.is_above(book):
+        raise IndexDamaged("The folder's index is older than this device was: it was put back.")
     hasher = ChunkHasher(keys.chunk_id_key)
     disk = serving = watcher = None
     if stored.path is not None:
@@ -108,17 +121,25 @@ async def _open(
     engine = Engine(directories, book, home.keys, incarnation, label, os.urandom)
     folder = Folder(
         folder_id, engine, store, disk, serving, watcher, neighbours,
-        config.rescan_interval_s or float("inf"), hasher, on_incarnation,
-        lambda summary: _pass_max(summary, config),
+        _limits(config), hasher, on_incarnation,
     )  # fmt: skip
+    folder.floor = floor
+    folder.keep_floor = lambda: keep_floor(home.store, folder_id, floor)
     folder.progress.summary = await store.summary()
     await folder.drive(engine.load_name())
     if stored.path is not None and JOINED not in values:
         now = asyncio.get_running_loop().time()
         has_others = len(membership.ledger.devices()) > 1
-        floor = await read_floor(home.store, folder_id)
-        folder.begin_joining(Joining(now, floor, has_others=has_others))
+        folder.begin_joining(Joining(now, {}, has_others=has_others))
     return folder
+
+
+def _limits(config: Config) -> Limits:
+    return Limits(
+        config.rescan_interval_s or float("inf"),
+        config.free_space_min_bytes,
+        lambda summary: _pass_max(summary, config),
+    )
 
 
 def _pass_max(summary: Summary, config: Config) -> int:
@@ -129,13 +150,18 @@ def _pass_max(summary: Summary, config: Config) -> int:
 
 def encode_floor(frontier: Sequence[FrontierEntry]) -> bytes:
     """How far the device that lets a new one in holds a folder's logs, to be kept (ATTACKS A12)."""
-    return wire.encode([[entry.log_id, entry.seq] for entry in frontier])
+    return Floor.told(frontier).encode()
 
 
-async def read_floor(store: HomeStore, folder_id: FolderId) -> dict[LogId, int]:
-    """The same, read back: no state below it is a new one. Empty for a folder of this device."""
-    stored = await store.setting(floor_name(folder_id))
-    return {LogId(log_id): seq for log_id, seq in wire.decode(stored)} if stored else {}
+async def read_floor(store: HomeStore, folder_id: FolderId) -> Floor:
+    """The same, read back, with what was held here since. Empty for a new folder of this device."""
+    return Floor.decode(await store.setting(floor_name(folder_id)) or b"")
+
+
+async def keep_floor(store: HomeStore, folder_id: FolderId, floor: Floor) -> None:
+    """Stores it."""
+    async with store.transaction() as write:
+        await write.put_setting(floor_name(folder_id), floor.encode())
 
 
 def floor_name(folder_id: FolderId) -> str:
@@ -162,6 +188,22 @@ def folds_case(path: Path) -> bool:
     """Whether names that differ in case only are one name on this disk."""
     internal = path / ".holdfast"
     return internal.exists() and (path / ".HOLDFAST").exists()
+
+
+def checked_name(name: str) -> str:
+    """A folder's name as it is written; raises UsageError for one that others would refuse."""
+    name = exact_key(name)
+    problem = name_problem(name)
+    if problem is not None:
+        raise UsageError(f"A folder cannot be called {name!r}: {problem}.")
+    return name
+
+
+def check_markable(path: Path) -> None:
+    """Raises DiskError if this directory cannot become a folder: before anything is made of it."""
+    folder_id = FolderId(os.urandom(32))
+    mark(path, folder_id)
+    unmark(path, folder_id)
 
 
 def mark(path: Path, folder_id: FolderId) -> None:

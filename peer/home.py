@@ -50,7 +50,7 @@ INCARNATION_SIZE: Final = 8
 _OURS: Final = (KEY_NAME, DATABASE_NAME, LOCK_NAME, GENERATION_NAME, CONFIG_NAME, FOLDERS_NAME)
 _BESIDE_DATABASE: Final = ("", "-wal", "-shm")
 
-_log = logging.getLogger("holdfast.peer.home")
+log = logging.getLogger(__name__)
 
 
 class Home:
@@ -181,7 +181,11 @@ class Home:
     async def advance_generation(self) -> None:
         """Moves the generation on in the file and in the database; the daemon does it hourly."""
         file = self.path / GENERATION_NAME
-        await asyncio.to_thread(write_generation, file, self.generation + 1)
+        try:
+            await asyncio.to_thread(write_generation, file, self.generation + 1)
+        except OSError as error:
+            error.filename = error.filename or str(file)  # the command line says what failed
+            raise
         async with self.store.transaction() as write:
             await write.put_counter("generation", self.generation + 1)
         self.generation += 1
@@ -228,7 +232,7 @@ class Home:
         except sqlite3.DatabaseError as error:
             if not is_damage(error):
                 raise HomeDamaged(f"{DATABASE_NAME} cannot be opened: {error}.") from error
-            _log.error("%s is damaged: %s", DATABASE_NAME, error)
+            log.error("%s is damaged: %s", DATABASE_NAME, error)
             aside = _move_aside(self.path, "damaged")
             finding = f"was damaged and is kept as {aside}"
         await self._restore_copy(finding)

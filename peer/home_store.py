@@ -29,7 +29,7 @@ SCHEMA_VERSION: Final = 1
 ADDRESSES_MAX: Final = 8
 """Addresses kept for one device; the one that worked longest ago goes first."""
 
-_log = logging.getLogger("holdfast.peer.home_store")
+log = logging.getLogger(__name__)
 
 
 class DamagedDatabase(sqlite3.DatabaseError):
@@ -177,7 +177,7 @@ class HomeStore:
         except (sqlite3.Error, OSError) as error:
             # The database itself has committed; a copy that is one change behind is no reason to
             # fail.
-            _log.warning("the copy of %s could not be renewed: %s", self._path.name, error)
+            log.warning("the copy of %s could not be renewed: %s", self._path.name, error)
 
     async def _rows(self, sql: str, *values: Any) -> list[Any]:
         async with self._exclusive():

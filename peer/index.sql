@@ -45,4 +45,14 @@ CREATE TABLE IF NOT EXISTS changeset (
 );
 CREATE UNIQUE INDEX IF NOT EXISTS changeset_position ON changeset (log, seq);
 
+-- What members signed and what counts nowhere: other branches of a log, what stopped one.
+CREATE TABLE IF NOT EXISTS quarantine (
+    log BLOB NOT NULL,
+    seq INTEGER NOT NULL,
+    hash BLOB NOT NULL,
+    lamport INTEGER NOT NULL,
+    wire BLOB NOT NULL,
+    PRIMARY KEY (log, seq, hash)
+);
+
 CREATE TABLE IF NOT EXISTS value (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;

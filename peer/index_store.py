@@ -15,7 +15,7 @@ import aiosqlite
 
 from crypto.ids import ChunkId, LogId, NodeId
 from peer import commands as c
-from peer.errors import PeerError
+from peer.errors import IndexDamaged, PeerError
 from peer.rows import (
     ADRIFT,
     DERIVED,
@@ -47,12 +47,6 @@ _ROW: Final = (
 )
 _FILE: Final = "parent IS NOT NULL AND kind <> 1"
 T = TypeVar("T")
-
-
-class IndexDamaged(PeerError):
-    """A folder's index is damaged. It was moved aside and is rebuilt from the disk and the other
-    devices.
-    """
 
 
 @contextlib.contextmanager
@@ -96,11 +90,10 @@ class IndexStore:
 
     @classmethod
     async def open(cls, path: Path) -> IndexStore:
-        """Opens or creates the index; IndexDamaged when SQLite or a quick check says so."""
-        try:
-            db = await aiosqlite.connect(path, isolation_level=None)
-        except sqlite3.DatabaseError as error:
-            raise IndexDamaged(f"{path}: {error}") from error
+        """Opens or creates the index; IndexDamaged when it is none, OperationalError when the disk
+        does not let us know.
+        """
+        db = await aiosqlite.connect(path, isolation_level=None)
         try:
             # WAL with FULL: a commit is fsynced before anything that rests on it leaves the device
             # (F05).
@@ -120,6 +113,9 @@ class IndexStore:
                 )
             await db.executescript(files("peer").joinpath("index.sql").read_text())
             await db.execute_fetchall(f"PRAGMA user_version = {FORMAT}")
+        except sqlite3.OperationalError:
+            await db.close()
+            raise
         except sqlite3.DatabaseError as error:
             await db.close()
             raise IndexDamaged(f"{path}: {error}") from error
@@ -229,6 +225,23 @@ class IndexStore:
         sql = "SELECT log, seq, hash, lamport FROM changeset ORDER BY log, seq"
         return [(r[0], r[1], r[2], r[3]) for r in await self._db.execute_fetchall(sql)]
 
+    async def quarantined(self) -> list[tuple[LogId, int, bytes, int]]:
+        """The same of every changeset that is kept on no log."""
+        sql = "SELECT log, seq, hash, lamport FROM quarantine ORDER BY log, seq, hash"
+        return [(r[0], r[1], r[2], r[3]) for r in await self._db.execute_fetchall(sql)]
+
+    async def aside(self, log_id: LogId, bytes_max: int) -> list[tuple[int, bytes, bytes]]:
+        """(seq, hash, wire bytes) of what is kept beside a log, up to some bytes in all."""
+        sql = "SELECT seq, hash, wire FROM quarantine WHERE log = ? ORDER BY seq, hash"
+        out: list[tuple[int, bytes, bytes]] = []
+        async with self._db.execute(sql, (log_id,)) as cursor:
+            async for seq, hash_, wire in cursor:
+                bytes_max -= len(wire)
+                if bytes_max < 0:
+                    break
+                out.append((seq, hash_, wire))
+        return out
+
     async def find_chunks(self, ids: Sequence[ChunkId]) -> list[ChunkPlace]:
         """Where on this disk chunks lie, as the index knows; a chunk may have several places."""
         out: list[ChunkPlace] = []
@@ -315,6 +328,14 @@ class IndexStore:
             if commit.deleted:
                 await db.executemany(
                     "DELETE FROM node WHERE id = ?", [(i,) for i in commit.deleted]
+                )
+            for log, seq in commit.cut:
+                where = "FROM changeset WHERE log = ? AND seq >= ?"
+                await db.execute(f"INSERT OR IGNORE INTO quarantine SELECT * {where}", (log, seq))
+                await db.execute(f"DELETE {where}", (log, seq))
+            if commit.aside:
+                await db.executemany(
+                    "INSERT OR IGNORE INTO quarantine VALUES (?,?,?,?,?)", commit.aside
                 )
             if commit.changesets:
                 await db.executemany(

@@ -14,12 +14,13 @@ from typing import Any
 
 from crypto.ids import FolderId
 from peer.discovery import Discovery
+from peer.errors import TooManyInvitations
 from peer.folder import Folder
 from peer.home import Home
 from peer.home_store import Device
 from peer.ledgers import Ledgers
 from peer.status import Invitation as InvitationStatus
-from protocol.errors import NotEntitled, ProtocolError
+from protocol.errors import ProtocolError
 from protocol.invitations import LIFETIME_S, Invitation
 from protocol.link import Link
 from protocol.messages import FrontierEntry
@@ -27,7 +28,7 @@ from protocol.pairing import PairingListener, refusal
 from protocol.pairing_messages import PairingWrap, WelcomeFolder
 from protocol.wire import MESSAGE_LENGTH_MAX
 
-log = logging.getLogger("peer.invitations")
+log = logging.getLogger(__name__)
 
 NAMEPLATES = 99
 """Small numbers are quickly typed; one device hardly has two invitations open at once."""
@@ -57,7 +58,7 @@ class Invitations:
         await self._withdraw_closed()
         free = [n for n in range(1, NAMEPLATES + 1) if n not in self._open]
         if not free:
-            raise NotEntitled("too many invitations are open")
+            raise TooManyInvitations
         invitation = Invitation.create(secrets.choice(free), os.urandom, time.monotonic())
         self._open[invitation.code.nameplate] = invitation
         if self._discovery is not None:
@@ -74,9 +75,11 @@ class Invitations:
         often.
         """
         now = time.monotonic()
-        for nameplate in [n for n, i in self._open.items() if not i.is_open(now)]:
+        closed = [n for n, invitation in self._open.items() if not invitation.is_open(now)]
+        for nameplate in closed:
             del self._open[nameplate]
-            if self._discovery is not None:
+        if self._discovery is not None:
+            for nameplate in closed:
                 await self._discovery.close_invitation(nameplate)
 
     async def answer(self, link: Link, first: tuple[int, bytes]) -> None:

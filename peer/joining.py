@@ -31,8 +31,10 @@ class Joining:
         """A member said how far it holds the logs."""
         for entry in entries:
             self._wanted[entry.log_id] = max(entry.seq, self._wanted.get(entry.log_id, 0))
-        self._has_heard = True
-        self._give_up_at = now + STALLED_MAX_S
+        if not self._has_heard:
+            # Once only: after this, nothing but logs that grow is worth more patience.
+            self._has_heard = True
+            self._give_up_at = now + STALLED_MAX_S
 
     def is_ready(self, seq_of: Callable[[LogId], int], now: float) -> bool:
         """Whether the disk may be looked at; `seq_of`: how far we hold a log."""

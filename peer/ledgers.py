@@ -19,11 +19,11 @@ from protocol.errors import BadLedger, ProtocolError
 from protocol.folder_actions import FolderKind
 from protocol.folder_ledger import FolderLedger
 from protocol.handshake import PeerKeys
-from protocol.ledger import Entry, LedgerKind
+from protocol.ledger import Entry, LedgerKind, Waiting
 from protocol.messages import LedgerHeads
 from protocol.user_ledger import UserLedger
 
-log = logging.getLogger("peer.ledgers")
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -50,6 +50,8 @@ class Ledgers:
         self.folders: dict[FolderId, FolderMembership] = {}
         self.user_id = UserId(b"")
         self._store, self._random = store, random
+        self._introduced: list[Entry] = []
+        """Entries of the user's ledger that came with an introduction and are not in the store."""
 
     @property
     def user(self) -> UserLedger:
@@ -98,19 +100,29 @@ class Ledgers:
         """The same, for one that introduces itself with ledger entries that may be new here."""
         if entries and self.peer_keys(device_id) is None:
             try:
-                self.user.extend(entries)
+                for entry in entries:
+                    self._introduced += self.user.add(entry)
             except ProtocolError:
                 return None
         return self.peer_keys(device_id)
+
+    async def keep_introduced(self) -> bool:
+        """Keeps what introductions brought; True if there was something."""
+        placed, self._introduced = self._introduced, []
+        if placed:
+            await self.store_entries(LedgerKind.USER, self.user_id, placed)
+        return bool(placed)
 
     def is_own(self, device_id: DeviceId) -> bool:
         """True for the user's own live devices."""
         return device_id in self.user.live_devices()
 
     def is_member(self, device_id: DeviceId, folder_id: FolderId) -> bool:
-        """True if the device is admitted to the folder."""
+        """True if the device is admitted to the folder, and its user did not revoke it since."""
         membership = self.folders.get(folder_id)
-        return membership is not None and device_id in membership.ledger.devices()
+        if membership is None or device_id not in membership.ledger.devices():
+            return False
+        return not membership.ledger.is_revocation_pending(device_id)
 
     def heads_for(self, device_id: DeviceId) -> tuple[LedgerHeads, ...]:
         """How far each ledger that this device may see is known here."""
@@ -161,16 +173,17 @@ class Ledgers:
 
     async def add_device(self, certificate: bytes, signature: bytes) -> None:
         """Adds a new device of the user, and admits it to all of the user's folders."""
+        await self.keep_introduced()  # before what rests on it
         entry = self.user.add_device(self.keys, certificate, signature, time.time())
         await self.store_entries(LedgerKind.USER, self.user_id, [entry])
         await self.settle()
 
     async def settle(self) -> list[FolderId]:
-        """Does what is owed: admissions of own devices, expulsions, rotations, wraps. Returns what
+        """Does what is owed: admissions of own devices, rotations, wraps. Returns what
         changed.
         """
         changed = []
-        for folder_id, membership in self.folders.items():
+        for folder_id, membership in list(self.folders.items()):
             ledger, chain = membership.ledger, membership.chain
             if not ledger.is_writer(self.keys.device_id):
                 continue
@@ -197,9 +210,9 @@ class Ledgers:
             user = self.users.get(UserId(ledger_id))
             if user is None:
                 raise BadLedger("the ledger of an unknown user")
-            placed = user.extend(wires)
-            await self.store_entries(LedgerKind.USER, ledger_id, placed)
-            for folder_id, membership in self.folders.items():
+            await self.keep_introduced()  # before what rests on it
+            placed = await self._extend(user, ledger_id, wires)
+            for folder_id, membership in list(self.folders.items()):
                 more = membership.ledger.retry()
                 if more:
                     await self.store_entries(LedgerKind.FOLDER, folder_id, more)
@@ -209,12 +222,26 @@ class Ledgers:
         known = self.folders.get(FolderId(ledger_id))
         if known is None:
             return await self._receive_folder(ledger_id, wires)
-        placed = known.ledger.extend(wires)
-        await self.store_entries(LedgerKind.FOLDER, ledger_id, placed)
-        return bool(placed)
+        return bool(await self._extend(known.ledger, ledger_id, wires))
+
+    async def _extend(
+        self, ledger: UserLedger | FolderLedger, ledger_id: bytes, wires: Sequence[bytes]
+    ) -> list[Entry]:
+        """Takes entries in and keeps them; of those before one that is wrong, too."""
+        placed: list[Entry] = []
+        try:
+            for wire in wires:
+                placed += ledger.add(wire)
+        finally:
+            if placed:
+                await self.store_entries(ledger.kind, ledger_id, placed)
+        return placed
 
     async def _receive_folder(self, ledger_id: bytes, wires: Sequence[bytes]) -> bool:
-        ledger = FolderLedger.restore(wires, self.users)
+        try:
+            ledger = FolderLedger.restore(wires, self.users)
+        except Waiting as error:
+            raise BadLedger("the ledger of an unknown user's folder") from error
         if ledger.folder_id != ledger_id or self.keys.device_id not in ledger.devices():
             raise BadLedger("a folder that this device is not in")
         chain = EpochChain(ledger, OpeningKey.of_device(self.keys))

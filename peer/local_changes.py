@@ -24,9 +24,9 @@ can look like one.
 
 def facts_of(stat: Stat, now_ns: int) -> DiskFacts:
     """What to remember of a file; without its ctime when it was changed too shortly ago to be
-    sure.
+    sure. A ctime in the future is of before the clock was set back, and long past.
     """
-    is_racy = now_ns - stat.ctime_ns < RACY_NS and stat.kind is Kind.FILE
+    is_racy = 0 <= now_ns - stat.ctime_ns < RACY_NS and stat.kind is Kind.FILE
     return DiskFacts(stat.inode, stat.size, stat.mtime_ns, 0 if is_racy else stat.ctime_ns)
 
 

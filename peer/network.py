@@ -6,12 +6,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from crypto.ids import ChunkId, DeviceId, FolderId
+from peer.branches import Branches
 from peer.connection import Connection
 from peer.engine import Ingested
+from peer.errors import PeerError
 from peer.folder import Folder
 from peer.ledgers import Ledgers
 from protocol import messages
@@ -30,6 +33,7 @@ from protocol.events import (
     LedgerReceived,
     PeerGreeted,
     PeerState,
+    ReceivedChunk,
     WrapsReceived,
 )
 from protocol.handshake import PeerKeys
@@ -37,7 +41,7 @@ from protocol.ledger import LedgerKind
 from protocol.link import Link
 from protocol.transfers import Ask, CancelAsk, FileUnavailable, Transfers
 
-log = logging.getLogger("peer.network")
+log = logging.getLogger(__name__)
 
 UNREAD_FRAMES: Final = 32
 """Chunk frames waiting for the disk's thread: 8 to 16 MiB; beyond that the link waits."""
@@ -66,6 +70,7 @@ class Network:
         self._tasks = tasks
         self._on_greeted, self._on_membership = on_greeted, on_membership
         self._transfers = Transfers()
+        self._branches = Branches()
         self._requests: dict[tuple[DeviceId, int], int] = {}
         """(peer, ask number) -> the session's request."""
         self._requests_max = REQUESTS_MIN
@@ -83,6 +88,8 @@ class Network:
             await link.close()
             return
         try:
+            if await self.ledgers.keep_introduced():
+                await self._on_membership()
             await connection.run()
         except ProtocolError as error:
             connection.close_reason = str(error)
@@ -96,6 +103,7 @@ class Network:
             if self.connections.get(peer.device_id) is connection:
                 del self.connections[peer.device_id]
                 self._transfers.peer_left(peer.device_id)
+                self._branches.forget(peer.device_id)
                 self._drive_transfers()
                 self.changed.set()
             log.info("%s: link closed %s", connection.name, connection.close_reason)
@@ -148,8 +156,8 @@ class Network:
         self._transfers.peer_left(connection.device_id, folder_id)
 
     def _share(self, connection: Connection, folder_id: FolderId) -> None:
-        folder = self.folders.get(folder_id)
-        if folder is not None and self.ledgers.is_member(connection.device_id, folder_id):
+        folder = self._folder_with(connection, folder_id)
+        if folder is not None:
             connection.session.share(folder_id, _entries(folder.engine.frontier))
             connection.poke()
             if folder_id in connection.shared_there:
@@ -192,6 +200,31 @@ class Network:
             elif entries:
                 connection.session.update_frontier(folder_id, _entries(entries))
                 connection.poke()
+            self._show_branches(connection, folder_id)
+
+    def _show_branches(self, connection: Connection, folder_id: FolderId) -> None:
+        """Shows a device what it cannot ask for of logs that were forked."""
+        folder = self._folder_with(connection, folder_id)
+        if folder is None or folder_id not in connection.shared_there:
+            return
+        if self._branches.differ(connection.device_id, folder_id, folder.engine.book):
+            self._tasks.create_task(self._show(connection, folder))
+
+    async def _show(self, connection: Connection, folder: Folder) -> None:
+        try:
+            due = await folder.call(
+                lambda: self._branches.due(
+                    connection.device_id, folder.folder_id, folder.engine.book, folder.store
+                )
+            )
+        except (PeerError, sqlite3.Error) as error:
+            log.warning("a forked log could not be read: %s", error)  # its folder says so too
+            return
+        if self.connections.get(connection.device_id) is not connection:
+            return
+        for log_id, first_seq, wires in due:
+            connection.session.offer_changesets(folder.folder_id, log_id, first_seq, wires)
+        connection.poke()
 
     def applied(self, folder_id: FolderId, entries: Sequence[FrontierEntry]) -> None:
         """Tells everybody what is on our disk."""
@@ -248,21 +281,21 @@ class Network:
             case FolderShared(folder_id, entries):
                 connection.shared_there.add(folder_id)
                 self._share(connection, folder_id)
-                self._note_frontier(folder_id, entries)
+                self._note_frontier(connection, folder_id, entries)
             case FolderUnshared(folder_id):
                 connection.shared_there.discard(folder_id)
                 self._transfers.peer_left(connection.device_id, folder_id)
                 self._drive_transfers()
             case FrontierReceived(folder_id, entries, is_applied):
-                self._note_frontier(folder_id, entries)
-                folder = self.folders.get(folder_id)
+                self._note_frontier(connection, folder_id, entries)
+                folder = self._folder_with(connection, folder_id)
                 if is_applied and folder is not None and folder.lacks_bytes:
                     folder.ask_again()
             case ChangesetsNeeded():
                 await self._offer(connection, event)
             case ChangesetsReceived(folder_id, changesets, batch):
-                folder = self.folders.get(folder_id)
-                if folder is not None and ledgers.is_member(connection.device_id, folder_id):
+                folder = self._folder_with(connection, folder_id)
+                if folder is not None:
                     folder.changesets_received(changesets, connection, batch)
             case ChunksReceived():
                 await self._chunks[event.folder_id].put((connection, event))
@@ -272,12 +305,22 @@ class Network:
             case PeerState():
                 pass
 
+    def _folder_with(self, connection: Connection, folder_id: FolderId) -> Folder | None:
+        """The folder, if this device is in it now, and not only when it connected."""
+        is_member = self.ledgers.is_member(connection.device_id, folder_id)
+        return self.folders.get(folder_id) if is_member else None
+
     def _note_frontier(
-        self, folder_id: FolderId, entries: Sequence[messages.FrontierEntry]
+        self,
+        connection: Connection,
+        folder_id: FolderId,
+        entries: Sequence[messages.FrontierEntry],
     ) -> None:
-        folder = self.folders.get(folder_id)
+        folder = self._folder_with(connection, folder_id)
         if folder is not None:
             folder.note_frontier(entries)
+            self._branches.told(connection.device_id, folder_id, entries)
+            self._show_branches(connection, folder_id)
 
     def _send_ledgers(self, connection: Connection, event: LedgerHeadsReceived) -> None:
         """Sends what the other side lacks of each ledger that it may see."""
@@ -308,11 +351,11 @@ class Network:
             self._share(connection, folder_id)
 
     async def _offer(self, connection: Connection, event: ChangesetsNeeded) -> None:
-        folder = self.folders.get(event.folder_id)
+        folder = self._folder_with(connection, event.folder_id)
         budget = event.budget_bytes
         for need in event.logs:
             wires: list[bytes] = []
-            if folder is not None and ledgers_allow(self.ledgers, connection, event.folder_id):
+            if folder is not None:
                 wires = await folder.changesets(need.log_id, need.after_seq, max(budget, 1))
             budget -= sum(map(len, wires))
             connection.session.offer_changesets(
@@ -348,22 +391,27 @@ class Network:
             folder = self.folders.get(folder_id)
             if folder is None or folder.fetcher is None:
                 continue
-            chunks = [chunk for _, event in got for chunk in event.chunks]
-            sender = {c.chunk_id: connection for connection, e in got for c in e.chunks}
-            good, bad = await folder.receive_chunks(chunks)
-            now = asyncio.get_running_loop().time()
-            by_device: dict[DeviceId, list[ChunkId]] = {}
-            for chunk_id in good:
-                by_device.setdefault(sender[chunk_id].device_id, []).append(chunk_id)
-            for device_id, ids in by_device.items():
-                self._transfers.received(device_id, folder_id, ids, now)
-            for chunk_id in bad:
-                connection = sender[chunk_id]
-                self.counts["WrongChunk"] = self.counts.get("WrongChunk", 0) + 1
-                self._transfers.missing(connection.device_id, folder_id, [chunk_id])
-                connection.close(ErrorCode.WRONG_CHUNK, "a chunk with the wrong hash")
+            # One sender after the other: what one sends wrong is not blamed on another.
+            by_sender: dict[Connection, list[ReceivedChunk]] = {}
+            for connection, event in got:
+                by_sender.setdefault(connection, []).extend(event.chunks)
+            for connection, chunks in by_sender.items():
+                await self._take(folder, connection, chunks)
             self._drive_transfers()
             folder.wake()
+
+    async def _take(
+        self, folder: Folder, connection: Connection, chunks: Sequence[ReceivedChunk]
+    ) -> None:
+        device_id, folder_id = connection.device_id, folder.folder_id
+        good, bad = await folder.receive_chunks(chunks)
+        self._transfers.received(device_id, folder_id, good, asyncio.get_running_loop().time())
+        # What is neither could not be written: it has to be asked for again.
+        lost = {chunk.chunk_id for chunk in chunks}.difference(good)
+        self._transfers.missing(device_id, folder_id, list(lost))
+        if bad:
+            self.counts["WrongChunk"] = self.counts.get("WrongChunk", 0) + len(bad)
+            connection.close(ErrorCode.WRONG_CHUNK, "a chunk with the wrong hash")
 
     def _drive_transfers(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -410,11 +458,6 @@ class Network:
             except TimeoutError:
                 self._drive_transfers()
             self._tick.clear()
-
-
-def ledgers_allow(ledgers: Ledgers, connection: Connection, folder_id: FolderId) -> bool:
-    """Whether this device may be told of the folder, now and not when it connected."""
-    return ledgers.is_member(connection.device_id, folder_id)
 
 
 def _entries(entries: Iterable[FrontierEntry]) -> list[messages.FrontierEntry]:

@@ -107,7 +107,10 @@ class Planner:
         files: Iterable[FileChange],
         old_home: Callable[[NodeId], Home | None],
         new_home: Callable[[NodeId], Home | None],
+        name_key: Callable[[str], str] = str,
     ) -> None:
+        """`name_key`: what the disk takes for one name has one key."""
+        self._name_key = name_key
         self.steps: list[Step] = []
         self._old_home, self._new_home = old_home, new_home
         directories = list(directories)
@@ -125,7 +128,7 @@ class Planner:
         in_order = sorted(directories, key=self._depth)
         self._units = [self._directory_unit(d) for d in in_order]
         self._units += [self._file_unit(f) for f in files]
-        self._occupant = {u.source: u for u in self._units if u.source and u.vacates}
+        self._occupant = {self._key(u.source): u for u in self._units if u.source and u.vacates}
         self._inside: dict[NodeId, list[_Unit]] = {}
         for unit in self._units:
             if unit.source and unit.vacates:
@@ -168,6 +171,10 @@ class Planner:
     def _slot(self, home: Home | None) -> Home | None:
         """A name in a directory, the directory by its id on the disk."""
         return (self._disk(home[0]), home[1]) if home is not None else None
+
+    def _key(self, slot: Home) -> Home:
+        """What the disk takes for one slot."""
+        return (slot[0], self._name_key(slot[1]))
 
     def _path(self, disk: NodeId) -> Path:
         """Where the directory is at this point of the plan."""
@@ -227,9 +234,9 @@ class Planner:
                 break  # its directory is there, wherever that is by now
             # A directory may be on its way into what lies in it: all above has to be out first.
             slot = self._home.get(slot[0]) or self._old_home(slot[0])
-        there = self._occupant.get(unit.target)
+        there = self._occupant.get(self._key(unit.target))
         if there is not None and there is not unit and not self._is_replaced(there, unit):
-            return unit.target
+            return self._key(unit.target)
         for other in unit.file.after if unit.file is not None else ():
             found = self._by_id.get(other)
             if found is not None and found.target is not None and not found.is_done:
@@ -244,6 +251,7 @@ class Planner:
             and unit.file is not None
             and unit.file.temp_name is not None
             and unit.source is None
+            and there.source == unit.target  # else the old one's spelling would stay
         )
 
     def _wake(self, key: object) -> None:
@@ -251,10 +259,10 @@ class Planner:
 
     def _vacated(self, unit: _Unit) -> None:
         """What was in this unit's way is not any more."""
-        if unit.source is not None and self._occupant.get(unit.source) is unit:
-            del self._occupant[unit.source]
+        if unit.source is not None and self._occupant.get(self._key(unit.source)) is unit:
+            del self._occupant[self._key(unit.source)]
             self._inside[unit.source[0]].remove(unit)
-            self._wake(unit.source)
+            self._wake(self._key(unit.source))
 
     def _done(self, unit: _Unit) -> None:
         unit.is_done = True
@@ -327,7 +335,7 @@ class Planner:
             move = Move(self._source_path(unit), target, _known(file.stat))
             self._add(move, unit, after=file.after)
         if file.temp_name is not None:
-            there = self._occupant.get(slot)
+            there = self._occupant.get(self._key(slot))
             expected, over = file.stat if file.old_home is not None else None, NO_NODE
             if there is not None and there is not unit:
                 assert there.file is not None

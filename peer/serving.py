@@ -17,6 +17,8 @@ from crypto.ids import ChunkId
 from peer.disk_types import Disk, Path, RangeRequest
 from peer.index_store import ChunkPlace, IndexStore
 
+READ_BYTES_MAX: Final = 4 << 20
+"""Chunks read at once for one who asks, unless one alone is larger: a request may name 256."""
 CACHE_BYTES: Final = 16 << 20
 """Small new contents kept for whoever asks next."""
 
@@ -48,21 +50,35 @@ class Serving:
             self._cache_bytes += len(data)
 
     async def read_chunks(self, ids: Sequence[ChunkId]) -> list[bytes | None]:
-        """The bytes of chunks, each verified; None for those that this device has not."""
+        """The bytes of the first of these chunks, each verified; None for those that this device
+        has not. At least one is answered, and no more than fit into READ_BYTES_MAX.
+        """
+        places = await self._store.find_chunks([i for i in ids if i not in self._cache])
+        lengths = {place.id: place.length for place in places}
+        ids = self._first(ids, lengths)
         found: dict[ChunkId, bytes] = {}
         for chunk_id in ids:
             data = self._cache.pop(chunk_id, None)
             if data is not None:
                 self._cache_bytes -= len(data)
                 found[chunk_id] = data
-        rest = [i for i in ids if i not in found]
+        rest = {i for i in ids if i not in found}
         if rest and self._disk is not None:
-            places = await self._store.find_chunks(rest)
-            known = [(place, path) for place in places if (path := self._path_of(place))]
+            wanted = [place for place in places if place.id in rest]
+            known = [(place, path) for place in wanted if (path := self._path_of(place))]
             found |= await asyncio.get_running_loop().run_in_executor(
                 self._executor, self._read_places, self._disk, known
             )
         return [found.get(i) for i in ids]
+
+    @staticmethod
+    def _first(ids: Sequence[ChunkId], lengths: dict[ChunkId, int]) -> Sequence[ChunkId]:
+        size = 0
+        for number, chunk_id in enumerate(ids):
+            size += lengths.get(chunk_id, 0)  # what is remembered is in memory already
+            if size > READ_BYTES_MAX and number:
+                return ids[:number]
+        return ids
 
     def _read_places(
         self, disk: Disk, places: Sequence[tuple[ChunkPlace, Path]]

@@ -18,7 +18,7 @@ from protocol.changesets import INCARNATION_SIZE
 from protocol.errors import LinkError, ProtocolError, TimedOut
 from protocol.folder_ledger import FolderLedger
 from protocol.kit import encode_kit
-from protocol.ledger import LedgerKind
+from protocol.ledger import LedgerKind, Waiting
 from protocol.link import Link, LinkKind
 from protocol.links import dial
 from protocol.names import check_label
@@ -153,7 +153,7 @@ async def _settle(
         ledgers = [
             (FolderLedger.restore(f.entries, {user.user_id: user}), f) for f in welcome.folders
         ]
-    except ProtocolError as error:
+    except (ProtocolError, Waiting) as error:
         raise OtherDeviceFailed from error
     now = time.time()
     async with home.store.transaction() as write:

@@ -49,8 +49,10 @@ async def show(turn: Turn, bases: Mapping[NodeId, Node]) -> None:
     await turn.load(bases)
     again = await _with_origins(turn, bases)
     slots: Slots = {}
-    new_directories = _set_directories(turn, bases)
+    new_directories, lost = _set_directories(turn, bases)
     again |= {n for d in new_directories for n in turn.resident.orphans.get(d, ())}
+    if lost:
+        again |= {row.id for row in await turn.load_children(lost)}
     await turn.load(sorted(again))
     directories = {n for n in again if is_directory(n)} | set(new_directories)
     _place_directories(turn, directories | {n for n in bases if is_directory(n) and n != ROOT})
@@ -60,6 +62,8 @@ async def show(turn: Turn, bases: Mapping[NodeId, Node]) -> None:
             turn.touched.add(node_id)
             if is_copy(node_id):
                 turn.note_copy(node_id, node != NOTHING)
+        if node == turn.rows[node_id].state == NOTHING:
+            turn.removed.add(node_id)
     await _show_files(turn, sorted(n for n in again | set(bases) if not is_directory(n)), slots)
     _count_directories(turn, directories | set(bases), slots)
     await name_slots(turn, slots)
@@ -77,23 +81,35 @@ async def _with_origins(turn: Turn, bases: Mapping[NodeId, Node]) -> set[NodeId]
 # ---------------------------------------- directories: parents and cycles [9]
 
 
-def _set_directories(turn: Turn, bases: Mapping[NodeId, Node]) -> list[NodeId]:
-    """Puts the new records in; returns the directories that were not known before."""
-    new = []
+def _set_directories(turn: Turn, bases: Mapping[NodeId, Node]) -> tuple[list[NodeId], list[NodeId]]:
+    """Puts the new records in; returns the directories that were not known before, and those that
+    are known no longer, since what put them somewhere does not count any more.
+    """
+    new, lost = [], []
     for node_id, node in bases.items():
         if is_directory(node_id):
             if node_id == ROOT:
                 turn.rows[ROOT].base = node
                 turn.touched.add(ROOT)
                 continue
-            if turn.directory(node_id) is None:
-                new.append(node_id)
+            was_known = is_known(turn, node_id)
             directory = turn.edit(node_id)
             directory.base = node
             directory.place = place_of(node)
+            if not was_known:
+                new.append(node_id)
+            elif directory.place is None:
+                directory.is_adrift = False
+                lost.append(node_id)
             turn.rows[node_id].base = node
             turn.touched.add(node_id)
-    return new
+    return new, lost
+
+
+def is_known(turn: Turn, node_id: NodeId) -> bool:
+    """Whether this is a directory that is somewhere: a parent that counts."""
+    directory = turn.directory(node_id)
+    return directory is not None and (directory.place is not None or node_id == ROOT)
 
 
 def _place_directories(turn: Turn, changed: Iterable[NodeId]) -> None:
@@ -103,7 +119,7 @@ def _place_directories(turn: Turn, changed: Iterable[NodeId]) -> None:
     for node_id in changed:
         directory = turn.edit(node_id)
         place = directory.place
-        if place is None or turn.directory(place.parent) is None:
+        if place is None or not is_known(turn, place.parent):
             whole = True
             continue
         directory.parent, directory.name = place.parent, place.name
@@ -254,7 +270,7 @@ def _place_file(
         _move(turn, row, HIDDEN, slots)
         return
     parent = place.parent
-    if turn.directory(parent) is None:
+    if not is_known(turn, parent):
         turn.resident.orphans.setdefault(parent, set()).add(row.id)
         parent, flags = ROOT, flags | ADRIFT
     shown = Shown(

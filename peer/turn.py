@@ -249,6 +249,8 @@ class Turn:
         for node_id, directory in self.directories.items():
             resident.nodes[node_id] = directory
             (resident.adrift.add if directory.is_adrift else resident.adrift.discard)(node_id)
+            if directory.base == NOTHING and node_id != ROOT:
+                del resident.nodes[node_id]
         for item_id, item in self.items.items():
             old = resident.items.get(item_id)
             if old is not None and resident.by_inode.get(old.inode) == item_id:

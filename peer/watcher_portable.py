@@ -12,7 +12,7 @@ from typing import Any, Final
 from peer.disk_types import INTERNAL_NAME, Path, Problem
 from peer.watcher import Hints, Watcher
 
-_log = logging.getLogger("holdfast." + __name__)
+log = logging.getLogger(__name__)
 
 _JOIN_S: Final = 5.0
 _PENDING_MAX: Final = 100_000
@@ -102,4 +102,4 @@ class PortableWatcher(Watcher):
             # It is full of wake-ups that nobody has taken yet.
             return
         except OSError:
-            _log.debug("an event came after the end")
+            log.debug("an event came after the end")

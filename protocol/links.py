@@ -12,7 +12,7 @@ from crypto.keys import DeviceKeys
 from crypto.link_auth import link_binding
 from protocol import tls, udp
 from protocol.certificates import LinkCertificate
-from protocol.errors import ErrorCode, LinkError, NotAuthenticated, ProtocolError, TimedOut
+from protocol.errors import ErrorCode, LinkError, NotAuthenticated, TimedOut
 from protocol.half_open import HalfOpen
 from protocol.handshake import (
     Authenticated,
@@ -57,6 +57,8 @@ class Listener:
         self._tcp_sockets: list[socket.socket] = []
         self._running: set[asyncio.Task[None]] = set()
         self._links: set[Link] = set()
+        self._accepted: set[socket.socket] = set()
+        """TCP connections that TLS has not taken over yet."""
         self._is_stopped = False
         self.port = 0
         """The port that was found, after `start`."""
@@ -104,6 +106,9 @@ class Listener:
             task.cancel()
         if self._running:
             await asyncio.wait(self._running)
+        for connection in self._accepted:  # their tasks were cancelled before they began
+            connection.close()
+        self._accepted.clear()
         self._endpoints, self._tcp_sockets = [], []
 
     async def dial(self, kind: LinkKind, host: str, port: int) -> Link:
@@ -132,9 +137,11 @@ class Listener:
             link = TlsLink(False, self._binding, self._give_link)
             link.on_admit = _leave(self.half_open, host)
             self._give_time(link)
-            self._spawn(self._shake_hands(connection, context, link))
+            self._accepted.add(connection)
+            self._spawn(self._shake_hands(connection, context, link), link)
 
     async def _shake_hands(self, connection: socket.socket, context: Any, link: TlsLink) -> None:
+        self._accepted.discard(connection)
         try:
             await tls.accept(connection, context, link)
         except LinkError:
@@ -159,7 +166,7 @@ class Listener:
             link.abort()
             return
         self._links.add(link)
-        self._spawn(self._serve(link))
+        self._spawn(self._serve(link), link)
 
     async def _serve(self, link: Link) -> None:
         assert self._on_link is not None
@@ -169,8 +176,18 @@ class Listener:
             self._links.discard(link)
             link.abort()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = self._tasks.create_task(work)
+    def _spawn(self, work: Coroutine[Any, Any, None], link: Link | None = None) -> None:
+        """Does this work in a task; the link that it is about ends if the owner has no tasks any
+        more, for links still come between the end of the owner's group and `stop`.
+        """
+        try:
+            task = self._tasks.create_task(work)
+        except RuntimeError:  # the group is over
+            work.close()
+            if link is not None:
+                self._links.discard(link)
+                link.abort()
+            return
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
@@ -226,7 +243,7 @@ def _listen_tcp(host: str, port: int) -> socket.socket:
 async def _resolve(host: str, port: int) -> SocketAddress:
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_DGRAM)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # what cannot be a host's name is a UnicodeError
         raise LinkError(f"No address for {host}: {error}.") from error
     address: SocketAddress = found[0][4]  # type: ignore[assignment]
     return address
@@ -284,8 +301,9 @@ async def _authenticate(
     except TimeoutError:
         link.abort(ErrorCode.NOT_AUTHENTICATED)
         raise TimedOut("no handshake in time") from None
-    except ProtocolError:
-        link.abort(ErrorCode.NOT_AUTHENTICATED)  # one code, whatever it was
+    except BaseException:
+        # One code, whatever it was; and a link is nobody's when who waited for it was cancelled.
+        link.abort(ErrorCode.NOT_AUTHENTICATED)
         raise
     link.admit()
     link.set_frame_limit(FRAME_LENGTH_MAX)

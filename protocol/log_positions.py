@@ -34,12 +34,13 @@ class LogRow(NamedTuple):
     knowledge: tuple[tuple[int, tuple[EntryId, ...]], ...]
     frontier: tuple[tuple[LogId, int], ...] | None
     unchecked_from: int
+    undone_from: int = 0
 
     def encode(self) -> bytes:
         """The row as bytes, for a store that has one column for it."""
         runs = [[seq, list(heads)] for seq, heads in self.knowledge]
         frontier = None if self.frontier is None else [list(entry) for entry in self.frontier]
-        return wire.encode([*self[:10], runs, frontier, self.unchecked_from])
+        return wire.encode([*self[:10], runs, frontier, self.unchecked_from, self.undone_from])
 
     @classmethod
     def decode(cls, data: bytes) -> LogRow:
@@ -68,6 +69,9 @@ class Log:
     """From here on the log is quarantined: written by somebody who had been removed."""
     unchecked_from: int = 0
     """From here on positions were taken without a look into their bodies, since they were void."""
+    undone_from: int = 0
+    """From here on the replica holds nothing of this log: `void_from` as it was last carried out.
+    """
     stopped_at: int = 0
     """Nothing is accepted here: the author signed something that no honest device signs."""
     forked_at: int = 0
@@ -109,6 +113,11 @@ class Log:
         """The ledger heads that a held position cites; none for a log without positions."""
         run = bisect_right(self.knowledge, seq, key=lambda known: known[0]) - 1
         return self.knowledge[run][1] if run >= 0 else ()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether its author has to go on in another log."""
+        return bool(self.stopped_at or self.forked_at or self.void_from) or self.frontier is None
 
     def is_hard(self, seq: int) -> bool:
         """Whether the Lamport time at a held position is one that every replica has checked."""
@@ -155,7 +164,7 @@ class Log:
         return LogRow(
             self.log_id, self.device_id, self.incarnation, self.start, self.seq, self.floor,
             self.head_floor, self.void_from, self.stopped_at, self.forked_at,
-            tuple(self.knowledge), frontier, self.unchecked_from,
+            tuple(self.knowledge), frontier, self.unchecked_from, self.undone_from,
         )  # fmt: skip
 
     @classmethod
@@ -164,6 +173,7 @@ class Log:
         log = cls(row.log_id, row.device_id, row.incarnation, row.start, row.floor, row.head_floor)
         log.void_from, log.unchecked_from = row.void_from, row.unchecked_from
         log.stopped_at, log.forked_at = row.stopped_at, row.forked_at
+        log.undone_from = row.undone_from
         log.knowledge = list(row.knowledge)
         log.frontier = None if row.frontier is None else dict(row.frontier)
         kept = [position for position in positions if row.start <= position[0] <= row.seq]

@@ -59,6 +59,9 @@ from protocol.log_positions import Log, LogRow
 QUARANTINED_MAX: Final = 16384
 """Positions remembered of branches and logs that do not count; more is a flood, and forgotten."""
 
+BRANCH_LENGTH_MAX: Final = 512
+"""How far behind two heads the place is looked for where a log was forked."""
+
 
 class LogBook:
     """The logs of one folder, and what waits to enter them."""
@@ -74,7 +77,7 @@ class LogBook:
         self._held = HeldChangesets(held_size_max)
         self._changed: set[LogId] = set()
         self._void_changes: list[VoidChange] = []
-        self._versions = (ledger.version, epochs.version)
+        self._versions: tuple[object, object] = (ledger.version, epochs.version)
 
     # ------------------------------------------------------------ reading
 
@@ -91,6 +94,10 @@ class LogBook:
         log = self._logs.get(log_id)
         return None if log is None else log.row()
 
+    def log_id(self, device_id: DeviceId, incarnation: bytes) -> LogId:
+        """The log of a device's incarnation in this folder."""
+        return log_id_of(self._ledger.folder_id, device_id, incarnation)
+
     def device_of(self, log_id: LogId) -> tuple[DeviceId, bytes] | None:
         """The device and incarnation that a known log is of."""
         log = self._logs.get(log_id)
@@ -100,6 +107,34 @@ class LogBook:
         """How far a log is held; 0 for an unknown one."""
         log = self._logs.get(log_id)
         return 0 if log is None else log.seq
+
+    def is_closed(self, log_id: LogId) -> bool:
+        """Whether the author of this log has to take a new incarnation."""
+        log = self._logs.get(log_id)
+        return log is not None and self._is_closed(log)
+
+    def forks(self) -> dict[LogId, int]:
+        """Where logs have been forked: what was seen from there on may be of another branch."""
+        return {log.log_id: log.forked_at for log in self._logs.values() if log.forked_at}
+
+    def hash_at(self, log_id: LogId, seq: int) -> bytes | None:
+        """The hash at a position of a log; None if it is not held."""
+        log = self._logs.get(log_id)
+        return None if log is None else log.hash_at(seq)
+
+    def branch_from(self, theirs: FrontierEntry) -> int:
+        """From where on to show a log to somebody whose head is of another branch; 0 if it is not,
+        as far as this can be known here.
+        """
+        log = self._logs.get(theirs.log_id)
+        ours = None if log is None else log.hash_at(theirs.seq)
+        if log is None or ours == theirs.hash:
+            return 0
+        if ours is None and FrontierEntry(*theirs) not in self._quarantined:
+            return 0
+        if 0 < log.forked_at <= theirs.seq:
+            return max(log.start, log.forked_at)
+        return max(log.start, theirs.seq - BRANCH_LENGTH_MAX)
 
     def missing_from(self, theirs: Iterable[FrontierEntry]) -> list[tuple[LogId, int, int]]:
         """What somebody with this frontier lacks: (log, first, last) for each log.
@@ -138,10 +173,14 @@ class LogBook:
 
     def reopen(self, changeset: Changeset) -> list[Any] | None:
         """The records of a changeset that was accepted before; None if it does not count now."""
+        return None if self.is_void(changeset) else self.look_into(changeset)
+
+    def look_into(self, changeset: Changeset) -> list[Any] | None:
+        """The records of a changeset, whether it counts or not; None without its key. Raises what
+        opening it raises, for one that was never accepted.
+        """
         record_key = self._epochs.record_key(changeset.slot.epoch_id)
-        if record_key is None or self.is_void(changeset):
-            return None
-        return open_changeset(changeset, record_key).records
+        return None if record_key is None else open_changeset(changeset, record_key).records
 
     # ------------------------------------------------------------ writing
 
@@ -158,7 +197,7 @@ class LogBook:
         self._refresh()
         log_id = log_id_of(self._ledger.folder_id, device_id, incarnation)
         log = self._logs.get(log_id) or Log(log_id, device_id, incarnation)
-        if log.stopped_at or log.forked_at or log.void_from or log.frontier is None:
+        if self._is_closed(log):
             raise BadSequence("this log takes no more; a new incarnation is needed")
         heads = self._heads_after(log)
         if not self._ledger.is_writer(device_id, heads):
@@ -171,7 +210,7 @@ class LogBook:
         is_full = is_full or is_full_at(seq, floor)
         entries: list[FrontierEntry] = []
         lamports = [log.lamports[-1] if log.lamports else 0]
-        seen = dict(log.frontier)
+        seen = dict(log.frontier or {})
         for other in self._logs.values():
             if other is log or not other.lamports:
                 continue
@@ -201,6 +240,12 @@ class LogBook:
         assert record_key is not None
         changeset = author_changeset(keys, record_key, draft.slot, draft.frontier, records, random)
         return Accepted(changeset, Body(draft.frontier, list(records)), draft.seen)
+
+    def _is_closed(self, log: Log) -> bool:
+        if log.is_closed or log.frontier is None:
+            return True
+        # It has named more of a log than a fork has left of it, and no frontier shrinks.
+        return any(self._logs[i].seq < log.frontier.get(i, 0) for i in self.forks())
 
     def _heads_after(self, log: Log) -> tuple[EntryId, ...]:
         """At most 8 of the ledger's heads, with successors of all that the log cited before."""
@@ -251,13 +296,28 @@ class LogBook:
         log = self._logs[position.log_id]
         for seq in range(position.seq, log.seq + 1):
             self._remember(log.log_id, seq, log.hash_at(seq) or b"", log.lamport_at(seq))
+        if log.stopped_at >= position.seq:
+            log.stopped_at = 0
         self._changed.add(log.log_id)
         return log.cut(position.seq)
+
+    def note_undone(self, log_id: LogId) -> None:
+        """The replica holds of this log what counts, and no more."""
+        log = self._logs[log_id]
+        if log.undone_from != log.void_from:
+            log.undone_from = log.void_from
+            self._changed.add(log_id)
 
     def take_ready(self) -> list[bytes]:
         """Wire bytes that were held and may go on now; give each to `receive` again."""
         self._refresh()
         return self._held.take_ready()
+
+    @property
+    def has_void_changes(self) -> bool:
+        """Whether the folder ledger did something to logs that is still to be carried out."""
+        self._refresh()
+        return bool(self._void_changes)
 
     def take_void_changes(self) -> list[VoidChange]:
         """What the folder ledger's growth did to logs since the last call."""
@@ -285,6 +345,12 @@ class LogBook:
             told[log_id].append((seq, hash_, lamport))
         for row in rows:
             self._logs[row.log_id] = Log.of_row(row, told[row.log_id])
+            if row.void_from != row.undone_from:  # a run ended before it was carried out
+                is_cut = any(seq > row.seq for seq, _, _ in told[row.log_id])
+                feed_from = row.seq + 1 if is_cut else 0
+                change = VoidChange(row.log_id, row.undone_from, row.void_from, feed_from)
+                self._void_changes.append(change)
+        self._versions = (None, None)  # the ledgers may have grown since
         for log_id, seq, hash_, lamport in quarantined:
             self._remember(log_id, seq, hash_, lamport)
 
@@ -322,9 +388,11 @@ class LogBook:
             ours = log.hash_at(slot.seq)
             if ours is None or ours == hash_:
                 return Duplicate(position)
-            return self._forked(changeset, log, ours)
+            return self._later_on_branch(changeset, log) or self._forked(changeset, log, ours)
         if log.stopped_at and slot.seq >= log.stopped_at:
             return self._quarantine(changeset, Fault.STOPPED)
+        if FrontierEntry(log.log_id, slot.seq - 1, slot.previous) in self._quarantined:
+            return self._quarantine(changeset, Fault.FORKED)
         if slot.floor > log.floor:
             log.floor = slot.floor  # signed: whoever is behind it may begin there
             self._changed.add(log.log_id)
@@ -334,8 +402,6 @@ class LogBook:
             before = Position(log.log_id, slot.seq - 1)
             return self._hold(changeset, Gap(log.log_id, first, slot.seq - 1), before)
         if slot.seq == log.seq + 1 and log.lamports and slot.previous != log.hash:
-            if FrontierEntry(log.log_id, log.seq, slot.previous) in self._quarantined:
-                return self._quarantine(changeset, Fault.FORKED)
             # The position before has another changeset there; the sender's shows the fork.
             before = Position(log.log_id, log.seq)
             return self._hold(changeset, Gap(log.log_id, log.seq, log.seq), before)
@@ -388,6 +454,16 @@ class LogBook:
 
     # ------------------------------------------------------------ what does not count
 
+    def _later_on_branch(self, changeset: Changeset, log: Log) -> Quarantined | Held | Gap | None:
+        """What becomes of a changeset whose branch left ours before it: where they part decides."""
+        slot = changeset.slot
+        before = Position(log.log_id, slot.seq - 1)
+        if log.hash_at(before.seq) in (None, slot.previous):
+            return None
+        if FrontierEntry(*before, slot.previous) in self._quarantined:
+            return self._quarantine(changeset, Fault.FORKED)
+        return self._hold(changeset, Gap(log.log_id, before.seq, before.seq), before)
+
     def _forked(self, changeset: Changeset, log: Log, ours: bytes) -> ForkProof:
         """The branch of the smaller hash counts, everywhere; the other is kept."""
         seq = changeset.slot.seq
@@ -403,7 +479,8 @@ class LogBook:
         if changeset.slot.seq != log.seq + 1:
             log.begin_at(changeset.slot.seq)
         log.append(changeset.slot, changeset.hash)
-        log.void_from = log.void_from or log.seq
+        if not log.void_from:
+            log.void_from = log.undone_from = log.seq
         log.unchecked_from = log.unchecked_from or log.seq
         self._advanced(log)
         return Quarantined(changeset, Fault.VOID)

@@ -326,7 +326,7 @@ async def dial(host: str, port: int) -> TlsLink:
             )
     except BaseException as error:
         link.abort()  # nobody else knows of it, even if it was just made
-        if isinstance(error, OSError | TimeoutError):
+        if isinstance(error, OSError | TimeoutError | UnicodeError):  # the last: no host's name
             reason = str(error) or type(error).__name__
             raise LinkError(f"No TLS link to {host} port {port}: {reason}.") from error
         raise

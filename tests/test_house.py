@@ -68,20 +68,10 @@ def functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionD
 
 
 TESTED_WHOLE = {
-    "peer/adoption.py": "tests/sim/test_sim.py",
-    "peer/applying.py": "tests/sim/test_sim.py",
-    "peer/connection.py": "tests/peer/test_daemon.py",
-    "peer/deletion_guard.py": "tests/peer/test_daemon.py",
-    "peer/dialling.py": "tests/peer/test_daemon.py",
+    "peer/delivery.py": "tests/peer/test_daemon.py",
     "peer/folder.py": "tests/peer/test_daemon.py",
-    "peer/folder_setup.py": "tests/peer/test_daemon.py",
-    "peer/invitations.py": "tests/peer/test_daemon.py",
-    "peer/joining.py": "tests/end_to_end/test_two_sides.py",
-    "peer/ledgers.py": "tests/peer/test_daemon.py",
-    "peer/neighbours.py": "tests/peer/test_daemon.py",
-    "peer/network.py": "tests/peer/test_daemon.py",
-    "peer/past.py": "tests/end_to_end/test_hostile.py",
-    "peer/setup.py": "tests/end_to_end/test_two_sides.py",
+    "peer/intake.py": "tests/peer/test_daemon.py",
+    "peer/progress.py": "tests/peer/test_daemon.py",
 }
 """Wiring that has no test of its own yet: what runs it whole."""
 

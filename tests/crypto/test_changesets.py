@@ -121,6 +121,7 @@ def test_the_largest_contents_fit() -> None:
     assert open_body(KEY, SLOT, body) == repetitive
 
 
+@pytest.mark.row("A31")
 def test_a_bomb_in_a_signed_body_is_refused() -> None:
     # A member may seal any padding; the announced length is what limits the decoder.
     for raw_len in (0, 100, RAW_SIZE_MAX + 1, 2**32 - 1):

@@ -60,6 +60,7 @@ def test_a_sealed_chunk_opens(piece: bytes, times: int) -> None:
     assert open_chunk(READ, HASHER.chunk_id(data), chunk, HASHER) == data
 
 
+@pytest.mark.row("A08")
 def test_a_chunk_opens_in_its_epoch_under_its_id_only() -> None:
     chunk, chunk_id = sealed(b"x" * 500), HASHER.chunk_id(b"x" * 500)
     for read, other_id, hasher in (
@@ -72,6 +73,7 @@ def test_a_chunk_opens_in_its_epoch_under_its_id_only() -> None:
         assert caught.value.args == ()
 
 
+@pytest.mark.row("A07")
 @pytest.mark.parametrize("data", [NOISE[:200], b"compressible " * 50], ids=["raw", "zstd"])
 def test_every_changed_byte_or_number_is_refused(data: bytes) -> None:
     chunk, chunk_id = sealed(data), HASHER.chunk_id(data)
@@ -85,6 +87,7 @@ def test_every_changed_byte_or_number_is_refused(data: bytes) -> None:
         assert caught.value.args == ()
 
 
+@pytest.mark.row("A07")
 def test_random_flips_in_a_large_chunk_are_refused() -> None:
     chunk, chunk_id, random = sealed(NOISE), HASHER.chunk_id(NOISE), Random(7)
     for _ in range(2000):

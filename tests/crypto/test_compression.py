@@ -105,6 +105,7 @@ def test_frames_that_we_do_not_write_are_refused(case: str) -> None:
     assert caught.value.args == ()
 
 
+@pytest.mark.row("A31")
 def test_a_window_beyond_one_mebibyte_is_refused() -> None:
     data = RANDOM * 24  # 6 MiB, so that the window is not the content
     frame = zstd.compress(data, options=window(22))
@@ -133,6 +134,7 @@ def lying_frames() -> list[bytes]:
     return frames
 
 
+@pytest.mark.row("A31")
 def test_bombs_go_off_nowhere() -> None:
     bomb = zstd.compress(bytes(200 << 20), options=window(20))
     assert len(bomb) < 10_000

@@ -81,6 +81,7 @@ def with_cost(data: bytes, memory_kib: int, passes: int, lanes: int) -> bytes:
     return data[:6] + pack(">IIB", memory_kib, passes, lanes) + data[15:]
 
 
+@pytest.mark.row("A05")
 @pytest.mark.parametrize(
     ("memory_kib", "passes", "lanes"),
     [
@@ -109,6 +110,7 @@ def test_costs_out_of_bounds_are_refused_before_the_passphrase_is_touched(
             opens(with_cost(locked, memory_kib, passes, lanes))
 
 
+@pytest.mark.row("A05")
 def test_a_locked_file_does_not_become_an_open_one(locked: bytes) -> None:
     for mode in (0, 2):
         relabeled = with_cost(locked[:5] + bytes([mode]) + locked[6:], 0, 0, 0)

@@ -56,6 +56,7 @@ def test_a_kit_gives_what_the_construction_says() -> None:
     verify(kit.identity_public, kit.sign("entry", b"genesis"), "entry", b"genesis")
 
 
+@pytest.mark.row("A37")
 @pytest.mark.parametrize("keys", [DeviceKeys.generate(Seeded(1)), KitKeys.from_secret(b"k" * 32)])
 def test_nothing_secret_is_shown(keys: DeviceKeys | KitKeys) -> None:
     shown = repr(keys) + str(keys) + f"{keys}"

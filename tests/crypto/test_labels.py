@@ -73,6 +73,7 @@ def test_hashes_and_keys_of_all_labels_differ() -> None:
     }
 
 
+@pytest.mark.row("A11")
 def test_what_one_label_sealed_no_other_opens() -> None:
     for label in LABELS:
         sealed = seal(KEY, label, ID, plaintext=TEXT, random32=os.urandom(32))
@@ -84,6 +85,7 @@ def test_what_one_label_sealed_no_other_opens() -> None:
                 open_sealed(KEY, other, ID, sealed=sealed)
 
 
+@pytest.mark.row("A11")
 def test_what_one_label_signed_no_other_verifies() -> None:
     public = sign_public(KEY)
     signatures = {label: sign(KEY, label, ID) for label in LABELS}
@@ -194,6 +196,7 @@ OBJECTS: dict[str, tuple[Callable[[], bytes], Callable[[bytes], object]]] = {
 }
 
 
+@pytest.mark.row("A11")
 @pytest.mark.parametrize("opened_as", OBJECTS)
 @pytest.mark.parametrize("made_as", OBJECTS)
 def test_an_object_opens_as_what_it_was_made_and_as_nothing_else(
@@ -207,6 +210,7 @@ def test_an_object_opens_as_what_it_was_made_and_as_nothing_else(
             opens(made)
 
 
+@pytest.mark.row("A11")
 def test_a_file_that_holds_a_valid_changeset_is_a_chunk_and_no_changeset() -> None:
     body = changesets.seal_body(epochs.record_key(KEY), ID, TEXT, os.urandom(32))
     chunk_id = ChunkId(HASHER.chunk_id(body))

@@ -149,6 +149,7 @@ def test_two_packs_of_the_same_chunk_have_nothing_in_common() -> None:
     assert not leaves & {right.data[at : at + 8] for at in range(0, LEAF_SIZE, 8)}
 
 
+@pytest.mark.row("A07")
 def test_every_changed_byte_that_matters_is_refused() -> None:
     pack = pack_of(b"a" * 300, Seeded("b")(300))
     end = pack.index.slots[-1].offset + pack.index.slots[-1].length
@@ -229,6 +230,7 @@ def test_an_index_outside_the_pack_is_refused(offset: int, length: int) -> None:
             open_pack_trailer(READ, SALT, bad, LEAF_SIZE)
 
 
+@pytest.mark.row("A08")
 def test_a_chunk_in_another_slot_is_refused() -> None:
     pack = pack_of(b"a" * 300, b"b" * 300)
     first, second = pack.index.slots

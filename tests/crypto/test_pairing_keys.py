@@ -47,6 +47,7 @@ def test_one_code_on_one_link_gives_one_key() -> None:
     assert a.check_number(TRANSCRIPT) == b.check_number(TRANSCRIPT)
 
 
+@pytest.mark.row("A24")
 @pytest.mark.parametrize(
     "changed",
     [

@@ -92,6 +92,7 @@ def test_what_is_sealed_opens_and_only_with_the_same_data(aad: list[bytes], text
         open_sealed(b"\1" + ZERO[1:], "changeset", *aad, sealed=sealed)
 
 
+@pytest.mark.row("A06")
 def test_a_thousand_sealings_of_one_text_all_differ(nonce_registry: NonceRegistry) -> None:
     before = len(nonce_registry.sealed)
     key = os.urandom(32)
@@ -102,6 +103,7 @@ def test_a_thousand_sealings_of_one_text_all_differ(nonce_registry: NonceRegistr
     assert len(nonce_registry.sealed) == before + 1000
 
 
+@pytest.mark.row("A06")
 def test_repeated_randomness_repeats_no_nonce() -> None:
     # A machine was cloned: both halves draw the same 32 bytes and seal different texts.
     stuck = b"\x22" * 32
@@ -114,6 +116,7 @@ def test_repeated_randomness_repeats_no_nonce() -> None:
     assert len({box[:24] for box in boxes}) == len(boxes)
 
 
+@pytest.mark.row("A07")
 def test_every_changed_byte_is_refused_with_one_error() -> None:
     sealed = seal(ZERO, "changeset", b"s", plaintext=bytes(300), random32=os.urandom(32))
     for bad in flips(sealed):

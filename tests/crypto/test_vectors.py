@@ -165,6 +165,7 @@ OPERATIONS: dict[str, Callable[[dict[str, Any]], Any]] = {
 }
 
 
+@pytest.mark.row("A06")
 @pytest.mark.parametrize("path", VECTORS, ids=lambda path: path.stem)
 def test_vector(path: Path) -> None:
     vector = tomllib.loads(path.read_text())

@@ -21,6 +21,7 @@ from peer.status import FolderStatus, Status
 ROOT = Path(__file__).parent.parent.parent
 FOLDER = "notes"
 DEADLINE_S = 30.0
+STOP_TIMEOUT_S = 20.0
 POLL_S = 0.01
 
 
@@ -70,6 +71,7 @@ class Device:
         """One command; its JSON, or Refused."""
         done = subprocess.run(
             [*self._program(), *words, "--json"],
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=60,
@@ -84,16 +86,20 @@ class Device:
     def start(self) -> None:
         """Starts the daemon, and returns when it answers."""
         self.launch()
+        self.wait_for_answer()
+
+    def wait_for_answer(self) -> None:
+        """Waits until the daemon that was launched answers."""
         wait_until(self._is_up, lambda: f"{self.name} to start: {self.log_tail()}")
 
-    def launch(self) -> None:
-        """Starts the daemon without waiting for it."""
+    def launch(self, before: Sequence[str] = ()) -> None:
+        """Starts the daemon without waiting for it; `before` is the program that runs it."""
         assert self.process is None
         words = ["run", "--listen", self.address, "--no-discovery", "--links", self.links]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*self._program(), *words], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                cwd=ROOT,
+                [*before, *self._program(), *words],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT,
             )  # fmt: skip
 
     def stop(self) -> None:
@@ -110,10 +116,10 @@ class Device:
             return
         process.send_signal(how)
         try:
-            process.wait(20)
+            process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait()
+            process.wait(STOP_TIMEOUT_S)
             raise AssertionError(f"{self.name} did not stop: {self.log_tail()}") from None
 
     def _program(self) -> list[str]:

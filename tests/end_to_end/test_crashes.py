@@ -31,6 +31,7 @@ def write_some(root: Path, serial: int, made: dict[str, bytes], choose: random.R
         (root / name).unlink()
 
 
+@pytest.mark.row("F01", "F02")
 @pytest.mark.parametrize("seed", [1])
 def test_kill_9_at_twenty_random_instants(tmp_path: Path, seed: int) -> None:
     choose = random.Random(seed)
@@ -63,6 +64,7 @@ def is_whole(device: Device, made: dict[str, bytes]) -> bool:
     }
 
 
+@pytest.mark.row("F01", "F02")
 def test_kill_9_while_directories_are_renamed(tmp_path: Path) -> None:
     choose = random.Random(2)
     one, other = make_pair(tmp_path)

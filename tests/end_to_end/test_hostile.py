@@ -11,6 +11,7 @@ import pytest
 
 from peer.demo_device import find_free_port
 from tests.end_to_end.device import (
+    DEADLINE_S,
     FOLDER,
     Device,
     Refused,
@@ -99,10 +100,12 @@ def test_an_unknown_device(shared_pair: Pair, stranger: Device) -> None:
     helper.command("join", code, "--address", stranger.address, "--name", "helper")
     stranger.stop()
     with socket.create_server(("127.0.0.1", stranger.port)) as door:
-        helper.start()
+        door.settimeout(DEADLINE_S)
         try:
+            helper.start()
             client, _ = door.accept()
-            with client, socket.create_connection(("127.0.0.1", one.port)) as server:
+            with client, socket.create_connection(("127.0.0.1", one.port), DEADLINE_S) as server:
+                client.settimeout(DEADLINE_S)
                 sizes = forward(client, server)
         finally:
             end([helper])
@@ -139,11 +142,10 @@ def test_rubbish_on_both_ports(shared_pair: Pair) -> None:
             for _ in range(50):
                 udp.sendto(os.urandom(size), ("127.0.0.1", one.port))
     for size in (0, 1, 100, 100_000):
-        with socket.create_connection(("127.0.0.1", one.port)) as tcp:
+        with socket.create_connection(("127.0.0.1", one.port), DEADLINE_S) as tcp:
             try:
                 tcp.sendall(os.urandom(size))
                 tcp.shutdown(socket.SHUT_WR)
-                tcp.settimeout(10)
                 while tcp.recv(4096):
                     pass
             except (ConnectionError, BrokenPipeError):

@@ -194,6 +194,7 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
 
 
+@pytest.mark.row("F19")
 def test_type_swaps(place: Two) -> None:
     here, there, pair = place
     order = ("file", "directory", "symlink", "file", "symlink", "directory", "file")

@@ -39,6 +39,7 @@ def fill(root: Path, files: int, prefix: str = "") -> dict[str, bytes]:
     return made
 
 
+@pytest.mark.row("F15")
 def test_both_edit_while_the_other_is_stopped(shared_pair: Pair) -> None:
     one, other = shared_pair
     (one.folder / "story.txt").write_text("once upon a time\n")
@@ -99,6 +100,7 @@ def test_pause_and_resume(shared_pair: Pair) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.row("F11")
 def test_offline_edits_on_both_sides(shared_pair: Pair) -> None:
     one, other = shared_pair
     fill(one.folder / "offline", 40)
@@ -139,6 +141,7 @@ def test_offline_edits_on_both_sides(shared_pair: Pair) -> None:
     assert conflicts(list(tree)) == []
 
 
+@pytest.mark.row("F16")
 def test_an_edit_beats_a_deletion(shared_pair: Pair) -> None:
     one, other = shared_pair
     (one.folder / "contested").mkdir()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+
+import pytest
 
 from crypto.ids import DeviceId
 from peer import setup
@@ -31,6 +34,7 @@ class Stage:
     def __init__(self, base: Path, tasks: asyncio.TaskGroup, links: tuple[str, ...]) -> None:
         self.base, self.tasks, self.links = base, tasks, links
         self.running: list[Daemon] = []
+        self.has_discovery = False
 
     def home(self, name: str) -> Path:
         return self.base / f"home-{name}"
@@ -42,10 +46,11 @@ class Stage:
         return root
 
     async def start(self, name: str) -> Daemon:
-        config = Config(listen=((LOOPBACK, 0),), discovery=False, links=self.links)
-        daemon = Daemon(await Home.open(self.home(name)), config, self.tasks)
-        self.running.append(daemon)
-        await daemon.start()
+        config = Config(listen=((LOOPBACK, 0),), discovery=self.has_discovery, links=self.links)
+        async with asyncio.timeout(DEADLINE_S):
+            daemon = Daemon(await Home.open(self.home(name)), config, self.tasks)
+            self.running.append(daemon)
+            await daemon.start()
         return daemon
 
     async def found(self, name: str) -> Daemon:
@@ -55,25 +60,53 @@ class Stage:
 
     async def join(self, daemon: Daemon, name: str) -> Daemon:
         """One more device of the user."""
-        code = (await daemon.invite())["code"]
-        await setup.join(self.home(name), code, (LOOPBACK, port_of(daemon)), name)
+        async with asyncio.timeout(DEADLINE_S):
+            code = (await daemon.invite())["code"]
+            await setup.join(self.home(name), code, (LOOPBACK, port_of(daemon)), name)
         return await self.start(name)
+
+    async def meet(self, one: Daemon, two: Daemon) -> None:
+        """Links two devices that were not told where the other is."""
+        two.dialling.heard_of(device_id(one), LOOPBACK, port_of(one))
+        await until(lambda: are_linked(one, two))
 
     async def share(self, one: Daemon, two: Daemon) -> tuple[Folder, Folder]:
         """One folder, `f`, on both, in the directories named as the devices."""
-        await one.add_folder(self.root(one.name), "f")
-        await until(lambda: any(two._name_of(s) == "f" for s in two.stored.values()))
-        await two.attach_folder("f", self.root(two.name))
+        async with asyncio.timeout(2 * DEADLINE_S):
+            await one.add_folder(self.root(one.name), "f")
+            await until(lambda: any(two._name_of(s) == "f" for s in two.stored.values()))
+            await two.attach_folder("f", self.root(two.name))
         return folder_of(one), folder_of(two)
 
 
 @asynccontextmanager
 async def devices(base: Path, links: tuple[str, ...] = ("tls",)) -> AsyncIterator[Stage]:
+    """A stage; its daemons have ended when this has, or the test fails and says which tasks run."""
+    opened: asyncio.Future[Stage] = asyncio.get_running_loop().create_future()
+    is_over = asyncio.Event()
+    # A task of its own: a fixture is left in another task than it was entered in, and a task group
+    # tells of a child's failure only the task that entered it.
+    keeper = asyncio.get_running_loop().create_task(_keep(base, links, opened, is_over))
+    try:
+        yield await opened
+    finally:
+        is_over.set()
+        await asyncio.wait({keeper}, timeout=2 * DEADLINE_S)
+        if not keeper.done():
+            running = sorted(str(task.get_coro()) for task in asyncio.all_tasks())
+            raise AssertionError("these tasks do not end:\n" + "\n".join(running))
+        keeper.result()
+
+
+async def _keep(
+    base: Path, links: tuple[str, ...], opened: asyncio.Future[Stage], is_over: asyncio.Event
+) -> None:
     stage: Stage | None = None
     try:
         async with asyncio.TaskGroup() as tasks:
             stage = Stage(base, tasks, links)
-            yield stage
+            opened.set_result(stage)
+            await is_over.wait()
             for daemon in stage.running:
                 daemon.network.close_all()
             raise _Over
@@ -83,6 +116,20 @@ async def devices(base: Path, links: tuple[str, ...] = ("tls",)) -> AsyncIterato
         for daemon in stage.running if stage is not None else ():
             await daemon.close()
             await daemon.home.close()
+
+
+async def make_homes(base: Path, first: str, *others: str) -> None:
+    """Homes of one user's devices, none of them running: to be copied, for pairing takes time."""
+    async with devices(base) as stage:
+        daemon = await stage.found(first)
+        for name in others:
+            code = (await daemon.invite())["code"]
+            await setup.join(stage.home(name), code, (LOOPBACK, port_of(daemon)), name)
+
+
+def copy_homes(homes: Path, base: Path) -> None:
+    for home in homes.iterdir():
+        shutil.copytree(home, base / home.name)
 
 
 def port_of(daemon: Daemon) -> int:
@@ -99,6 +146,13 @@ async def until(condition: Callable[[], object], deadline_s: float = DEADLINE_S)
     async with asyncio.timeout(deadline_s):
         while not condition():
             await asyncio.sleep(0.005)
+
+
+def pass_time(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Moves the loop's clock on: timers that are due by then run at once."""
+    loop = asyncio.get_running_loop()
+    time = loop.time
+    monkeypatch.setattr(loop, "time", lambda: time() + seconds)
 
 
 def are_linked(one: Daemon, two: Daemon) -> bool:

@@ -9,6 +9,7 @@ from crypto.ids import LogId, NodeId
 from peer import commands as c
 from peer.rows import Facts, Row
 from peer.turn import Turn, is_directory
+from protocol.changesets import decode_changeset
 
 
 class FakeIndex:
@@ -16,6 +17,7 @@ class FakeIndex:
         self.rows: dict[NodeId, Row] = {}
         self.changesets: dict[tuple[LogId, int], bytes] = {}
         self.values: dict[str, bytes] = {}
+        self.aside: dict[tuple[LogId, int, bytes], bytes] = {}
 
     def perform(self, command: c.Command[Any]) -> Any:
         rows = [r for r in self.rows.values() if r.shown.parent and not is_directory(r.id)]
@@ -43,14 +45,24 @@ class FakeIndex:
                     ((not is_directory(r.id), r.id), r) for r in self.rows.values() if r.is_dirty
                 )
                 return [copy(r) for k, r in dirty if k > after][:limit]
-            case c.Commit(rows=changed, deleted=gone, changesets=logged, values=values):
+            case c.LoadChangesets(log, after_seq, bytes_max):
+                return first_of(self.changesets, log, after_seq, bytes_max)
+            case c.Commit(
+                rows=changed, deleted=gone, changesets=logged, values=values, aside=aside, cut=cut
+            ):
                 for row in changed:
                     self.rows[row.id] = copy(row)
                     self.rows[row.id].stored = True
                 for node_id in gone:
                     del self.rows[node_id]
+                for log, first in cut:
+                    for at in [at for at in self.changesets if at[0] == log and at[1] >= first]:
+                        wire = self.changesets.pop(at)
+                        self.aside[*at, decode_changeset(wire).hash] = wire
+                for log, seq, hash_, _, wire in aside:
+                    self.aside[log, seq, hash_] = wire
                 for log, seq, _, _, wire in logged:
-                    self.changesets[log, seq] = wire
+                    self.changesets.setdefault((log, seq), wire)
                 self.values.update(values)
                 return None
             case _:
@@ -59,3 +71,18 @@ class FakeIndex:
     def commit(self, turn: Turn) -> None:
         self.perform(c.Commit(turn.rows_to_store(), turn.rows_to_delete()))
         turn.merge()
+
+
+def first_of(
+    changesets: dict[tuple[LogId, int], bytes], log: LogId, after_seq: int, bytes_max: int
+) -> list[bytes]:
+    """Of one log's changesets, the first after a position, up to some bytes in all."""
+    out: list[bytes] = []
+    size = 0
+    for _, seq in sorted(at for at in changesets if at[0] == log and at[1] > after_seq):
+        wire = changesets[log, seq]
+        if out and size + len(wire) > bytes_max:
+            break
+        out.append(wire)
+        size += len(wire)
+    return out

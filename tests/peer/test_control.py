@@ -96,6 +96,7 @@ async def test_each_act_reaches_the_daemon_with_its_fields(tmp_path: Path) -> No
     ]
 
 
+@pytest.mark.row("A36")
 @pytest.mark.parametrize(("method", "path"), EVERY_ROUTE)
 @pytest.mark.parametrize(
     ("changes", "status"),
@@ -148,6 +149,7 @@ async def test_what_is_local_passes(changes: dict[str, str]) -> None:
     assert reply.status == 200
 
 
+@pytest.mark.row("A36")
 @pytest.mark.parametrize(
     "media_type",
     ["application/x-www-form-urlencoded", "multipart/form-data", "text/plain", ""],
@@ -161,6 +163,7 @@ async def test_a_form_cannot_act(media_type: str) -> None:
     assert daemon.calls == []
 
 
+@pytest.mark.row("A36")
 async def test_get_changes_nothing() -> None:
     daemon = FakeDaemon()
     for method, path in EVERY_ROUTE:

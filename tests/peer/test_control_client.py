@@ -17,6 +17,8 @@ from peer.errors import (
 from peer.status import HoldAnswer
 from tests.peer.fake_daemon import Refusal, running
 
+PATIENCE_S = 15.0
+
 
 @pytest.fixture
 def client(tmp_path: Path) -> ControlClient:
@@ -93,16 +95,18 @@ def answer_once(home: Path, answer: bytes | None) -> threading.Thread:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(home / SOCKET_NAME))
     listener.listen()
+    listener.settimeout(PATIENCE_S)
 
     def serve() -> None:
         with listener, listener.accept()[0] as connection:
+            connection.settimeout(PATIENCE_S)
             connection.recv(65536)
             if answer is None:
                 connection.recv(65536)  # until the other side gives up
             else:
                 connection.sendall(answer)
 
-    thread = threading.Thread(target=serve)
+    thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     return thread
 
@@ -124,5 +128,6 @@ def test_what_is_no_answer(
     thread = answer_once(tmp_path, answer)
     with pytest.raises(error, match=sentence) as caught:
         ControlClient(tmp_path, timeout_s=0.2).status()
-    thread.join()
+    thread.join(PATIENCE_S)
+    assert not thread.is_alive()
     assert type(caught.value) is error

@@ -82,6 +82,7 @@ async def test_a_request_under_way_is_finished(tmp_path: Path) -> None:
     assert asking.done()
 
 
+@pytest.mark.row("A36")
 async def test_a_browser_that_speaks_to_the_socket_is_refused(tmp_path: Path) -> None:
     async with running(tmp_path) as daemon:
         reader, writer = await asyncio.open_unix_connection(tmp_path / SOCKET_NAME)

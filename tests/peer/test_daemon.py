@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from crypto.ids import FolderId
 from peer import daemon as daemon_module
+from peer.commands import Command, Commit
 from peer.config import Config
 from peer.daemon import Daemon
 from peer.errors import (
@@ -96,6 +99,7 @@ async def test_a_status_says_it_all(stage: Stage, pair: Pair) -> None:
     assert {(d["name"], d["connected"]) for d in listed} == {("one", True), ("two", True)}
 
 
+@pytest.mark.row("A34")
 async def test_a_name_that_cannot_be_synced_is_told_with_its_reason(
     stage: Stage, pair: Pair
 ) -> None:
@@ -311,3 +315,80 @@ async def test_an_incarnation_is_kept_before_it_is_used(stage: Stage, pair: Pair
     (stage.root("one") / "a").write_bytes(b"1")
     await until(lambda: shows(stage.root("two"), "a", b"1"))
     assert len(folder.engine.book.frontier()) == 2
+
+
+async def test_a_disk_without_room_shows_what_has_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And says why it does not show the rest; then there is room, and it goes on by itself."""
+    monkeypatch.setattr("peer.folder.RETRY_S", 0.2)
+    async with devices(tmp_path) as stage:
+        one = await stage.found("one")
+        two = await stage.join(one, "two")
+        _, folder = await stage.share(one, two)
+        disk, free = folder.disk, 5 << 20
+        assert disk is not None
+        disk.free_bytes = lambda: free + (256 << 20)  # type: ignore[method-assign]
+        (stage.root("one") / "large").write_bytes(b"x" * (6 << 20))
+        (stage.root("one") / "small").write_bytes(b"1")
+        await until(lambda: shows(stage.root("two"), "small", b"1"))
+        await until_state(two, FolderState.NO_SPACE)
+        assert "6 MiB are to be fetched" in folder.progress.trouble
+        assert not (stage.root("two") / "large").exists()
+        free = 7 << 20
+        await until(lambda: (stage.root("two") / "large").exists())
+        await until_state(two, FolderState.IN_SYNC)
+
+
+@pytest.mark.row("F06")
+async def test_a_commit_that_failed_is_made_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the engine took for told and its index did not is found again, and told under a position
+    that no other changeset has.
+    """
+    monkeypatch.setattr("peer.folder.RETRY_S", 0.1)
+    async with devices(tmp_path) as stage:
+        one = await stage.found("one")
+        two = await stage.join(one, "two")
+        await stage.share(one, two)
+        folder = folder_of(one)
+        perform, failed = folder.store.perform, asyncio.Event()
+
+        async def full(command: Command[Any]) -> Any:
+            if isinstance(command, Commit) and command.changesets:
+                failed.set()
+                raise sqlite3.OperationalError("database or disk is full")
+            return await perform(command)
+
+        monkeypatch.setattr(folder.store, "perform", full)
+        (stage.root("one") / "a").write_bytes(b"1")
+        await asyncio.wait_for(failed.wait(), 5)
+        assert folder.progress.state is not FolderState.IN_SYNC
+        await until(lambda: folder_of(one) is not folder)  # opened anew, from what was stored
+        await until(lambda: shows(stage.root("two"), "a", b"1"))
+        (stage.root("two") / "b").write_bytes(b"2")
+        await until(lambda: shows(stage.root("one"), "b", b"2"))
+        await until_state(one, FolderState.IN_SYNC)
+        assert not one.network.counts
+        assert not two.network.counts
+    async with devices(tmp_path) as stage:
+        await stage.start("one")  # its logs have no gap
+
+
+async def test_a_missing_disk_is_not_asked_all_the_time(tmp_path: Path) -> None:
+    async with devices(tmp_path) as stage:
+        one = await stage.found("one")
+        await one.add_folder(stage.root("one"), "f")
+        await until_state(one, FolderState.IN_SYNC)
+        folder, asked = folder_of(one), []
+        assert folder.disk is not None
+        present = folder.disk.marker_present
+        folder.disk.marker_present = lambda i: asked.append(i) or False  # type: ignore[func-returns-value,method-assign,assignment]
+        folder.rescan()
+        await until_state(one, FolderState.NO_DISK)
+        for _ in range(20):
+            folder.wake()
+            await asyncio.sleep(0)
+        assert len(asked) == 1
+        folder.disk.marker_present = present  # type: ignore[method-assign]

@@ -34,6 +34,7 @@ def test_opens_and_keeps(directories: Directories, tmp_path: Path) -> None:
     assert directories.open(()) == directories.root_fd
 
 
+@pytest.mark.row("A35")
 def test_no_symlink_on_the_way(directories: Directories, tmp_path: Path) -> None:
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / "link").symlink_to("a")
@@ -76,6 +77,7 @@ def test_what_moved_is_forgotten_with_all_below(directories: Directories, tmp_pa
     assert is_at(directories.open(("z", "b")), tmp_path / "z" / "b")
 
 
+@pytest.mark.row("F35")
 def test_paths_longer_than_the_kernel_takes(directories: Directories, tmp_path: Path) -> None:
     path = tuple("d" * 200 for _ in range(60))
     fd = os.open(tmp_path, os.O_RDONLY)

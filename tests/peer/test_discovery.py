@@ -100,6 +100,7 @@ async def test_a_new_device_and_a_new_port_reach_the_others() -> None:
         assert address == (A.device_id, "127.0.0.1", 4444)
 
 
+@pytest.mark.row("A32")
 async def test_what_is_announced_names_nobody() -> None:
     async with running() as (a, _), asyncio.timeout(PATIENCE_S):
         await a.announce(1111, A, knowing(B))
@@ -139,6 +140,7 @@ async def test_no_invitation_is_found_in_time() -> None:
         assert await b.find_invitation(7, timeout_s=0.3) == []
 
 
+@pytest.mark.row("A32")
 async def test_a_flood_of_names_is_bounded() -> None:
     found: Found = asyncio.Queue()
     discovery = Discovery(lambda *address: found.put_nowait(address), interfaces=["127.0.0.1"])
@@ -150,6 +152,7 @@ async def test_a_flood_of_names_is_bounded() -> None:
         assert discovery._unresolved.qsize() == UNRESOLVED_MAX
 
 
+@pytest.mark.row("A32")
 async def test_kept_records_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     async with running() as (a, _), asyncio.timeout(PATIENCE_S):
 
@@ -171,6 +174,7 @@ def test_a_port_that_cannot_be_is_ignored(port: int | None) -> None:
     assert _addresses(info) == []
 
 
+@pytest.mark.row("A32")
 def test_announced_addresses_are_bounded_and_sensible() -> None:
     hosts = ["0.0.0.0", "224.0.0.251", *(f"192.0.2.{n}" for n in range(40))]
     info = AsyncServiceInfo(DEVICE_SERVICE, f"x.{DEVICE_SERVICE}", port=1, parsed_addresses=hosts)

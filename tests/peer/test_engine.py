@@ -191,6 +191,7 @@ async def test_changesets_out_of_order_wait_and_twice_is_once(pair: Pair) -> Non
     assert set(two.tree()) == {"a", "b", "c"}
 
 
+@pytest.mark.row("A09", "A34")
 @pytest.mark.parametrize(
     ("record", "error"),
     [
@@ -276,6 +277,7 @@ async def test_a_survey_comes_in_pages(pair: Pair) -> None:
     assert await two.store.summary() == Summary(0, 0, 7, 0)
 
 
+@pytest.mark.row("F05")
 async def test_only_what_is_durable_is_told(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """Told before it is stored, it could not be given when asked for, nor after a crash."""
     one, _ = pair

@@ -13,7 +13,7 @@ from crypto.compression import compress
 from crypto.ids import ChunkId, FolderId, LogId, NodeId
 from peer import commands as c
 from peer.disk import PosixDisk
-from peer.disk_types import Publish, Stat
+from peer.disk_types import DiskFull, Publish, Stat
 from peer.engine import Need
 from peer.fetcher import SMALL_BYTES_MAX, Fetcher
 from peer.index_store import ChunkPlace, IndexStore
@@ -70,11 +70,23 @@ class Stage:
         self.executor = ThreadPoolExecutor(1)
         self.woken = 0
         self.fetcher = Fetcher(
-            FOLDER, store, disk, self.executor, HASHER, self.asked, self.path_of, self.wake
+            FOLDER,
+            store,
+            disk,
+            self.executor,
+            HASHER,
+            self.asked,
+            self.path_of,
+            self.wake,
+            free_min_bytes=1 << 20,
         )
 
     def wake(self) -> None:
         self.woken += 1
+
+    def staged_names(self) -> list[str]:
+        """Temp files, once the disk's thread has done all that it was told."""
+        return self.executor.submit(self.disk.staged_names).result()
 
     def path_of(self, place: ChunkPlace) -> tuple[str, ...] | None:
         return (place.name,)
@@ -156,6 +168,7 @@ async def test_compressed_chunks_are_opened_first(stage: Stage) -> None:
     assert await stage.fetcher.received([chunk]) == ([chunk_id(data)], [])
 
 
+@pytest.mark.row("A07", "A08", "A31")
 @pytest.mark.parametrize(
     "evil",
     [
@@ -216,6 +229,7 @@ async def test_what_this_disk_no_longer_has_is_asked_for(stage: Stage) -> None:
     assert {key[0] for key in stage.asked.wanted} == {F, G}
 
 
+@pytest.mark.row("A08")
 async def test_a_record_whose_hash_is_not_its_chunks_is_a_problem(stage: Stage) -> None:
     """Each chunk is right and the whole is not: a hostile record (A08)."""
     wanted = need(F, *PARTS, hash_=b"w" * 32)
@@ -223,7 +237,7 @@ async def test_a_record_whose_hash_is_not_its_chunks_is_a_problem(stage: Stage) 
     await stage.fetcher.received([received(p) for p in dict.fromkeys(PARTS)])
     assert stage.fetcher.staged == {}
     assert "hash" in stage.fetcher.problems[F, b"w" * 32]
-    assert stage.disk.staged_names() == []
+    assert stage.staged_names() == []
     assert stage.fetcher.is_pending(F, b"w" * 32)  # not asked for again and again
 
 
@@ -244,7 +258,7 @@ async def test_what_nobody_has_is_asked_for_again_when_somebody_joins(stage: Sta
     assert stage.fetcher.unavailable == {key}
     assert stage.fetcher.is_pending(*key)
     assert (stage.fetcher.jobs, stage.fetcher.pending_bytes) == ({}, 0)
-    assert stage.disk.staged_names() == []
+    assert stage.staged_names() == []
     await stage.fetcher.received([received(PARTS[0])])  # late, and for nobody
     stage.fetcher.retry()
     assert not stage.fetcher.is_pending(*key)
@@ -262,7 +276,7 @@ async def test_what_is_dropped_is_forgotten_and_its_temp_files_named(stage: Stag
     assert stage.fetcher.drop(keys) == [name]
     assert (stage.fetcher.jobs, stage.fetcher.staged) == ({}, {})
     assert (F, running.content.hash) not in stage.asked.wanted
-    assert stage.disk.staged_names() == [name]
+    assert stage.staged_names() == [name]
 
 
 async def test_a_large_file_of_one_chunk_is_written_piece_by_piece(stage: Stage) -> None:
@@ -271,3 +285,54 @@ async def test_a_large_file_of_one_chunk_is_written_piece_by_piece(stage: Stage)
     assert len(stage.disk.staged_names()) == 1
     await stage.fetcher.received([received(data)])
     assert stage.published(F, content(data)) == data
+
+
+# ---------------------------------------------------------------- room on the disk
+
+
+async def test_what_the_disk_has_no_room_for_is_not_begun(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has room is fetched; the rest waits, and says what is missing."""
+    large = Content(((LOG, 1),), 1, LOG, b"h" * 32, 9 << 20, mtime_ns=10**18)
+    monkeypatch.setattr(stage.disk, "free_bytes", lambda: 10 << 20)
+    await stage.fetcher.need([need(F, b"small"), Need(G, large, G)])
+    told = "9 MiB are to be fetched, 10 MiB are free, and 1 MiB have to stay free."
+    assert stage.fetcher.no_room.startswith(told)
+    assert list(stage.fetcher.jobs) == [(F, chunk_id(b"small"))]
+    monkeypatch.setattr(stage.disk, "free_bytes", lambda: 11 << 20)
+    await stage.fetcher.need([Need(G, large, G)])
+    assert len(stage.fetcher.jobs) == 2
+
+
+async def test_what_is_on_its_way_has_its_room_already(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = Content(((LOG, 1),), 1, LOG, b"h" * 32, 6 << 20, mtime_ns=10**18)
+    monkeypatch.setattr(stage.disk, "free_bytes", lambda: 10 << 20)
+    await stage.fetcher.need([Need(G, large, G)])
+    assert not stage.fetcher.no_room
+    await stage.fetcher.need([Need(F, large, F)])
+    assert stage.fetcher.no_room
+
+
+async def test_a_file_whose_chunk_could_not_be_written_is_begun_anew(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stage.fetcher.need([need(F, *PARTS)])
+    (job,) = stage.fetcher.jobs.values()
+
+    def fail(offset: int, data: bytes) -> None:
+        raise DiskFull
+
+    assert job.staged is not None
+    with monkeypatch.context() as patch:
+        patch.setattr(type(job.staged), "write", lambda self, offset, data: fail(offset, data))
+        with pytest.raises(DiskFull):
+            await stage.fetcher.received([received(PARTS[1])])
+    assert not stage.fetcher.jobs
+    assert stage.fetcher.pending_bytes == 0
+    await stage.fetcher.need([need(F, *PARTS)])
+    good, bad = await stage.fetcher.received([received(part) for part in {*PARTS}])
+    assert (len(good), bad) == (3, [])
+    assert stage.published(F, content(*PARTS)) == b"".join(PARTS)

@@ -128,6 +128,7 @@ async def test_a_file_is_no_home(path: Path) -> None:
         await Home.create(path, KEYS)
 
 
+@pytest.mark.row("F32")
 async def test_the_second_daemon_is_refused(path: Path) -> None:
     await made(path)
     home = await opened(path)
@@ -284,6 +285,7 @@ async def test_without_a_sound_copy_it_says_so_and_changes_nothing_more(
         assert "home.db.damaged-2" not in names(path)
 
 
+@pytest.mark.row("F31")
 async def test_a_copied_home_is_noticed(path: Path, tmp_path: Path) -> None:
     await made(path)
     shutil.copytree(path, tmp_path / "clone")

@@ -246,6 +246,7 @@ def test_other_trouble_is_no_damage() -> None:
     assert not is_damage(sqlite3.OperationalError("unable to open database file"))
 
 
+@pytest.mark.row("F33")
 async def test_a_newer_schema_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "home.db"
     with sqlite3.connect(path) as connection:

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from crypto.ids import ChunkId, LogId, NodeId
 from peer import commands as c
-from peer.errors import PeerError
-from peer.index_store import AT_ONCE, ChunkPlace, IndexDamaged, IndexStore, Summary
+from peer.errors import IndexDamaged, PeerError
+from peer.index_store import AT_ONCE, ChunkPlace, IndexStore, Summary
 from peer.local_changes import link
 from peer.rows import DERIVED, DiskFacts, Row, Shown
 from peer.tree import show
@@ -365,6 +365,7 @@ async def read_all(path: Path) -> None:
         await store.close()
 
 
+@pytest.mark.row("F33")
 async def test_a_newer_format_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "index.db"
     with sqlite3.connect(path) as db:

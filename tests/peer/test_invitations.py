@@ -13,15 +13,19 @@ import pytest
 from crypto.keys import DeviceKeys
 from peer import invitations as module
 from peer import setup
-from peer.daemon import Daemon
+from peer.daemon import Daemon, _announced
+from peer.discovery import Discovery
+from peer.errors import TooManyInvitations
 from peer.invitations import NAMEPLATES
-from protocol.errors import NotEntitled, ProtocolError
+from protocol.errors import ProtocolError, WrongCode
+from protocol.invitations import LIFETIME_S
 from protocol.link import Link, LinkKind
 from protocol.links import dial
 from protocol.pairing import PairingDialler
 from protocol.pairing_messages import PairingNumber
 from protocol.words import parse_code
-from tests.peer.device_stage import LOOPBACK, Stage, devices, port_of
+from tests.peer import device_stage
+from tests.peer.device_stage import LOOPBACK, Stage, devices, port_of, until
 
 
 @pytest.fixture
@@ -39,6 +43,21 @@ def pass_time(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """The invitations' clock, and nobody else's."""
     later = time.monotonic() + seconds
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: later))
+
+
+@pytest.fixture
+async def heard(stage: Stage) -> Daemon:
+    """A device that announces itself, on loopback as it listens there."""
+    stage.has_discovery = True
+    daemon = await stage.found("heard")
+    stage.has_discovery = False
+    return daemon
+
+
+def announced(daemon: Daemon) -> set[int]:
+    """The nameplates that are announced."""
+    assert daemon._discovery is not None
+    return set(daemon._discovery._invitations)
 
 
 async def open_link(one: Daemon) -> Link:
@@ -62,7 +81,7 @@ async def test_codes_differ_and_have_their_own_nameplates(one: Daemon) -> None:
 async def test_no_more_invitations_than_nameplates(one: Daemon) -> None:
     for _ in range(NAMEPLATES):
         await one.invite()
-    with pytest.raises(NotEntitled):
+    with pytest.raises(TooManyInvitations):
         await one.invite()
 
 
@@ -103,6 +122,7 @@ async def test_a_code_that_nobody_shows_is_refused(one: Daemon) -> None:
     await link.close()
 
 
+@pytest.mark.row("A29")
 async def test_hanging_up_in_the_middle_costs_a_try_and_nothing_else(
     stage: Stage, one: Daemon
 ) -> None:
@@ -157,3 +177,68 @@ async def test_pairing_by_the_other_kind_of_link(stage: Stage, one: Daemon) -> N
         await link.close()
     assert welcome.device_name == "one"
     assert keys.device_id in one.ledgers.user.live_devices()
+
+
+# ---------------------------------------------------------------- what is announced
+
+
+async def test_an_invitation_is_found_and_withdrawn_when_it_was_used(
+    stage: Stage, heard: Daemon
+) -> None:
+    code = (await heard.invite())["code"]
+    number = parse_code(code).nameplate
+    assert announced(heard) == {number}
+    async with Discovery(lambda *_: None) as discovery:
+        assert await discovery.find_invitation(number) == [(LOOPBACK, port_of(heard))]
+    await setup.join(stage.home("two"), code, (LOOPBACK, port_of(heard)), "two")
+    await until(lambda: not announced(heard))
+
+
+async def test_an_invitation_is_withdrawn_when_it_was_tried_too_often(
+    stage: Stage, heard: Daemon
+) -> None:
+    code = (await heard.invite())["code"]
+    other = f"{parse_code(code).nameplate}-cranberry-clubhouse"
+    for tries_left in (2, 1, 0):
+        with pytest.raises(WrongCode):
+            await setup.join(stage.home("two"), other, (LOOPBACK, port_of(heard)), "two")
+        if tries_left:
+            assert announced(heard)
+    await until(lambda: not announced(heard))
+
+
+async def test_invitations_are_withdrawn_when_their_time_is_over(
+    heard: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several at once, too: each is waited for by a task of its own."""
+    for _ in range(5):
+        await heard.invite()
+    assert len(announced(heard)) == 5
+    await asyncio.sleep(0)  # the tasks begin to wait
+    pass_time(monkeypatch, LIFETIME_S + 1)
+    device_stage.pass_time(monkeypatch, LIFETIME_S + 1)
+    await until(lambda: not announced(heard) and not heard.invitations._open)
+
+
+async def test_an_invitation_that_is_open_stays_announced(
+    heard: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await heard.invite()
+    pass_time(monkeypatch, LIFETIME_S - 1)
+    await heard.invite()
+    assert len(announced(heard)) == 2
+    pass_time(monkeypatch, LIFETIME_S + 1)
+    await heard.invite()
+    assert len(announced(heard)) == 2
+
+
+async def test_what_only_this_machine_can_reach_is_told_to_this_machine_only(
+    heard: Daemon,
+) -> None:
+    assert heard._discovery is not None
+    assert heard._discovery._hosts == [LOOPBACK]
+    assert heard._discovery._interfaces == [LOOPBACK]
+    assert _announced(["0.0.0.0", "::"]) == (None, None)
+    assert _announced([LOOPBACK, "0.0.0.0"]) == (None, None)
+    assert _announced(["192.0.2.1", LOOPBACK, "::1"]) == (["192.0.2.1"], None)
+    assert _announced([LOOPBACK, "::1"]) == ([LOOPBACK, "::1"], [LOOPBACK, "::1"])

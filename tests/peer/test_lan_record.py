@@ -83,6 +83,7 @@ def test_a_device_with_a_bad_key_is_left_out() -> None:
     assert knows(B, A).announcer(as_received(tags.record(NONCE, os.urandom))) == A.device_id
 
 
+@pytest.mark.row("A32")
 @settings(max_examples=50, deadline=None)
 @given(
     st.dictionaries(

@@ -5,6 +5,7 @@ import pytest
 from peer.log_format import PACKAGES, SafeFormatter, configure_logging
 
 
+@pytest.mark.row("A37")
 def test_a_log_record_cannot_forge_another() -> None:
     formatter = SafeFormatter("%(levelname)s %(message)s")
     try:

@@ -125,6 +125,7 @@ def test_names_that_differ_in_case_are_two_names_elsewhere() -> None:
     assert tree(records) == {"STRASSE": G, "Straße": F}
 
 
+@pytest.mark.row("A34")
 def test_on_a_folding_disk_the_lower_is_shown_under_a_conflict_name() -> None:
     records = {F: file(name="Straße", hash_=X), G: file(name="STRASSE", hash_=Y, lamport=2)}
     assert tree(records, fold=True) == {"STRASSE": G, f"Straße {MARK}": F}

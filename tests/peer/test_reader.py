@@ -157,6 +157,7 @@ def test_symlinks_out_of_the_folder_are_named(disk: PosixDisk, root: Path) -> No
     assert read(free, "out").data == b"/etc/passwd"
 
 
+@pytest.mark.row("F07")
 def test_each_trouble_is_its_own_and_the_rest_is_read(disk: PosixDisk, root: Path) -> None:
     (root / "d").mkdir()
     (root / "link").symlink_to("d")

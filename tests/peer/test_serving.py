@@ -68,6 +68,7 @@ async def test_chunks_come_from_inside_of_files_in_the_order_asked_for(kitchen: 
     assert await kitchen.serving.read_chunks(wanted) == [PARTS[2], b"small", None, PARTS[0]]
 
 
+@pytest.mark.row("F08", "F10")
 async def test_what_the_person_changed_is_not_given_for_the_chunk(kitchen: Kitchen) -> None:
     await kitchen.put("large", PARTS)
     data = bytearray((kitchen.root / "large").read_bytes())
@@ -91,6 +92,7 @@ async def test_a_second_copy_serves_when_the_first_was_changed(kitchen: Kitchen)
     assert await kitchen.serving.read_chunks(ids(b"same")) == [b"same"]
 
 
+@pytest.mark.row("A35")
 async def test_a_symlink_in_a_file_s_place_is_not_followed(
     kitchen: Kitchen, tmp_path: Path
 ) -> None:
@@ -115,6 +117,7 @@ async def test_what_was_just_read_needs_no_disk(kitchen: Kitchen) -> None:
     assert await kitchen.serving.read_chunks([chunk_id, chunk_id]) == [b"fresh", b"fresh"]
 
 
+@pytest.mark.row("F36")
 async def test_memory_is_bounded(kitchen: Kitchen) -> None:
     size = CACHE_BYTES // 4
     names = [ChunkId(bytes([n]) * 32) for n in range(6)]
@@ -124,6 +127,17 @@ async def test_memory_is_bounded(kitchen: Kitchen) -> None:
     assert [data is not None for data in found] == [True] * 4 + [False] * 2
     kitchen.serving.remember(names[5], bytes(size))  # what was given made room
     assert await kitchen.serving.read_chunks(names[5:]) == [bytes(size)]
+
+
+async def test_one_request_is_answered_in_parts_of_a_bounded_size(
+    kitchen: Kitchen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks may name 256 chunks of 16 MiB each, and asks for the rest again."""
+    await kitchen.put("large", PARTS)
+    monkeypatch.setattr("peer.serving.READ_BYTES_MAX", len(PARTS[0]) + len(PARTS[1]))
+    assert await kitchen.serving.read_chunks(ids(*PARTS)) == PARTS[:2]
+    monkeypatch.setattr("peer.serving.READ_BYTES_MAX", 1)
+    assert await kitchen.serving.read_chunks(ids(*PARTS)) == PARTS[:1]
 
 
 async def test_a_folder_that_is_not_on_this_disk_has_nothing(kitchen: Kitchen) -> None:

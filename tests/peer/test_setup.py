@@ -19,10 +19,12 @@ from peer.errors import DeviceExists, DeviceUnreachable, OtherDeviceFailed
 from peer.home import Home
 from peer.home_store import FolderState
 from peer.ledgers import Ledgers
+from protocol import quic_link
 from protocol.errors import BadName, ExpiredCode, MistypedCode, ProtocolError, WrongCode
 from protocol.kit import decode_kit
 from protocol.pairing_messages import Welcome
 from tests.peer.device_stage import LOOPBACK, Stage, devices, port_of
+from tests.protocol.people import Person, Place
 
 
 @pytest.fixture
@@ -58,6 +60,7 @@ async def test_a_first_device_has_a_user_a_name_and_a_kit(tmp_path: Path) -> Non
         await home.close()
 
 
+@pytest.mark.row("A37")
 async def test_the_kit_s_secret_is_stored_nowhere(tmp_path: Path) -> None:
     """It is on paper only (A37)."""
     made = await setup.init_home(tmp_path / "home", "alpha")
@@ -137,6 +140,7 @@ async def test_a_wrong_code_is_told_and_the_right_one_works_afterwards(
     assert len(one.ledgers.user.live_devices()) == 2
 
 
+@pytest.mark.row("A24")
 async def test_a_code_is_burnt_by_three_wrong_tries_and_by_its_use(
     stage: Stage, one: Daemon
 ) -> None:
@@ -155,7 +159,8 @@ async def test_a_code_is_burnt_by_three_wrong_tries_and_by_its_use(
     assert len(one.ledgers.user.live_devices()) == 2
 
 
-async def test_nobody_there_is_said(tmp_path: Path) -> None:
+async def test_nobody_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quic_link, "DIAL_TIMEOUT_S", 0.1)  # nobody answers on UDP, not even no
     with pytest.raises(DeviceUnreachable):
         await setup.join(tmp_path / "home", "7-cranberry-clubhouse", (LOOPBACK, 1), "two")
     assert not (tmp_path / "home" / "key").exists()
@@ -174,30 +179,37 @@ async def test_two_who_join_at_once_with_two_codes(stage: Stage, one: Daemon) ->
     assert len(one.ledgers.user.live_devices()) == 3
 
 
-@pytest.mark.parametrize("field", ["user_entries", "device_id", "folders"])
+@pytest.mark.parametrize("lie", ["user_entries", "device_id", "folders", "foreign folders"])
 async def test_what_the_other_device_gives_is_checked(
-    stage: Stage, one: Daemon, field: str, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, one: Daemon, lie: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It knew the code, and still is not believed: A01, A04."""
     await one.add_folder(stage.root("one"), "f")
     pair = setup._pair
 
-    async def lie(*given: Any) -> tuple[Welcome, Any]:
-        welcome, pairing = await pair(*given)
-        lies: dict[str, Any] = {
-            "user_entries": welcome.user_entries[:1],
-            "device_id": secrets.token_bytes(32),
-            "folders": tuple(f._replace(entries=f.entries[:1]) for f in welcome.folders),
-        }
-        return replace(welcome, **{field: lies[field]}), pairing
+    stranger = Place.found(Person(5)).ledger.export()
 
-    monkeypatch.setattr(setup, "_pair", lie)
+    async def pair_with_liar(*given: Any) -> tuple[Welcome, Any]:
+        welcome, pairing = await pair(*given)
+        folders = welcome.folders
+        lies: dict[str, dict[str, Any]] = {
+            "user_entries": {"user_entries": welcome.user_entries[:1]},
+            "device_id": {"device_id": secrets.token_bytes(32)},
+            "folders": {"folders": tuple(f._replace(entries=f.entries[:1]) for f in folders)},
+            "foreign folders": {
+                "folders": tuple(f._replace(entries=tuple(stranger)) for f in folders)
+            },
+        }
+        return replace(welcome, **lies[lie]), pairing
+
+    monkeypatch.setattr(setup, "_pair", pair_with_liar)
     code = (await one.invite())["code"]
     with pytest.raises(OtherDeviceFailed):
         await setup.join(stage.home("two"), code, (LOOPBACK, port_of(one)), "two")
     assert not (stage.home("two") / "key").exists()
 
 
+@pytest.mark.row("A37")
 async def test_no_secret_is_logged(
     stage: Stage, one: Daemon, caplog: pytest.LogCaptureFixture
 ) -> None:

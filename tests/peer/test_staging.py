@@ -56,6 +56,7 @@ def test_files_lie_as_they_will_be_seen(disk: PosixDisk, incoming: Path) -> None
     assert status.S_IMODE(incoming.parent.stat().st_mode) == 0o700
 
 
+@pytest.mark.row("A35")
 def test_a_temp_name_is_taken_over_and_never_followed(
     disk: PosixDisk, incoming: Path, tmp_path: Path
 ) -> None:
@@ -106,6 +107,7 @@ def test_short_writes_are_completed(
     assert contents(incoming) == {"a": b"0123456789"}
 
 
+@pytest.mark.row("F04")
 @pytest.mark.parametrize("count", [1, 30])
 def test_what_was_not_made_durable_is_never_published(
     disk: PosixDisk, incoming: Path, monkeypatch: pytest.MonkeyPatch, count: int
@@ -152,6 +154,7 @@ def test_a_large_file_comes_in_any_order(disk: PosixDisk, tmp_path: Path) -> Non
     assert (tmp_path / "root" / "f").read_bytes() == data
 
 
+@pytest.mark.row("F10")
 def test_chunks_are_copied_only_if_they_are_what_they_were(disk: PosixDisk, tmp_path: Path) -> None:
     (tmp_path / "root" / "old").write_bytes(b"abcdef")
     chunk = HASHER.chunk_id(b"cde")

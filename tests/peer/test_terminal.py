@@ -9,6 +9,7 @@ from peer import terminal
 UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
+@pytest.mark.row("A37")
 @given(st.text(st.characters()))
 def test_nothing_that_steers_a_terminal_passes(text: str) -> None:
     safe = terminal.term_safe(text)
@@ -50,6 +51,7 @@ def test_times(time_s: float, text: str) -> None:
     assert terminal.format_time(time_s) == text
 
 
+@pytest.mark.row("A37")
 def test_a_table_takes_cells_literally(capsys: pytest.CaptureFixture[str]) -> None:
     terminal.print_table(("name",), [("[bold]x[/bold]\x1b]52;c;aGk=\x07",), ("y" * 200,)])
     shown = capsys.readouterr().out

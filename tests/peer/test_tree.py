@@ -114,6 +114,7 @@ class Bench:
             assert directory.children == files + below
 
 
+@pytest.mark.row("F18")
 @given(records, st.randoms(use_true_random=False), st.booleans())
 @settings(deadline=None, max_examples=400, suppress_health_check=list(HealthCheck))
 def test_any_records_in_any_batches_show_the_same_tree(

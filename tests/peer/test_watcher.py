@@ -155,6 +155,7 @@ def test_an_overflow_is_said(watching: InotifyWatcher, root: Path) -> None:
     assert has_overflowed
 
 
+@pytest.mark.row("F37")
 def test_watching_again_puts_right_what_an_overflow_hid(
     watching: InotifyWatcher, root: Path
 ) -> None:

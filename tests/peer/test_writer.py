@@ -133,6 +133,7 @@ def after(
     monkeypatch.setattr(writer.Writer, name, with_race)
 
 
+@pytest.mark.row("F20")
 def test_a_save_at_the_last_moment_is_not_overwritten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -162,6 +163,7 @@ def test_a_save_in_place_at_the_last_moment_is_not_overwritten_with_links(
     assert seen(root) == {"a": b"mine", "incoming/temp": b"new"}
 
 
+@pytest.mark.row("F20")
 def test_a_save_at_the_last_moment_is_not_removed(
     disk: PosixDisk, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -391,6 +393,7 @@ def test_our_own_directory_is_out_of_reach(disk: PosixDisk, root: Path) -> None:
     assert contents(root) == before
 
 
+@pytest.mark.row("A35")
 def test_symlinks_out_of_the_folder_are_not_made(disk: PosixDisk, root: Path) -> None:
     for target in ("/etc/passwd", "../x"):
         disk.stage([StageFile("temp", None, target, 0, False)])
@@ -402,6 +405,7 @@ def test_symlinks_out_of_the_folder_are_not_made(disk: PosixDisk, root: Path) ->
     assert os.readlink(root / "s") == "f"
 
 
+@pytest.mark.row("A35")
 def test_no_way_through_a_symlink(disk: PosixDisk, root: Path, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -421,6 +425,7 @@ def test_no_way_through_a_symlink(disk: PosixDisk, root: Path, tmp_path: Path) -
     assert contents(outside) == {"f": b"theirs"}
 
 
+@pytest.mark.row("A35")
 @pytest.mark.parametrize("has_openat2", [True, False])
 def test_no_escape_in_a_race(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_openat2: bool
@@ -484,6 +489,7 @@ def crash_at(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
         monkeypatch.setattr(syscalls, name, counted(getattr(syscalls, name)))
 
 
+@pytest.mark.row("F01")
 @pytest.mark.parametrize("keep", [None, "kept"])
 @pytest.mark.parametrize("is_saved_meanwhile", [False, True])
 def test_no_crash_loses_a_byte(

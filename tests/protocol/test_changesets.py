@@ -115,6 +115,7 @@ def test_slots_of_another_shape_are_refused(changes: dict[str, Any]) -> None:
         decode_slot(replace(SLOT, **changes).encode())
 
 
+@pytest.mark.row("A07", "A09")
 def test_every_flipped_byte_is_refused() -> None:
     good = make()
     for place in range(len(good.wire)):
@@ -163,6 +164,7 @@ def test_what_does_not_fit_is_not_made() -> None:
         make(records=[bytes(17 << 20)])
 
 
+@pytest.mark.row("A31")
 def test_sizes_are_checked_before_anything_is_looked_at() -> None:
     with pytest.raises(TooLong):
         decode_changeset(bytes(5 << 20))
@@ -179,6 +181,7 @@ def test_two_sealings_of_the_same_records_differ_only_by_chance() -> None:
     assert make(records=[[1]]).body[:24] != make(records=[[2]]).body[:24]
 
 
+@pytest.mark.row("A14")
 def test_a_fork_is_proved_by_two_slots_and_by_nothing_less() -> None:
     one, two = make(records=[[1]]), make(records=[[2]])
     assert check_fork(one.evidence, two.evidence, KEYS.sign_public) == SLOT
@@ -215,6 +218,7 @@ def test_log_ids_differ_by_folder_device_and_incarnation() -> None:
     assert len(ids) == 8
 
 
+@pytest.mark.row("A30")
 @given(st.binary(max_size=300))
 def test_any_bytes_raise_only_protocol_errors(data: bytes) -> None:
     for decode in (decode_changeset, decode_slot, Evidence.decode):

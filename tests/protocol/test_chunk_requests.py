@@ -35,6 +35,7 @@ def test_answers_come_by_id_in_any_order() -> None:
     assert asked.open_requests == asked.open_chunks == 0
 
 
+@pytest.mark.row("A08")
 @pytest.mark.parametrize(
     "message",
     [bring(0, 0), bring(0, 4), bring(0, 1, 1), bring(1, 0), Missing(0, (0,)), Missing(9, (0,))],

@@ -124,6 +124,7 @@ def test_an_expelled_device_does_not_open_what_follows_and_its_sister_does() -> 
     assert good.epochs.read_secret(entry.id) == place.epochs.read_secret(entry.id)
 
 
+@pytest.mark.row("F30")
 def test_concurrent_rotations_both_stay_openable() -> None:
     anna, bert, _ = people()
     place = Place.found(anna)

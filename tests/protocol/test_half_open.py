@@ -46,6 +46,7 @@ class HalfOpenMachine(RuleBasedStateMachine):
 TestHalfOpen = HalfOpenMachine.TestCase
 
 
+@pytest.mark.row("A27")
 def test_sixty_four_in_all() -> None:
     half_open = HalfOpen()
     assert all(half_open.enter(f"host {number}") for number in range(HALF_OPEN_MAX))

@@ -247,12 +247,14 @@ def test_8_a_link_to_oneself() -> None:
     refused(server(known=known), HELLO, frame_of(client(keys=BOB, server=BOB), HELLO))
 
 
+@pytest.mark.row("A25")
 def test_9_a_prober_who_knows_no_key_of_bob() -> None:
     for size in (0, 48, 1_072, 15_000):
         hello = encode([1, int(QUIC), RANDOM.randbytes(32), RANDOM.randbytes(size)])
         refused(server(), HELLO, hello)
 
 
+@pytest.mark.row("A25")
 def test_10_a_prober_who_knows_bobs_keys_but_is_nobody() -> None:
     stranger = DeviceKeys.generate(RANDOM.randbytes)
     refused(server(), HELLO, frame_of(client(keys=stranger), HELLO))
@@ -267,6 +269,7 @@ def test_11_an_impostor_of_bob_learns_nothing_and_proves_nothing() -> None:
     refused(a, ACCEPT, encode([1, nonce, sign_accept(MALLORY, t)]))
 
 
+@pytest.mark.row("A25")
 def test_12_an_impostor_of_alice() -> None:
     nonce = RANDOM.randbytes(32)
     signature = sign_hello(MALLORY, QUIC, nonce, BINDING, BOB.device_id)
@@ -275,6 +278,7 @@ def test_12_an_impostor_of_alice() -> None:
     refused(server(), HELLO, encode([1, int(QUIC), nonce, box]))
 
 
+@pytest.mark.row("A25")
 def test_13_a_removed_member_gets_no_accept() -> None:
     known = {device_id: keys for device_id, keys in KNOWN.items() if device_id != ALICE.device_id}
     refused(server(known=known), HELLO, frame_of(client(), HELLO))

@@ -141,6 +141,7 @@ def test_a_held_entry_that_proves_bad_is_dropped() -> None:
     assert other.missing() == set()
 
 
+@pytest.mark.row("A09")
 def test_every_flipped_byte_is_refused_or_held() -> None:
     good = entry()
     assert len(copy(ME.ledger).add(good)) == 1

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 
 import pytest
 import uvloop
@@ -14,7 +15,7 @@ from protocol.half_open import HALF_OPEN_PER_HOST_MAX
 from protocol.handshake import Authenticated, PeerKeys
 from protocol.link import Link, LinkKind
 from protocol.links import Listener, authenticate_client, authenticate_server, dial
-from tests.protocol.link_stage import LOOPBACK, link_pair, new_keys, peer_keys, serving
+from tests.protocol.link_stage import LOOPBACK, Server, link_pair, new_keys, peer_keys, serving
 
 KINDS = list(LinkKind)
 kinds = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
@@ -106,6 +107,7 @@ async def test_the_other_end_notices_an_abort(kind: LinkKind) -> None:
         assert client.is_closed
 
 
+@pytest.mark.row("A33")
 @kinds
 async def test_a_frame_beyond_the_limit_ends_the_link(kind: LinkKind) -> None:
     async with serving() as server:
@@ -205,6 +207,7 @@ async def test_a_stranger_gets_no_answer(kind: LinkKind) -> None:
         assert await client.receive() is None
 
 
+@pytest.mark.row("A29")
 @kinds
 async def test_who_sends_half_a_handshake_is_dropped_in_time(
     kind: LinkKind, monkeypatch: pytest.MonkeyPatch
@@ -227,6 +230,7 @@ async def test_a_server_that_does_not_answer_is_given_up(monkeypatch: pytest.Mon
             await authenticate_client(client, new_keys(), peer_keys(new_keys()))
 
 
+@pytest.mark.row("A29")
 @kinds
 async def test_one_host_gets_few_half_open_places_and_an_admitted_link_takes_none(
     kind: LinkKind,
@@ -307,3 +311,72 @@ async def test_a_dial_that_is_cancelled_leaves_nothing_behind(
             if not len(server.listener.half_open):
                 break
         assert len(server.listener.half_open) == 0
+
+
+class _Over(Exception):
+    """The owner's tasks end."""
+
+
+async def test_a_link_that_comes_when_its_owner_s_tasks_are_over_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(links, "HALF_OPEN_TIMEOUT_S", 60.0)
+    taken: list[Link] = []
+
+    async def take(link: Link) -> None:
+        taken.append(link)
+
+    listener: Listener | None = None
+    with contextlib.suppress(ExceptionGroup):
+        async with asyncio.TaskGroup() as tasks:
+            listener = Listener(tasks)
+            port = await listener.start(LOOPBACK, 0, [LinkKind.QUIC], take)
+            raise _Over
+    assert listener is not None
+    link = await dial(LinkKind.QUIC, LOOPBACK, port)
+    try:
+        async with asyncio.timeout(5):
+            assert await link.receive() is None
+    finally:
+        link.abort()
+        await listener.stop()
+    assert not taken
+    assert len(listener.half_open) == 0
+
+
+async def test_a_connection_whose_task_never_began_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The owner's tasks end between TCP's handshake and TLS's."""
+    loop = asyncio.get_running_loop()
+    is_cancelled = asyncio.Event()
+    accepted: list[socket.socket] = []
+
+    def cancel_all(listener: Listener) -> None:
+        accepted.extend(listener._accepted)
+        for task in listener._running:
+            task.cancel()
+        is_cancelled.set()
+
+    async with asyncio.TaskGroup() as tasks, asyncio.timeout(5):
+        listener = Listener(tasks)
+
+        def enter(host: str) -> bool:
+            loop.call_soon(cancel_all, listener)  # before the task that is made next begins
+            return True
+
+        monkeypatch.setattr(listener.half_open, "enter", enter)
+        port = await listener.start(LOOPBACK, 0, [LinkKind.TLS], Server(tasks).take)
+        reader, writer = await asyncio.open_connection(LOOPBACK, port)
+        await is_cancelled.wait()
+        await listener.stop()
+        assert await reader.read() == b""
+        writer.close()
+    assert [connection.fileno() for connection in accepted] == [-1]
+
+
+@kinds
+@pytest.mark.parametrize("host", ["a..b", "x" * 70, "\udcff"])
+async def test_what_cannot_be_a_host_s_name_is_said(kind: LinkKind, host: str) -> None:
+    with pytest.raises(LinkError):
+        await dial(kind, host, 22000)

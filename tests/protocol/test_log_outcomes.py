@@ -1,8 +1,11 @@
+import pytest
+
 from protocol.changesets import check_fork
 from protocol.log_outcomes import ForkProof
 from tests.protocol.people import Person, Place
 
 
+@pytest.mark.row("A14")
 def test_a_fork_proof_and_the_accepted_changeset_convince_a_stranger() -> None:
     anna = Person(31)
     place = Place.found(anna)

@@ -149,6 +149,7 @@ def test_2_unknown_heads_are_held_until_the_entry_comes() -> None:
     assert isinstance(two.receive(ready), Accepted)
 
 
+@pytest.mark.row("A10")
 def test_2_a_device_that_was_not_admitted_is_refused() -> None:
     one, two = pair()
     stranger = Person(44).device
@@ -159,6 +160,7 @@ def test_2_a_device_that_was_not_admitted_is_refused() -> None:
     assert is_refused(one.receive(early.wire), NotEntitled)
 
 
+@pytest.mark.row("A10")
 def test_3_a_signature_by_another_device_is_refused_and_freezes_nothing() -> None:
     one, two = pair()
     made = one.draft_and_seal().changeset
@@ -198,6 +200,7 @@ def test_4_what_is_held_is_bounded() -> None:
     assert is_refused(results[-1], LimitReached)
 
 
+@pytest.mark.row("A13", "A14")
 @pytest.mark.parametrize("seed", range(4))
 def test_4_of_a_fork_the_smaller_hash_counts_everywhere(seed: int) -> None:
     one, two = pair()
@@ -286,6 +289,7 @@ def test_4_a_reader_behind_the_floor_begins_there() -> None:
     assert isinstance(two.receive(one.write().changeset.wire), Accepted)
 
 
+@pytest.mark.row("A12")
 def test_4_a_floor_is_never_lowered() -> None:
     one, two = pair()
     draft = one.book.draft(one.keys.device_id, one.incarnation, 2, True)
@@ -297,6 +301,7 @@ def test_4_a_floor_is_never_lowered() -> None:
 # ---------------------------------------------------------------- 5
 
 
+@pytest.mark.row("A10")
 def test_5_what_a_removed_user_writes_beyond_the_pin_is_kept_and_not_applied() -> None:
     one, two = pair()
     last = two.write()
@@ -401,6 +406,7 @@ def test_6_knowing_less_than_before_freezes_the_log() -> None:
     assert is_frozen(two.receive(forge(one, heads=old).wire), BadEpoch)
 
 
+@pytest.mark.row("A10")
 def test_6_a_reader_that_writes_freezes_its_log() -> None:
     one, two = pair(Role.READ)
     with pytest.raises(NotEntitled):
@@ -479,6 +485,7 @@ def test_8_a_frontier_that_shrinks_freezes_the_log() -> None:
     assert is_frozen(two.receive(forge(one, frontier=[old]).wire), BadRecord)
 
 
+@pytest.mark.row("A13")
 def test_8_a_frontier_entry_that_is_not_here_is_waited_for() -> None:
     one, two = pair()
     three = one.join(Person(43), Role.WRITE)

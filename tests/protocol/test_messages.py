@@ -27,6 +27,7 @@ def test_a_message_decodes_to_itself(message: Message) -> None:
     assert decode(number, flat(parts)) == message
 
 
+@pytest.mark.row("A30")
 @settings(max_examples=400)
 @given(numbers, st.binary(max_size=300))
 def test_any_bytes_are_a_message_or_a_protocol_error(number: int, payload: bytes) -> None:
@@ -106,6 +107,7 @@ TOO_MUCH: dict[str, tuple[MessageNumber, list[Any]]] = {
 }
 
 
+@pytest.mark.row("A30", "A31")
 @pytest.mark.parametrize(("number", "fields"), TOO_MUCH.values(), ids=TOO_MUCH.keys())
 def test_every_list_and_length_is_bounded(number: MessageNumber, fields: list[Any]) -> None:
     with pytest.raises(TooLong):

@@ -69,6 +69,7 @@ ALLOWED = [
 ]  # fmt: skip
 
 
+@pytest.mark.row("A34")
 @pytest.mark.parametrize("name", REFUSED, ids=ascii)
 def test_a_name_that_could_do_harm_is_refused_with_a_sentence(name: str) -> None:
     problem = name_problem(name)
@@ -84,11 +85,13 @@ def test_a_name_that_a_person_may_choose_is_allowed(name: str) -> None:
     check_name(name)
 
 
+@pytest.mark.row("A34")
 def test_the_corpus_is_large_enough() -> None:
     assert len({*REFUSED, *ALLOWED}) >= 400
     assert not {*REFUSED} & {*ALLOWED}
 
 
+@pytest.mark.row("A34")
 @given(st.text(max_size=300))
 def test_an_allowed_name_stays_in_its_directory_and_fits_every_disk(name: str) -> None:
     if name_problem(name) is None:

@@ -118,6 +118,7 @@ def test_a_fork_keeps_both_of_its_writes() -> None:
     assert maximal([one, other]) == (one, other)
 
 
+@pytest.mark.row("F15")
 def test_three_concurrent_edits_show_the_same_in_every_order() -> None:
     """MERGE 3's example: keeping only a winner with the vectors merged depends on the order."""
     writes = [content(((log, 1),), 1, log, h) for log, h in ((A, X), (B, Y), (C, Z))]
@@ -161,6 +162,7 @@ def test_the_winning_place_does_not_depend_on_order(writes: list[Place]) -> None
 # ---------------------------------------------------------------- what is shown
 
 
+@pytest.mark.row("F16")
 def test_an_edit_that_the_deleter_had_not_seen_stays() -> None:
     """MERGE 7: and with it the node."""
     gone = place(((A, 2),), is_deleted=True, saw=((A, 1),))

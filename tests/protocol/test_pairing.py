@@ -174,6 +174,7 @@ def test_a_scanned_code_names_its_certificate(world: World) -> None:
         confirm(world.dialler(wrong), world.listener())
 
 
+@pytest.mark.row("A24")
 def test_a_wrong_word_is_refused_and_counted(world: World) -> None:
     dialler, listener = world.dialler(WRONG), world.listener()
     with pytest.raises(WrongCode):
@@ -194,6 +195,7 @@ def test_a_lost_link_after_the_confirmation_means_a_wrong_code(world: World) -> 
     assert isinstance(dialler.link_lost(), WrongCode)
 
 
+@pytest.mark.row("A24")
 def test_a_try_counts_when_it_is_answered(world: World) -> None:
     for _ in range(TRIES):
         # A guesser tests its guess on the reply alone and hangs up.
@@ -219,6 +221,7 @@ def test_of_two_right_ones_the_first_wins(world: World) -> None:
         second_listener.receive(*late, NOW)
 
 
+@pytest.mark.row("A24")
 def test_time_ends_an_invitation_and_a_try(world: World) -> None:
     with pytest.raises(ExpiredCode):
         world.listener().receive(*world.dialler().hello(), NOW + LIFETIME_S)
@@ -254,6 +257,7 @@ def test_an_unknown_nameplate_is_expired(world: World) -> None:
     assert world.invitation.tries_left == TRIES
 
 
+@pytest.mark.row("A24")
 def test_somebody_in_between_fails_even_when_relaying_every_byte(world: World) -> None:
     # The one in between ends one link with its own certificate and dials the other itself.
     dialler, listener = world.dialler(binding=OTHER_BINDING), world.listener(binding=BINDING)
@@ -262,6 +266,7 @@ def test_somebody_in_between_fails_even_when_relaying_every_byte(world: World) -
     assert not world.invitation.is_won
 
 
+@pytest.mark.row("A24")
 def test_somebody_in_between_with_a_wrong_guess_learns_nothing(world: World) -> None:
     # It plays the listener to the dialler with a guess, and gets the dialler's confirmation.
     guessing = Invitation(WRONG, b"q" * 32, NOW + LIFETIME_S)
@@ -339,6 +344,7 @@ def test_typed_and_scanned_codes_do_not_mix(world: World) -> None:
         scanned.receive(*encode(PairReply(1, b"n" * 32, b"B" * 33)))
 
 
+@pytest.mark.row("A24")
 def test_no_code_can_be_told_from_another_by_a_transcript(world: World) -> None:
     """Whoever recorded everything, the right code included, computes no confirmation from it."""
     dialler, listener = world.dialler(), world.listener()

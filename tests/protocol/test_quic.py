@@ -62,6 +62,7 @@ def test_data_arrives_on_a_clean_network() -> None:
     assert pair.client_heard.streams == {3: bytearray(b"and back")}
 
 
+@pytest.mark.row("F12")
 @pytest.mark.parametrize("seed", range(4))
 def test_data_arrives_through_loss_reordering_and_damage(seed: int) -> None:
     weather = [(0.02, 0.0, 0.0), (0.0, 0.02, 0.0), (0.0, 0.0, 0.1), (0.03, 0.01, 0.05)][seed]
@@ -129,6 +130,7 @@ def sparse_attack(pair: QuicPair) -> int:
     return most
 
 
+@pytest.mark.row("A28")
 @pytest.mark.parametrize("is_admitted", [False, True])
 def test_a28_sparse_streams_hold_no_more_than_the_window(is_admitted: bool) -> None:
     pair = QuicPair(is_admitted=is_admitted)
@@ -149,6 +151,7 @@ def test_a28_the_attack_works_on_the_engine_alone() -> None:
     assert sparse_attack(pair) > 2 * WINDOW_BYTES
 
 
+@pytest.mark.row("A28")
 @pytest.mark.parametrize("is_admitted", [False, True])
 def test_unread_data_stops_the_sender(is_admitted: bool) -> None:
     pair = QuicPair(is_admitted=is_admitted, consumes=False)
@@ -161,6 +164,7 @@ def test_unread_data_stops_the_sender(is_admitted: bool) -> None:
     assert len(pair.server_heard.streams[BULK]) > received
 
 
+@pytest.mark.row("A28")
 def test_beyond_the_window_is_an_error() -> None:
     pair = QuicPair(is_admitted=False)
     keys, cid = packet_keys(pair.client), pair.client._peer_cid.cid
@@ -199,6 +203,7 @@ def test_a_stream_stays_within_the_window_that_it_was_given() -> None:
     assert pair.client._streams[BULK].sender.highest_offset == 2_000
 
 
+@pytest.mark.row("A28")
 @pytest.mark.parametrize("stream_id", [4, 2 + 4 * BULK_STREAMS, 1, 3])
 def test_a_stream_beyond_the_few_is_an_error(stream_id: int) -> None:
     pair = QuicPair()
@@ -263,11 +268,13 @@ def test_nothing_is_probed_before_the_other_side_is_known() -> None:
 # Certificates, tickets, closing
 
 
+@pytest.mark.row("A25")
 def test_canary_the_client_sees_the_servers_certificate() -> None:
     pair = QuicPair()
     assert pair.client.peer_certificate == CERTIFICATE.der
 
 
+@pytest.mark.row("A26")
 def test_a26_no_tickets_no_resumption_no_early_data() -> None:
     pair = QuicPair()
     for side in (pair.client, pair.server):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from random import Random
 
+import pytest
 from aioquic.quic.connection import QuicConnection
 from hypothesis import given
 from hypothesis import strategies as st
@@ -76,6 +77,7 @@ def test_a_forged_token_is_refused() -> None:
         assert DOOR.accept(forged, CLIENT, 1.0) is None
 
 
+@pytest.mark.row("A27")
 def test_a27_an_address_that_is_not_shown_gets_three_times_what_it_sent_at_most() -> None:
     _, datagram, initial = first_flight()
     server = DOOR.accept(initial, CLIENT, 0.0)

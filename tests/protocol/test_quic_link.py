@@ -54,6 +54,7 @@ async def take(link: Link, count: int) -> list[tuple[int, bytes]]:
     return frames
 
 
+@pytest.mark.row("F12")
 @pytest.mark.parametrize("name", WEATHERS)
 async def test_two_mebibytes_arrive_whole_whatever_the_weather(name: str) -> None:
     async with (
@@ -71,6 +72,7 @@ async def test_two_mebibytes_arrive_whole_whatever_the_weather(name: str) -> Non
         client.abort()
 
 
+@pytest.mark.row("F14")
 async def test_a_link_survives_a_new_address() -> None:
     async with (
         asyncio.timeout(10),
@@ -96,6 +98,7 @@ async def test_control_frames_do_not_wait_behind_bulk() -> None:
         assert numbers.index(2) == 0
 
 
+@pytest.mark.row("A25")
 async def test_bulk_before_authentication_ends_the_link() -> None:
     async with asyncio.timeout(5), serving() as server:
         client = await server.dial(QUIC)
@@ -124,6 +127,7 @@ def spoofed_initial(source: tuple[str, int]) -> bytes:
     return datagram
 
 
+@pytest.mark.row("A27")
 async def test_a27_a_flood_of_first_packets_neither_fills_memory_nor_keeps_friends_out() -> None:
     async with asyncio.timeout(20), serving() as server:
         endpoint = server.listener._endpoints[0]
@@ -147,6 +151,7 @@ async def test_a27_a_flood_of_first_packets_neither_fills_memory_nor_keeps_frien
         assert asyncio.get_running_loop().time() - begin < 2
 
 
+@pytest.mark.row("A28")
 async def test_a28_a_peer_that_is_not_read_stops_at_the_window() -> None:
     async with link_pair(QUIC) as (client, server):
         assert isinstance(server, QuicLink)

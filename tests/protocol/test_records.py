@@ -126,6 +126,7 @@ values = st.recursive(
 )  # fmt: skip
 
 
+@pytest.mark.row("A30")
 @given(st.lists(values, max_size=4))
 def test_any_values_are_records_or_refused(records: list[Any]) -> None:
     try:
@@ -161,6 +162,7 @@ paths = st.sampled_from(GOOD).flatmap(
 )
 
 
+@pytest.mark.row("A09")
 @given(paths)
 def test_a_record_with_one_field_replaced_is_refused_or_sound(
     mutation: tuple[list[Any], int, Any],
@@ -295,6 +297,7 @@ HOSTILE: dict[str, list[Any]] = {
 }  # fmt: skip
 
 
+@pytest.mark.row("A09")
 @pytest.mark.parametrize("record", HOSTILE.values(), ids=HOSTILE.keys())
 def test_a_hostile_record_is_refused(record: list[Any]) -> None:
     with pytest.raises(BadRecord):
@@ -316,6 +319,7 @@ def test_a_changeset_without_its_header_is_refused(header: Any) -> None:
         decode_records([], STAMP, FRONTIER)
 
 
+@pytest.mark.row("A34")
 @pytest.mark.parametrize("name", ["", "..", "a/b", "con", "a\0", "e\u0301", "a" * 256, ".holdfast"])
 @pytest.mark.parametrize("where", ["name", "previous name", "verbatim name"])
 def test_a_hostile_name_is_refused_wherever_a_name_stands(name: str, where: str) -> None:

@@ -147,8 +147,9 @@ def test_records_are_those_of_the_code() -> None:
     assert [(row[0], row[1]) for row in written] == [(str(t.value), t.name) for t in RecordType]
     types = {"label": str, "name": str, "vector": list, "saw": list, "previous": list,
              "since": list, "places": list, "contents": list, "attributes": list,
-             "executable": bool, "node": bytes, "parent": bytes, "hash": bytes, "manifest": bytes, "origin": bytes,
-             "time_s": int, "flags": int, "size": int, "mtime_ns": int}  # fmt: skip
+             "executable": bool, "node": bytes, "parent": bytes, "hash": bytes,
+             "manifest": bytes, "origin": bytes, "time_s": int, "flags": int, "size": int,
+             "mtime_ns": int}  # fmt: skip
     described = [row[0] for row in table(section(11), "field")]
     used: list[str] = []
     for row, record in zip(written, sample_records(), strict=True):

@@ -44,6 +44,7 @@ def test_the_key_is_left_in_no_file(
         assert path.startswith(str(tmp_path))
 
 
+@pytest.mark.row("A26")
 async def test_a26_no_old_versions_no_tickets_and_no_resumption() -> None:
     async with link_pair(TLS) as (client, server):
         for link in (client, server):
@@ -73,6 +74,7 @@ def shake_hands(port: int, change: object) -> str:
             return f"refused: {type(error).__name__}"
 
 
+@pytest.mark.row("A05")
 async def test_tls_1_2_is_refused() -> None:
     def old(context: ssl.SSLContext) -> None:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -136,6 +138,7 @@ def test_gathering_keeps_every_byte_and_copies_no_long_part(parts: list[bytes]) 
     assert len(gathered) <= 2 * len(long_parts) + 1
 
 
+@pytest.mark.row("A29")
 async def test_a29_one_byte_at_a_time_is_no_way_to_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     from protocol import links
 
@@ -155,6 +158,7 @@ async def test_a29_one_byte_at_a_time_is_no_way_to_stay(monkeypatch: pytest.Monk
         assert len(server.listener.half_open) == 0
 
 
+@pytest.mark.row("A29")
 async def test_stuck_strangers_do_not_keep_a_friend_out() -> None:
     """A29: connections that never speak TLS take their address's places and nothing else."""
     async with asyncio.timeout(10), serving(admits=False) as server:

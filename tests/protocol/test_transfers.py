@@ -285,6 +285,7 @@ def test_nobody_takes_over_what_it_does_not_have() -> None:
     assert transfers.handle_timer(4.0) == []
 
 
+@pytest.mark.row("A29", "F28")
 @pytest.mark.parametrize("bad", [0.0, 20e3], ids=["silent", "slow"])
 def test_a_bad_peer_among_good_ones_costs_its_own_share_only(bad: float) -> None:
     size_bytes = 512 << 20

@@ -64,6 +64,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.row("A30")
 @pytest.mark.parametrize("encoded", REFUSED.values(), ids=REFUSED.keys())
 def test_what_is_not_of_the_profile_is_refused(encoded: str) -> None:
     with pytest.raises(Malformed):
@@ -72,6 +73,7 @@ def test_what_is_not_of_the_profile_is_refused(encoded: str) -> None:
         wire.decode(b"\x81" + bytes.fromhex(encoded))
 
 
+@pytest.mark.row("A30")
 @pytest.mark.parametrize("tag", [*range(300), 1004, 43000, 55799, 2**16 - 1, 2**32, 2**64 - 1])
 def test_no_tag_is_accepted_around_anything(tag: int) -> None:
     head = cbor2.dumps(cbor2.CBORTag(tag, 0))[:-1]
@@ -93,6 +95,7 @@ HOSTILE = {
 }  # fmt: skip
 
 
+@pytest.mark.row("A30")
 @pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE.keys())
 def test_hostile_bytes_cost_little(data: bytes) -> None:
     tracemalloc.start()
@@ -124,6 +127,7 @@ def test_what_is_encoded_decodes_to_itself(value: Any) -> None:
     assert wire.decode_own(wire.encode(value)) == value
 
 
+@pytest.mark.row("A30")
 @settings(max_examples=500)
 @given(st.binary(max_size=200))
 def test_any_bytes_decode_to_what_encodes_to_them_or_are_malformed(data: bytes) -> None:
@@ -155,6 +159,7 @@ def test_damage_on_our_own_disk_is_malformed() -> None:
 frames = st.lists(st.tuples(st.integers(0, 255), st.binary(max_size=50)), max_size=8)
 
 
+@pytest.mark.row("A33")
 @given(frames, st.data())
 def test_frames_survive_any_cutting(sent: list[tuple[int, bytes]], data: st.DataObject) -> None:
     stream = b"".join(
@@ -172,6 +177,7 @@ def test_frames_survive_any_cutting(sent: list[tuple[int, bytes]], data: st.Data
     assert got == sent
 
 
+@pytest.mark.row("A33")
 @pytest.mark.parametrize("cut", [0, 3, 5])
 def test_a_frame_beyond_the_limit_is_refused_by_its_header(cut: int) -> None:
     reader = wire.FrameReader(100)
@@ -189,6 +195,7 @@ def test_the_limit_of_a_frame_is_that_of_the_moment_it_is_read() -> None:
     assert got == [(1, b"A"), (2, b"BCD")]
 
 
+@pytest.mark.row("A31", "A33")
 def test_a_claimed_length_allocates_nothing() -> None:
     reader = wire.FrameReader(wire.FRAME_LENGTH_MAX)
     tracemalloc.start()

@@ -1,0 +1,237 @@
+"""Rounds of one pair of devices: each time a few changes, a fault while they sync, and then what
+must hold.
+"""
+
+import itertools
+import os
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from peer.errors import PeerError
+from tests.end_to_end.device import (
+    DEADLINE_S,
+    STOP_TIMEOUT_S,
+    Device,
+    end,
+    explain,
+    make_pair,
+    tree_of,
+    try_tree,
+    wait_for_same,
+    wait_until,
+)
+from tests.end_to_end.inject import Injected, Point
+
+RECEIVING, SCANNING = "receiving", "scanning"
+SCENARIOS: Final = (RECEIVING, SCANNING)
+REPEATS_MAX: Final = 400
+"""Failed calls after which a daemon is said to loop: it is to try again after seconds."""
+KEPT: Final = 60
+LOOK_S: Final = 0.03
+STATES_AT_REST: Final = frozenset({"in sync", "trouble", "no space", "no disk"})
+NOT_REACHED: Final = "not reached"
+
+Tree = dict[str, tuple[str, Any]]
+
+
+class Lost(AssertionError):
+    """Something that must hold after every fault does not hold."""
+
+
+class Rounds:
+    """A pair whose second device meets the faults; both are in sync between two rounds, and the
+    second is stopped. After a round that failed there is a new pair.
+    """
+
+    one: Device
+    other: Device
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._pairs = itertools.count()
+        self._serial = itertools.count()
+        self._has_pair = False
+
+    def end(self) -> None:
+        """Ends both daemons."""
+        if self._has_pair:
+            self._has_pair = False
+            end([self.one, self.other])
+
+    def play(self, scenario: str, point: Point, fault: str, n: int) -> str:
+        """One round; what became of the fault, or Lost."""
+        if not self._has_pair:
+            self._make_pair()
+        try:
+            return self._play(scenario, point, fault, n)
+        except BaseException:
+            self.end()
+            raise
+
+    def _make_pair(self) -> None:
+        directory = self._directory / f"pair-{next(self._pairs)}"
+        directory.mkdir(parents=True)
+        self._serial = itertools.count()
+        self.one, self.other = make_pair(directory, links="tls")
+        self._has_pair = True
+        for number in range(KEPT):  # that a few deletions are no reason to ask a person
+            path = self.one.folder / "kept" / f"{number}"
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(b"%d" % number)
+        change(self.one.folder, next(self._serial))
+        wait_until(lambda: (self.other.folder / "r0/deep/last").exists(), "the first files")
+        wait_for_same(self.one, self.other)
+        self.other.stop()
+
+    def _play(self, scenario: str, point: Point, fault: str, n: int) -> str:
+        before, after = self._begin(scenario)
+        injected = Injected(self.other, point, fault, n)
+        outcome = self._settle(injected, before, after)
+        if injected.injected > REPEATS_MAX:
+            raise Lost(f"{injected.injected} failed calls: {self.other.log_tail()}")
+        injected.lift()
+        if injected.has_ended:
+            self.other.process = None
+            self._look(before, after)
+            self.other.start()
+        elif outcome != NOT_REACHED:
+            outcome += self._recover(after)
+            self.other.stop()
+            self.other.start()
+        wait_until(lambda: self._is_through(after), lambda: self._differs(after))
+        wait_for_same(self.one, self.other)
+        self.other.stop()
+        self._check(after)
+        return outcome
+
+    # ------------------------------------------------------------ the parts of a round
+
+    def _begin(self, scenario: str) -> tuple[Tree, Tree]:
+        """Makes the changes; how the second device's tree is, and how it is to become."""
+        before = tree_of(self.other.folder)
+        maker = self.one if scenario == RECEIVING else self.other
+        change(maker.folder, next(self._serial))
+        after = tree_of(maker.folder)
+        if maker is self.one:
+            wait_until(self._has_told, "the changes to be told")
+        return before, after
+
+    def _has_told(self) -> bool:
+        """Whether the first device has recorded what was just made."""
+        status = self.one.folder_status()
+        files = sum(kind != "directory" for kind, _ in self.one.tree().values())
+        return status["state"] == "in sync" and status["files"] == files
+
+    def _settle(self, injected: Injected, before: Tree, after: Tree) -> str:
+        """Waits until the daemon has ended, is in sync, or says what is wrong."""
+        said = ""
+        deadline = time.monotonic() + DEADLINE_S
+        while True:
+            self._look(before, after)
+            if injected.has_ended:
+                return "ended" + self._last_words(injected)
+            said = self._says()
+            if said and (said != "in sync" or self._is_through(after)):
+                if injected.injected:
+                    return said
+                if said == "in sync":
+                    return NOT_REACHED
+            if time.monotonic() > deadline:
+                raise Lost(f"neither through nor ended: {said!r} {self._differs(after)}")
+            time.sleep(LOOK_S)
+
+    def _is_through(self, after: Tree) -> bool:
+        return try_tree(self.other) == after and try_tree(self.one) == after
+
+    def _says(self) -> str:
+        """What status says when the daemon has come to rest; Lost if it is in trouble and does not
+        say why.
+        """
+        try:
+            folder = self.other.folder_status()
+        except (PeerError, StopIteration):
+            return ""
+        state = folder["state"]
+        if state not in STATES_AT_REST:
+            return ""
+        if state == "in sync":
+            return state
+        reasons = [one["reason"] for one in folder["errors"]]
+        if not reasons or not all(reasons):
+            raise Lost(f"{state}, and no reason: {folder}")
+        return f"{state}: {reasons[0]}"
+
+    def _recover(self, after: Tree) -> str:
+        """The disk is well again: the daemon finds that out by itself. What it has said of a disk
+        that failed may stand until it is started again.
+        """
+        deadline = time.monotonic() + DEADLINE_S
+        while time.monotonic() < deadline:
+            if self._is_through(after) and (said := self._says()):
+                return ", goes on" if said == "in sync" else ", goes on and still says so"
+            time.sleep(LOOK_S)
+        raise Lost(f"does not recover: {self._differs(after)}")
+
+    def _last_words(self, injected: Injected) -> str:
+        """Killed by the fault, or ended with a sentence of its own; a traceback is a defect."""
+        code = injected.process.wait(STOP_TIMEOUT_S)
+        if code < 0:
+            return f" by signal {-code}"
+        last = self.other.log_tail(1)
+        if not last.startswith("holdfast: "):
+            raise Lost(f"ended with code {code} and no sentence: {self.other.log_tail()}")
+        return f": {last}"
+
+    def _look(self, before: Tree, after: Tree) -> None:
+        """Nothing is under its name but what was saved under it, before or now."""
+        for path, entry in (try_tree(self.other) or {}).items():
+            if entry not in (before.get(path), after.get(path)):
+                kind, content = entry
+                shown = content[:40] if isinstance(content, bytes) else content
+                raise Lost(f"{path} is torn or foreign: {kind} {shown!r}")
+
+    def _check(self, after: Tree) -> None:
+        for device in (self.one, self.other):
+            if device.tree() != after:
+                raise Lost(f"{device.name}: {self._differs(after)}")
+        if self.other.temp_files():
+            raise Lost(f"left over: {self.other.temp_files()}")
+
+    def _differs(self, after: Tree) -> str:
+        lines = []
+        for device in (self.one, self.other):
+            tree = device.tree()
+            wrong = sorted(p for p in {*tree, *after} if tree.get(p) != after.get(p))
+            lines.append(f"{device.name} differs from what was saved at {wrong[:6]}")
+        if self.other.process is not None and self.other.process.poll() is None:
+            lines.append(explain((self.one, self.other)))
+        return "\n".join([*lines, self.other.log_tail()])
+
+
+def change(root: Path, serial: int) -> None:
+    """What a person does between two looks: some of everything, and the tree does not grow."""
+    new = root / f"r{serial}"
+    (new / "deep").mkdir(parents=True)
+    for name in ("small 0", "small 1", "small 2", "to edit", "to rename", "to remove"):
+        (new / name).write_bytes(os.urandom(2_000))
+    (new / "big").write_bytes(os.urandom(300_000))
+    (new / "link").symlink_to("big")
+    (new / "deep" / "last").write_bytes(b"%d" % serial)
+    old = root / f"r{serial - 1}"
+    if old.is_dir():
+        (old / "to edit").write_bytes(os.urandom(2_500))
+        (old / "to rename").rename(new / "renamed")
+        (old / "to remove").unlink()
+        (old / "big").unlink()
+        (old / "small 1").chmod(0o755)
+        (old / "link").unlink()
+        (old / "link").symlink_to("elsewhere")
+        (old / "empty").mkdir()
+        (old / "deep").rename(old / "depth")
+    for name in ("to edit", "small 0", "small 1", "small 2", "link", "depth/last"):
+        (root / f"r{serial - 2}" / name).unlink(missing_ok=True)
+    for name in ("empty", "depth", ""):
+        directory = root / f"r{serial - 2}" / name
+        if directory.is_dir() and serial >= 2 and not os.listdir(directory):
+            directory.rmdir()
