@@ -251,8 +251,10 @@ class Folder:
             state = FolderState.NO_DISK
         elif isinstance(error, DiskFull) or "full" in str(error):  # SQLite says it in words only
             state = FolderState.NO_SPACE
-        self.progress.state, self.progress.trouble = state, str(error) or (error.__doc__ or "")
-        log.warning("%s: %s", state.value, self.progress.trouble)
+        reason = str(error) or error.__doc__ or ""
+        if reason != self.progress.trouble:  # once, however often it is tried
+            log.warning("%s: %s", state.value, reason)
+        self.progress.state, self.progress.trouble = state, reason
         self._blocked_until = now + RETRY_S
         self._is_tidy = False
         if self.delivery is not None:

@@ -57,6 +57,8 @@ class Device:
         self.client = ControlClient(self.home)
         self.port = find_free_port()
         self.links = "tls,quic"
+        self.config = ""
+        """What is in `config.toml` from the next start on, if anything."""
         self.process: subprocess.Popen[bytes] | None = None
         self.folder.mkdir(parents=True)
 
@@ -95,6 +97,8 @@ class Device:
     def launch(self, before: Sequence[str] = ()) -> None:
         """Starts the daemon without waiting for it; `before` is the program that runs it."""
         assert self.process is None
+        if self.config:
+            (self.home / "config.toml").write_text(self.config)
         words = ["run", "--listen", self.address, "--no-discovery", "--links", self.links]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(

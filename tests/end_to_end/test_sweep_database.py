@@ -157,13 +157,13 @@ def restore(backup: Path, path: Path) -> None:
 
 @pytest.mark.row("F09", "F31")
 @pytest.mark.parametrize("what", ["index", "home database", "whole home"])
-def test_an_old_state_is_put_back(shared_pair: Pair, tmp_path: Path, what: str) -> None:
+def test_an_old_state_is_put_back(new_pair: Pair, tmp_path: Path, what: str) -> None:
     """As after a restored backup: the other devices know more than this one remembers."""
-    one, other = shared_pair
+    one, other = new_pair
     for name in ("edited by alpha", "edited by beta", "removed by alpha", "removed by beta"):
         save(one, f"{what}/{name}", "old")
-    wait_for_text(other, f"{what}/removed by beta", "old", shared_pair)
-    wait_for_same(*shared_pair)
+    wait_for_text(other, f"{what}/removed by beta", "old", new_pair)
+    wait_for_same(*new_pair)
     other.stop()
     copy_of(other.home, tmp_path / "backup")
     other.start()
@@ -172,11 +172,11 @@ def test_an_old_state_is_put_back(shared_pair: Pair, tmp_path: Path, what: str) 
     (one.folder / what / "removed by alpha").unlink()
     (other.folder / what / "removed by beta").unlink()
     save(other, f"{what}/made by beta", "after the backup")
-    wait_for_text(one, f"{what}/made by beta", "after the backup", shared_pair)
+    wait_for_text(one, f"{what}/made by beta", "after the backup", new_pair)
     gone = one.folder / what / "removed by beta"
-    wait_until(lambda: not gone.exists(), lambda: explain(shared_pair))
-    wait_for_text(other, f"{what}/edited by alpha", "new of alpha", shared_pair)
-    expected = wait_for_same(*shared_pair)
+    wait_until(lambda: not gone.exists(), lambda: explain(new_pair))
+    wait_for_text(other, f"{what}/edited by alpha", "new of alpha", new_pair)
+    expected = wait_for_same(*new_pair)
     other.stop()
     if what == "whole home":
         restore(tmp_path / "backup", other.home)
@@ -187,10 +187,10 @@ def test_an_old_state_is_put_back(shared_pair: Pair, tmp_path: Path, what: str) 
     other.start()
     after = f"{what}/after the restore"
     save(other, after, "written in a new log")
-    wait_for_text(one, after, "written in a new log", shared_pair)
-    tree = wait_for_same(*shared_pair)
+    wait_for_text(one, after, "written in a new log", new_pair)
+    tree = wait_for_same(*new_pair)
     assert {n: c for n, c in tree.items() if n != after} == expected
-    is_alive(shared_pair, f"{what}/later")
+    is_alive(new_pair, f"{what}/later")
 
 
 # ---------------------------------------------------------------- doubled
