@@ -21,7 +21,14 @@ from peer.batch import Batch
 from peer.chunker import average_of
 from peer.commands import Commit, LoadDirty, LoadRows, ReadFiles
 from peer.disk_types import FileRead, Path, Problem, ReadRequest, Stat, Trouble
-from peer.local_changes import link, members, record_files, record_structure, take_in
+from peer.local_changes import (
+    carry_disk_facts,
+    link,
+    members,
+    record_files,
+    record_structure,
+    take_in,
+)
 from peer.observation import Entry, Observation, Observer
 from peer.relabelling import Author
 from peer.rewinding import rewind
@@ -169,6 +176,7 @@ class Engine:
             out.held_deletions = len(found.missing)
             out.missing, found.missing = found.missing, []
         await self._relink(found, now_ns)
+        found.missing = await self._without_removed(found.missing)
         missing = set(found.missing)
         acts = [(0, e) for e in found.new_directories] + [(1, e) for e in found.moved]
         for part in _parts(acts + [(2, i) for i in found.missing], ACTS_AT_ONCE):
@@ -185,6 +193,38 @@ class Engine:
             )
             out.authored += authored
         return out
+
+    async def _without_removed(self, missing: list[NodeId]) -> list[NodeId]:
+        """Those of the missing items that the replica has not removed as well.
+
+        The others are no person's deletions: a crash came between their removal here and the commit
+        that would have said so. Told as deletions, they would be acts inside of what is gone.
+        """
+        removed = set(missing)
+        while removed:
+            turn = Turn(self.directories)
+            await turn.load(removed)
+            bases: dict[NodeId, Node] = {}
+            for item in sorted(removed):
+                every = await members(turn, item)
+                await turn.load(every)
+                if every and all(_is_removed(turn.rows[m]) for m in every):
+                    bases.update((m, turn.rows[m].state) for m in every)
+                else:
+                    removed.discard(item)
+            if not bases:
+                break
+            await show(turn, bases)
+            shown = {i for i in removed if _is_shown(turn, i)}  # there are live things in it
+            removed -= shown
+            if shown:
+                continue
+            await carry_disk_facts(turn)
+            await turn.finish()
+            await Commit(turn.rows_to_store(), turn.rows_to_delete())
+            turn.merge()
+            break
+        return [item for item in missing if item not in removed]
 
     async def put_back(self, items: Sequence[NodeId]) -> None:
         """The disk shall show these items again: from here on they were never written to it."""
@@ -537,3 +577,12 @@ def _average(row: Row | None) -> int | None:
 def _parts(values: Sequence[object], size: int) -> Iterator[list[tuple[int, object]]]:
     for start in range(0, len(values), size):
         yield list(values[start : start + size])  # type: ignore[arg-type]
+
+
+def _is_shown(turn: Turn, item: NodeId) -> bool:
+    return turn.item(item) is not None if is_directory(item) else not turn.is_gone(item)
+
+
+def _is_removed(row: Row) -> bool:
+    places = row.state.places
+    return bool(places) and not row.is_derived and winning_place(row.state).is_deleted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -293,3 +294,42 @@ async def test_only_what_is_durable_is_told(pair: Pair, monkeypatch: pytest.Monk
     await one.scan()
     assert told == [[]]
     assert [e.seq for e in one.engine.frontier] == [1]
+
+
+async def test_what_was_removed_before_a_crash_is_no_deletion_of_this_device(pair: Pair) -> None:
+    """The disk was brought up to date and the commit that says so was not: nothing is told."""
+    one, two = pair
+    (one.root / "gone" / "in").mkdir(parents=True)
+    (one.root / "gone" / "in" / "f").write_bytes(b"1")
+    (one.root / "stays").write_bytes(b"2")
+    await one.scan()
+    await meet(pair)
+    shutil.rmtree(one.root / "gone")
+    await one.scan()
+    await two.ingest(one.authored)
+    shutil.rmtree(two.root / "gone")
+    told = len(two.authored)
+    await two.scan()
+    assert two.authored[told:] == []
+    (two.root / "stays").unlink()
+    await two.scan()
+    assert len(two.authored) == told + 1
+    await meet(pair)
+    assert two.tree() == {}
+
+
+async def test_a_deletion_here_of_what_somebody_deleted_and_somebody_edited(pair: Pair) -> None:
+    """The replica shows the edit: that it is gone here is what a person did."""
+    one, two = pair
+    (one.root / "f").write_bytes(b"1")
+    await one.scan()
+    await meet(pair)
+    (one.root / "f").unlink()
+    await one.scan()
+    (two.root / "f").write_bytes(b"edited")
+    await two.scan()
+    (two.root / "f").unlink()
+    await two.ingest(one.authored)
+    await two.scan()
+    await meet(pair)
+    assert two.tree() == {}
