@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from crypto.ids import NodeId
-from peer.disk_types import Disk, DiskFull, Path, Refusal, RefusalKind
+from peer.disk_types import Disk, Path, Refusal, RefusalKind
 from peer.engine import FIRST_PAGE, Engine, Survey
 from peer.fetcher import Fetcher
 from peer.hinting import Hinting
@@ -34,6 +34,8 @@ RIPE_S: Final = 0.1
 """How long a file that is ready waits for others that are still on their way."""
 FRESH_MAX: Final = 200_000
 """Changed nodes remembered by id, 100 bytes each; beyond that the index is asked."""
+NO_ROOM_S: Final = 5.0
+"""When to look again whether the disk has room."""
 ASK_AGAIN_S: Final = 5.0
 """When to ask for bytes again that nobody had."""
 RETRY_SOON_S: Final = 0.2
@@ -67,7 +69,8 @@ class Delivery:
 
     def next_due(self) -> float:
         """When there will be something to do."""
-        ripe_at = self._ripe_at if self._ready else float("inf")
+        is_waiting = self._retry_at < float("inf")
+        ripe_at = self._ripe_at if self._ready and not is_waiting else float("inf")
         return min(self._retry_at, self._ask_again_at, ripe_at)
 
     def time_came(self, now: float) -> None:
@@ -117,10 +120,7 @@ class Delivery:
         )
 
     async def step(self) -> bool:
-        """Surveys, fetches and applies; False when the disk shows all that can be shown.
-
-        Raises DiskFull when that is less than the person has elsewhere.
-        """
+        """Surveys, fetches and applies; False when the disk shows all that can be shown."""
         fetcher = self.fetcher
         if self._retry_at < float("inf"):
             return False
@@ -141,8 +141,10 @@ class Delivery:
             await self._apply_ready()
             return True
         if fetcher.no_room and not fetcher.jobs and not self._ready:
-            reason, fetcher.no_room = fetcher.no_room, ""
-            raise DiskFull(reason)
+            # Only what is to come waits; what is saved here meanwhile is told at once.
+            self._progress.state, self._progress.trouble = FolderState.NO_SPACE, fetcher.no_room
+            fetcher.no_room = ""
+            self._retry_at = asyncio.get_running_loop().time() + NO_ROOM_S
         return False
 
     @property
@@ -180,10 +182,10 @@ class Delivery:
             ids = [self._fresh.popleft() for _ in range(min(len(self._fresh), APPLY_AT_ONCE))]
             await self._take_survey(ids)
         elif self._survey_from is not None:
-            survey = await self._performer.drive(
-                self._engine.survey(self._survey_from, PAGE, fetcher.is_pending, fetcher.staged)
-            )
-            self._survey_from = survey.next_page
+            page, self._survey_from = self._survey_from, None
+            survey = await self._performer.drive(self._engine.survey(page, PAGE, fetcher.staged))
+            if self._survey_from is None:  # nobody asked meanwhile to begin anew
+                self._survey_from = survey.next_page
             await self._note_survey(survey)
         else:
             return False
@@ -192,9 +194,7 @@ class Delivery:
     async def _take_survey(self, ids: Sequence[NodeId]) -> None:
         """Looks again at nodes whose records or bytes have come."""
         fetcher = self.fetcher
-        survey = await self._performer.drive(
-            self._engine.survey_nodes(ids, fetcher.is_pending, fetcher.staged)
-        )
+        survey = await self._performer.drive(self._engine.survey_nodes(ids, fetcher.staged))
         await self._note_survey(survey)
 
     async def _note_survey(self, survey: Survey) -> None:
@@ -209,7 +209,7 @@ class Delivery:
         fetcher = self.fetcher
         self._progress.state = FolderState.SYNCING
         directories = {n: s for n, s in self._ready.items() if n[15] & 3 == 1}
-        ready = directories or self._ready
+        ready = directories or dict(self._ready)
         applied, needs = await self._performer.drive(
             self._engine.apply(dict(ready), fetcher.staged)
         )
@@ -222,7 +222,9 @@ class Delivery:
         if names:
             await self._performer.on_disk(lambda: self._disk.discard_staged(names))
         if needs:
-            await fetcher.need([n for n in needs if not fetcher.is_pending(n.node, n.content.hash)])
+            # What had to be left out of this step waits for these bytes too.
+            left_out = [n for n in ready if n not in applied.nodes]
+            await fetcher.need([n._replace(owner=o) for n in needs for o in [n.owner, *left_out]])
         self._note_refusals(applied.refused, applied.paths)
         now = asyncio.get_running_loop().time()
         for path in sorted(applied.look_again):

@@ -420,33 +420,23 @@ class Engine:
 
     # ------------------------------------------------------------ to the disk
 
-    async def survey(
-        self, page: tuple[int, NodeId], limit: int, is_pending: Callable[[NodeId, bytes], bool],
-        staged: Staged,
-    ) -> Survey:  # fmt: skip
+    async def survey(self, page: tuple[int, NodeId], limit: int, staged: Staged) -> Survey:
         """A page of nodes to be applied: those that can be, and the bytes that the others need."""
         rows = await LoadDirty(page, limit)
-        out = await self._survey(rows, is_pending, staged)
+        out = await self._survey(rows, staged)
         if len(rows) == limit:
             last = rows[-1]
             out.next_page = (1 if is_directory(last.id) else 2, last.id)
         return out
 
-    async def survey_nodes(
-        self, ids: Sequence[NodeId], is_pending: Callable[[NodeId, bytes], bool], staged: Staged
-    ) -> Survey:
+    async def survey_nodes(self, ids: Sequence[NodeId], staged: Staged) -> Survey:
         """The same for some nodes, in their order."""
         rows = {i: row for i in ids if (row := self.directories.recent.get(i)) is not None}
         rows |= await LoadRows([i for i in ids if i not in rows])
         found = [rows[i] for i in dict.fromkeys(ids) if i in rows]
-        return await self._survey([r for r in found if r.is_dirty], is_pending, staged)
+        return await self._survey([r for r in found if r.is_dirty], staged)
 
-    async def _survey(
-        self,
-        rows: Sequence[Row],
-        is_pending: Callable[[NodeId, bytes], bool],
-        staged: Staged,
-    ) -> Survey:
+    async def _survey(self, rows: Sequence[Row], staged: Staged) -> Survey:
         out = Survey()
         directories = {r.id: r for r in rows if is_directory(r.id)}
         await self._with_parents(directories)
@@ -461,7 +451,7 @@ class Engine:
         losers = [copy_id(r.id, c) for r, contents in files for c in contents[1:]]
         copies = await LoadRows(losers) if losers else {}
         for row, contents in files:
-            self._survey_file(row, contents, copies, is_pending, staged, out)
+            self._survey_file(row, contents, copies, staged, out)
         return out
 
     async def _with_parents(self, directories: dict[NodeId, Row]) -> None:
@@ -485,7 +475,6 @@ class Engine:
         row: Row,
         contents: Sequence[Content],
         copies: Mapping[NodeId, Row],
-        is_pending: Callable[[NodeId, bytes], bool],
         staged: Staged,
         out: Survey,
     ) -> None:
@@ -506,9 +495,8 @@ class Engine:
             out.ready[row.id] = state
             return
         for node_id, content in lacking:
-            if not is_pending(node_id, content.hash):
-                is_executable = state.attributes.is_executable and node_id == row.id
-                out.needs.append(Need(node_id, content, row.id, is_executable))
+            is_executable = state.attributes.is_executable and node_id == row.id
+            out.needs.append(Need(node_id, content, row.id, is_executable))
         if row.synced.contents and row.shown.parent and row.synced.places != state.places:
             out.ready[row.id] = Node(state.places, row.synced.contents, state.attributes)
 

@@ -23,11 +23,12 @@ from peer.engine import Need
 from peer.index_store import ChunkPlace, IndexStore
 from peer.neighbours import Source
 from protocol.events import ReceivedChunk
-from protocol.nodes import NO_NODE, Content, Kind
+from protocol.nodes import Content, Kind
 from protocol.records import chunks_of
 
 SMALL_BYTES_MAX: Final = 512 << 10
 """Files of one chunk are staged whole, in batches; larger ones are written piece by piece."""
+FALSE_RECORD: Final = "The hash or size that a device gave for this file is not that of its bytes."
 LARGE_OPEN_MAX: Final = 32
 """Large files written at a time: each holds a descriptor and its chunks' places."""
 
@@ -45,7 +46,7 @@ class Job:
     missing: dict[ChunkId, list[tuple[int, int]]]
     """Chunk -> where it goes: (offset, length)."""
     staged: StagedFile | None = None
-    owner: NodeId = NO_NODE
+    owners: dict[NodeId, None] = field(default_factory=dict)
     is_executable: bool = False
 
 
@@ -56,6 +57,8 @@ class _Results:
     good: list[ChunkId] = field(default_factory=list)
     lost: list[Job] = field(default_factory=list)
     """Files of which a chunk could not be written."""
+    false: list[Job] = field(default_factory=list)
+    """Files whose record says another length than a chunk of theirs has."""
     error: DiskError | None = None
 
 
@@ -110,16 +113,24 @@ class Fetcher:
         lacking = 0
         for need in needs:
             key = (need.node, need.content.hash)
-            if key in self.jobs or key in self.staged:
+            if key in self.jobs:
+                self.jobs[key].owners[need.owner] = None
+                continue
+            if key in self.staged:
+                self.staged_owners.append(need.owner)
+                continue
+            if key in self.unavailable or key in self.problems:
                 continue
             if need.content.size > room:
                 lacking += need.content.size
                 continue
             room -= need.content.size
             job = self._new_job(key, need.content)
-            job.owner, job.is_executable = need.owner, need.is_executable
+            job.owners[need.owner], job.is_executable = None, need.is_executable
             if job.missing:
                 chunked.append(job)
+            elif self._hasher.chunk_id(self._whole(job)) != job.key[1]:
+                self._refuse(job)
             else:
                 small.append((job, b""))
         if small:
@@ -203,6 +214,8 @@ class Fetcher:
         """
         results = await self._in_disk_thread(lambda: self._take(chunks))
         await self._finish(results.done)
+        for job in results.false:
+            self._refuse(job)
         if results.error is not None:
             self.drop([job.key for job in results.lost if job.key in self.jobs])
             raise results.error
@@ -232,6 +245,9 @@ class Fetcher:
     def _put(self, job: Job, chunk_id: ChunkId, data: bytes, results: _Results) -> None:
         places = job.missing.pop(chunk_id, None)
         if places is None:
+            return
+        if any(length != len(data) for _, length in places):
+            results.false.append(job)
             return
         if job.staged is None:
             results.done.append((job, data))
@@ -266,7 +282,7 @@ class Fetcher:
                 self.problems[job.key] = result.reason
             else:
                 self.staged[job.key] = job.temp_name
-                self.staged_owners.append(job.owner)
+                self.staged_owners += job.owners
         self._on_staged()
 
     async def _complete(self, job: Job) -> None:
@@ -285,14 +301,25 @@ class Fetcher:
         self._close(job)
         if is_whole:
             self.staged[job.key] = job.temp_name
-            self.staged_owners.append(job.owner)
+            self.staged_owners += job.owners
         else:
-            self.problems[job.key] = "The record's hash is not that of its chunks."
+            self.problems[job.key] = FALSE_RECORD
         self._on_staged()
 
     def _close(self, job: Job) -> None:
         if self.jobs.pop(job.key, None) is not None:
             self.pending_bytes -= job.content.size
+
+    @staticmethod
+    def _whole(job: Job) -> bytes:
+        """The bytes of what has no chunks: a symlink's target, or nothing."""
+        return job.content.manifest if job.key[0][15] & 3 == Kind.SYMLINK else b""
+
+    def _refuse(self, job: Job) -> None:
+        """A member's record is false; its file is not shown, and the node stays as it was."""
+        self._forget(job)
+        self._source.forget(self.folder_id, [job.key])
+        self.problems[job.key] = FALSE_RECORD
 
     # ------------------------------------------------------------ what does not arrive
 

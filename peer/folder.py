@@ -37,6 +37,7 @@ from peer.serving import Serving
 from peer.status import FolderState
 from peer.watcher import Watcher
 from protocol.changesets import INCARNATION_SIZE, Changeset, FrontierEntry, log_id_of
+from protocol.errors import BadEpoch, NotEntitled
 from protocol.events import ReceivedChunk
 
 log = logging.getLogger(__name__)
@@ -227,6 +228,10 @@ class Folder:
                     self._trouble(error, loop.time())
                     await self._rest(loop)
                     raise IndexBehind from error
+                except (BadEpoch, NotEntitled) as error:
+                    # Somebody was removed or revoked, and the new keys are not here yet.
+                    self._trouble(error, loop.time())
+                    worked = False
                 if not worked:
                     await self._rest(loop)
         finally:

@@ -15,7 +15,7 @@ from crypto.keys import DeviceKeys
 from peer import home_store
 from peer.home_store import HomeStore
 from protocol.epochs import EpochChain, OpeningKey, Wrap, create_folder, rotate
-from protocol.errors import BadLedger, ProtocolError
+from protocol.errors import BadLedger, LimitReached, ProtocolError
 from protocol.folder_actions import FolderKind
 from protocol.folder_ledger import FolderLedger
 from protocol.handshake import PeerKeys
@@ -24,6 +24,9 @@ from protocol.messages import LedgerHeads
 from protocol.user_ledger import UserLedger
 
 log = logging.getLogger(__name__)
+
+FOLDERS_MAX = 1_024
+"""A device of one's own that was taken over could else make up folders without end."""
 
 
 @dataclass(slots=True)
@@ -244,6 +247,8 @@ class Ledgers:
             raise BadLedger("the ledger of an unknown user's folder") from error
         if ledger.folder_id != ledger_id or self.keys.device_id not in ledger.devices():
             raise BadLedger("a folder that this device is not in")
+        if len(self.folders) >= FOLDERS_MAX:
+            raise LimitReached(f"{len(self.folders)} folders")
         chain = EpochChain(ledger, OpeningKey.of_device(self.keys))
         self.folders[ledger.folder_id] = FolderMembership(ledger, chain)
         await self.store_entries(LedgerKind.FOLDER, ledger_id, ledger)

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from crypto.ids import ChunkId, DeviceId, FolderId
@@ -83,7 +84,9 @@ class Network:
 
     async def run_connection(self, link: Link, peer: PeerKeys) -> None:
         """Talks over an authenticated link until it ends; of two to one device, one stays."""
-        connection = Connection(link, peer, self.own_name, self._handle, self._read_chunks)
+        connection = Connection(
+            link, peer, self.own_name, self._handle, partial(self._read_chunks, peer.device_id)
+        )
         if not self._admit(connection):
             await link.close()
             return
@@ -364,9 +367,13 @@ class Network:
 
     # ------------------------------------------------------------ chunks
 
-    async def _read_chunks(self, folder_id: FolderId, ids: list[ChunkId]) -> list[bytes | None]:
+    async def _read_chunks(
+        self, device_id: DeviceId, folder_id: FolderId, ids: list[ChunkId]
+    ) -> list[bytes | None]:
         folder = self.folders.get(folder_id)
         if folder is None or folder.is_paused:
+            return [None] * len(ids)
+        if not self.ledgers.is_member(device_id, folder_id):  # now, and not when it connected
             return [None] * len(ids)
         return await folder.read_chunks(ids)
 

@@ -214,9 +214,9 @@ def decode_slot(data: bytes) -> Slot:
     """A slot from its bytes; raises Malformed."""
     match wire.decode(data, SLOT_LENGTH_MAX):
         case [
-            1, bytes(folder_id), bytes(device_id), bytes(incarnation), int(seq), bytes(previous),
-            bytes(epoch_id), list(heads), int(floor), int(lamport),
-        ]:  # fmt: skip
+            int(version), bytes(folder_id), bytes(device_id), bytes(incarnation), int(seq),
+            bytes(previous), bytes(epoch_id), list(heads), int(floor), int(lamport),
+        ] if version == 1:  # fmt: skip
             pass
         case _:
             raise Malformed("not a changeset's slot")
@@ -226,7 +226,8 @@ def decode_slot(data: bytes) -> Slot:
     _check_sizes(*((value, HASH_SIZE) for value in ids), (incarnation, INCARNATION_SIZE))
     if any(low >= high for low, high in itertools.pairwise(heads)):
         raise Malformed("a slot's heads are sorted")
-    if any(type(number) is not int for number in (seq, floor, lamport)):
+    # True is an int and equal to 1, but not the encoding of it.
+    if any(type(number) is not int for number in (version, seq, floor, lamport)):
         raise Malformed("a slot's numbers")
     if not 1 <= floor <= seq <= SEQ_MAX or not 1 <= lamport <= LAMPORT_MAX:
         raise Malformed("a slot's position")

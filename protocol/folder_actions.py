@@ -205,7 +205,10 @@ def decode_action(action: list[Any]) -> Action:
     """One action of an entry, its shape checked; raises BadLedger."""
     match action:
         case [FolderAct.GENESIS, suite, kind, chunking, padding, root, nonce]:
-            if (suite, chunking, padding) != (SUITE, list(CHUNKING), PADDING):
+            numbers = (suite, padding)  # True is equal to 1, but not the encoding of it
+            if numbers != (SUITE, PADDING) or any(type(number) is not int for number in numbers):
+                raise BadLedger("a folder of a suite that this version does not know")
+            if chunking != list(CHUNKING):
                 raise BadLedger("a folder of a suite that this version does not know")
             if type(kind) is not int or kind not in tuple(FolderKind):
                 raise BadLedger("a folder of an unknown kind")
@@ -226,8 +229,8 @@ def decode_action(action: list[Any]) -> Action:
             return Leave()
         case [FolderAct.EPOCH, bytes(core), wraps_hash]:
             return Epoch(decode_core(core), check_bytes(wraps_hash, HASH_SIZE))
-        case [FolderAct.STORAGE, node_id, namespace, owner_pk, salt, int(generation)]:
-            if not 0 <= generation <= SEQ_MAX:
+        case [FolderAct.STORAGE, node_id, namespace, owner_pk, salt, generation]:
+            if type(generation) is not int or not 0 <= generation <= SEQ_MAX:
                 raise BadLedger("a namespace's generation")
             return Storage(
                 check_bytes(node_id, HASH_SIZE), check_bytes(namespace, 16),
@@ -244,14 +247,14 @@ def decode_core(encoded: bytes) -> EpochCore:
         raise BadLedger("not the core of an epoch") from error
     match value:
         case [
-            1,
+            int(version),
             bytes(folder_id),
             list(parents),
             list(commits),
             list(recipients),
             list(links),
             bytes(nonce),
-        ]:
+        ] if type(version) is int and version == _CORE_VERSION:
             pass
         case _:
             raise BadLedger("not the core of an epoch")
@@ -277,7 +280,7 @@ def _recipients(recipients: list[Any]) -> tuple[tuple[bytes, int], ...]:
     checked: list[tuple[bytes, int]] = []
     for recipient in recipients:
         match recipient:
-            case [bytes(recipient_id), int(tiers)] if 1 <= tiers <= TIERS:
+            case [bytes(recipient_id), tiers] if type(tiers) is int and 1 <= tiers <= TIERS:
                 checked.append((check_bytes(recipient_id, HASH_SIZE), tiers))
             case _:
                 raise BadLedger("a recipient of an epoch")
@@ -308,7 +311,7 @@ def _pins(pins: Any) -> tuple[Pin, ...]:
     checked: list[Pin] = []
     for pin in pins:
         match pin:
-            case [bytes(log_id), int(seq), bytes(hash_)] if 1 <= seq <= SEQ_MAX:
+            case [bytes(log_id), seq, bytes(hash_)] if type(seq) is int and 1 <= seq <= SEQ_MAX:
                 check_bytes(log_id, LOG_ID_SIZE)
                 checked.append(Pin(LogId(log_id), seq, check_bytes(hash_, HASH_SIZE)))
             case _:

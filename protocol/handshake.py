@@ -103,7 +103,7 @@ class ClientHandshake:
         if self.result is not None or number != ACCEPT:
             _refuse()
         version, nonce, signature = _fields(payload, 3)
-        _require(version == _VERSION and _is_bytes(nonce, HELLO_NONCE_SIZE))
+        _require(_is_int(version, _VERSION) and _is_bytes(nonce, HELLO_NONCE_SIZE))
         _require(_is_bytes(signature, _SIGNATURE_SIZE))
         server = self._server
         t = transcript(self._hello, nonce, self._binding, self._keys.device_id, server.device_id)
@@ -154,7 +154,7 @@ class ServerHandshake:
 
     def _receive_hello(self, hello: bytes) -> None:
         version, kind, nonce, box = _fields(hello, 4)
-        _require(version == _VERSION and kind == self._kind)
+        _require(_is_int(version, _VERSION) and _is_int(kind, self._kind))
         _require(_is_bytes(nonce, HELLO_NONCE_SIZE) and type(box) is bytes)
         own_id = self._keys.device_id
         try:
@@ -209,6 +209,11 @@ def _fields(payload: bytes, count: int) -> list[Any]:
     _require(type(value) is list and len(value) == count)
     fields: list[Any] = value
     return fields
+
+
+def _is_int(value: Any, expected: int) -> bool:
+    """True is equal to 1, but not the encoding of it."""
+    return type(value) is int and value == expected
 
 
 def _is_bytes(value: Any, size: int) -> bool:

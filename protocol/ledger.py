@@ -248,17 +248,20 @@ class Ledger(ABC):
         encoded, signature = _split(data)
         match wire.decode(encoded, ENTRY_LENGTH_MAX):
             case [
-                1,
+                int(version),
                 int(kind),
                 bytes(ledger_id),
                 list(parents),
                 bytes(author_id),
                 list(actions),
                 int(time_s),
-            ]:
+            ] if version == _VERSION:
                 pass
             case _:
                 raise BadLedger("not a ledger entry")
+        # True is an int and equal to 1, but not the encoding of it.
+        if any(type(number) is not int for number in (version, kind, time_s)):
+            raise BadLedger("an entry's numbers")
         is_genesis = ledger_id == _NONE_ID
         if kind != self.kind or ledger_id != (_NONE_ID if is_genesis else self._id):
             raise BadLedger("an entry of another ledger")

@@ -216,9 +216,9 @@ class _Reader:
 
     def _vector(self, flat: list[Any]) -> Vector:
         """A vector from the wire plus the changeset's own position."""
-        if not flat:
-            return self.own_vector
         vector = _unflat(flat)
+        if not vector:
+            return self.own_vector
         self._check_seen(vector)
         if any(log == self.stamp.log for log, _ in vector):
             raise BadRecord("the author's own position is not written out")
@@ -314,9 +314,9 @@ def _number_of(record: Any) -> Any:
     return record[0]
 
 
-def _unflat(flat: list[Any]) -> Vector:
-    if not flat:
-        return ()
+def _unflat(flat: Any) -> Vector:
+    if type(flat) is not list:
+        raise BadRecord("not a vector")
     vector = tuple(zip(flat[::2], flat[1::2], strict=True))
     last = b""
     for log, seq in vector:

@@ -26,6 +26,11 @@ OVERDUE_FACTOR: Final = 4
 STEAL_AFTER_S: Final = 1.0
 STEAL_FACTOR: Final = 2
 """An idle peer takes over an ask that is older than 1 s and twice what the peer would need."""
+SILENT_S: Final = 60.0
+SLOWEST_BYTES_PER_S: Final = 16 << 10
+"""A peer that gives nothing for a minute, and for what its chunks take at 16 KiB/s, has not got
+them: else what one alone says it has would hold up all others for ever (A29).
+"""
 TICK_S: Final = 0.5
 
 
@@ -90,7 +95,7 @@ class _OpenAsk:
 
 
 class _Peer:
-    __slots__ = ("asks", "chunks_in_flight", "device_id", "folder_ids", "window")
+    __slots__ = ("asks", "chunks_in_flight", "device_id", "folder_ids", "waiting_since", "window")
 
     def __init__(self, device_id: DeviceId) -> None:
         self.device_id = device_id
@@ -98,6 +103,15 @@ class _Peer:
         self.window = TransferWindow()
         self.asks: dict[int, _OpenAsk] = {}
         self.chunks_in_flight = 0
+        self.waiting_since: float | None = None
+        """Since when it was asked for something and gave nothing."""
+
+    def is_silent(self, now: float) -> bool:
+        if self.waiting_since is None or not self.asks:
+            return False
+        return (
+            now >= self.waiting_since + SILENT_S + self.window.in_flight_bytes / SLOWEST_BYTES_PER_S
+        )
 
 
 class Transfers:
@@ -161,6 +175,8 @@ class Transfers:
         """Verified chunks came from a peer, whether they were asked of it or, late, of another."""
         self._now = now
         folder = self._folder(folder_id)
+        if device_id in self._peers:
+            self._peers[device_id].waiting_since = now
         for chunk_id in chunk_ids:
             number = folder.in_flight.get(chunk_id)
             if number is not None:
@@ -198,6 +214,8 @@ class Transfers:
             else:
                 ask.overdue_at = now + OVERDUE_S
         for peer in self._peers.values():
+            if peer.is_silent(now):
+                commands += self._take_as_missing(peer)
             peer.window.measure(now)
         # The fastest first: it takes what others were late with.
         for peer in sorted(self._peers.values(), key=lambda peer: -peer.window.rate):
@@ -254,6 +272,8 @@ class Transfers:
 
     def _ask(self, peer: _Peer, folder_id: FolderId, chunks: dict[ChunkId, int]) -> Ask:
         peer.window.asked(sum(chunks.values()), self._now)
+        if peer.waiting_since is None or not peer.asks:
+            peer.waiting_since = self._now
         peer.chunks_in_flight += len(chunks)
         number = self._next_number
         self._next_number += 1
@@ -277,6 +297,13 @@ class Transfers:
             yield self._take_back(ask)
             yield from self._fill(peer)
             return
+
+    def _take_as_missing(self, peer: _Peer) -> Iterator[CancelAsk]:
+        """Asks a peer that gives nothing for nothing of this any more."""
+        peer.waiting_since = None
+        for ask in list(peer.asks.values()):
+            yield CancelAsk(ask.number, peer.device_id)
+            self.missing(peer.device_id, ask.folder_id, list(ask.chunks))
 
     def _take_back(self, ask: _OpenAsk) -> CancelAsk:
         self._put_back(ask)

@@ -100,7 +100,9 @@ def check_certificate(encoded: bytes, signature: bytes, user_id: UserId) -> Cert
     except Malformed as error:
         raise BadLedger("not a device certificate") from error
     match value:
-        case [1, bytes(owner), bytes(sign_pk), bytes(dh_pk)]:
+        case [int(version), bytes(owner), bytes(sign_pk), bytes(dh_pk)] if (
+            type(version) is int and version == _CERTIFICATE_VERSION  # True is equal to 1
+        ):
             pass
         case _:
             raise BadLedger("not a device certificate")
@@ -250,7 +252,9 @@ class UserLedger(Ledger):
                     certificate = check_certificate(encoded, signature, self.user_id)
                     certificates[certificate.device_id] = certificate
                     additions.append(_Addition(index, author_id, certificate.device_id))
-                case [UserAct.REVOKE, bytes(device_id), int(reason)] if 0 <= reason <= 255:
+                case [UserAct.REVOKE, bytes(device_id), reason] if (
+                    type(reason) is int and 0 <= reason <= 255
+                ):
                     if was_live is None:
                         was_live = author_id in self._state(past).live
                     target = DeviceId(check_bytes(device_id, HASH_SIZE))

@@ -68,9 +68,6 @@ def functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionD
 
 
 TESTED_WHOLE = {
-    "peer/delivery.py": "tests/peer/test_daemon.py",
-    "peer/folder.py": "tests/peer/test_daemon.py",
-    "peer/intake.py": "tests/peer/test_daemon.py",
     "peer/progress.py": "tests/peer/test_daemon.py",
 }
 """Wiring that has no test of its own yet: what runs it whole."""

@@ -84,10 +84,6 @@ class Receiver:
         yield
         self.seconds[step] += time.perf_counter() - start
 
-    def is_pending(self, node: NodeId, hash_: bytes) -> bool:
-        """Nothing is on its way: bytes come at once."""
-        return False
-
     async def bring(self) -> None:
         """Surveys, stages and applies page by page, until the disk shows everything."""
         device = self.device
@@ -95,16 +91,14 @@ class Receiver:
         while page is not None:
             with self.counted("survey"):
                 survey = await device.performer.drive(
-                    device.engine.survey(page, APPLY_AT_ONCE, self.is_pending, self.staged)
+                    device.engine.survey(page, APPLY_AT_ONCE, self.staged)
                 )
             page = survey.next_page
             with self.counted("stage"):
                 self.stage(survey.needs)
             with self.counted("survey"):
                 nodes = [need.node for need in survey.needs]
-                ripe = await device.performer.drive(
-                    device.engine.survey_nodes(nodes, self.is_pending, self.staged)
-                )
+                ripe = await device.performer.drive(device.engine.survey_nodes(nodes, self.staged))
             ready = survey.ready | ripe.ready
             with self.counted("apply"):
                 if ready:

@@ -45,6 +45,7 @@ def change_word(code: str) -> str:
     return "-".join((number, second, first if first != second else "abdomen"))
 
 
+@pytest.mark.row("A24")
 def test_a_wrong_code(shared_pair: Pair, stranger: Device) -> None:
     one = shared_pair[0]
     code = one.command("invite")["code"]
@@ -90,6 +91,7 @@ def test_nobody_answers(stranger: Device) -> None:
     assert refused.value.exit_code == 13
 
 
+@pytest.mark.row("A25")
 def test_an_unknown_device(shared_pair: Pair, stranger: Device) -> None:
     """A device of somebody else, led to ours where it expects its own: nobody learns anything."""
     one = shared_pair[0]
@@ -135,6 +137,7 @@ def forward(client: socket.socket, server: socket.socket) -> dict[socket.socket,
                 sizes[source] += len(data)
 
 
+@pytest.mark.row("A33")
 def test_rubbish_on_both_ports(shared_pair: Pair) -> None:
     one = shared_pair[0]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
@@ -153,6 +156,7 @@ def test_rubbish_on_both_ports(shared_pair: Pair) -> None:
     is_alive(shared_pair)
 
 
+@pytest.mark.row("F32")
 def test_two_daemons_on_one_home(shared_pair: Pair) -> None:
     one = shared_pair[0]
     with pytest.raises(Refused) as refused:
@@ -174,6 +178,7 @@ def index_of(device: Device) -> Path:
     return index
 
 
+@pytest.mark.row("F09")
 @pytest.mark.parametrize("damage", ["rubbish", "hole", "gone"])
 def test_a_damaged_index(shared_pair: Pair, damage: str) -> None:
     """Moved aside, rebuilt from disk and peers; bytes of unknown age do not win."""

@@ -79,10 +79,12 @@ class EvilStage:
 
 
 @asynccontextmanager
-async def evil_stage(homes: Path, base: Path) -> AsyncIterator[EvilStage]:
+async def evil_stage(
+    homes: Path, base: Path, links: tuple[str, ...] = ("tls",)
+) -> AsyncIterator[EvilStage]:
     """`homes` are those of one, two and evil, made before."""
     copy_homes(homes, base)
-    async with devices(base) as stage:
+    async with devices(base, links) as stage:
         one, two = await stage.start("one"), await stage.start("two")
         await stage.meet(one, two)
         await stage.share(one, two)

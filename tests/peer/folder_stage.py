@@ -74,7 +74,7 @@ class FolderDevice:
         done: list[Applied] = []
         for _ in range(20):
             survey = await self.performer.drive(
-                self.engine.survey(FIRST_PAGE, 1000, lambda n, h: False, self.staged)  # type: ignore[arg-type]
+                self.engine.survey(FIRST_PAGE, 1000, self.staged)  # type: ignore[arg-type]
             )
             for need in survey.needs:
                 self.stage(need, others)

@@ -57,8 +57,7 @@ def edit(stage: TreeStage, item: NodeId, name: str, hash_: bytes) -> None:
 
 
 def test_saving_the_loser_s_bytes_into_the_winner_leaves_both() -> None:
-    """Two files of one name and equal bytes are one: without a word the loser would go (MERGE 12).
-    """
+    """Two files of one name and equal bytes are one: unsaid, the loser would go (MERGE 12)."""
     stage = TreeStage()
     stage.put(
         {F: file(name="a", hash_=X), G: file(name="a", hash_=Y, lamport=2)},

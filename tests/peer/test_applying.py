@@ -38,7 +38,7 @@ class Bench:
     async def survey(self) -> Survey:
         two = self.two
         return await two.performer.drive(
-            two.engine.survey(FIRST_PAGE, 1000, lambda n, h: False, two.staged)  # type: ignore[arg-type]
+            two.engine.survey(FIRST_PAGE, 1000, two.staged)  # type: ignore[arg-type]
         )
 
     async def ready(self) -> dict[NodeId, Node]:

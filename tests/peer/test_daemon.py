@@ -321,7 +321,7 @@ async def test_a_disk_without_room_shows_what_has_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And says why it does not show the rest; then there is room, and it goes on by itself."""
-    monkeypatch.setattr("peer.folder.RETRY_S", 0.2)
+    monkeypatch.setattr("peer.delivery.NO_ROOM_S", 0.2)
     async with devices(tmp_path) as stage:
         one = await stage.found("one")
         two = await stage.join(one, "two")

@@ -268,7 +268,7 @@ async def test_a_survey_comes_in_pages(pair: Pair) -> None:
     page, needs = FIRST_PAGE, set()
     pages = 0
     while True:
-        survey = await two.performer.drive(two.engine.survey(page, 3, lambda n, h: False, {}))
+        survey = await two.performer.drive(two.engine.survey(page, 3, {}))
         needs |= {n.node for n in survey.needs}
         pages += 1
         if survey.next_page is None:

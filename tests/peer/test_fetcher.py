@@ -140,7 +140,7 @@ async def test_a_small_file_is_asked_for_and_staged_when_it_comes(stage: Stage) 
 
 async def test_empty_files_and_symlinks_need_nobody(stage: Stage) -> None:
     link = symlink_id(7)
-    target = content(b"x")._replace(manifest=b"to/there")
+    target = content(b"to/there")._replace(manifest=b"to/there")
     await stage.fetcher.need([need(F), Need(link, target, link)])
     assert stage.asked.wanted == {}
     assert set(stage.fetcher.staged) == {(F, chunk_id(b"")), (link, target.hash)}
@@ -336,3 +336,23 @@ async def test_a_file_whose_chunk_could_not_be_written_is_begun_anew(
     good, bad = await stage.fetcher.received([received(part) for part in {*PARTS}])
     assert (len(good), bad) == (3, [])
     assert stage.published(F, content(*PARTS)) == b"".join(PARTS)
+
+
+# ---------------------------------------------------------------- what a member made up
+
+
+@pytest.mark.row("A08")
+async def test_a_record_that_is_not_what_its_bytes_are_is_not_staged(stage: Stage) -> None:
+    """Equal hashes are no conflict: shown under a foreign hash, it would take the other's place."""
+    empty = Content(((LOG, 1),), 1, LOG, b"h" * 32, 0, mtime_ns=10**18)
+    link = Content(((LOG, 1),), 1, LOG, b"h" * 32, 0, b"target", mtime_ns=10**18)
+    short = content(b"sixteen bytes...")._replace(size=5)
+    symlink = symlink_id(6)
+    await stage.fetcher.need([Need(F, empty, F), Need(symlink, link, symlink), Need(G, short, G)])
+    assert set(stage.fetcher.problems) == {(F, b"h" * 32), (symlink, b"h" * 32)}
+    await stage.fetcher.received([received(b"sixteen bytes...")])
+    assert (G, short.hash) in stage.fetcher.problems
+    assert not stage.fetcher.jobs
+    assert not stage.fetcher.staged
+    assert stage.staged_names() == []
+    assert stage.fetcher.pending_bytes == 0

@@ -173,6 +173,12 @@ def test_a_file_that_has_just_changed_is_not_trusted() -> None:
     assert facts_of(link_itself, NOW_NS).ctime_ns == NOW_NS  # it cannot be written in place
 
 
+def test_a_file_from_before_the_clock_was_set_back_is_trusted() -> None:
+    now_ns = 10**18
+    found = Stat(Kind.FILE, 7, 0, 3, now_ns, now_ns + 3600 * 10**9, False)
+    assert facts_of(found, now_ns).ctime_ns == found.ctime_ns
+
+
 def test_the_disk_s_facts_lie_with_whoever_represents_the_file() -> None:
     stage = TreeStage()
     stage.put({F: file(name="a"), G: file(name="a", lamport=2)}, {F: stat(9)})

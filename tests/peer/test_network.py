@@ -114,6 +114,7 @@ async def scene(homes: Path, tmp_path: Path) -> AsyncIterator[Scene]:
 # ---------------------------------------------------------------- frames and messages
 
 
+@pytest.mark.row("A33")
 async def test_a_broken_message_ends_that_link_only(scene: Scene) -> None:
     for number, payload in (
         (99, b""), (1, b"\x80"), (m.MessageNumber.GREETING, b"\x82\x01aX"),
@@ -136,6 +137,7 @@ async def test_a_pong_to_no_ping_harms_nobody(scene: Scene) -> None:
         assert not peer.link.is_closed
 
 
+@pytest.mark.row("A33")
 async def test_a_frame_too_long_ends_the_link_by_its_header(scene: Scene) -> None:
     """A29: it is not waited for, let alone kept."""
     async with evil_peer(scene.one, scene.evil) as peer:
@@ -145,6 +147,7 @@ async def test_a_frame_too_long_ends_the_link_by_its_header(scene: Scene) -> Non
     await scene.lives_on()
 
 
+@pytest.mark.row("A29")
 async def test_who_does_not_greet_is_given_up(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,6 +162,7 @@ async def test_who_does_not_greet_is_given_up(
 # ---------------------------------------------------------------- changesets
 
 
+@pytest.mark.row("A10")
 async def test_changesets_that_are_none_are_refused_and_counted(scene: Scene) -> None:
     async with evil_peer(scene.one, scene.evil) as peer:
         folder_id = await peer.meet()
@@ -169,6 +173,7 @@ async def test_changesets_that_are_none_are_refused_and_counted(scene: Scene) ->
         assert not peer.link.is_closed  # it may be passing on what it got
 
 
+@pytest.mark.row("A09")
 async def test_a_forged_signature_is_refused_and_counted(scene: Scene) -> None:
     wire = scene.place().draft_and_seal([[0, "evil", 0]]).changeset.wire
     async with evil_peer(scene.one, scene.evil) as peer:
@@ -179,6 +184,7 @@ async def test_a_forged_signature_is_refused_and_counted(scene: Scene) -> None:
     await scene.lives_on()
 
 
+@pytest.mark.row("A09", "A34")
 async def test_a_hostile_record_freezes_its_log_and_reaches_no_disk(scene: Scene) -> None:
     """A09, A34: signed by a member, and still nothing that could leave the folder."""
     record = [1, b"\x07" * 15 + b"\0", ROOT, "../escaped", 0, [], [], None, None]
@@ -193,6 +199,7 @@ async def test_a_hostile_record_freezes_its_log_and_reaches_no_disk(scene: Scene
     assert scene.folder.progress.state is not FolderState.TROUBLE
 
 
+@pytest.mark.row("A14")
 async def test_a_fork_is_counted(scene: Scene) -> None:
     place = scene.place()
     first = place.draft_and_seal([[0, "evil", 0]])
@@ -205,6 +212,7 @@ async def test_a_fork_is_counted(scene: Scene) -> None:
     await scene.lives_on()
 
 
+@pytest.mark.row("A12", "F31")
 async def test_an_older_database_takes_a_new_incarnation(scene: Scene) -> None:
     """Somebody holds more of our log than we do: our database is a copy of an earlier one."""
     folder = scene.folder
@@ -243,6 +251,7 @@ async def offer_file(scene: Scene, peer: EvilPeer) -> ChunksWanted:
     return await peer.hear(ChunksWanted)
 
 
+@pytest.mark.row("A07")
 async def test_a_chunk_with_the_wrong_hash_ends_the_link_and_writes_nothing(scene: Scene) -> None:
     """A07."""
     async with evil_peer(scene.one, scene.evil) as peer:
@@ -386,6 +395,7 @@ async def revoke_evil(scene: Scene) -> None:
     await one._membership_changed()
 
 
+@pytest.mark.row("A25")
 async def test_a_revoked_device_gets_no_link(scene: Scene) -> None:
     await revoke_evil(scene)
     with pytest.raises(NotAuthenticated):

@@ -290,3 +290,17 @@ def test_a_directory_waits_until_what_it_moves_into_is_out_of_it() -> None:
     old = Tree({down: (ROOT, "d"), out: (down, "e"), inner: (out, "p"), other: (ROOT, "e")})
     new = Tree({out: (ROOT, "e"), inner: (out, "p"), down: (inner, "d"), other: (down, "x")})
     carry_out(Case(old, new, {}), lambda item: ())
+
+
+@pytest.mark.parametrize("is_published", [False, True])
+def test_a_disk_that_folds_case_has_one_slot_for_both_spellings(is_published: bool) -> None:
+    def stat(inode: int) -> Stat:
+        return Stat(Kind.FILE, inode, 0, 1, 1, 1, False)
+
+    comes = FileChange(
+        file_id(1), None if is_published else (ROOT, "kept"), (ROOT, "B"), stat(1),
+        "temp" if is_published else None,
+    )  # fmt: skip
+    goes = FileChange(file_id(2), (ROOT, "b"), None if is_published else (ROOT, "c"), stat(2))
+    steps = Planner([], [comes, goes], lambda item: None, lambda item: None, str.casefold).plan()
+    assert [step.id for step in steps] == [file_id(2), file_id(1)]

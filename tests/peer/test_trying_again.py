@@ -26,7 +26,7 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
     await store.close()
 
 
-def full(call: Callable[..., int], code: int) -> Callable[..., int]:
+def failing(code: int) -> Callable[..., int]:
     def fail(*_: object) -> int:
         raise OSError(code, os.strerror(code))
 
@@ -40,7 +40,7 @@ async def test_a_file_that_could_not_be_laid_down_is_asked_for_again(
     wanted = content(BYTES)
     await stage.fetcher.need([need(F, BYTES)])
     with monkeypatch.context() as patch:
-        patch.setattr(os, "write", full(os.write, code))
+        patch.setattr(os, "write", failing(code))
         await stage.fetcher.received([received(BYTES)])
     assert set(stage.fetcher.problems) == {(F, wanted.hash)}
     assert stage.fetcher.is_pending(F, wanted.hash)

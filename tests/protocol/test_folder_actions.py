@@ -88,6 +88,9 @@ def test_decode_gives_back_what_was_encoded(action: Action) -> None:
         [FolderAct.EPOCH, b"", ID],
         [FolderAct.EPOCH, CORE.encoded, b""],
         [FolderAct.STORAGE, ID, bytes(16), ID, bytes(16), -1],
+        [FolderAct.STORAGE, ID, bytes(16), ID, bytes(16), True],
+        [FolderAct.REMOVE, 0, ID, [[b"\1" * 16, True, ID]]],
+        [FolderAct.GENESIS, 1, 0, list(CHUNKING), True, ID, bytes(16)],
         [8],
     ],
 )  # fmt: skip
@@ -111,6 +114,7 @@ def test_actions_of_another_shape_are_refused(action: list[Any]) -> None:
         {"recipients": [[ID, 2], [ID, 2]]},
         {"recipients": [[ID, 0]]},
         {"recipients": [[ID, 5]]},
+        {"recipients": [[ID, True]]},
         {"links": []},
         {"links": [[ID, bytes(71)]]},
         {"nonce": bytes(15)},

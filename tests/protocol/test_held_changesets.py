@@ -39,6 +39,7 @@ def test_the_same_changeset_is_held_once() -> None:
     assert held.take_ready() == [b"wire a"]
 
 
+@pytest.mark.row("A29")
 def test_the_bytes_held_are_bounded_and_freed() -> None:
     held = HeldChangesets(size_max=4000)
     held.hold(b"a", bytes(1000), [])

@@ -121,6 +121,7 @@ def test_an_entry_is_held_until_its_parents_come() -> None:
     assert other.missing() == set()
 
 
+@pytest.mark.row("A29")
 def test_held_entries_are_bounded() -> None:
     other = copy(ME.ledger)
     for number in range(HELD_MAX):

@@ -39,7 +39,7 @@ class Removal:
         return self.one.ledger.devices()[DeviceId(self.bert.keys.device_id)][0]
 
     def remove(self) -> None:
-        """The sister, who knows the pinned branch, removes Bert, and the first device hears of it."""
+        """The sister, who has the pinned branch, removes Bert; the first device hears of it."""
         pins = self.sister.book.pins([self.bert.keys.device_id])
         assert [(pin.seq, pin.hash) for pin in pins] == [
             (self.pinned[-1].slot.seq, self.pinned[-1].hash)

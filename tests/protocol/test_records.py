@@ -292,6 +292,8 @@ HOSTILE: dict[str, list[Any]] = {
         OTHERS, 3, [put(OTHERS[3][0], 0, [B, 1]), put(OTHERS[3][0], 0, [B, 2])]
     ),
     "too many writes": put(COPIED, 4, COPIED[4] * (VERBATIM_WRITES_MAX + 1)),
+    "null for a vector": put(PLACE, 5, None),
+    "text for what a place saw": put(PLACE, 6, ""),
     "a scan that is more than complete": [T.SCAN_COMPLETE, 1],
     "nothing": [],
 }  # fmt: skip

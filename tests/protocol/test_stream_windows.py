@@ -1,5 +1,4 @@
-"""One byte far out gives its sender nothing: a stream's window follows what was read (ATTACKS A28).
-"""
+"""One byte far out gives its sender nothing: a stream's window follows what was read (A28)."""
 
 from __future__ import annotations
 

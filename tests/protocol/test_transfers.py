@@ -14,6 +14,7 @@ from protocol.chunk_requests import OPEN_CHUNKS_MAX, OPEN_REQUESTS_MAX
 from protocol.transfers import (
     PEER_ASKS_MAX,
     PEER_CHUNKS_MAX,
+    SILENT_S,
     Ask,
     CancelAsk,
     FileComplete,
@@ -251,9 +252,9 @@ def test_a_stuck_peer_is_waited_for_if_there_is_nobody_else() -> None:
     transfers = transfers_with(A)
     transfers.need(FOLDER, [("x", file_of(range(2)))])
     transfers.handle_timer(0.0)
-    assert transfers.handle_timer(100.0) == []
+    assert transfers.handle_timer(50.0) == []
     transfers.peer_joined(B, FOLDER)
-    commands = transfers.handle_timer(100.5)
+    commands = transfers.handle_timer(50.5)
     assert [type(command) for command in commands] == [CancelAsk, Ask]
     assert commands[1].peer == B
 
@@ -344,3 +345,29 @@ def test_ten_thousand_small_files_are_cheap() -> None:
         commands += transfers.handle_timer(now)
     assert complete == 10_000
     assert time.process_time() - started < 0.3
+
+
+@pytest.mark.row("A29", "F28")
+def test_what_only_a_silent_peer_has_is_given_up() -> None:
+    """And what others have is fetched: not even the window of the silent one is held for ever."""
+    transfers = transfers_with(A)
+    transfers.need(FOLDER, [("f", file_of(range(4)))])
+    now = 0.0
+    assert asked(transfers.handle_timer(now))[A]
+    events: list[object] = []
+    while not events and now < 200:
+        now = transfers.next_deadline() or now + 1
+        transfers.handle_timer(now)
+        events += transfers.take_events()
+    assert events == [FileUnavailable(FOLDER, "f")]
+    assert SILENT_S <= now < 2 * SILENT_S
+
+
+def test_a_slow_peer_is_not_a_silent_one() -> None:
+    transfers = transfers_with(A)
+    transfers.need(FOLDER, [("f", file_of(range(5)))])
+    for number in range(5):
+        transfers.handle_timer(now := number * (SILENT_S - 5))
+        assert transfers.take_events() == []
+        transfers.received(A, FOLDER, [chunk(number)], now)
+    assert transfers.take_events() == [FileComplete(FOLDER, "f")]

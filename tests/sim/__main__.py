@@ -1,47 +1,110 @@
-"""`python -m tests.sim SEEDS [FIRST]`: so many random histories, from a first seed on."""
+"""`python -m tests.sim SEEDS [FIRST]`: so many histories of whole towns, each played twice.
+
+`--shrink SEED` plays one, makes it short if it fails, and tells it; `--engines` plays the histories
+of engines alone, whose deliveries, scans and plans are cut finer.
+"""
 
 from __future__ import annotations
 
 import argparse
+import logging
+import os
 import sys
 import time
-import traceback
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 
-from tests.sim.history import STEPS, play
+from tests.sim.chronicle import STEPS, Chronicle, live, whole
+from tests.sim.history import STEPS as ENGINE_STEPS
+from tests.sim.history import play
+from tests.sim.shrinker import shrink
+
+AT_ONCE = 5
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.sim", description=__doc__)
-    parser.add_argument("seeds", type=int)
+    parser.add_argument("seeds", type=int, nargs="?", default=1)
     parser.add_argument("first", type=int, nargs="?", default=0)
-    parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--folding", action="store_true", help="one of the disks folds case")
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--engines", action="store_true", help="engines alone")
+    parser.add_argument("--folding", action="store_true", help="engines: one disk folds case")
     parser.add_argument("--verbose", action="store_true", help="say what happens")
-    parser.add_argument("--keep-going", action="store_true", help="count the seeds that fail")
     parser.add_argument("--traces", action="store_true", help="print the traces and nothing else")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--shrink", type=int, metavar="SEED", help="make a failing seed short")
     arguments = parser.parse_args()
-    failed = 0
+    logging.disable(logging.WARNING)
+    steps = arguments.steps or (ENGINE_STEPS if arguments.engines else STEPS)
+    if arguments.shrink is not None:
+        return _shrink(arguments.shrink, steps)
+    player: Callable[[int], str] = partial(_town, steps, arguments.verbose)
+    if arguments.engines:
+        player = partial(_engines, steps, arguments.folding, arguments.verbose)
+    return _play_all(player, arguments)
+
+
+def _town(steps: int, is_verbose: bool, seed: int) -> str:
+    return live(whole(seed, steps), is_verbose=is_verbose)
+
+
+def _engines(steps: int, folds_case: bool, is_verbose: bool, seed: int) -> str:
+    return play(seed, steps, folds_case=folds_case, is_verbose=is_verbose)
+
+
+def _play_all(player: Callable[[int], str], arguments: argparse.Namespace) -> int:
     began = time.monotonic()
-    for seed in range(arguments.first, arguments.first + arguments.seeds):
-        try:
-            trace = play(
-                seed,
-                arguments.steps,
-                folds_case=arguments.folding,
-                is_verbose=arguments.verbose,
-            )
-            if arguments.traces:
-                print(trace)
-        except Exception as error:  # noqa: BLE001 - every failing seed is told
-            failed += 1
-            if not arguments.keep_going:
-                traceback.print_exc()
-            print(f"seed {seed} fails: {type(error).__name__}: {str(error)[:400]}", flush=True)
-            if not arguments.keep_going:
-                return 1
+    failed = []
+    for seed, trace, error in _results(player, arguments):
+        if error:
+            failed.append(seed)
+            print(f"seed {seed} fails: {error}", flush=True)
+        elif arguments.traces:
+            print(trace)
     if not arguments.traces:
-        print(f"{arguments.seeds} seeds, {failed} failed, {time.monotonic() - began:.1f} s")
+        took_s = time.monotonic() - began
+        print(f"{arguments.seeds} seeds, each twice, {len(failed)} failed, {took_s:.0f} s")
     return 1 if failed else 0
+
+
+def _results(
+    player: Callable[[int], str], arguments: argparse.Namespace
+) -> Iterator[tuple[int, str, str]]:
+    seeds = range(arguments.first, arguments.first + arguments.seeds)
+    play_twice = partial(_twice, player)
+    if arguments.jobs == 1 or arguments.seeds == 1 or arguments.verbose:
+        yield from map(play_twice, seeds)
+        return
+    with ProcessPoolExecutor(arguments.jobs) as pool:
+        yield from pool.map(play_twice, seeds, chunksize=AT_ONCE)
+
+
+def _twice(player: Callable[[int], str], seed: int) -> tuple[int, str, str]:
+    logging.disable(logging.WARNING)
+    try:
+        traces = [player(seed), player(seed)]
+    except Exception as error:  # noqa: BLE001 - every failing seed is told
+        return seed, "", f"{type(error).__name__}: {str(error)[:400]}"
+    return seed, traces[0], "" if traces[0] == traces[1] else "two traces"
+
+
+def _shrink(seed: int, steps: int) -> int:
+    try:
+        short = shrink(whole(seed, steps), lambda line: print(line, flush=True))
+    except ValueError as error:
+        print(error)
+        return 0
+    print(f"({seed}, {short.steps!r}),  # to be kept in test_kept_seeds.py")
+    _tell(short)
+    return 1
+
+
+def _tell(chronicle: Chronicle) -> None:
+    try:
+        live(chronicle, is_verbose=True)
+    except Exception as error:  # noqa: BLE001 - whatever it is
+        print(f"{type(error).__name__}: {error}")
 
 
 if __name__ == "__main__":

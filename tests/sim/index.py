@@ -16,6 +16,7 @@ from peer.rows import ADRIFT, DISPLACED, FOLDED, Directories, Facts, Row, place_
 from peer.tree import place_again
 from peer.turn import is_directory
 from protocol.nodes import NOTHING, ROOT, is_copy
+from tests.peer.fake_index import first_of
 
 _COLUMNS = [0, 2, 3, *range(5, 19)]
 """Of the values that a row is stored as, those that it is loaded from."""
@@ -29,6 +30,8 @@ class SimIndex:
         self.changesets: dict[tuple[LogId, int], tuple[bytes, int, bytes]] = {}
         """(log, seq) -> hash, Lamport time, wire bytes."""
         self.values: dict[str, bytes] = {}
+        self.aside: dict[tuple[LogId, int, bytes], tuple[int, bytes]] = {}
+        """(log, seq, hash) -> Lamport time, wire bytes of what is on no log."""
         self._children: dict[NodeId, dict[NodeId, None]] = {}
         self._copies: dict[NodeId, dict[NodeId, None]] = {}
 
@@ -69,6 +72,9 @@ class SimIndex:
                     (1 if is_directory(r.id) else 2, r.id) for r in self.rows.values() if r.is_dirty
                 )
                 return [copy(self.rows[i]) for at, i in dirty if (at, i) > after][:limit]
+            case c.LoadChangesets(log, after_seq, bytes_max):
+                wires = {at: wire for at, (_, _, wire) in self.changesets.items()}
+                return first_of(wires, log, after_seq, bytes_max)
             case c.Commit():
                 return self._commit(command)
             case _:
@@ -92,8 +98,14 @@ class SimIndex:
                 self._copies.setdefault(row.origin, {})[row.id] = None
         for node_id in commit.deleted:
             self._drop(node_id)
+        for log, first in commit.cut:
+            for at in [at for at in self.changesets if at[0] == log and at[1] >= first]:
+                hash_, lamport, wire = self.changesets.pop(at)
+                self.aside[*at, hash_] = (lamport, wire)
+        for log, seq, hash_, lamport, wire in commit.aside:
+            self.aside[log, seq, hash_] = (lamport, wire)
         for log, seq, hash_, lamport, wire in commit.changesets:
-            self.changesets[log, seq] = (hash_, lamport, wire)
+            self.changesets.setdefault((log, seq), (hash_, lamport, wire))
         self.values.update(commit.values)
 
     def _drop(self, node_id: NodeId) -> None:

@@ -151,13 +151,13 @@ class Device:
         page: tuple[int, NodeId] | None = FIRST_PAGE
         found = False
         while page is not None:
-            survey = self.run(self.engine.survey(page, PAGE, _never_pending, self.staged))
+            survey = self.run(self.engine.survey(page, PAGE, self.staged))
             page = survey.next_page
             self._take(survey.ready, share)
             needs = [n for n in survey.needs if self.random.random() < share]
             owners = self.stage(needs)
             found = found or bool(survey.ready or owners)
-            again = self.run(self.engine.survey_nodes(owners, _never_pending, self.staged))
+            again = self.run(self.engine.survey_nodes(owners, self.staged))
             self._take(again.ready, share)
         return found
 
@@ -195,7 +195,7 @@ class Device:
         self.ready = {n: s for n, s in self.ready.items() if n not in ready}
         self.staged = {k: n for k, n in self.staged.items() if n not in applied.used}
         owners = self.stage(needs)
-        again = self.run(self.engine.survey_nodes(owners, _never_pending, self.staged))
+        again = self.run(self.engine.survey_nodes(owners, self.staged))
         self.ready.update(again.ready)
         for path in sorted(applied.look_again):
             self.hints[path] = None
@@ -408,7 +408,3 @@ def _crash_at(count: int) -> Callable[[int, Operation], None]:
             raise Crash
 
     return hook
-
-
-def _never_pending(node: NodeId, hash_: bytes) -> bool:
-    return False

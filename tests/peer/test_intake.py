@@ -1,0 +1,61 @@
+"""What the watcher says, and what is looked at because of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from peer.ignore import IGNORE_FILE
+from peer.intake import Intake
+from peer.watcher import Hints
+from tests.peer.test_folder import Scene, in_sync, open_scene, running
+
+SOON_S = 60.0
+"""Long before the next full scan, long after any hint is due."""
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+    async with open_scene(tmp_path) as scene:
+        yield scene
+
+
+class Saying:
+    """A watcher that has this to say."""
+
+    def __init__(self, hints: Hints) -> None:
+        self._hints = hints
+
+    def read(self) -> Hints:
+        return self._hints
+
+
+async def intake_after_its_first_scan(scene: Scene) -> tuple[Intake, Callable[[], float]]:
+    async with running(scene) as folder:
+        await in_sync(folder)
+        assert folder.intake is not None
+        return folder.intake, folder.intake.next_due
+
+
+@pytest.mark.parametrize("hints", [Hints(has_overflowed=True), Hints(is_root_gone=True)])
+async def test_after_lost_news_everything_is_looked_at(scene: Scene, hints: Hints) -> None:
+    intake, _ = await intake_after_its_first_scan(scene)
+    assert not intake.is_rescan_due(1.0)
+    intake.hints_come(Saying(hints), 1.0)  # type: ignore[arg-type]
+    assert intake.is_rescan_due(1.0)
+
+
+@pytest.mark.parametrize(
+    ("directory", "name", "is_everything"),
+    [((), IGNORE_FILE, True), ((), "file", False), (("d",), IGNORE_FILE, False)],
+)
+async def test_other_rules_are_other_files(
+    scene: Scene, directory: tuple[str, ...], name: str, is_everything: bool
+) -> None:
+    """Only the root's ignore file rules; what it left out has to be found, and the other way."""
+    intake, next_due = await intake_after_its_first_scan(scene)
+    intake.hints_come(Saying(Hints(changed={directory: {name}})), 1.0)  # type: ignore[arg-type]
+    assert intake.is_rescan_due(1.0) is is_everything
+    assert next_due() < SOON_S

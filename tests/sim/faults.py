@@ -1,0 +1,134 @@
+"""What goes wrong on a machine: errors of its disk and its database, ends in the middle of a plan,
+and people who act between two system calls. Armed by a step, struck some calls later.
+"""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING, Final
+
+from tests.sim.filesystem import error
+from tests.sim.loop import PowerCut
+
+if TYPE_CHECKING:
+    from tests.sim.machine import Machine
+    from tests.sim.town import Town
+
+WRITES: Final = frozenset(
+    {"create", "write", "utime", "chmod", "fsync", "mkdir", "link", "unlink", "rmdir", "rename"}
+)
+TAKES_SPACE: Final = frozenset({"create", "write", "mkdir", "link", "rename", "fsync"})
+
+
+@dataclass(slots=True)
+class Fault:
+    """Strikes at the calls named, once so many of them have passed."""
+
+    calls: frozenset[str]
+    passes: int
+    strike: Callable[[], None]
+    times: int = 1
+
+
+class Faults:
+    """The faults of all machines."""
+
+    def __init__(self, town: Town) -> None:
+        self._town = town
+        self._armed: dict[int, list[Fault]] = {}
+        self._disturbers: dict[int, tuple[float, Random]] = {}
+        self.is_over = False
+
+    def end(self) -> None:
+        """From now on nothing goes wrong."""
+        self._armed.clear()
+        self._disturbers.clear()
+
+    # ------------------------------------------------------------ arming
+
+    def end_within(self, machine: Machine, passes: int, is_power_cut: bool, calls: str) -> None:
+        """The process ends before one of its next calls."""
+
+        def strike() -> None:
+            self._town.note("power cut" if is_power_cut else "killed", machine.name)
+            self._town.down(machine, is_power_cut)
+            raise PowerCut
+
+        kinds = WRITES if calls == "disk" else frozenset({calls})
+        self._arm(machine, Fault(kinds, passes, strike))
+
+    def fail(self, machine: Machine, calls: frozenset[str], number: int, times: int,
+             passes: int) -> None:  # fmt: skip
+        """Calls give an error."""
+
+        def strike() -> None:
+            self._town.note("error", machine.name, number)
+            raise error(number)
+
+        self._arm(machine, Fault(calls, passes, strike, times))
+
+    def fail_statement(self, machine: Machine, passes: int) -> None:
+        """The database's disk is full, or failing."""
+
+        def strike() -> None:
+            self._town.note("database error", machine.name)
+            raise sqlite3.OperationalError("database or disk is full")
+
+        words = frozenset({"BEGIN ", "INSERT", "DELETE", "COMMIT"})
+        self._arm(machine, Fault(words, passes, strike))
+
+    def disturb(self, machine: Machine, chance: float, random: Random) -> None:
+        """Somebody is at work while Holdfast writes."""
+        self._disturbers[machine.number] = (chance, random)
+
+    def calm(self, machine: Machine) -> None:
+        """Nobody is any more, and the disk works again."""
+        self._disturbers.pop(machine.number, None)
+        self._armed.pop(machine.number, None)
+
+    def _arm(self, machine: Machine, fault: Fault) -> None:
+        self._armed.setdefault(machine.number, []).append(fault)
+
+    # ------------------------------------------------------------ striking
+
+    def before_call(self, machine: Machine, call: str, name: str) -> None:
+        """A system call of Holdfast's is about to be made."""
+        if call in WRITES:
+            self._town.note("call", machine.name, call, name)
+            disturber = self._disturbers.get(machine.number)
+            if disturber is not None and disturber[1].random() < disturber[0]:
+                self._town.act(machine, disturber[1], "disturb")
+        self._strike(machine, call)
+
+    def before_statement(self, machine: Machine, word: str) -> None:
+        """A statement that writes is about to be carried out."""
+        self._strike(machine, word)
+
+    def after_commit(self, machine: Machine) -> None:
+        """A transaction is durable, and nobody has been told."""
+        self._strike(machine, "committed")
+
+    def _strike(self, machine: Machine, call: str) -> None:
+        for fault in self._armed.get(machine.number, ()):
+            if call in fault.calls:
+                if fault.passes > 0:
+                    fault.passes -= 1
+                    continue
+                fault.times -= 1
+                if fault.times <= 0:
+                    self._armed[machine.number].remove(fault)
+                fault.strike()
+                return
+
+
+DISK_ERRORS: Final = (
+    (frozenset({"fsync"}), errno.EIO),
+    (TAKES_SPACE, errno.ENOSPC),
+    (WRITES, errno.EIO),
+    (frozenset({"read", "open", "list", "stat"}), errno.EIO),
+    (frozenset({"rename", "unlink", "mkdir"}), errno.EACCES),
+)

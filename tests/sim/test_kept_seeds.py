@@ -1,0 +1,16 @@
+"""Histories that once failed, shortened to the steps that it took, and what each of them found."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.sim.chronicle import Chronicle, live
+
+KEPT: list[tuple[int, tuple[int, ...], str]] = [
+    (77, (3, 4, 8, 20, 29), "a name given back on a disk that folds case was taken for an act"),
+]
+
+
+@pytest.mark.parametrize(("seed", "steps", "what"), KEPT)
+def test_what_failed_once_holds(seed: int, steps: tuple[int, ...], what: str) -> None:
+    live(Chronicle(seed, steps))

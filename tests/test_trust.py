@@ -1,0 +1,76 @@
+"""The table of promises is what the tests say, and every attack on devices has a test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests import trust
+
+
+def test_the_table_is_what_the_tests_say() -> None:
+    """Else: `python -m tests.trust`."""
+    committed = [row[:3] for row in trust.cells(trust.TABLE.read_text())]
+    assert committed == [row[:3] for row in trust.cells(trust.render(trust.proofs(), {}))]
+
+
+def test_every_attack_on_devices_has_a_test() -> None:
+    attacks = {row for row in trust.PROMISES if row.startswith("A")}
+    assert attacks == {f"A{n:02}" for n in (*range(5, 15), *range(24, 38))}
+    assert attacks - set(trust.proofs()) == set()
+
+
+SAMPLE = """
+import pytest
+pytestmark = [pytest.mark.row("F01")]
+
+@pytest.mark.row("A07", "A08")
+@pytest.mark.parametrize("x", [1])
+def test_one(x): ...
+
+@pytest.mark.row("F01")
+async def test_two(): ...
+
+def stage(): ...
+"""
+
+
+def test_marks_are_found_on_tests_and_on_files(tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "test_sample.py").write_text(SAMPLE)
+    one, two = (f"inner/test_sample.py::test_{name}" for name in ("one", "two"))
+    assert trust.proofs(tmp_path) == {"F01": [one, two], "A07": [one], "A08": [one]}
+    (tmp_path / "test_other.py").write_text(SAMPLE.replace("A08", "A99"))
+    with pytest.raises(trust.UnknownRow, match="A99"):
+        trust.proofs(tmp_path)
+
+
+def test_a_row_without_a_test_shows_none_and_figures_stay() -> None:
+    text = trust.render({"A07": ["a.py::test_b", "a.py::test_c"]}, {"A07": "3 passed; 2 MB"})
+    rows = {row[0]: row[1:] for row in trust.cells(text)}
+    assert rows["A07"][1:] == ["`a.py::test_b`<br>`a.py::test_c`", "3 passed; 2 MB"]
+    assert rows["A08"][1] == trust.NONE
+    assert trust.figures_in(text) == {"A07": "3 passed; 2 MB"}
+    assert text.endswith(f"\n1 of {len(trust.PROMISES)} rows have a test.\n")
+
+
+def report(name: str, outcome: str, *figures: str, when: str = "call") -> pytest.TestReport:
+    return pytest.TestReport(
+        f"tests/{name}", ("", 0, ""), {}, outcome, None, when,  # type: ignore[arg-type]
+        user_properties=[("figure", figure) for figure in figures],
+    )  # fmt: skip
+
+
+def test_a_row_s_figure_counts_cases_and_names_failures() -> None:
+    figures = trust.Figures()
+    for each in (
+        report("a.py::test_b[1]", "passed", when="setup"),
+        report("a.py::test_b[1]", "passed", "2 | 3"),
+        report("a.py::test_b[2]", "passed", "2 | 3"),
+        report("a.py::test_c", "passed"),
+        report("a.py::test_d", "failed", when="setup"),
+    ):
+        figures.pytest_runtest_logreport(each)
+    assert figures.of(["a.py::test_b", "a.py::test_c"]) == "3 passed; 2 / 3"
+    assert figures.of(["a.py::test_c", "a.py::test_d"]) == "**1 failed**; 1 passed"
