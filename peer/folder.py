@@ -275,7 +275,7 @@ class Folder:
                 async with asyncio.timeout(left):
                     await self._wake.wait()
         deadlines = [float("inf")]
-        if self.delivery is not None:
+        if self.delivery is not None and not self.is_paused:
             deadlines.append(self.delivery.next_due())
         if self.intake is not None and not self.is_paused:
             if self._joining is None or self._has_adopted:
