@@ -142,7 +142,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     # Rows and records are many small tuples, few of them in cycles: to look through them after
     # every 700 new ones takes a tenth of the processor time of a first sync.
     gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+    gc.set_threshold(10_000, 10, 10)
     discovery = False if arguments.no_discovery else None
     work = daemon.run(_home(arguments), arguments.listen, discovery, arguments.links)
     _run_async(until_stopped(work))
