@@ -1,4 +1,4 @@
-"""Versions of a file whose bytes nobody gives, beside others whose bytes are here (MERGE 5, 13, 14).
+"""Versions of a file whose bytes nobody gives, beside others whose bytes are here (MERGE 5, 14).
 
 One device after another is told of two edits that did not know of each other, and gets the bytes
 of some of them only.
@@ -90,7 +90,7 @@ async def settle(trio: Trio) -> dict[str, bytes | None]:
 
 
 async def test_a_loser_that_nobody_gives_does_not_block_the_winner(trio: Trio) -> None:
-    one, two, three = trio
+    _, two, three = trio
     await two_edits(trio)
     await give(three, b"winner", two)
     assert three.tree()["a"] == b"winner"
