@@ -37,7 +37,7 @@ from peer.disk_types import (
     Trouble,
     name_problem,
 )
-from peer.durability import disk_error, full_sync, sync_directories
+from peer.durability import disk_error, full_sync, sync_directories, sync_saved
 from peer.reader import Reader
 from peer.staging import Staging
 from peer.writer import Writer
@@ -93,6 +93,11 @@ class PosixDisk(Disk):
         """Reads and hashes files."""
         with self._batch() as directories:
             return [self._reader.read(directories, request) for request in requests]
+
+    def sync_saved(self, paths: Sequence[Path]) -> None:
+        """One durability round of files that people saved."""
+        with self._batch() as directories:
+            sync_saved(directories, paths)
 
     def read_ranges(self, requests: Sequence[RangeRequest]) -> list[bytes | None]:
         """Reads ranges of files."""

@@ -309,6 +309,12 @@ class Disk(ABC):
         """Reads and hashes files, one answer for each request."""
 
     @abstractmethod
+    def sync_saved(self, paths: Sequence[Path]) -> None:
+        """One durability round for files that people saved, as for ours: a power cut must not take
+        back what others have been told of. Those that are gone meanwhile are no trouble.
+        """
+
+    @abstractmethod
     def read_ranges(self, requests: Sequence[RangeRequest]) -> list[bytes | None]:
         """Reads ranges; None where there are not so many bytes. What is read is to be verified by
         the caller.

@@ -22,6 +22,8 @@ FSYNC_MAX: Final = 16
 """Up to so many things are synced one by one. More, and a syncfs is cheaper even if others write to
 the same disk.
 """
+_GONE: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+"""What opening says of a path at which something else, or nothing, is by now."""
 
 
 def disk_error(error: OSError, act: str) -> DiskError:
@@ -48,6 +50,24 @@ def sync_files(root_fd: int, directory_fd: int, names: Sequence[str]) -> None:
         # directory.
     except OSError as error:
         raise disk_error(error, "write files back") from error
+
+
+def sync_saved(directories: Directories, paths: Sequence[Path]) -> None:
+    """Makes files anywhere in the folder durable, with the names they have."""
+    try:
+        if len(paths) > FSYNC_MAX and syscalls.HAS_SYNCFS:
+            syscalls.syncfs(directories.root_fd)
+            return
+        for path in paths:
+            try:
+                _sync_file(*directories.at(path))
+            except OSError as error:
+                if error.errno not in _GONE:
+                    raise
+        for path in sorted({path[:-1] for path in paths}):
+            _sync_nearest(directories, path)
+    except OSError as error:
+        raise disk_error(error, "write back what was saved") from error
 
 
 def sync_directories(directories: Directories, paths: Iterable[Path]) -> None:
@@ -96,7 +116,7 @@ def _sync_nearest(directories: Directories, path: Path) -> None:
         try:
             fd = directories.open(path)
         except OSError as error:
-            if not path or error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            if not path or error.errno not in _GONE:
                 raise
             path = path[:-1]
             continue

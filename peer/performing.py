@@ -19,10 +19,13 @@ from peer.disk_types import (
     PARKED,
     TRASH,
     Disk,
+    FileRead,
     Listing,
     Move,
     Operation,
     Path,
+    Problem,
+    ReadRequest,
     Refusal,
     Remove,
     Stat,
@@ -70,7 +73,7 @@ class Performer:
             case c.StatPaths(paths):
                 return await self.on_disk(lambda: self.disk.stat(paths))
             case c.ReadFiles(requests):
-                return await self.on_disk(lambda: self.disk.read_files(requests))
+                return await self.on_disk(lambda: self._read(requests))
             case c.StageFiles(files):
                 return await self.on_disk(lambda: self.disk.stage(files))
             case c.SyncStaged():
@@ -88,6 +91,12 @@ class Performer:
         if self._watcher is not None:  # watched before listed, nothing is missed
             self._watcher.watch(paths)
         return self.disk.list_directories(paths)
+
+    def _read(self, requests: Sequence[ReadRequest]) -> list[FileRead | Problem]:
+        results = self.disk.read_files(requests)
+        # Whoever is told of a file must not hear after a power cut here that it is deleted.
+        self.disk.sync_saved([r.path for r in results if isinstance(r, FileRead)])
+        return results
 
     def _apply(self, operations: Sequence[Operation]) -> list[Stat | Refusal]:
         results = self.disk.apply(operations)

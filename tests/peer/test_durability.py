@@ -8,7 +8,7 @@ import pytest
 from peer import syscalls
 from peer.directories import Directories
 from peer.disk_types import DiskError, DiskFull
-from peer.durability import FSYNC_MAX, disk_error, sync_directories, sync_files
+from peer.durability import FSYNC_MAX, disk_error, sync_directories, sync_files, sync_saved
 
 
 @pytest.fixture
@@ -115,3 +115,29 @@ def test_a_full_disk_is_said_to_be_full() -> None:
     assert "failed to write: Input/output error." in str(
         disk_error(OSError(errno.EIO, ""), "write")
     )
+
+
+def test_what_people_saved_is_synced_with_its_name(
+    directories: Directories, tmp_path: Path, synced: list[str]
+) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "f").touch()
+    (tmp_path / "d" / "link").symlink_to("f")
+    sync_saved(directories, [("d", "f"), ("d", "link"), ("d", "gone"), ("gone", "f")])
+    assert synced == ["f", "d", "d", tmp_path.name]
+    synced.clear()
+    sync_saved(directories, [("d", "f")] * (FSYNC_MAX + 1))
+    assert synced == ["all"]
+
+
+def test_what_people_saved_and_the_disk_cannot_hold_is_an_error(
+    directories: Directories, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "f").touch()
+
+    def fail(fd: int) -> None:
+        raise OSError(errno.EIO, "no")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(DiskError):
+        sync_saved(directories, [("f",)])

@@ -12,7 +12,7 @@ import pytest
 from crypto.ids import NodeId
 from peer import commands as c
 from peer.disk import PosixDisk
-from peer.disk_types import DiskGone, MakeDirectory, Refusal, StageFile, Stat
+from peer.disk_types import DiskGone, MakeDirectory, ReadRequest, Refusal, StageFile, Stat
 from peer.disk_types import Path as FolderPath
 from peer.index_store import IndexStore
 from peer.performing import Performer
@@ -238,3 +238,19 @@ async def test_a_stranger_in_the_trash_stays(stage: Stage) -> None:
     litter.write_bytes(b"litter")
     await stage[0].empty_trash()
     assert litter.exists()
+
+
+@pytest.mark.row("F03")
+async def test_what_was_read_is_durable_before_anybody_is_told(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    performer, disk, root = stage
+    (root / "a").write_bytes(b"1")
+    synced: list[FolderPath] = []
+    monkeypatch.setattr(disk, "sync_saved", synced.extend)
+
+    async def routine() -> Any:
+        return await c.ReadFiles([ReadRequest(("a",)), ReadRequest(("gone",))])
+
+    await performer.drive(routine())
+    assert synced == [("a",)]

@@ -73,18 +73,14 @@ class TownWatch:
         self._note_safe(machine, commit)
 
     def _note_safe(self, machine: Machine, commit: c.Commit) -> None:
-        """What Holdfast wrote and took into its index may not be lost any more."""
+        """What Holdfast wrote or has told of may not be lost any more."""
         hashes = {r.shown.hash for r in commit.rows if r.disk.inode and not is_directory(r.id)}
         if not hashes:
             return
         by_hash = self._town.account.by_hash
-        ours = {
-            inode.data
-            for place in machine.files.walk()
-            if (inode := machine.files.inodes[place.inode]).is_ours
-        }
+        there = {machine.files.inodes[place.inode].data for place in machine.files.walk()}
         self.safe.setdefault(machine.number, set()).update(
-            data for h in hashes if (data := by_hash.get(h)) is not None and data in ours
+            data for h in hashes if (data := by_hash.get(h)) is not None and data in there
         )
 
     def loaded(self, machine: Machine, directories: Directories) -> None:
