@@ -309,6 +309,8 @@ class Fetcher:
     def _close(self, job: Job) -> None:
         if self.jobs.pop(job.key, None) is not None:
             self.pending_bytes -= job.content.size
+            # Its last chunk may not be counted there yet, and the file be wanted again by then.
+            self._source.forget(self.folder_id, [job.key])
 
     @staticmethod
     def _whole(job: Job) -> bytes:
@@ -318,7 +320,6 @@ class Fetcher:
     def _refuse(self, job: Job) -> None:
         """A member's record is false; its file is not shown, and the node stays as it was."""
         self._forget(job)
-        self._source.forget(self.folder_id, [job.key])
         self.problems[job.key] = FALSE_RECORD
 
     # ------------------------------------------------------------ what does not arrive
@@ -352,7 +353,6 @@ class Fetcher:
             job = self.jobs.get(key)
             if job is not None:
                 self._forget(job)
-                self._source.forget(self.folder_id, [key])
             name = self.staged.pop(key, None)
             if name is not None:
                 names.append(name)

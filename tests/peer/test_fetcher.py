@@ -56,7 +56,9 @@ class Asked:
         self, folder_id: FolderId, files: Iterable[tuple[Any, Sequence[tuple[ChunkId, int]]]]
     ) -> None:
         assert folder_id == FOLDER
-        self.wanted.update(files)
+        for key, chunks in files:
+            assert key not in self.wanted
+            self.wanted[key] = chunks
 
     def forget(self, folder_id: FolderId, keys: Iterable[Any]) -> None:
         for key in keys:
@@ -356,3 +358,14 @@ async def test_a_record_that_is_not_what_its_bytes_are_is_not_staged(stage: Stag
     assert not stage.fetcher.staged
     assert stage.staged_names() == []
     assert stage.fetcher.pending_bytes == 0
+
+
+async def test_what_is_staged_is_wanted_of_nobody_and_can_be_wanted_anew(stage: Stage) -> None:
+    """Its last chunk may not be counted yet by whoever asks other devices."""
+    wanted = need(F, b"hello")
+    await stage.fetcher.need([wanted])
+    await stage.fetcher.received([received(b"hello")])
+    assert stage.asked.wanted == {}
+    stage.fetcher.begin_anew()
+    await stage.fetcher.need([wanted])
+    assert list(stage.asked.wanted) == [(F, wanted.content.hash)]
