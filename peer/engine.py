@@ -55,14 +55,12 @@ from protocol.nodes import (
     Kind,
     Node,
     copy_id,
-    deleted_contents,
     join,
     new_node_id,
     versions,
     winning_place,
 )
 from protocol.records import MANIFEST_ENTRY, Records, Stamp, decode_records, encode_records
-from protocol.version_vector import is_within
 
 ACTS_AT_ONCE: Final = 2_000
 """Structural acts in one changeset: some 200 KB of records, a few ms to sign and seal."""
@@ -275,6 +273,8 @@ class Engine:
             if (directory := resident.nodes.get(e.parent)) is not None and directory.item
         ]
         rows = await LoadRows([e.item for e in entries if e.item])
+        out.again = await self._moved_on(entries, rows)
+        entries = [e for e in entries if e not in out.again]
         requests = [
             ReadRequest((*resident.path(e.parent), e.name), e.stat, _average(rows.get(e.item)))
             for e in entries
@@ -296,6 +296,23 @@ class Engine:
 
         if files:
             out.authored = await self._author(record, links, now_ns)
+        return out
+
+    async def _moved_on(self, entries: Sequence[Entry], rows: Mapping[NodeId, Row]) -> list[Entry]:
+        """The entries whose node has moved to another path since the scan: what is read at theirs
+        is another node's by now.
+        """
+        firsts = {r.shown.item for r in rows.values() if r.shown.parent} - rows.keys()
+        shown = {**rows, **(await LoadRows(sorted(firsts)) if firsts else {})}
+        directories = self.directories.nodes
+        out = []
+        for entry in entries:
+            row = rows.get(entry.item)
+            if row is None or not row.shown.parent:
+                continue
+            first = shown[row.shown.item].shown
+            if (directories[first.parent].item, first.name) != (entry.parent, entry.name):
+                out.append(entry)
         return out
 
     async def _author(
@@ -482,9 +499,6 @@ class Engine:
     ) -> None:
         """What the file shows, and each conflict copy of it, has to be on the disk or staged: a
         copy is written before what it is a copy of is replaced.
-
-        A copy whose bytes are not there yet does not hold up the others: the file is shown without
-        it, as long as nothing of what the disk shows now is replaced by what had not seen it.
         """
         state = row.state
         lacking = []
@@ -502,12 +516,7 @@ class Engine:
         for node_id, content in lacking:
             is_executable = state.attributes.is_executable and node_id == row.id
             out.needs.append(Need(node_id, content, row.id, is_executable))
-        absent = {content for _, content in lacking}
-        partly = state._replace(contents=tuple(c for c in state.contents if c not in absent))
-        if lacking[0][0] != row.id and _has_seen(partly.contents, row.synced.contents, state):
-            if partly != row.synced:
-                out.ready[row.id] = partly
-        elif row.synced.contents and row.shown.parent and row.synced.places != state.places:
+        if row.synced.contents and row.shown.parent and row.synced.places != state.places:
             out.ready[row.id] = Node(state.places, row.synced.contents, state.attributes)
 
     async def apply(self, bases: dict[NodeId, Node], staged: Staged) -> tuple[Applied, list[Need]]:
@@ -560,17 +569,6 @@ class Engine:
     def _note_name(self, row: Row) -> None:
         if row.state.places:
             self.name = winning_place(row.state).name
-
-
-def _has_seen(new: Sequence[Content], old: Sequence[Content], state: Node) -> bool:
-    """Whether each of the old contents is among the new ones, or was seen by one of them or by a
-    deletion.
-    """
-    gone = deleted_contents(state)
-    return all(
-        is_within(c.vector, gone) or any(c == n or is_within(c.vector, n.vector) for n in new)
-        for c in old
-    )
 
 
 def _average(row: Row | None) -> int | None:

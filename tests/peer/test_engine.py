@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from crypto.ids import NodeId
 from peer.commands import Command, Commit
-from peer.engine import FIRST_PAGE
+from peer.engine import FIRST_PAGE, Scanned
 from peer.index_store import Summary
 from protocol.errors import BadName, BadRecord
 from protocol.log_outcomes import Gap
@@ -333,3 +334,30 @@ async def test_a_deletion_here_of_what_somebody_deleted_and_somebody_edited(pair
     await two.scan()
     await meet(pair)
     assert two.tree() == {}
+
+
+async def test_bytes_are_not_taken_for_those_of_a_file_that_has_moved_on(pair: Pair) -> None:
+    """Between a scan of one directory and the reading, another scan may find that it was a swap."""
+    one, two = pair
+    for path in ("d/a", "e/b"):
+        (one.root / path).parent.mkdir()
+        (one.root / path).write_bytes(path.encode())
+    await one.scan()
+    await meet(pair)
+    (one.root / "d/a").rename(one.root / "d/x")
+    (one.root / "e/b").rename(one.root / "d/a")
+    (one.root / "d/x").rename(one.root / "e/b")
+
+    async def look(path: tuple[str, ...]) -> Scanned:
+        scope = [one.engine.find(path)[0]]
+        return await one.performer.drive(
+            one.engine.scan(scope, True, lambda p, d: False, time.time_ns())
+        )
+
+    early = await look(("d",))
+    assert [entry.name for entry in early.to_read] == ["a"]
+    one.note((await look(())).authored)
+    read = await one.performer.drive(one.engine.read_back(early.to_read, time.time_ns()))
+    assert (read.again, read.authored) == (early.to_read, [])
+    await meet(pair)
+    assert two.tree() == {"d": None, "d/a": b"e/b", "e": None, "e/b": b"d/a"}
