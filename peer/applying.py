@@ -102,7 +102,7 @@ async def apply_bases(
     planner = Planner(directories, files, _old_home(resident), _new_home(turn), turn.name_key)
     steps = planner.plan()
     failed, stats = await _carry_out(steps, done)
-    await _settle_attributes(turn, steps, stats)
+    unsure = await _settle_attributes(turn, steps, stats)
     goal = {item: _as_shown(turn, item) for item in stats}
     while failed:
         if not _drop(turn, wanted, failed):
@@ -117,7 +117,7 @@ async def apply_bases(
     await carry_disk_facts(turn)
     for item, stat in stats.items():
         if goal[item] is not None and _as_shown(turn, item) == goal[item]:
-            await link(turn, item, stat, OWN_WRITE)
+            await link(turn, item, stat, stat.ctime_ns if item in unsure else OWN_WRITE)
     done.nodes = set(wanted)
     await turn.finish()
     await Commit(turn.rows_to_store(), turn.rows_to_delete())
@@ -239,8 +239,13 @@ async def _unpark(move: Move, stat: Stat, done: Applied) -> None:
             return
 
 
-async def _settle_attributes(turn: Turn, steps: Iterable[Step], stats: dict[NodeId, Stat]) -> None:
-    """What was published with other attributes than are shown now gets them."""
+async def _settle_attributes(
+    turn: Turn, steps: Iterable[Step], stats: dict[NodeId, Stat]
+) -> set[NodeId]:
+    """What was published with other attributes than are shown now gets them; returns the items that
+    did not get them, since somebody had moved them on: the next scan looks what they have.
+    """
+    unsure: set[NodeId] = set()
     fixes: list[Step] = []
     for step in steps:
         row, stat = turn.rows.get(step.id), stats.get(step.id)
@@ -256,6 +261,9 @@ async def _settle_attributes(turn: Turn, steps: Iterable[Step], stats: dict[Node
         for step, result in zip(fixes, results, strict=True):
             if isinstance(result, Stat):
                 stats[step.id] = result
+            else:
+                unsure.add(step.id)
+    return unsure
 
 
 # ---------------------------------------------------------------- what differs

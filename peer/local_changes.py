@@ -57,11 +57,23 @@ async def record_structure(
         first = every if is_directory(entry.item) else every[:1]
         for member in first:
             await batch.place(member, entry.parent, entry.name, (old_parent, old_name))
+        await _keep_executable(batch, entry.item)
         for member in every[len(first) :]:
             await batch.delete(member)
         left.add(old_parent)
         gone_from.append(entry.item)
     await batch.keep_as_shown(left - {NO_NODE}, gone_from, all_missing)
+
+
+async def _keep_executable(batch: Batch, item_id: NodeId) -> None:
+    """A file that was shown for several of equal bytes had the executable bit of the newest; when
+    it is moved it goes alone, and nobody has turned that bit.
+    """
+    row = batch.turn.rows.get(item_id)
+    if row is not None and not is_directory(item_id):
+        shown = row.shown
+        if shown.parent and shown.is_executable != row.base.attributes.is_executable:
+            await batch.attributes(item_id, shown.is_executable, shown.mtime_ns)
 
 
 async def record_files(

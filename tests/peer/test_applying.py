@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from crypto.ids import NodeId
 from peer.applying import Applied
-from peer.disk_types import RefusalKind
+from peer.disk_types import Operation, Refusal, RefusalKind, SetMtime, Stat
 from peer.engine import FIRST_PAGE, Need, Survey
 from protocol.nodes import ROOT, Node
 from tests.peer.folder_stage import HASHER, FolderDevice, two_places
@@ -285,3 +285,27 @@ async def test_what_was_surveyed_before_a_scan_undoes_nothing_that_it_found(benc
     assert bench.two.tree() == {"b": b"of one"}
     await bench.settle()
     assert bench.one.tree() == {"b": b"of one"}
+
+
+async def test_a_file_that_somebody_moves_as_it_appears_keeps_one_mtime_on_all_devices(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its mtime is of another record than its bytes, and is set after it was published."""
+    one, two = bench.one, bench.two
+    (one.root / "a").write_bytes(b"1")
+    await bench.write()
+    os.utime(one.root / "a", ns=(10**18, 2 * 10**18))
+    await bench.write()
+    real = two.disk.apply
+
+    def apply(operations: Sequence[Operation]) -> list[Stat | Refusal]:
+        if any(isinstance(operation, SetMtime) for operation in operations):
+            (two.root / "a").rename(two.root / "b")
+        return real(operations)
+
+    monkeypatch.setattr(two.disk, "apply", apply)
+    await bench.apply(await bench.ready())
+    assert bench.two.tree() == {"b": b"1"}
+    await two.scan()
+    await one.sync(two)
+    assert (one.root / "b").stat().st_mtime_ns == (two.root / "b").stat().st_mtime_ns

@@ -18,10 +18,11 @@ from peer.observation import Entry
 from peer.rows import NOT_THERE, DiskFacts
 from peer.tree import show
 from protocol import nodes
-from protocol.nodes import ROOT, kind_of
+from protocol.nodes import ROOT, Attributes, kind_of
 from protocol.records import chunks_of
 from tests.peer.tree_stage import (
     NOW_NS,
+    A,
     TreeStage,
     X,
     Y,
@@ -210,3 +211,17 @@ def test_a_directory_is_linked_by_its_inode() -> None:
     turn = stage.turn()
     stage.run(link(turn, directory_id(9), stat(6, Kind.DIRECTORY), NOW_NS))
     assert turn.rows_to_store() == []  # one that is not shown has no inode
+
+
+def test_a_file_that_stood_for_two_keeps_the_executable_bit_where_it_is_moved() -> None:
+    stage = TreeStage()
+    newest = Attributes(9, A, is_executable=True)
+    stage.put({F: file()._replace(attributes=newest), G: file(lamport=2)}, {G: stat(9)})
+    found = stat(9, executable=True)
+
+    async def act(batch: Batch) -> None:
+        await record_structure(batch, [], [Entry(ROOT, "b", found, G)], [], set())
+
+    stage.batch(act)
+    assert stage.tree() == {"b": G}
+    assert stage.index.rows[G].shown.is_executable
