@@ -48,7 +48,8 @@ class Connection:
         self.peer = peer
         self.name = ""
         """What the device calls itself; empty before its greeting."""
-        self.session = Session(asyncio.get_running_loop().time(), own_name)
+        self.began_at = asyncio.get_running_loop().time()
+        self.session = Session(self.began_at, own_name)
         self.shared_there: set[FolderId] = set()
         """Folders that the other side talks of."""
         self.close_reason = ""
@@ -75,6 +76,11 @@ class Connection:
         """Sends what the session has to send, and has its new events handled soon."""
         self._flush()
         self._poked.set()
+
+    def doubt(self) -> None:
+        """Something says that the other side is gone: it is asked, and given up if it is silent."""
+        self.session.doubt(asyncio.get_running_loop().time())
+        self.poke()
 
     def close(self, code: int = ErrorCode.NONE, text: str = "") -> None:
         """Ends the conversation."""

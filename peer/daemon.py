@@ -19,7 +19,7 @@ from peer.config import Address, Config, read_config
 from peer.connection import Connection
 from peer.control_socket import serve_control
 from peer.dialling import Dialling
-from peer.discovery import Discovery
+from peer.discovery import Discovery, own_hosts
 from peer.errors import (
     AddressInUse,
     AmbiguousFolder,
@@ -38,18 +38,17 @@ from peer.home_store import FolderState as StoredState
 from peer.invitations import Invitations
 from peer.ledgers import Ledgers
 from peer.network import Network
+from peer.reporting import Reports
 from peer.status import (
-    DeviceEntry,
     DeviceList,
     FolderEntry,
     FolderList,
     FolderState,
-    FolderStatus,
     HoldAnswer,
     Invitation,
-    LinkStatus,
     Status,
 )
+from peer.surroundings import LOOK_INTERVAL_S, Surroundings
 from protocol.changesets import INCARNATION_SIZE
 from protocol.errors import LinkError, ProtocolError
 from protocol.handshake import HELLO
@@ -82,6 +81,7 @@ class Daemon:
         self._listener = Listener(tasks)
         self._discovery: Discovery | None = None
         self.network = Network(self.ledgers, tasks, self._greeted, self._membership_changed)
+        self._reports = Reports(home, self.ledgers, self.network)
 
     async def start(self) -> None:
         """Opens everything, in the order in which one rests on the other."""
@@ -120,6 +120,7 @@ class Daemon:
         self._tasks.create_task(self.network.keep_time())
         self._tasks.create_task(self.dialling.run())
         self._tasks.create_task(self._advance_generation())
+        self._tasks.create_task(self._follow_surroundings())
         await self._announce()
 
     async def _listen(self) -> None:
@@ -162,6 +163,17 @@ class Daemon:
             except (OSError, sqlite3.OperationalError) as error:
                 # The folders live on other disks; next hour there may be space again.
                 log.warning("%s", error)
+
+    async def _follow_surroundings(self) -> None:
+        surroundings = Surroundings(own_hosts)
+        while True:
+            await asyncio.sleep(LOOK_INTERVAL_S)
+            if surroundings.have_changed():
+                log.info("the network has changed, or this machine woke up")
+                if self._discovery is not None:
+                    await self._discovery.follow_interfaces()
+                self.network.doubt_all()
+                self.dialling.network_changed()
 
     # ------------------------------------------------------------ links
 
@@ -326,8 +338,7 @@ class Daemon:
         return found[0]
 
     def _name_of(self, stored: StoredFolder) -> str:
-        folder = self.network.folders.get(stored.folder_id)
-        return (folder.engine.name if folder is not None else "") or stored.name
+        return self._reports.name_of(stored)
 
     def _check_path(self, path: Path) -> None:
         if not path.is_dir():
@@ -344,82 +355,11 @@ class Daemon:
 
     async def status(self) -> Status:
         """Everything that `holdfast status` shows."""
-        connections = self.network.status()
-        sent = sum(c.link.sent_bytes for c in self.network.connections.values())
-        received = sum(c.link.received_bytes for c in self.network.connections.values())
-        return {
-            "device": await self._device_entry(self.home.keys.device_id, self.name, None),
-            "folders": [await self._folder_status(stored) for stored in list(self.stored.values())],
-            "links": [_link_status(c) for c in connections],
-            "totals": {
-                "sent_bytes": self.network.past_sent_bytes + sent,
-                "received_bytes": self.network.past_received_bytes + received,
-            },
-        }
-
-    async def _folder_status(self, stored: StoredFolder) -> FolderStatus:
-        folder = self.network.folders.get(stored.folder_id)
-        name = self._name_of(stored)
-        path = str(stored.path) if stored.path is not None else None
-        if folder is None or stored.path is None:
-            return {
-                "id": stored.folder_id.hex(), "name": name, "path": path,
-                "state": FolderState.OFFERED, "files": 0, "bytes": 0, "need_files": 0,
-                "need_bytes": 0, "errors": [],
-            }  # fmt: skip
-        summary = await folder.store.summary()
-        progress = folder.progress
-        state = progress.state
-        if folder.is_paused:
-            state = FolderState.PAUSED
-        elif state is FolderState.IN_SYNC and (progress.problems or progress.trouble):
-            state = FolderState.TROUBLE
-        errors = [
-            {"path": "/".join(path), "reason": reason} for path, reason in progress.problems.items()
-        ]
-        if progress.trouble:
-            errors.append({"path": "", "reason": progress.trouble})
-        answer: FolderStatus = {
-            "id": stored.folder_id.hex(),
-            "name": name,
-            "path": path,
-            "state": state,
-            "files": summary.files,
-            "bytes": summary.size_bytes,
-            "need_files": summary.need_files,
-            "need_bytes": folder.fetcher.pending_bytes if folder.fetcher is not None else 0,
-            "errors": errors,  # type: ignore[typeddict-item]
-        }
-        if folder.guard.held:
-            answer["question"] = (
-                f"{folder.guard.held} files and directories are gone from {path}. Were they"
-                f" deleted on purpose? `holdfast answer {name} accept` or `restore`."
-            )
-        return answer
-
-    async def _device_entry(
-        self, device_id: DeviceId, name: str, last_seen: float | None
-    ) -> DeviceEntry:
-        is_this = device_id == self.home.keys.device_id
-        return {
-            "id": device_id.hex(),
-            "name": name,
-            "this": is_this,
-            "connected": is_this or device_id in self.network.connections,
-            "last_seen_s": None if last_seen is None else max(0.0, time.time() - last_seen),
-        }
+        return await self._reports.status(list(self.stored.values()))
 
     async def devices(self) -> DeviceList:
         """The user's live devices."""
-        known = {d.device_id: d for d in await self.home.store.devices()}
-        entries = []
-        for device_id in self.ledgers.user.live_devices():
-            device = known.get(device_id)
-            name = self.name if device_id == self.home.keys.device_id else ""
-            name = name or (device.name if device is not None else "")
-            seen = device.last_seen if device is not None else None
-            entries.append(await self._device_entry(device_id, name, seen))
-        return {"devices": entries}
+        return await self._reports.devices()
 
     async def invite(self) -> Invitation:
         """Opens an invitation."""
@@ -446,23 +386,11 @@ class Daemon:
         )
         self.network.announce(stored.folder_id, changesets)
         self.network.tell_ledgers()
-        return self._entry(stored)
-
-    def _entry(self, stored: StoredFolder) -> FolderEntry:
-        folder = self.network.folders.get(stored.folder_id)
-        state = FolderState.OFFERED
-        if folder is not None and stored.path is not None:
-            state = FolderState.PAUSED if folder.is_paused else folder.progress.state
-        return {
-            "id": stored.folder_id.hex(),
-            "name": self._name_of(stored),
-            "path": str(stored.path) if stored.path is not None else None,
-            "state": state,
-        }
+        return self._reports.entry(stored)
 
     async def folders(self) -> FolderList:
         """All folders that are known here."""
-        return {"folders": [self._entry(stored) for stored in self.stored.values()]}
+        return {"folders": [self._reports.entry(stored) for stored in self.stored.values()]}
 
     async def attach_folder(self, name_or_id: str, path: Path) -> FolderEntry:
         """Puts an offered folder on a directory."""
@@ -476,7 +404,7 @@ class Daemon:
         )
         await self._store(attached)
         await self._reopen(attached)
-        return self._entry(attached)
+        return self._reports.entry(attached)
 
     async def remove_folder(self, name_or_id: str) -> None:
         """Stops to sync a folder here; its files and its index stay."""
@@ -543,18 +471,6 @@ def _announced(hosts: Sequence[str]) -> tuple[list[str] | None, list[str] | None
         return None, None
     others = [host for host, address in addresses.items() if not address.is_loopback]
     return (others, None) if others else (list(hosts), list(hosts))
-
-
-def _link_status(connection: Connection) -> LinkStatus:
-    host, port = connection.link.peer_address[:2]
-    return {
-        "device": connection.device_id.hex(),
-        "name": connection.name,
-        "kind": connection.kind_name,
-        "address": f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
-        "sent_bytes": connection.link.sent_bytes,
-        "received_bytes": connection.link.received_bytes,
-    }
 
 
 async def run(

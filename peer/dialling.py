@@ -20,7 +20,11 @@ from protocol.links import Listener, authenticate_client
 log = logging.getLogger(__name__)
 
 FIRST_WAIT_S: Final = 0.5
-WAIT_MAX_S: Final = 60.0
+WAIT_MAX_S: Final = 20.0
+"""Who came back and gives no sign of it waits so long at most; a dial costs two packets."""
+SIGN_WAIT_S: Final = 1.0
+"""After a sign of life the device is dialled at once, but not more often than about this: anybody
+on the network can repeat what somebody announced."""
 HEAD_START_S: Final = 0.25
 """How long the preferred kind of link is tried alone (RFC 8305's connection attempt delay)."""
 
@@ -33,7 +37,18 @@ class _Known:
     """Addresses announced on this network, the latest first."""
     wait_s: float = FIRST_WAIT_S
     next_at: float = 0.0
+    tried_at: float = float("-inf")
+    attempt: asyncio.Timeout | None = None
+    """Ends the wait for an address that does not answer, where a sign of life may do so."""
     is_busy: bool = False
+
+    def give_sign(self) -> None:
+        """The device may be there: what was in vain before says little."""
+        self.wait_s = min(self.wait_s, SIGN_WAIT_S)
+        self.next_at = min(self.next_at, self.tried_at + SIGN_WAIT_S)
+        if self.attempt is not None:
+            self.attempt.reschedule(0.0)
+            self.attempt = None
 
 
 class Dialling:
@@ -59,10 +74,16 @@ class Dialling:
         """A device announced itself at this address."""
         known = self._known.setdefault(device_id, _Known())
         place = (host, port)
-        if place in known.heard:
-            return
-        known.heard = [place, *known.heard][:8]
-        known.wait_s, known.next_at = FIRST_WAIT_S, 0.0
+        if place not in known.heard:
+            known.heard = [place, *known.heard][:8]
+            known.wait_s, known.next_at = FIRST_WAIT_S, 0.0
+        known.give_sign()
+        self.wake()
+
+    def network_changed(self) -> None:
+        """This machine is on another network, or woke up: what was tried in vain may be there."""
+        for known in self._known.values():
+            known.give_sign()
         self.wake()
 
     async def run(self) -> None:
@@ -75,13 +96,16 @@ class Dialling:
                 for device_id in list(self._ledgers.user.live_devices()):
                     if device_id == self._ledgers.keys.device_id:
                         continue
-                    if device_id in self._network.connections:
-                        continue
                     known = self._known.setdefault(device_id, _Known())
+                    connection = self._network.connections.get(device_id)
+                    if connection is not None:
+                        if connection.name and not connection.link.is_client:
+                            known.give_sign()  # it has found us: when it is lost, we look for it
+                        continue
                     if known.is_busy:
                         continue
                     if known.next_at <= now:
-                        known.is_busy = True
+                        known.is_busy, known.tried_at = True, now
                         tasks.create_task(self._dial(device_id, known))
                     else:
                         soonest = min(soonest, known.next_at)
@@ -95,36 +119,53 @@ class Dialling:
     async def _dial(self, device_id: DeviceId, known: _Known) -> None:
         loop = asyncio.get_running_loop()
         try:
-            places = list(known.heard)
-            for address in await self._home.store.addresses(device_id):
-                if (address.host, address.port) not in places:
-                    places.append((address.host, address.port))
-            for host, port in places:
-                link = await self._try(host, port)
-                if link is None:
-                    continue
-                peer = self._ledgers.peer_keys(device_id)
-                if peer is None:
-                    link.abort()
-                    return
-                try:
-                    found = await authenticate_client(
-                        link, self._home.keys, peer, self._introduction()
-                    )
-                except ProtocolError as error:
-                    log.info("%s:%d is not the device it was: %s", host, port, type(error).__name__)
-                    continue
-                began_at = loop.time()
-                await self._network.run_connection(link, found.peer)
-                if loop.time() - began_at >= known.wait_s:  # else the link is no good, as it seems
-                    known.wait_s = FIRST_WAIT_S
-                return
+            # Once from the start again, if a sign of life comes while old addresses are tried.
+            if not await self._dial_each(device_id, known, may_begin_again=True):
+                await self._dial_each(device_id, known, may_begin_again=False)
         finally:
             known.is_busy = False
             # Full jitter, so that devices that lost one network do not come back in step.
             known.next_at = loop.time() + known.wait_s * (0.5 + random.random() / 2)  # noqa: S311
             known.wait_s = min(known.wait_s * 2, WAIT_MAX_S)
             self.wake()
+
+    async def _dial_each(
+        self, device_id: DeviceId, known: _Known, *, may_begin_again: bool
+    ) -> bool:
+        """Tries one address after the other, and talks over the first link; False if a sign of life
+        came first.
+        """
+        loop = asyncio.get_running_loop()
+        places = list(known.heard)
+        for address in await self._home.store.addresses(device_id):
+            if (address.host, address.port) not in places:
+                places.append((address.host, address.port))
+        for host, port in places:
+            try:
+                async with asyncio.timeout(None) as attempt:
+                    known.attempt = attempt if may_begin_again else None
+                    link = await self._try(host, port)
+            except TimeoutError:
+                return False
+            finally:
+                known.attempt = None
+            if link is None:
+                continue
+            peer = self._ledgers.peer_keys(device_id)
+            if peer is None:
+                link.abort()
+                return True
+            try:
+                found = await authenticate_client(link, self._home.keys, peer, self._introduction())
+            except ProtocolError as error:
+                log.info("%s:%d is not the device it was: %s", host, port, type(error).__name__)
+                continue
+            began_at = loop.time()
+            await self._network.run_connection(link, found.peer)
+            if loop.time() - began_at >= known.wait_s:  # else the link is no good, as it seems
+                known.wait_s = FIRST_WAIT_S
+            return True
+        return True
 
     def _introduction(self) -> list[bytes]:
         """The newest entries of the user's ledger: the other side may not know this device yet."""

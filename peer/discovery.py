@@ -232,14 +232,21 @@ class Discovery:
         renewed_at = loop.time()
         while True:
             await asyncio.sleep(INTERFACES_INTERVAL_S)
+            await self.follow_interfaces()
             try:
-                await self._follow_interfaces()
                 if self._own is not None and loop.time() >= renewed_at + RENEW_INTERVAL_S:
                     renewed_at = loop.time()
                     await self._renew()
             except (OSError, ZeroconfError) as error:
                 # The network went away under us; the next round finds it or does not.
                 log.warning("announcing on the local network failed: %s", error)
+
+    async def follow_interfaces(self) -> None:
+        """Speaks on the interfaces that there are now, and announces their addresses."""
+        try:
+            await self._follow_interfaces()
+        except (OSError, ZeroconfError) as error:
+            log.warning("the local network has changed and cannot be followed: %s", error)
 
     async def _follow_interfaces(self) -> None:
         hosts = self._find_hosts()

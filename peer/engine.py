@@ -55,12 +55,14 @@ from protocol.nodes import (
     Kind,
     Node,
     copy_id,
+    deleted_contents,
     join,
     new_node_id,
     versions,
     winning_place,
 )
 from protocol.records import MANIFEST_ENTRY, Records, Stamp, decode_records, encode_records
+from protocol.version_vector import is_within
 
 ACTS_AT_ONCE: Final = 2_000
 """Structural acts in one changeset: some 200 KB of records, a few ms to sign and seal."""
@@ -499,6 +501,9 @@ class Engine:
     ) -> None:
         """What the file shows, and each conflict copy of it, has to be on the disk or staged: a
         copy is written before what it is a copy of is replaced.
+
+        A copy whose bytes are not there yet does not hold up the others: the file is shown without
+        it, as long as nothing of what the disk shows now is replaced by what had not seen it.
         """
         state = row.state
         lacking = []
@@ -516,7 +521,12 @@ class Engine:
         for node_id, content in lacking:
             is_executable = state.attributes.is_executable and node_id == row.id
             out.needs.append(Need(node_id, content, row.id, is_executable))
-        if row.synced.contents and row.shown.parent and row.synced.places != state.places:
+        absent = {content for _, content in lacking}
+        partly = state._replace(contents=tuple(c for c in state.contents if c not in absent))
+        if lacking[0][0] != row.id and _has_seen(partly.contents, row.synced.contents, state):
+            if partly != row.synced:
+                out.ready[row.id] = partly
+        elif row.synced.contents and row.shown.parent and row.synced.places != state.places:
             out.ready[row.id] = Node(state.places, row.synced.contents, state.attributes)
 
     async def apply(self, bases: dict[NodeId, Node], staged: Staged) -> tuple[Applied, list[Need]]:
@@ -569,6 +579,17 @@ class Engine:
     def _note_name(self, row: Row) -> None:
         if row.state.places:
             self.name = winning_place(row.state).name
+
+
+def _has_seen(new: Sequence[Content], old: Sequence[Content], state: Node) -> bool:
+    """Whether each of the old contents is among the new ones, or was seen by one of them or by a
+    deletion.
+    """
+    gone = deleted_contents(state)
+    return all(
+        is_within(c.vector, gone) or any(c == n or is_within(c.vector, n.vector) for n in new)
+        for c in old
+    )
 
 
 def _average(row: Row | None) -> int | None:

@@ -48,6 +48,9 @@ UNREAD_FRAMES: Final = 32
 """Chunk frames waiting for the disk's thread: 8 to 16 MiB; beyond that the link waits."""
 FRAMES_AT_ONCE: Final = 16
 REQUESTS_MIN: Final = 64
+DIALLED_AT_ONCE_S: Final = 10.0
+"""What two devices that dial each other at the same time may be apart: the five seconds of a dial
+and those of a handshake."""
 
 
 class Network:
@@ -119,7 +122,10 @@ class Network:
             old_dialler = own if old.link.is_client else other
             # Both dialled at once: the link that the smaller id dialled stays (CRYPTO 7).
             if dialler != old_dialler and dialler != min(own, other) and not old.link.is_closed:
-                return False
+                if new.began_at - old.began_at < DIALLED_AT_ONCE_S:
+                    old.doubt()  # or its end was lost with the power
+                    return False
+                # Who has a link dials none: for the other side the old one is gone.
             old.close()
             old.link.abort()
             self._transfers.peer_left(new.device_id)
@@ -130,6 +136,11 @@ class Network:
     def status(self) -> list[Connection]:
         """All connections that have greeted."""
         return [c for c in self.connections.values() if c.name]
+
+    def doubt_all(self) -> None:
+        """The network has changed: whoever is not there any more is to be noticed soon."""
+        for connection in self.connections.values():
+            connection.doubt()
 
     def close_all(self) -> None:
         """Says goodbye to everybody."""

@@ -62,6 +62,8 @@ from protocol.quic_packets import (
 logging.getLogger("quic").setLevel(logging.CRITICAL)
 
 IDLE_TIMEOUT_S: Final = 60.0
+UNANSWERED_MAX_S: Final = 10.0
+"""Where something waits for an acknowledgement the other side is gone after this much silence."""
 EARLY_WINDOW_BYTES: Final = 64 << 10
 """What may be on its way to us before the other side is authenticated."""
 WINDOW_BYTES: Final = 4 << 20
@@ -258,6 +260,17 @@ class Connection(QuicConnection):
 
     def take_datagrams(self, now: float) -> list[tuple[list[bytes], NetworkAddress]]:
         """Everything that may be sent now, by address, in order."""
+        was_waiting = self._ack_eliciting_sent_since_receipt
+        batches = self._take_datagrams(now)
+        is_waiting = self._ack_eliciting_sent_since_receipt and not was_waiting
+        if is_waiting and self._state is QuicConnectionState.CONNECTED:
+            # aioquic has begun its idle timeout anew; whatever comes in begins it once more.
+            assert self._close_at is not None
+            limit_s = max(UNANSWERED_MAX_S, 3 * self._loss.get_probe_timeout())
+            self._close_at = min(self._close_at, now + limit_s)
+        return batches
+
+    def _take_datagrams(self, now: float) -> list[tuple[list[bytes], NetworkAddress]]:
         if not self._network_paths:
             return []  # a server's connection that has not read its first packet yet
         space = self._spaces[Epoch.ONE_RTT]

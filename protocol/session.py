@@ -77,6 +77,8 @@ PING_AFTER_S: Final = 20.0
 """Silence after which we ask whether the other side is there; also keeps a NAT's mapping alive."""
 SILENCE_MAX_S: Final = 60.0
 """Silence after which the other side is gone."""
+DOUBT_MAX_S: Final = 5.0
+"""How long an answer may take when there is reason to think that the other side is gone."""
 FOLDERS_MAX: Final = 1024
 """Folders that one session talks of."""
 
@@ -111,6 +113,7 @@ class Session:
         self._ping_at = now + PING_AFTER_S
         self._pings = 0
         self._pinged_at: float | None = None
+        self._doubted_until: float | None = None
         self.send(Greeting(PROTOCOL_VERSION, presentable_name(device_name)))
 
     # From the link
@@ -133,6 +136,20 @@ class Session:
         """Some bytes arrived, perhaps not yet a whole frame: the other side lives."""
         self._now = self._heard_at = now
         self._ping_at = now + PING_AFTER_S
+        self._doubted_until = None
+
+    def doubt(self, now: float) -> None:
+        """Something says that the other side is gone: it has five seconds to prove it wrong."""
+        if self.state is SessionState.CLOSED or self._doubted_until is not None:
+            return
+        self._doubted_until = now + DOUBT_MAX_S
+        self._ping(now)
+
+    def _ping(self, now: float) -> None:
+        self._ping_at = now + PING_AFTER_S
+        self._pings += 1
+        self._pinged_at = now
+        self.send(Ping(self._pings))
 
     def next_event(self) -> Event | None:
         """What happened, oldest first; None when all of it was told."""
@@ -150,6 +167,8 @@ class Session:
         deadlines = [self._ping_at, self._heard_at + SILENCE_MAX_S]
         if self.state is SessionState.GREETING:
             deadlines.append(self._greeting_until)
+        if self._doubted_until is not None:
+            deadlines.append(self._doubted_until)
         deadlines += [f.retry_at for f in self._folders.values() if f.retry_at is not None]
         return min(deadlines)
 
@@ -162,11 +181,10 @@ class Session:
             self._fail(TimedOut("no greeting"))
         elif now >= self._heard_at + SILENCE_MAX_S:
             self._fail(TimedOut(f"silent for {SILENCE_MAX_S:.0f} s"))
+        elif self._doubted_until is not None and now >= self._doubted_until:
+            self._fail(TimedOut("it gave no sign of life"))
         elif now >= self._ping_at:
-            self._ping_at = now + PING_AFTER_S
-            self._pings += 1
-            self._pinged_at = now
-            self.send(Ping(self._pings))
+            self._ping(now)
         for folder_id, folder in self._folders.items():
             if folder.retry_at is not None and now >= folder.retry_at:
                 folder.retry()

@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final, cast
 
 from crypto.link_auth import link_binding
+from protocol import tcp
 from protocol.certificates import ALPN, LinkCertificate
-from protocol.errors import ErrorCode, LinkError, ProtocolError, TooLong
+from protocol.errors import ErrorCode, LinkError, ProtocolError, TimedOut, TooLong
 from protocol.link import (
     SEND_HIGH_WATER_BYTES,
     SEND_LOW_WATER_BYTES,
@@ -108,6 +109,8 @@ class TlsLink(Link, asyncio.BufferedProtocol):
         self._out: list[bytes | memoryview] = []
         self._out_bytes = 0
         self._flush_handle: asyncio.Handle | None = None
+        self._patience = tcp.Patience()
+        self._look_handle: asyncio.Handle | None = None
         self._closed = self._loop.create_future()
 
     # Sending
@@ -137,6 +140,22 @@ class TlsLink(Link, asyncio.BufferedProtocol):
         self._out_bytes = 0
         if not self._transport.is_closing():
             self._transport.writelines(gathered)
+            if self._look_handle is None:
+                self._look_handle = self._loop.call_later(tcp.LOOK_INTERVAL_S, self._look)
+
+    def _look(self) -> None:
+        """Gives the link up if what was sent is not even acknowledged."""
+        self._look_handle = None
+        if self._is_ended or self._transport is None:
+            return
+        try:
+            unanswered = tcp.unanswered_s(self._transport.get_extra_info("socket"))
+        except OSError:  # it is being closed
+            return
+        if self._patience.is_at_end(unanswered, self._loop.time()):
+            self._fail(TimedOut("nothing that is sent is acknowledged"))
+        elif unanswered is not None:
+            self._look_handle = self._loop.call_later(tcp.LOOK_INTERVAL_S, self._look)
 
     def _queued_bytes(self) -> int:
         # The transport's marks decide: not writable from its high one down to its low one.
@@ -160,6 +179,7 @@ class TlsLink(Link, asyncio.BufferedProtocol):
         transport.set_write_buffer_limits(SEND_HIGH_WATER_BYTES, SEND_LOW_WATER_BYTES)
         peer = transport.get_extra_info("peername")
         self.peer_address = (peer[0], peer[1]) if peer else ("", 0)
+        tcp.prepare(transport.get_extra_info("socket"))
         if self.is_client:
             tls = transport.get_extra_info("ssl_object")
             self.binding = link_binding(tls.getpeercert(True))
@@ -288,6 +308,9 @@ class TlsLink(Link, asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone: the end of the link, whatever the reason."""
         self._end()
+        if self._look_handle is not None:
+            self._look_handle.cancel()
+            self._look_handle = None
         if not self._closed.done():
             self._closed.set_result(None)
 

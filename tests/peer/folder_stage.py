@@ -127,9 +127,15 @@ def find_bytes(hash_: bytes, devices: Iterable[FolderDevice]) -> bytes:
 
 def two_places() -> tuple[Place, Place]:
     """The folder of one user on two devices."""
+    one, two = some_places(2)
+    return one, two
+
+
+def some_places(count: int) -> list[Place]:
+    """The folder of one user on so many devices."""
     person = Person(1)
     place = Place.found(person)
-    keys = person.another_device()
+    others = [person.another_device() for _ in range(count - 1)]
     place.act(*place.ledger.admits_owed(person.id))
     place.epochs.wraps_owed()
-    return place, place.fork(keys)
+    return [place, *map(place.fork, others)]

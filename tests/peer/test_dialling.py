@@ -6,7 +6,8 @@ import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,12 @@ import pytest
 from crypto.ids import DeviceId
 from peer import dialling as module
 from peer.daemon import Daemon
-from peer.dialling import FIRST_WAIT_S, WAIT_MAX_S
+from peer.dialling import FIRST_WAIT_S, SIGN_WAIT_S, WAIT_MAX_S
 from peer.home import Home
+from peer.network import DIALLED_AT_ONCE_S
 from protocol.ledger import LedgerKind
 from protocol.link import Link, LinkKind
-from protocol.links import Listener, authenticate_server
+from protocol.links import HALF_OPEN_TIMEOUT_S, Listener, authenticate_server
 from tests.peer.device_stage import (
     LOOPBACK,
     Stage,
@@ -199,6 +201,82 @@ async def test_in_vain_it_waits_longer_each_time(
     two.dialling._kinds = []
     two.dialling.heard_of(one_id, LOOPBACK, closed_port())  # it has moved: at once
     await until(lambda: wait_s(two, one_id) == 2 * FIRST_WAIT_S)
+
+
+async def test_a_sign_of_life_shortens_the_wait(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same address as before: whoever was away is back there."""
+    two = await start_lost(stage, "two")
+    two.dialling._kinds = [LinkKind.TLS]
+    one_id, place = await id_of(stage, "one"), (LOOPBACK, closed_port())
+    two.dialling.heard_of(one_id, *place)
+    for _ in range(8):
+        await until(lambda: not two.dialling._known[one_id].is_busy)
+        pass_time(monkeypatch, WAIT_MAX_S)
+        two.dialling.wake()
+    await until_wait(two, one_id, WAIT_MAX_S)
+    two.dialling._kinds = []
+    for sign in (partial(two.dialling.heard_of, one_id, *place), two.dialling.network_changed):
+        await until(lambda: not two.dialling._known[one_id].is_busy)
+        known = two.dialling._known[one_id]
+        known.wait_s, known.next_at = WAIT_MAX_S, known.tried_at + WAIT_MAX_S
+        sign()
+        assert known.wait_s == SIGN_WAIT_S
+        assert known.next_at <= known.tried_at + SIGN_WAIT_S
+
+
+@pytest.mark.row("A32")
+async def test_who_repeats_announcements_makes_nobody_dial_without_a_pause(stage: Stage) -> None:
+    two = await start_lost(stage, "two")
+    one_id = await id_of(stage, "one")
+    tried: list[float] = []
+
+    async def refuse(host: str, port: int) -> None:
+        tried.append(asyncio.get_running_loop().time())
+
+    two.dialling._try = refuse  # type: ignore[method-assign]
+    while len(tried) < 3:
+        two.dialling.heard_of(one_id, LOOPBACK, 7)
+        await asyncio.sleep(0)
+    assert tried[2] - tried[1] >= SIGN_WAIT_S / 2
+
+
+async def test_a_device_that_is_back_is_not_kept_waiting_by_its_old_addresses(
+    stage: Stage,
+) -> None:
+    """Each of them takes five seconds in which nobody answers."""
+    one, two = await stage.start("one"), await start_lost(stage, "two")
+    async with AsyncExitStack() as stack:
+        pits = [await stack.enter_async_context(tarpit()) for _ in range(6)]
+        for port, _ in pits:
+            two.dialling.heard_of(device_id(one), LOOPBACK, port)
+        await until(lambda: any(readers for _, readers in pits))
+        two.dialling.heard_of(device_id(one), LOOPBACK, port_of(one))
+        await until(lambda: are_linked(one, two), deadline_s=HALF_OPEN_TIMEOUT_S)
+
+
+async def test_who_lost_the_power_is_let_in_again_when_it_dials(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old link, dialled by the smaller id, has not ended for the other side yet."""
+    small, large = sorted([await id_of(stage, "one"), await id_of(stage, "two")])
+    one, two = await start_lost(stage, "one"), await start_lost(stage, "two")
+    by_id = {device_id(one): one, device_id(two): two}
+    stays, comes = by_id[small], by_id[large]
+    stays.dialling.heard_of(large, LOOPBACK, port_of(comes))
+    await until(lambda: are_linked(one, two))
+    lost = stays.network.connections[large]
+    # The power cut: nothing more of the old link is heard or said on this side.
+    gone = comes.network.connections.pop(small)
+    gone.link.send = lambda *_, **__: None  # type: ignore[method-assign]
+    stays.dialling._kinds = []
+    comes.dialling.heard_of(small, LOOPBACK, port_of(stays))
+    await until(lambda: lost.session._doubted_until is not None)  # the link is young: it is asked
+    pass_time(monkeypatch, DIALLED_AT_ONCE_S)
+    comes.dialling.network_changed()
+    await until(lambda: stays.network.connections.get(large) not in {None, lost})
+    await until(lambda: are_linked(one, two))
 
 
 async def test_a_link_that_ends_at_once_is_no_success(

@@ -18,6 +18,7 @@ from protocol.quic import (
     BULK_STREAMS,
     CONTROL_STREAM,
     EARLY_WINDOW_BYTES,
+    UNANSWERED_MAX_S,
     WINDOW_BYTES,
     Connection,
     client_configuration,
@@ -323,6 +324,30 @@ def test_silence_ends_the_connection() -> None:
     pair.run(200.0)
     assert pair.client_heard.ended == [None]
     assert pair.server_heard.ended == [None]
+
+
+def test_who_acknowledges_nothing_is_given_up_soon() -> None:
+    """A power cut: the other side is gone while something is under way to it."""
+    pair = QuicPair()
+    pair.run(20.0)
+    pair.loss = 1.0
+    pair.client.send_stream_data(0, b"x")
+    pair.run(UNANSWERED_MAX_S + 0.1)
+    assert pair.client_heard.ended == [None]
+    assert pair.server_heard.ended == []  # it has sent nothing, and waits for its idle timeout
+
+
+def test_a_pause_of_the_network_is_waited_out() -> None:
+    pair = QuicPair()
+    pair.run(20.0)
+    for _ in range(5):
+        pair.loss = 1.0
+        pair.client.send_stream_data(0, b"x")
+        pair.run(UNANSWERED_MAX_S * 0.6)
+        pair.loss = 0.0
+        pair.run(UNANSWERED_MAX_S)
+    assert pair.client_heard.ended == []
+    assert pair.server_heard.streams[0] == b"xxxxx"
 
 
 def test_any_datagram_is_survived() -> None:

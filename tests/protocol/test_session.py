@@ -15,7 +15,7 @@ from protocol import messages as m
 from protocol.chunk_frames import Chunks, Piece
 from protocol.errors import ErrorCode
 from protocol.folder_exchange import UNANSWERED_BYTES_MAX
-from protocol.session import FOLDERS_MAX, HANDLERS, Session, SessionState
+from protocol.session import DOUBT_MAX_S, FOLDERS_MAX, HANDLERS, Session, SessionState
 from tests.playbook import Playbook
 from tests.protocol.message_strategies import any_message
 from tests.protocol.pair import SessionPair, flat
@@ -265,6 +265,23 @@ def test_silence_is_asked_after_and_then_left() -> None:
     close, closed = failed(ErrorCode.TIMEOUT, "silent for 60 s")
     playbook >> Passes(19.9) >> Passes(0.2) << m.Ping(1) >> Passes(10)
     playbook >> Passes(11) << m.Ping(2) >> Passes(19) << close << closed
+    assert playbook
+
+
+def test_who_is_doubted_has_to_answer_soon() -> None:
+    stage, playbook = opened()
+    stage.session.doubt(stage.now)
+    stage.session.doubt(stage.now)  # asked once
+    close, closed = failed(ErrorCode.TIMEOUT, "it gave no sign of life")
+    playbook >> Passes(0) << m.Ping(1) >> Passes(DOUBT_MAX_S - 0.1)
+    playbook >> Passes(0.2) << close << closed
+    assert playbook
+
+
+def test_an_answer_ends_the_doubt() -> None:
+    stage, playbook = opened()
+    stage.session.doubt(stage.now)
+    playbook >> Passes(0) << m.Ping(1) >> Passes(1) >> m.Pong(1) >> Passes(19)
     assert playbook
 
 

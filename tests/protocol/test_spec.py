@@ -40,6 +40,7 @@ LIMITS = [
     "session.GREETING_TIMEOUT_S",
     "session.PING_AFTER_S",
     "session.SILENCE_MAX_S",
+    "session.DOUBT_MAX_S",
     "ledger.ENTRY_LENGTH_MAX",
     "ledger.ENTRIES_MAX",
     "ledger.PARENTS_MAX",

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protocol import tcp
 from protocol.certificates import ALPN, LinkCertificate
+from protocol.errors import TimedOut
 from protocol.half_open import HALF_OPEN_PER_HOST_MAX
 from protocol.link import LinkKind
 from protocol.tls import GATHER_BYTES, TlsLink, _gather, client_context, server_context
@@ -175,3 +177,33 @@ async def test_stuck_strangers_do_not_keep_a_friend_out() -> None:
         friend.transport.abort()
         for _, writer in stuck:
             writer.transport.abort()
+
+
+async def test_a_link_on_which_nothing_is_acknowledged_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The kernel's word for it is made up: on loopback it acknowledges all by itself."""
+    monkeypatch.setattr(tcp, "LOOK_INTERVAL_S", 0.01)
+    monkeypatch.setattr(tcp, "UNANSWERED_MAX_S", 0.03)
+    monkeypatch.setattr(tcp, "unanswered_s", lambda _: 100.0)
+    async with link_pair(TLS) as (client, _):
+        client.send(1, [b"x"])
+        async with asyncio.timeout(5):
+            with pytest.raises(TimedOut):
+                await client.receive()
+
+
+async def test_a_link_that_rests_is_not_looked_at() -> None:
+    async with link_pair(TLS) as (client, server):
+        client.send(1, [b"x"])
+        await server.receive()
+        assert isinstance(client, TlsLink)
+        assert client._look_handle is not None
+        client._look_handle.cancel()
+        assert client._transport is not None
+        async with asyncio.timeout(5):  # the kernel waits 40 ms before it acknowledges
+            while tcp.unanswered_s(client._transport.get_extra_info("socket")) is not None:
+                await asyncio.sleep(0.005)
+        client._look()
+        assert client._look_handle is None
+        assert not client.is_closed

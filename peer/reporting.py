@@ -1,0 +1,142 @@
+"""What a daemon tells of itself: status, folders and devices, put together from those who know."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from crypto.ids import DeviceId
+from peer.connection import Connection
+from peer.folder import Folder
+from peer.home import Home
+from peer.home_store import Folder as StoredFolder
+from peer.ledgers import Ledgers
+from peer.network import Network
+from peer.status import (
+    DeviceEntry,
+    DeviceList,
+    FolderEntry,
+    FolderState,
+    FolderStatus,
+    LinkStatus,
+    Status,
+)
+
+
+class Reports:
+    """One daemon's answers (`peer.status` says their shapes)."""
+
+    def __init__(self, home: Home, ledgers: Ledgers, network: Network) -> None:
+        self._home, self._ledgers, self._network = home, ledgers, network
+
+    def name_of(self, stored: StoredFolder) -> str:
+        """What the folder is called now."""
+        folder = self._network.folders.get(stored.folder_id)
+        return (folder.engine.name if folder is not None else "") or stored.name
+
+    def entry(self, stored: StoredFolder) -> FolderEntry:
+        """One row of `folder list`."""
+        folder = self._network.folders.get(stored.folder_id)
+        state = FolderState.OFFERED
+        if folder is not None and stored.path is not None:
+            state = FolderState.PAUSED if folder.is_paused else folder.progress.state
+        return {
+            "id": stored.folder_id.hex(),
+            "name": self.name_of(stored),
+            "path": str(stored.path) if stored.path is not None else None,
+            "state": state,
+        }
+
+    async def status(self, folders: Sequence[StoredFolder]) -> Status:
+        """Everything that `holdfast status` shows."""
+        network = self._network
+        sent = sum(c.link.sent_bytes for c in network.connections.values())
+        received = sum(c.link.received_bytes for c in network.connections.values())
+        return {
+            "device": self._device(self._home.keys.device_id, network.own_name, None),
+            "folders": [await self._folder(stored) for stored in folders],
+            "links": [_link(c) for c in network.status()],
+            "totals": {
+                "sent_bytes": network.past_sent_bytes + sent,
+                "received_bytes": network.past_received_bytes + received,
+            },
+        }
+
+    async def devices(self) -> DeviceList:
+        """The user's live devices."""
+        known = {d.device_id: d for d in await self._home.store.devices()}
+        own_id, own_name = self._home.keys.device_id, self._network.own_name
+        entries = []
+        for device_id in self._ledgers.user.live_devices():
+            device = known.get(device_id)
+            name = own_name if device_id == own_id else ""
+            name = name or (device.name if device is not None else "")
+            seen = device.last_seen if device is not None else None
+            entries.append(self._device(device_id, name, seen))
+        return {"devices": entries}
+
+    def _device(self, device_id: DeviceId, name: str, last_seen: float | None) -> DeviceEntry:
+        is_this = device_id == self._home.keys.device_id
+        return {
+            "id": device_id.hex(),
+            "name": name,
+            "this": is_this,
+            "connected": is_this or device_id in self._network.connections,
+            "last_seen_s": None if last_seen is None else max(0.0, time.time() - last_seen),
+        }
+
+    async def _folder(self, stored: StoredFolder) -> FolderStatus:
+        folder = self._network.folders.get(stored.folder_id)
+        name = self.name_of(stored)
+        if folder is None or stored.path is None:
+            return {
+                "id": stored.folder_id.hex(), "name": name,
+                "path": str(stored.path) if stored.path is not None else None,
+                "state": FolderState.OFFERED, "files": 0, "bytes": 0, "need_files": 0,
+                "need_bytes": 0, "errors": [],
+            }  # fmt: skip
+        return await _attached(folder, stored, name)
+
+
+async def _attached(folder: Folder, stored: StoredFolder, name: str) -> FolderStatus:
+    summary = await folder.store.summary()
+    progress = folder.progress
+    state = progress.state
+    if folder.is_paused:
+        state = FolderState.PAUSED
+    elif state is FolderState.IN_SYNC and (progress.problems or progress.trouble):
+        state = FolderState.TROUBLE
+    errors = [
+        {"path": "/".join(path), "reason": reason} for path, reason in progress.problems.items()
+    ]
+    if progress.trouble:
+        errors.append({"path": "", "reason": progress.trouble})
+    answer: FolderStatus = {
+        "id": stored.folder_id.hex(),
+        "name": name,
+        "path": str(stored.path),
+        "state": state,
+        "files": summary.files,
+        "bytes": summary.size_bytes,
+        "need_files": summary.need_files,
+        "need_bytes": folder.fetcher.pending_bytes if folder.fetcher is not None else 0,
+        "errors": errors,  # type: ignore[typeddict-item]
+    }
+    if folder.guard.held:
+        answer["question"] = (
+            f"{folder.guard.held} files and directories are gone from {stored.path}. Were they"
+            f" deleted on purpose? `holdfast answer {name} accept` or `restore`."
+        )
+    return answer
+
+
+def _link(connection: Connection) -> LinkStatus:
+    host, port = connection.link.peer_address[:2]
+    return {
+        "device": connection.device_id.hex(),
+        "name": connection.name,
+        "kind": connection.kind_name,
+        "address": f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+        "sent_bytes": connection.link.sent_bytes,
+        "received_bytes": connection.link.received_bytes,
+    }

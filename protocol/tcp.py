@@ -1,0 +1,63 @@
+"""What the kernel knows of a TCP connection: for how long the other side has acknowledged nothing.
+
+TCP_USER_TIMEOUT would also end the link of somebody who is alive and whose disk is slow, because it
+counts the time in which the other side lets nothing be sent; so the kernel is asked instead.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+from struct import Struct
+from typing import Final
+
+LOOK_INTERVAL_S: Final = 2.0
+"""How often a connection with something under way is looked at."""
+UNANSWERED_MAX_S: Final = 8.0
+"""Without an acknowledgement for so long the other side is gone; found within 10 s. The kernel
+repeats after 0.2, 0.6, 1.4, 3 and 6.2 s, so six packets or their answers were lost by then."""
+_LINUX_INFO: Final = Struct("=24x L 28x L")
+"""tcpi_unacked and tcpi_last_ack_recv (in milliseconds) of `struct tcp_info`."""
+_DARWIN_DROP_TIME: Final = 0x80
+"""TCP_RXT_CONNDROPTIME: macOS ends a connection itself after so many seconds of retransmitting."""
+
+
+def prepare(connection: socket.socket) -> None:
+    """Has the kernel end the connection, where it can be told to and cannot be asked."""
+    if sys.platform == "darwin":
+        limit_s = int(UNANSWERED_MAX_S)
+        connection.setsockopt(socket.IPPROTO_TCP, _DARWIN_DROP_TIME, limit_s)
+
+
+def unanswered_s(connection: socket.socket) -> float | None:
+    """Seconds since the last acknowledgement, if anything that was sent waits for one."""
+    if sys.platform != "linux":
+        return None
+    info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LINUX_INFO.size)
+    if len(info) < _LINUX_INFO.size:
+        return None
+    unacknowledged, age_ms = _LINUX_INFO.unpack(info)
+    return age_ms / 1000 if unacknowledged else None
+
+
+class Patience:
+    """Whether to wait on: decided from what `unanswered_s` says, look by look."""
+
+    def __init__(self) -> None:
+        self._waiting_since: float | None = None
+
+    def is_at_end(self, unanswered: float | None, now: float) -> bool:
+        """Takes in one look; True when nobody is there any more.
+
+        A link may have been silent for long before the first bytes that nobody answers, so their
+        own age counts too: from the look that found them.
+        """
+        if unanswered is None:
+            self._waiting_since = None
+            return False
+        answered_at = now - unanswered
+        if self._waiting_since is None:
+            self._waiting_since = now
+        elif answered_at > self._waiting_since:
+            self._waiting_since = answered_at
+        return now - self._waiting_since >= UNANSWERED_MAX_S
