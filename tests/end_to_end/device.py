@@ -17,6 +17,7 @@ from peer.demo_device import find_free_port
 from peer.demo_tree import list_tree
 from peer.errors import PeerError
 from peer.status import FolderStatus, Status
+from tests.end_to_end.nursery import Forked, Nursery
 
 ROOT = Path(__file__).parent.parent.parent
 FOLDER = "notes"
@@ -59,7 +60,9 @@ class Device:
         self.links = "tls,quic"
         self.config = ""
         """What is in `config.toml` from the next start on, if anything."""
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | Forked | None = None
+        self.nursery: Nursery | None = None
+        """Where the daemon comes from; without one it is a program like any other."""
         self.folder.mkdir(parents=True)
 
     @property
@@ -94,15 +97,20 @@ class Device:
         """Waits until the daemon that was launched answers."""
         wait_until(self._is_up, lambda: f"{self.name} to start: {self.log_tail()}")
 
-    def launch(self, before: Sequence[str] = ()) -> None:
-        """Starts the daemon without waiting for it; `before` is the program that runs it."""
+    def launch(self, is_traced: bool = False) -> None:
+        """Starts the daemon without waiting for it; `is_traced`: it waits for its tracer."""
         assert self.process is None
         if self.config:
             (self.home / "config.toml").write_text(self.config)
         words = ["run", "--listen", self.address, "--no-discovery", "--links", self.links]
+        if self.nursery is not None:
+            words = ["--home", str(self.home), *words]
+            self.process = self.nursery.start(words, self.log, is_traced)
+            return
+        assert not is_traced, "a nursery's children wait"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*before, *self._program(), *words],
+                [*self._program(), *words],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT,
             )  # fmt: skip
 
@@ -275,10 +283,13 @@ def attach(device: Device) -> None:
     device.command("folder", "attach", FOLDER, str(device.folder))
 
 
-def make_pair(directory: Path, links: str = "tls,quic") -> tuple[Device, Device]:
+def make_pair(
+    directory: Path, links: str = "tls,quic", nursery: Nursery | None = None
+) -> tuple[Device, Device]:
     """Two devices with one folder, in sync and linked."""
     one, other = Device(directory, "alpha"), Device(directory, "beta")
     one.links = other.links = links
+    one.nursery = other.nursery = nursery
     try:
         found(one)
         join(other, one)

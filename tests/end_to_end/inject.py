@@ -5,10 +5,7 @@ strace counts calls a thread and a system call, so N reaches whichever thread ma
 call first; calls on the two databases are told apart by their paths.
 """
 
-import contextlib
-import os
-import re
-import signal
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,8 +18,7 @@ FAULTS: Final = {
     FAIL_ONCE: "error=EIO:when={n}",
     FULL: "error=ENOSPC:when={n}+",
 }
-STRACE: Final = ("strace", "-D", "-f", "-qq")
-"""The tracer is the grandchild: the process that a test holds is the daemon itself."""
+END_TIMEOUT_S: Final = 20.0
 
 
 @dataclass(frozen=True)
@@ -51,19 +47,21 @@ POINTS: Final = (
 
 
 class Injected:
-    """A device whose next daemon runs under strace."""
+    """A device of a nursery whose next daemon runs under strace."""
 
     def __init__(self, device: Device, point: Point, fault: str, n: int) -> None:
         self.device = device
         self.trace = device.log.with_suffix(".strace")
         self.trace.unlink(missing_ok=True)
-        words = [*STRACE, "-o", str(self.trace), "-e", f"trace={point.calls}"]
+        device.launch(is_traced=True)
+        assert device.process is not None
+        self.process = device.process
+        words = ["strace", "-f", "-qq", "-p", str(self.process.pid), "-o", str(self.trace)]
+        words += ["-e", f"trace={point.calls}"]
         for path in paths_of(device, point.database):
             words += ["-P", str(path)]
         words += ["-e", f"inject={point.calls}:{FAULTS[fault].format(n=n)}"]
-        device.launch(before=words)
-        assert device.process is not None
-        self.process = device.process
+        self._tracer = subprocess.Popen(words, stdin=subprocess.DEVNULL)
 
     def lines(self) -> list[str]:
         """What strace has seen."""
@@ -84,11 +82,8 @@ class Injected:
 
     def lift(self) -> None:
         """Takes the tracer away; the daemon goes on, and its calls succeed."""
-        with contextlib.suppress(OSError):  # it has ended
-            status = Path(f"/proc/{self.process.pid}/status").read_text()
-            [tracer] = re.findall(r"^TracerPid:\t(\d+)$", status, re.MULTILINE)
-            if int(tracer):
-                os.kill(int(tracer), signal.SIGKILL)
+        self._tracer.terminate()  # it lets go of the daemon first
+        self._tracer.wait(END_TIMEOUT_S)
 
 
 def paths_of(device: Device, database: str) -> list[Path]:

@@ -22,6 +22,7 @@ from tests.end_to_end.device import (
     wait_until,
 )
 from tests.end_to_end.inject import Injected, Point
+from tests.end_to_end.nursery import Nursery
 
 RECEIVING, SCANNING = "receiving", "scanning"
 SCENARIOS: Final = (RECEIVING, SCANNING)
@@ -49,12 +50,17 @@ class Rounds:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._nursery = Nursery()
         self._pairs = itertools.count()
         self._serial = itertools.count()
         self._has_pair = False
 
     def end(self) -> None:
-        """Ends both daemons."""
+        """Ends all daemons."""
+        self._end_pair()
+        self._nursery.end()
+
+    def _end_pair(self) -> None:
         if self._has_pair:
             self._has_pair = False
             end([self.one, self.other])
@@ -66,14 +72,14 @@ class Rounds:
         try:
             return self._play(scenario, point, fault, n)
         except BaseException:
-            self.end()
+            self._end_pair()
             raise
 
     def _make_pair(self) -> None:
         directory = self._directory / f"pair-{next(self._pairs)}"
         directory.mkdir(parents=True)
         self._serial = itertools.count()
-        self.one, self.other = make_pair(directory, links="tls")
+        self.one, self.other = make_pair(directory, "tls", self._nursery)
         self._has_pair = True
         for number in range(KEPT):  # that a few deletions are no reason to ask a person
             path = self.one.folder / "kept" / f"{number}"
@@ -87,10 +93,12 @@ class Rounds:
     def _play(self, scenario: str, point: Point, fault: str, n: int) -> str:
         before, after = self._begin(scenario)
         injected = Injected(self.other, point, fault, n)
-        outcome = self._settle(injected, before, after)
-        if injected.injected > REPEATS_MAX:
-            raise Lost(f"{injected.injected} failed calls: {self.other.log_tail()}")
-        injected.lift()
+        try:
+            outcome = self._settle(injected, before, after)
+            if injected.injected > REPEATS_MAX:
+                raise Lost(f"{injected.injected} failed calls: {self.other.log_tail()}")
+        finally:
+            injected.lift()
         if injected.has_ended:
             self.other.process = None
             self._look(before, after)

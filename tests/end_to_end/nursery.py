@@ -1,0 +1,146 @@
+"""Daemons in a tenth of the time: a process that has imported all of Holdfast, and forks.
+
+The daemon that is forked is a process of its own and runs what `python -m peer` runs; only its
+imports are done already, which is most of what a start costs.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+ROOT: Final = Path(__file__).parent.parent.parent
+END_TIMEOUT_S: Final = 20.0
+TRACER_TIMEOUT_S: Final = 20.0
+POLL_S: Final = 0.005
+PR_SET_PTRACER: Final = 0x59616D61
+TRACER: Final = re.compile(r"^TracerPid:\t(\d+)$", re.MULTILINE)
+
+
+class Forked:
+    """A daemon of a nursery, with the few methods of a Popen that tests use."""
+
+    def __init__(self, nursery: "Nursery", pid: int) -> None:
+        self._nursery = nursery
+        self.pid = pid
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """The exit code, negative for a signal; None while it runs."""
+        if self.returncode is None:
+            self.returncode = self._nursery.ask({"poll": self.pid})
+        return self.returncode
+
+    def wait(self, timeout: float) -> int:
+        """Waits for the exit code; TimeoutExpired."""
+        deadline = time.monotonic() + timeout
+        while (code := self.poll()) is None:
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired("a forked daemon", timeout)
+            time.sleep(POLL_S)
+        return code
+
+    def send_signal(self, how: signal.Signals) -> None:
+        """Sends it a signal, if it still runs."""
+        if self.poll() is None:
+            os.kill(self.pid, how)
+
+    def kill(self) -> None:
+        """Ends it as kill -9 does."""
+        self.send_signal(signal.SIGKILL)
+
+
+class Nursery:
+    """The forking process, seen from a test."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.end_to_end.nursery"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
+        )  # fmt: skip
+
+    def start(self, words: Sequence[str], log: Path, is_traced: bool = False) -> Forked:
+        """Forks `holdfast WORDS`; with `is_traced` it does nothing until a tracer is attached."""
+        asked = {"words": list(words), "log": str(log), "is_traced": is_traced}
+        return Forked(self, self.ask(asked))
+
+    def ask(self, question: dict[str, Any]) -> Any:
+        """One question, one answer."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(question) + "\n")
+        self._process.stdin.flush()
+        return json.loads(self._process.stdout.readline())
+
+    def end(self) -> None:
+        """Ends the forking process; whoever was forked is to be ended before."""
+        self._process.communicate(timeout=END_TIMEOUT_S)
+
+
+def tracer_of(pid: int | str) -> int:
+    """The process that traces this one; 0 if none does."""
+    with contextlib.suppress(OSError):  # it has ended
+        if found := TRACER.search(Path(f"/proc/{pid}/status").read_text()):
+            return int(found[1])
+    return 0
+
+
+# ---------------------------------------------------------------- the forking process itself
+
+
+def serve(questions: TextIO, answers: TextIO) -> list[str] | None:
+    """Answers until the end; in a child it returns the words of the daemon to become."""
+    for line in questions:
+        question = json.loads(line)
+        answer: int | None
+        if "poll" in question:
+            ended, status = os.waitpid(question["poll"], os.WNOHANG)
+            answer = os.waitstatus_to_exitcode(status) if ended else None
+        else:
+            answer = os.fork()
+            if not answer:
+                _become(Path(question["log"]), question["is_traced"])
+                words: list[str] = question["words"]
+                return words
+        print(json.dumps(answer), file=answers, flush=True)
+    return None
+
+
+def _become(log: Path, is_traced: bool) -> None:
+    """Leaves the nursery's pipes, and waits for the tracer if there is to be one."""
+    for descriptor, path, flags in (
+        (0, os.devnull, os.O_RDONLY),
+        (1, log, os.O_WRONLY | os.O_APPEND | os.O_CREAT),
+    ):
+        opened = os.open(path, flags, 0o644)
+        os.dup2(opened, descriptor)
+        os.close(opened)
+    os.dup2(1, 2)
+    if is_traced:
+        ctypes.CDLL(None).prctl(PR_SET_PTRACER, ctypes.c_ulong(-1), 0, 0, 0)  # whoever may
+        deadline = time.monotonic() + TRACER_TIMEOUT_S
+        while not tracer_of("self"):
+            if time.monotonic() > deadline:
+                sys.exit("nobody traces this daemon")
+            time.sleep(POLL_S)
+
+
+def main() -> int:
+    """The forking process."""
+    import peer.daemon  # noqa: F401 - it is imported late by the command line
+    from peer.cli import main as run
+
+    words = serve(sys.stdin, sys.stdout)
+    return 0 if words is None else run(words)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
