@@ -4,8 +4,9 @@
                                      [--step 1] [--directory DIR]
 
 Prints a line a round, then a table scenario x call x fault with how many N there were and what
-became of them, and every failure in full. Takes one second a round, and six where
-a disk fails and the daemon waits before it tries again; needs strace. `--step 5` takes every fifth N. The exit code is 1 if anything was lost.
+became of them, and every failure in full. Takes one second a round, and six where a disk fails and
+the daemon waits before it tries again; needs strace. `--step 5` takes every fifth N. The exit code
+is 1 if anything was lost.
 """
 
 import argparse
