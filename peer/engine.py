@@ -29,7 +29,7 @@ from peer.local_changes import (
     record_structure,
     take_in,
 )
-from peer.observation import Entry, Observation, Observer
+from peer.observation import Entry, Observation, Observer, moved_on
 from peer.relabelling import Author
 from peer.rewinding import rewind
 from peer.rows import NOT_THERE, Directories, Row
@@ -275,7 +275,7 @@ class Engine:
             if (directory := resident.nodes.get(e.parent)) is not None and directory.item
         ]
         rows = await LoadRows([e.item for e in entries if e.item])
-        out.again = await self._moved_on(entries, rows)
+        out.again = await moved_on(entries, rows, resident)
         entries = [e for e in entries if e not in out.again]
         requests = [
             ReadRequest((*resident.path(e.parent), e.name), e.stat, _average(rows.get(e.item)))
@@ -298,23 +298,6 @@ class Engine:
 
         if files:
             out.authored = await self._author(record, links, now_ns)
-        return out
-
-    async def _moved_on(self, entries: Sequence[Entry], rows: Mapping[NodeId, Row]) -> list[Entry]:
-        """The entries whose node has moved to another path since the scan: what is read at theirs
-        is another node's by now.
-        """
-        firsts = {r.shown.item for r in rows.values() if r.shown.parent} - rows.keys()
-        shown = {**rows, **(await LoadRows(sorted(firsts)) if firsts else {})}
-        directories = self.directories.nodes
-        out = []
-        for entry in entries:
-            row = rows.get(entry.item)
-            if row is None or not row.shown.parent:
-                continue
-            first = shown[row.shown.item].shown
-            if (directories[first.parent].item, first.name) != (entry.parent, entry.name):
-                out.append(entry)
         return out
 
     async def _author(

@@ -8,14 +8,14 @@ and mtime, a directory by its inode, else by its path.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from crypto.ids import NodeId
-from peer.commands import ListDirectories, LoadFacts, LoadInodes, StatPaths
+from peer.commands import ListDirectories, LoadFacts, LoadInodes, LoadRows, StatPaths
 from peer.disk_types import Kind, Listing, Path, Problem, Stat, Trouble
-from peer.rows import DiskFacts, Facts, Item, Row
+from peer.rows import Directories, DiskFacts, Facts, Item, Row
 from peer.turn import Turn
 from protocol import nodes
 from protocol.names import exact_key
@@ -282,6 +282,25 @@ class Observer:
                 missing += [f.id for f in facts.values() if f.id not in self._taken]
                 todo += [i for i in self._subdirectories(item).values() if i not in self._taken]
         self.found.missing = list(dict.fromkeys(missing))
+
+
+async def moved_on(
+    entries: Sequence[Entry], rows: Mapping[NodeId, Row], resident: Directories
+) -> list[Entry]:
+    """The entries whose node has moved to another path since they were found: what is at theirs is
+    another node's by now.
+    """
+    firsts = {r.shown.item for r in rows.values() if r.shown.parent} - rows.keys()
+    shown = {**rows, **(await LoadRows(sorted(firsts)) if firsts else {})}
+    out = []
+    for entry in entries:
+        row = rows.get(entry.item)
+        if row is None or not row.shown.parent:
+            continue
+        first = shown[row.shown.item].shown
+        if (resident.nodes[first.parent].item, first.name) != (entry.parent, entry.name):
+            out.append(entry)
+    return out
 
 
 def _same_bytes(disk: DiskFacts, stat: Stat) -> bool:
