@@ -1,8 +1,10 @@
 -- One folder's index: the replica, the synced tree and what the disk showed, one row a node.
+-- The number orders the rows as they came, a directory's files together, and not by random ids.
 CREATE TABLE IF NOT EXISTS node (
-    id BLOB PRIMARY KEY,
+    number INTEGER PRIMARY KEY,
+    id BLOB NOT NULL UNIQUE,
     kind INTEGER NOT NULL,
-    state BLOB NOT NULL,       -- the replica's record (protocol/records.py)
+    state BLOB NOT NULL,       -- the replica's record (peer/node_format.py)
     base BLOB,                 -- the record as this disk shows it; NULL when it is the replica's
     dirty INTEGER NOT NULL,    -- 0 in step, 1 a directory to be applied, 2 a file or symlink
     origin BLOB,               -- of a conflict copy: the node that it is a copy of
@@ -19,7 +21,7 @@ CREATE TABLE IF NOT EXISTS node (
     disk_size INTEGER NOT NULL,
     disk_mtime_ns INTEGER NOT NULL,
     disk_ctime_ns INTEGER NOT NULL
-) WITHOUT ROWID;
+);
 CREATE INDEX IF NOT EXISTS node_slot ON node (parent, key) WHERE parent IS NOT NULL;
 CREATE INDEX IF NOT EXISTS node_inode ON node (inode) WHERE inode > 0;
 CREATE INDEX IF NOT EXISTS node_hash ON node (hash) WHERE hash IS NOT NULL;

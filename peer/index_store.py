@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -15,7 +14,9 @@ import aiosqlite
 
 from crypto.ids import ChunkId, LogId, NodeId
 from peer import commands as c
-from peer.errors import IndexDamaged, PeerError
+from peer.errors import IndexDamaged
+from peer.index_format import COLUMNS, prepare
+from peer.node_format import decode_node, encode_node
 from peer.rows import (
     ADRIFT,
     DERIVED,
@@ -33,9 +34,8 @@ from peer.rows import (
 from peer.transaction import transaction
 from peer.tree import place_again
 from protocol.nodes import NO_NODE, NOTHING, ROOT, is_copy
-from protocol.records import MANIFEST_ENTRY, decode_node, encode_node
+from protocol.records import MANIFEST_ENTRY
 
-FORMAT: Final = 1
 JOINED: Final = "joined"
 """The value that says that what the disk held before it was in the folder has been looked at."""
 AT_ONCE: Final = 500
@@ -44,6 +44,10 @@ AT_ONCE: Final = 500
 _ROW: Final = (
     "id, state, base, origin, parent, key, item, name, flags, hash, size, executable, mtime_ns,"
     " inode, disk_size, disk_mtime_ns, disk_ctime_ns"
+)
+_STORE_ROW: Final = (
+    f"INSERT INTO node ({', '.join(COLUMNS)}) VALUES ({','.join('?' * len(COLUMNS))})"  # noqa: S608
+    " ON CONFLICT (id) DO UPDATE SET " + ", ".join(f"{n} = excluded.{n}" for n in COLUMNS[1:])
 )
 _FILE: Final = "parent IS NOT NULL AND kind <> 1"
 T = TypeVar("T")
@@ -105,14 +109,7 @@ class IndexStore:
                 "wal_autocheckpoint = 4000",
             ):
                 await db.execute_fetchall(f"PRAGMA {pragma}")
-            version = next(iter(await db.execute_fetchall("PRAGMA user_version")))[0]
-            if version not in (0, FORMAT):
-                raise PeerError(
-                    f"{path} has format {version}; this Holdfast knows {FORMAT}."
-                    " Use a newer Holdfast."
-                )
-            await db.executescript(files("peer").joinpath("index.sql").read_text())
-            await db.execute_fetchall(f"PRAGMA user_version = {FORMAT}")
+            await prepare(db, path)
         except sqlite3.OperationalError:
             await db.close()
             raise
@@ -317,11 +314,7 @@ class IndexStore:
         db = self._db
         async with transaction(db):
             if commit.rows:
-                marks = ",".join("?" * 19)
-                await db.executemany(
-                    f"INSERT OR REPLACE INTO node VALUES ({marks})",  # noqa: S608
-                    [_values(row) for row in commit.rows],
-                )
+                await db.executemany(_STORE_ROW, [_values(row) for row in commit.rows])
                 chunks = [v for row in commit.rows for v in _chunks(row)]
                 if chunks:
                     await db.executemany("INSERT OR IGNORE INTO chunk VALUES (?,?,?,?)", chunks)

@@ -237,7 +237,7 @@ class Turn:
 
     def rows_to_store(self) -> list[Row]:
         """What the index has to be told."""
-        return [self.rows[i] for i in sorted(self.touched) if i not in self.removed]
+        return [r for i, r in self.rows.items() if i in self.touched and i not in self.removed]
 
     def rows_to_delete(self) -> list[NodeId]:
         """Rows of which nothing is left."""

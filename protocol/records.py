@@ -1,5 +1,4 @@
-"""Node records: how writes travel in a changeset's body, and how a node rests in the local index
-(SPEC 11).
+"""Node records: how writes travel in a changeset's body (SPEC 11).
 
 A record does not repeat what its changeset says: author, seq and Lamport time are the slot's,
 label and time stand once in the first record. Only verbatim records (conflict copies, re-emission)
@@ -21,7 +20,6 @@ from protocol.names import check_label, check_name
 from protocol.nodes import (
     NO_LOG,
     NO_NODE,
-    NOTHING,
     ROOT,
     Attributes,
     Content,
@@ -393,7 +391,7 @@ def _check_content(node_id: NodeId, content: Content) -> None:
         raise BadRecord("the one chunk is too long")
 
 
-# ---------------------------------------------------------------- at rest
+# ---------------------------------------------------------------- verbatim
 
 
 def encode_writes(node: Node) -> list[Any]:
@@ -429,13 +427,3 @@ def decode_writes(value: list[Any]) -> Node:
         ),
         Attributes(*attributes) if attributes else Attributes(),
     )  # fmt: skip
-
-
-def encode_node(node: Node) -> bytes:
-    """A node as the local index keeps it."""
-    return wire.encode(encode_writes(node)) if node != NOTHING else b""
-
-
-def decode_node(data: bytes) -> Node:
-    """A node from the local index, which only we write."""
-    return decode_writes(wire.decode_own(data)) if data else NOTHING
