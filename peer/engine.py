@@ -22,18 +22,16 @@ from peer.chunker import average_of
 from peer.commands import Commit, LoadDirty, LoadRows, ReadFiles
 from peer.disk_types import FileRead, Path, Problem, ReadRequest, Stat, Trouble
 from peer.local_changes import (
-    carry_disk_facts,
     link,
-    members,
     record_files,
     record_structure,
     take_in,
 )
 from peer.observation import Entry, Observation, Observer, moved_on
 from peer.relabelling import Author
+from peer.removals import put_back, without_removed
 from peer.rewinding import rewind
-from peer.rows import NOT_THERE, Directories, Row
-from peer.tree import show
+from peer.rows import Directories, Row
 from peer.turn import Turn, is_directory
 from protocol.changesets import Changeset
 from protocol.errors import BadRecord
@@ -92,6 +90,8 @@ class ReadBack:
     problems: list[Problem] = field(default_factory=list)
     again: list[Entry] = field(default_factory=list)
     """Files that were changing while they were read."""
+    has_strays: bool = False
+    """Something lies in a directory that is not shown any more: everything is to be looked at."""
     data: dict[bytes, bytes] = field(default_factory=dict)
     """Small contents by whole-file hash, so that whoever asks next needs no second read."""
 
@@ -178,7 +178,7 @@ class Engine:
             out.held_deletions = len(found.missing)
             out.missing, found.missing = found.missing, []
         await self._relink(found, now_ns)
-        found.missing = await self._without_removed(found.missing)
+        found.missing = await without_removed(self.directories, found.missing)
         missing = set(found.missing)
         acts = [(0, e) for e in found.new_directories] + [(1, e) for e in found.moved]
         for part in _parts(acts + [(2, i) for i in found.missing], ACTS_AT_ONCE):
@@ -196,60 +196,9 @@ class Engine:
             out.authored += authored
         return out
 
-    async def _without_removed(self, missing: list[NodeId]) -> list[NodeId]:
-        """Those of the missing items that the replica has not removed as well.
-
-        The others are no person's deletions: a crash came between their removal here and the commit
-        that would have said so. Told as deletions, they would be acts inside of what is gone.
-        """
-        removed = set(missing)
-        while removed:
-            turn = Turn(self.directories)
-            await turn.load(removed)
-            bases: dict[NodeId, Node] = {}
-            for item in sorted(removed):
-                every = await members(turn, item)
-                await turn.load(every)
-                if every and all(_is_removed(turn.rows[m]) for m in every):
-                    bases.update((m, turn.rows[m].state) for m in every)
-                else:
-                    removed.discard(item)
-            if not bases:
-                break
-            await show(turn, bases)
-            shown = {i for i in removed if _is_shown(turn, i)}  # there are live things in it
-            removed -= shown
-            if shown:
-                continue
-            await carry_disk_facts(turn)
-            await turn.finish()
-            await Commit(turn.rows_to_store(), turn.rows_to_delete())
-            turn.merge()
-            break
-        return [item for item in missing if item not in removed]
-
     async def put_back(self, items: Sequence[NodeId]) -> None:
         """The disk shall show these items again: from here on they were never written to it."""
-        turn = Turn(self.directories)
-        await turn.load(items)
-        bases: dict[NodeId, Node] = {}
-        for item in items:
-            for member in await members(turn, item):
-                row = turn.rows[member]
-                row.disk = NOT_THERE
-                turn.touched.add(member)
-                if not row.is_derived:
-                    bases[member] = NOTHING
-                    continue
-                # A copy without a record follows from its origin: that shows its winner alone.
-                await turn.load([row.origin])
-                base = turn.rows[row.origin].base
-                first = versions(row.origin, base, turn.is_settled)[:1]
-                bases.setdefault(row.origin, base._replace(contents=tuple(first)))
-        await show(turn, bases)
-        await turn.finish()
-        await Commit(turn.rows_to_store(), turn.rows_to_delete())
-        turn.merge()
+        await put_back(self.directories, items)
 
     async def adopt(self, now_ns: int) -> int:
         """Takes what the disk shows already for what it is; returns how many items."""
@@ -269,11 +218,13 @@ class Engine:
         """Reads new and changed files and records what is in them, as one changeset."""
         out = ReadBack()
         resident = self.directories
-        entries = [
+        known = [
             e._replace(parent=directory.item)  # another node may represent it since the scan
             for e in entries
             if (directory := resident.nodes.get(e.parent)) is not None and directory.item
         ]
+        out.has_strays = len(known) < len(entries)
+        entries = known
         rows = await LoadRows([e.item for e in entries if e.item])
         out.again = await moved_on(entries, rows, resident)
         entries = [e for e in entries if e not in out.again]
@@ -588,12 +539,3 @@ def _average(row: Row | None) -> int | None:
 def _parts(values: Sequence[object], size: int) -> Iterator[list[tuple[int, object]]]:
     for start in range(0, len(values), size):
         yield list(values[start : start + size])  # type: ignore[arg-type]
-
-
-def _is_shown(turn: Turn, item: NodeId) -> bool:
-    return turn.item(item) is not None if is_directory(item) else not turn.is_gone(item)
-
-
-def _is_removed(row: Row) -> bool:
-    places = row.state.places
-    return bool(places) and not row.is_derived and winning_place(row.state).is_deleted

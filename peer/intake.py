@@ -180,6 +180,8 @@ class Intake:
             size += entry.stat.size
         read = await self._performer.drive(self._engine.read_back(batch, time.time_ns()))
         now = asyncio.get_running_loop().time()
+        if read.has_strays:
+            self.rescan()
         for entry in read.again:
             path = self._engine.directories.path(entry.parent)
             self._progress.problems[(*path, entry.name)] = (

@@ -297,45 +297,6 @@ async def test_only_what_is_durable_is_told(pair: Pair, monkeypatch: pytest.Monk
     assert [e.seq for e in one.engine.frontier] == [1]
 
 
-async def test_what_was_removed_before_a_crash_is_no_deletion_of_this_device(pair: Pair) -> None:
-    """The disk was brought up to date and the commit that says so was not: nothing is told."""
-    one, two = pair
-    (one.root / "gone" / "in").mkdir(parents=True)
-    (one.root / "gone" / "in" / "f").write_bytes(b"1")
-    (one.root / "stays").write_bytes(b"2")
-    await one.scan()
-    await meet(pair)
-    shutil.rmtree(one.root / "gone")
-    await one.scan()
-    await two.ingest(one.authored)
-    shutil.rmtree(two.root / "gone")
-    told = len(two.authored)
-    await two.scan()
-    assert two.authored[told:] == []
-    (two.root / "stays").unlink()
-    await two.scan()
-    assert len(two.authored) == told + 1
-    await meet(pair)
-    assert two.tree() == {}
-
-
-async def test_a_deletion_here_of_what_somebody_deleted_and_somebody_edited(pair: Pair) -> None:
-    """The replica shows the edit: that it is gone here is what a person did."""
-    one, two = pair
-    (one.root / "f").write_bytes(b"1")
-    await one.scan()
-    await meet(pair)
-    (one.root / "f").unlink()
-    await one.scan()
-    (two.root / "f").write_bytes(b"edited")
-    await two.scan()
-    (two.root / "f").unlink()
-    await two.ingest(one.authored)
-    await two.scan()
-    await meet(pair)
-    assert two.tree() == {}
-
-
 async def test_bytes_are_not_taken_for_those_of_a_file_that_has_moved_on(pair: Pair) -> None:
     """Between a scan of one directory and the reading, another scan may find that it was a swap."""
     one, two = pair
@@ -361,3 +322,23 @@ async def test_bytes_are_not_taken_for_those_of_a_file_that_has_moved_on(pair: P
     assert (read.again, read.authored) == (early.to_read, [])
     await meet(pair)
     assert two.tree() == {"d": None, "d/a": b"e/b", "e": None, "e/b": b"d/a"}
+
+
+async def test_what_lies_where_no_directory_is_shown_any_more_is_looked_for_again(
+    pair: Pair,
+) -> None:
+    one, two = pair
+    (one.root / "d").mkdir()
+    await one.scan()
+    await meet(pair)
+    (two.root / "d" / "new").write_bytes(b"1")
+    seen = await two.performer.drive(
+        two.engine.scan([ROOT], True, lambda p, d: False, time.time_ns())
+    )
+    shutil.rmtree(one.root / "d")
+    await one.scan()
+    await two.ingest(one.authored)
+    (two.root / "d").rename(two.root.parent / "aside")
+    await two.performer.drive(two.engine.scan([ROOT], True, lambda p, d: False, time.time_ns()))
+    read = await two.performer.drive(two.engine.read_back(seen.to_read, time.time_ns()))
+    assert read.has_strays

@@ -139,8 +139,11 @@ class Person:
         old = self.disk.inodes[place.inode]
         self._give_up(place.inode)
         fresh = Inode(old.kind, self.account.fresh(self.random), is_executable=old.is_executable)
-        number = self.disk.make(place.directory, ".temp", fresh)
-        self.disk.rename(Place(place.directory, ".temp", number), place.directory, place.name)
+        temp = ".temp"
+        while self.disk.find(place.directory, temp):  # a power cut came in the middle of a save
+            temp += "~"
+        number = self.disk.make(place.directory, temp, fresh)
+        self.disk.rename(Place(place.directory, temp, number), place.directory, place.name)
         return place
 
     def backup(self) -> object:

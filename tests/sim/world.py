@@ -120,7 +120,8 @@ class Device:
         assert not read.problems, read.problems
         for entry in read.again:
             self.hints[self.directories.path(entry.parent)] = None
-        return self._tell(read.authored)
+        told = self._tell(read.authored)
+        return told + self.look([ROOT], True) if read.has_strays else told
 
     def _tell(self, authored: list[Changeset]) -> int:
         for changeset in authored:

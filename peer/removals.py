@@ -1,0 +1,95 @@
+"""Items that are missing from the disk, and whose removals they are: no person's, when the replica
+had removed them as well; nobody's, when the person says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from crypto.ids import NodeId
+from peer.commands import Commit
+from peer.local_changes import carry_disk_facts, members
+from peer.rows import NOT_THERE, Directories, Row
+from peer.tree import show
+from peer.turn import Turn, is_directory
+from protocol.nodes import NOTHING, Node, versions, winning_place
+
+
+async def without_removed(resident: Directories, missing: list[NodeId]) -> list[NodeId]:
+    """Those of the missing items that the replica has not removed as well.
+
+    The others are no person's deletions: a crash came between their removal here and the commit
+    that would have said so. Told as deletions, they would be acts inside of what is gone.
+    """
+    removed = set(missing)
+    while removed:
+        turn = Turn(resident)
+        await turn.load(removed)
+        bases: dict[NodeId, Node] = {}
+        for item in sorted(removed):
+            every = await members(turn, item)
+            await turn.load(every)
+            is_removed = every and all(_is_removed(turn.rows[m]) for m in every)
+            if is_removed and not _shares_a_name(turn, every):
+                bases.update((m, turn.rows[m].state) for m in every)
+            else:
+                removed.discard(item)
+        if not bases:
+            break
+        await show(turn, bases)
+        shown = {i for i in removed if _is_shown(turn, i)}  # there are live things in it
+        removed -= shown
+        if shown:
+            continue
+        await carry_disk_facts(turn)
+        await turn.finish()
+        await Commit(turn.rows_to_store(), turn.rows_to_delete())
+        turn.merge()
+        break
+    return [item for item in missing if item not in removed]
+
+
+async def put_back(resident: Directories, items: Sequence[NodeId]) -> None:
+    """The disk shall show these items again: from here on they were never written to it."""
+    turn = Turn(resident)
+    await turn.load(items)
+    bases: dict[NodeId, Node] = {}
+    for item in items:
+        for member in await members(turn, item):
+            row = turn.rows[member]
+            row.disk = NOT_THERE
+            turn.touched.add(member)
+            if not row.is_derived:
+                bases[member] = NOTHING
+                continue
+            # A copy without a record follows from its origin: that shows its winner alone.
+            await turn.load([row.origin])
+            base = turn.rows[row.origin].base
+            first = versions(row.origin, base, turn.is_settled)[:1]
+            bases.setdefault(row.origin, base._replace(contents=tuple(first)))
+    await show(turn, bases)
+    await turn.finish()
+    await Commit(turn.rows_to_store(), turn.rows_to_delete())
+    turn.merge()
+
+
+def _is_shown(turn: Turn, item: NodeId) -> bool:
+    return turn.item(item) is not None if is_directory(item) else not turn.is_gone(item)
+
+
+def _shares_a_name(turn: Turn, every: Sequence[NodeId]) -> bool:
+    """Whether others have other names for as long as these are shown: a deletion keeps those."""
+    for member in every:
+        directory, shown = turn.directory(member), turn.rows[member].shown
+        above, key = shown.parent, shown.key
+        if directory is not None:
+            above, key = directory.counted_in, directory.counted_key
+        item = turn.item(turn.known_directory(above).item) if above else None
+        if item is not None and key in item.crowded:
+            return True
+    return False
+
+
+def _is_removed(row: Row) -> bool:
+    places = row.state.places
+    return bool(places) and not row.is_derived and winning_place(row.state).is_deleted

@@ -1,0 +1,89 @@
+"""What is missing on the disk and the replica had removed, and what is to come back."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from peer.commands import LoadFacts
+from protocol.nodes import ROOT
+from tests.peer.folder_stage import FolderDevice, two_places
+from tests.peer.test_engine import Pair, meet
+
+
+@pytest.fixture
+async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
+    one, two = two_places()
+    devices = (
+        await FolderDevice.open(tmp_path, "one", one),
+        await FolderDevice.open(tmp_path, "two", two),
+    )
+    yield devices
+    for device in devices:
+        await device.close()
+
+
+async def test_what_was_removed_before_a_crash_is_no_deletion_of_this_device(pair: Pair) -> None:
+    """The disk was brought up to date and the commit that says so was not: nothing is told."""
+    one, two = pair
+    (one.root / "gone" / "in").mkdir(parents=True)
+    (one.root / "gone" / "in" / "f").write_bytes(b"1")
+    (one.root / "stays").write_bytes(b"2")
+    await one.scan()
+    await meet(pair)
+    shutil.rmtree(one.root / "gone")
+    await one.scan()
+    await two.ingest(one.authored)
+    shutil.rmtree(two.root / "gone")
+    told = len(two.authored)
+    await two.scan()
+    assert two.authored[told:] == []
+    (two.root / "stays").unlink()
+    await two.scan()
+    assert len(two.authored) == told + 1
+    await meet(pair)
+    assert two.tree() == {}
+
+
+async def test_a_deletion_here_of_what_somebody_deleted_and_somebody_edited(pair: Pair) -> None:
+    """The replica shows the edit: that it is gone here is what a person did."""
+    one, two = pair
+    (one.root / "f").write_bytes(b"1")
+    await one.scan()
+    await meet(pair)
+    (one.root / "f").unlink()
+    await one.scan()
+    (two.root / "f").write_bytes(b"edited")
+    await two.scan()
+    (two.root / "f").unlink()
+    await two.ingest(one.authored)
+    await two.scan()
+    await meet(pair)
+    assert two.tree() == {}
+
+
+async def test_a_removal_that_another_file_owes_its_name_to_keeps_that_name(pair: Pair) -> None:
+    """Of two files of one name one is shown under a conflict name. When the first is gone here and
+    there, the disk still shows the other as it did, and so does the tree.
+    """
+    one, two = pair
+    (one.root / "a").write_bytes(b"of one")
+    (two.root / "a").write_bytes(b"of two")
+    await one.scan()
+    await two.scan()
+    await meet(pair)
+    (aside,) = [name for name in one.tree() if name != "a"]
+    (one.root / "a").unlink()
+    await one.scan()
+    (two.root / "a").unlink()
+    await two.ingest(one.authored)
+    await two.scan()
+    facts = await two.store.perform(LoadFacts([ROOT]))
+    assert [fact.name for fact in facts] == [aside]
+    (two.root / aside).write_bytes(b"edited")
+    await two.scan()
+    await meet(pair)
+    assert two.tree() == {aside: b"edited"}
