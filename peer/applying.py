@@ -26,6 +26,7 @@ from peer.disk_types import (
     SetMtime,
     Stat,
 )
+from peer.leaving import add_those_who_leave
 from peer.local_changes import carry_disk_facts, directory_heirs, link
 from peer.planner import DirectoryChange, FileChange, Planner, Step
 from peer.rewinding import next_base
@@ -87,6 +88,7 @@ async def apply_bases(
     await turn.load(bases)
     # With what a scan has found since they were surveyed: nobody's act is undone.
     wanted = {i: next_base(turn.rows[i], node) for i, node in bases.items()}
+    await add_those_who_leave(turn, wanted)
     while True:
         await show(turn, wanted)
         directories = _directory_changes(turn)
