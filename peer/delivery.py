@@ -16,6 +16,7 @@ from peer.disk_types import Disk, Path, Refusal, RefusalKind
 from peer.engine import FIRST_PAGE, Engine, Survey
 from peer.fetcher import Fetcher
 from peer.hinting import Hinting
+from peer.lacking import reasons
 from peer.performing import Performer
 from peer.progress import Progress
 from peer.status import FolderState
@@ -40,6 +41,12 @@ ASK_AGAIN_S: Final = 5.0
 """When to ask for bytes again that nobody had."""
 RETRY_SOON_S: Final = 0.2
 """After something on the disk was not as planned: it is looked at again first."""
+REFUSED_S: Final = 5.0
+"""When to try again what the disk refused for another reason: a right or a mount may be missing."""
+PASSING: Final = frozenset(
+    {RefusalKind.CHANGED, RefusalKind.EXISTS, RefusalKind.GONE, RefusalKind.NOT_EMPTY}
+)
+"""Refusals because the disk is not what the plan saw."""
 
 
 class Delivery:
@@ -64,6 +71,10 @@ class Delivery:
         self._ripe_at = float("inf")
         self._retry_at = float("inf")
         self._ask_again_at = float("inf")
+        self._set_aside: dict[NodeId, None] = {}
+        """Nodes that the disk refused for a reason that may last, tried again after a while."""
+        self._set_aside_until = float("inf")
+        self._refusals: dict[Path, str] = {}
 
     # ------------------------------------------------------------ when
 
@@ -71,7 +82,7 @@ class Delivery:
         """When there will be something to do."""
         is_waiting = self._retry_at < float("inf")
         ripe_at = self._ripe_at if self._ready and not is_waiting else float("inf")
-        return min(self._retry_at, self._ask_again_at, ripe_at)
+        return min(self._retry_at, self._ask_again_at, self._set_aside_until, ripe_at)
 
     def time_came(self, now: float) -> None:
         """Tries again what is due for it."""
@@ -79,6 +90,11 @@ class Delivery:
             self._retry_at = float("inf")
             self._survey_from = FIRST_PAGE
             self.fetcher.problems.clear()
+        if now >= self._set_aside_until:
+            self.fetcher.staged_owners += self._set_aside
+            self._set_aside.clear()
+            self._refusals.clear()
+            self._set_aside_until = float("inf")
         if now >= self._ask_again_at:
             self.ask_again()
 
@@ -140,10 +156,11 @@ class Delivery:
         ):
             await self._apply_ready()
             return True
-        if fetcher.no_room and not fetcher.jobs and not self._ready:
+        if (fetcher.no_room or fetcher.has_refused) and not fetcher.jobs and not self._ready:
             # Only what is to come waits; what is saved here meanwhile is told at once.
-            self._progress.state, self._progress.trouble = FolderState.NO_SPACE, fetcher.no_room
-            fetcher.no_room = ""
+            if fetcher.no_room:
+                self._progress.state, self._progress.trouble = FolderState.NO_SPACE, fetcher.no_room
+            fetcher.no_room, fetcher.has_refused = "", False
             self._retry_at = asyncio.get_running_loop().time() + NO_ROOM_S
         return False
 
@@ -156,12 +173,25 @@ class Delivery:
     async def note_lack(self, need: int) -> None:
         """At rest, with so many nodes that the disk does not show."""
         fetcher = self.fetcher
+        self._progress.undelivered = dict(self._refusals) if need else {}
+        if need:
+            await self._tell_lacking()
         if need and fetcher.unavailable:  # they may be on their way to those who are connected
             now = asyncio.get_running_loop().time()
             self._ask_again_at = min(self._ask_again_at, now + ASK_AGAIN_S)
         elif not need and fetcher.staged:
             names = fetcher.drop(list(fetcher.staged))
             await self._performer.on_disk(lambda: self._disk.discard_staged(names))
+
+    async def _tell_lacking(self) -> None:
+        """Says what is not here, and why."""
+        fetcher = self.fetcher
+        wrong = {fetcher.owners.get(key, key[0]): text for key, text in fetcher.problems.items()}
+        unavailable = {fetcher.owners.get(key, key[0]): None for key in fetcher.unavailable}
+        if wrong or unavailable:
+            self._progress.undelivered |= await self._performer.drive(
+                reasons(self._engine.directories, unavailable, wrong)
+            )
 
     def _is_ripe(self) -> bool:
         """True when what is ready has waited long enough for company."""
@@ -200,7 +230,11 @@ class Delivery:
     async def _note_survey(self, survey: Survey) -> None:
         if survey.ready and not self._ready:
             self._ripe_at = asyncio.get_running_loop().time() + RIPE_S
-        self._ready.update(survey.ready)
+        self._ready.update(
+            survey.ready
+            if not self._set_aside
+            else {i: node for i, node in survey.ready.items() if i not in self._set_aside}
+        )
         if survey.needs:
             self._progress.state = FolderState.SYNCING
             await self.fetcher.need(survey.needs)
@@ -225,20 +259,31 @@ class Delivery:
             # What had to be left out of this step waits for these bytes too.
             left_out = [n for n in ready if n not in applied.nodes]
             await fetcher.need([n._replace(owner=o) for n in needs for o in [n.owner, *left_out]])
-        self._note_refusals(applied.refused, applied.paths)
+        self._note_refusals(
+            applied.refused, applied.paths, [n for n in ready if n not in applied.nodes]
+        )
         now = asyncio.get_running_loop().time()
         for path in sorted(applied.look_again):
             self._hinting.add(path, False, now)
 
-    def _note_refusals(self, refused: dict[NodeId, Refusal], paths: dict[NodeId, Path]) -> None:
+    def _note_refusals(
+        self, refused: dict[NodeId, Refusal], paths: dict[NodeId, Path], left: Iterable[NodeId]
+    ) -> None:
+        """Looks again where the disk is not as planned; what it would not do has to wait, and is
+        told.
+        """
         now = asyncio.get_running_loop().time()
-        for item, refusal in refused.items():
+        lasting = {i: r for i, r in refused.items() if r.kind not in PASSING}
+        for item in refused.keys() - lasting.keys():
             path = paths[item]
-            if refusal.kind in (RefusalKind.CHANGED, RefusalKind.EXISTS, RefusalKind.GONE,
-                                RefusalKind.NOT_EMPTY):  # fmt: skip
-                self._hinting.add(path[:-1], False, now)
-                if refusal.kind is RefusalKind.NOT_EMPTY:
-                    self._hinting.add(path, False, now)
-            else:
-                self._progress.problems[path] = refusal.reason
+            self._hinting.add(path[:-1], False, now)
+            if refused[item].kind is RefusalKind.NOT_EMPTY:
+                self._hinting.add(path, False, now)
             self._retry_at = min(self._retry_at, now + RETRY_SOON_S)
+        for item, refusal in lasting.items():
+            self._refusals[paths[item]] = self._progress.undelivered[paths[item]] = refusal.reason
+            if refusal.kind is RefusalKind.NO_SPACE:
+                self.fetcher.no_room = refusal.reason
+        if lasting and len(lasting) == len(refused):  # else not all that is left is to blame
+            self._set_aside |= dict.fromkeys(left)
+            self._set_aside_until = min(self._set_aside_until, now + REFUSED_S)

@@ -18,7 +18,16 @@ from crypto.chunks import ChunkHasher
 from crypto.compression import decompress
 from crypto.errors import CryptoError
 from crypto.ids import ChunkId, FolderId, NodeId
-from peer.disk_types import Disk, DiskError, Path, Problem, RangeRequest, StagedFile, StageFile
+from peer.disk_types import (
+    Disk,
+    DiskError,
+    Path,
+    Problem,
+    RangeRequest,
+    StagedFile,
+    StageFile,
+    Trouble,
+)
 from peer.engine import Need
 from peer.index_store import ChunkPlace, IndexStore
 from peer.neighbours import Source
@@ -85,6 +94,10 @@ class Fetcher:
         self.problems: dict[Key, str] = {}
         self.staged_owners: list[NodeId] = []
         """Nodes some of whose bytes were staged since somebody took this list."""
+        self.owners: dict[Key, NodeId] = {}
+        """Of what is unavailable or a problem: whose record asks for it."""
+        self.has_refused = False
+        """The disk did not take something: worth another try soon."""
         self.pending_bytes = 0
         self.no_room = ""
         """Why something was not begun: what to tell the person once all else is done."""
@@ -279,7 +292,10 @@ class Fetcher:
         for (job, _), result in zip(files, results, strict=True):
             self._close(job)
             if isinstance(result, Problem):
-                self.problems[job.key] = result.reason
+                self._note_problem(job, result.reason)
+                self.has_refused = True
+                if result.trouble is Trouble.NO_SPACE:
+                    self.no_room = result.reason
             else:
                 self.staged[job.key] = job.temp_name
                 self.staged_owners += job.owners
@@ -303,7 +319,7 @@ class Fetcher:
             self.staged[job.key] = job.temp_name
             self.staged_owners += job.owners
         else:
-            self.problems[job.key] = FALSE_RECORD
+            self._note_problem(job, FALSE_RECORD)
         self._on_staged()
 
     def _close(self, job: Job) -> None:
@@ -320,7 +336,11 @@ class Fetcher:
     def _refuse(self, job: Job) -> None:
         """A member's record is false; its file is not shown, and the node stays as it was."""
         self._forget(job)
-        self.problems[job.key] = FALSE_RECORD
+        self._note_problem(job, FALSE_RECORD)
+
+    def _note_problem(self, job: Job, reason: str) -> None:
+        self.problems[job.key] = reason
+        self.owners[job.key] = next(iter(job.owners), job.key[0])
 
     # ------------------------------------------------------------ what does not arrive
 
@@ -340,11 +360,13 @@ class Fetcher:
             return
         self._forget(job)
         self.unavailable.add(key)
+        self.owners[key] = next(iter(job.owners), key[0])
 
     def retry(self) -> None:
         """Somebody joined, or space was made: what was given up may be asked for again."""
         self.unavailable.clear()
         self.problems.clear()
+        self.owners.clear()
 
     def drop(self, keys: Iterable[Key]) -> list[str]:
         """Wants these bytes no longer; returns the temp files to be deleted."""

@@ -16,6 +16,8 @@ class Progress:
     state: FolderState = FolderState.SCANNING
     summary: Summary = field(default_factory=lambda: Summary(0, 0, 0, 0))
     problems: dict[Path, str] = field(default_factory=dict)
-    """Why a path is not synced."""
+    """Why something on this disk is not told to others."""
+    undelivered: dict[Path, str] = field(default_factory=dict)
+    """Why something of others is not on this disk; what is simply on its way is not listed."""
     trouble: str = ""
     """What is wrong with the folder as a whole."""

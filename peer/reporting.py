@@ -107,7 +107,8 @@ async def _attached(folder: Folder, stored: StoredFolder, name: str) -> FolderSt
     elif state is FolderState.IN_SYNC and (progress.problems or progress.trouble):
         state = FolderState.TROUBLE
     errors = [
-        {"path": "/".join(path), "reason": reason} for path, reason in progress.problems.items()
+        {"path": "/".join(path), "reason": reason}
+        for path, reason in {**progress.undelivered, **progress.problems}.items()
     ]
     if progress.trouble:
         errors.append({"path": "", "reason": progress.trouble})

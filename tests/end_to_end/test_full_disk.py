@@ -26,6 +26,7 @@ from tests.end_to_end.nursery import Nursery
 DISK_BYTES = 8 << 20
 FILE_BYTES = 1 << 20
 FILES = 12
+SMALL_BYTES = 100 << 10
 MOUNT_TIMEOUT_S = 20
 
 
@@ -142,6 +143,27 @@ def test_the_folder_s_disk_fills(
     assert tree["stays"][1] == b"new"
     assert set(tree) == {*saved, "stays"}
     assert other.temp_files() == []
+
+
+@pytest.mark.row("F06")
+def test_small_files_come_within_seconds_when_there_is_space(
+    disk: SmallDisk, pair: tuple[Device, Device], tmp_path: Path
+) -> None:
+    """They are laid down whole, and nothing but the space itself tells that there is some."""
+    one, other = pair
+    other.config = "[folders]\nfree_space_min_bytes = 0\n"
+    other.folder = tmp_path / "disk" / "beta"
+    other.folder.mkdir()
+    link(one, other)
+    disk.fill(other, Point("new files", "utimensat"), 1)
+    (one.folder / "d").mkdir()
+    for number in range(30):
+        (one.folder / "d" / f"{number}").write_bytes(os.urandom(SMALL_BYTES))
+    wait_until(lambda: says_full(other), lambda: explain(pair))
+    disk.free()
+    last = other.folder / "d" / "29"
+    wait_until(last.exists, lambda: explain(pair))
+    assert len(wait_for_same(*pair)) == 31
 
 
 @pytest.mark.row("F06")

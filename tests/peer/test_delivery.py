@@ -6,12 +6,21 @@ in the way.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import errno
+import os
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 
 import pytest
 
-from tests.peer.device_stage import until
+from peer import lacking
+from peer.delivery import NO_ROOM_S, REFUSED_S
+from peer.disk_types import Operation, Publish, Refusal, RefusalKind, Stat
+from peer.folder import Folder
+from peer.status import FolderState
+from protocol.events import ReceivedChunk
+from tests.peer.device_stage import pass_time, until
+from tests.peer.folder_stage import HASHER
 from tests.peer.test_folder import Scene, in_sync, open_scene, running
 
 
@@ -53,3 +62,149 @@ async def test_a_directory_that_was_taken_away_above_is_made_again(scene: Scene)
         folder.changesets_received(tuple(two.authored), "two", 1)
         await until(lambda: (one.root / "above" / "gone" / "new").is_dir())
         await in_sync(folder)
+
+
+# ---------------------------------------------------------------- what is told meanwhile
+
+
+async def saved_on_two(scene: Scene, folder: Folder, **files: bytes) -> None:
+    """The other device has these files, and nobody has given any bytes yet."""
+    for name, data in files.items():
+        (scene.two.root / name).write_bytes(data)
+    await scene.two.scan()
+    folder.changesets_received(tuple(scene.two.authored), "two", 1)
+    await until(lambda: len(waited_for(folder)) == len(files))
+
+
+def waited_for(folder: Folder) -> Collection[bytes]:
+    """The chunks that would be taken now."""
+    assert folder.fetcher is not None
+    return folder.fetcher._waiting
+
+
+async def give(folder: Folder, *datas: bytes) -> None:
+    await folder.receive_chunks(
+        [ReceivedChunk(HASHER.chunk_id(data), 0, len(data), data) for data in datas]
+    )
+
+
+async def test_bytes_that_nobody_has_are_told_by_their_path(scene: Scene) -> None:
+    async with running(scene) as folder:
+        await in_sync(folder)
+        (scene.two.root / "d").mkdir()
+        await saved_on_two(scene, folder, **{"d/there": b"1", "lost": b"22"})
+        fetcher = folder.fetcher
+        assert fetcher is not None
+        for key in list(fetcher.jobs):
+            fetcher.give_up(key)
+        folder.wake()
+        told = {("d", "there"): lacking.NEW, ("lost",): lacking.NEW}
+        await until(lambda: folder.progress.undelivered == told)
+        folder.ask_again()
+        await until(lambda: len(waited_for(folder)) == 2)
+        await give(folder, b"1", b"22")
+        await in_sync(folder)
+        assert folder.progress.undelivered == {}
+
+
+async def test_a_false_record_is_told_by_its_path(scene: Scene) -> None:
+    async with running(scene) as folder:
+        await in_sync(folder)
+        await saved_on_two(scene, folder, false=b"1")
+        fetcher = folder.fetcher
+        assert fetcher is not None
+        (job,) = fetcher.jobs.values()
+        fetcher._refuse(job)
+        folder.wake()
+        await until(lambda: "hash" in folder.progress.undelivered.get(("false",), ""))
+
+
+async def test_what_the_disk_refuses_is_told_and_holds_up_nothing_else(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = Refusal(RefusalKind.NO_PERMISSION, "Holdfast may not change it.")
+    apply, tries = scene.one.disk.apply, 0
+
+    def refuse(operations: list[Operation]) -> list[Stat | Refusal]:
+        nonlocal tries
+        out: list[Stat | Refusal] = []
+        for operation in operations:
+            if isinstance(operation, Publish) and operation.target == ("locked",):
+                tries += 1
+                out.append(refused)
+            else:
+                out += apply([operation])
+        return out
+
+    async with running(scene) as folder:
+        await in_sync(folder)
+        await saved_on_two(scene, folder, locked=b"1", free=b"22")
+        with monkeypatch.context() as patch:
+            patch.setattr(scene.one.disk, "apply", refuse)
+            await give(folder, b"1", b"22")
+            await until(lambda: folder.progress.undelivered == {("locked",): refused.reason})
+            await until(lambda: scene.one.tree() == {"free": b"22"})
+            (scene.two.root / "free").write_bytes(b"333")
+            await scene.two.scan()
+            folder.changesets_received(tuple(scene.two.authored), "two", 2)
+            await until(lambda: waited_for(folder))
+            await give(folder, b"333")
+            await until(lambda: scene.one.tree() == {"free": b"333"})
+            assert tries <= 2
+        pass_time(monkeypatch, REFUSED_S)
+        folder.wake()
+        await in_sync(folder)
+        assert scene.one.tree() == {"free": b"333", "locked": b"1"}
+        assert folder.progress.undelivered == {}
+
+
+@pytest.mark.row("F06")
+async def test_when_there_is_space_again_it_goes_on_by_itself(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file could not be laid down."""
+
+    def fail(fd: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    async with running(scene) as folder:
+        await in_sync(folder)
+        await saved_on_two(scene, folder, a=b"1")
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", fail)
+            await give(folder, b"1")
+            await until(lambda: folder.progress.state is FolderState.NO_SPACE)
+            assert "space" in folder.progress.trouble
+        pass_time(monkeypatch, NO_ROOM_S)
+        folder.wake()
+        await until(lambda: waited_for(folder))
+        await give(folder, b"1")
+        await in_sync(folder)
+        assert scene.one.tree() == scene.two.tree()
+        assert folder.progress.trouble == ""
+
+
+@pytest.mark.row("F06")
+async def test_a_directory_is_made_as_soon_as_there_is_space(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.mkdir
+
+    def fail(path: str | Path, mode: int = 0o777, *, dir_fd: int | None = None) -> None:
+        if path == "d":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(path, mode, dir_fd=dir_fd)
+
+    (scene.two.root / "d").mkdir()
+    async with running(scene) as folder:
+        await in_sync(folder)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "mkdir", fail)
+            await saved_on_two(scene, folder)
+            await until(lambda: folder.progress.state is FolderState.NO_SPACE)
+            assert folder.progress.undelivered.keys() == {("d",)}
+        pass_time(monkeypatch, NO_ROOM_S)
+        folder.wake()
+        await in_sync(folder)
+        assert scene.one.tree() == scene.two.tree()
+        assert folder.progress.undelivered == {}

@@ -32,9 +32,12 @@ class PowerCut(Exception):
     pass
 
 
-async def apply(device: FolderDevice, bases: dict[NodeId, Node], *, is_cut: bool) -> list[Operation]:
+async def apply(
+    device: FolderDevice, bases: dict[NodeId, Node], *, is_cut: bool
+) -> list[Operation]:
     """Applies these records, up to the commit if the power is cut; returns what the disk did."""
-    perform, done = device.performer.perform, []
+    perform = device.performer.perform
+    done: list[Operation] = []
 
     async def note(command: Command[object]) -> object:
         if isinstance(command, Apply):
@@ -59,9 +62,7 @@ async def restart(device: FolderDevice) -> None:
     """The same disk and index, and nothing of what was in memory."""
     old = device.engine
     directories = await device.store.load_directories(False)
-    device.engine = Engine(
-        directories, old.book, old.keys, old.incarnation, old.label, old._random
-    )
+    device.engine = Engine(directories, old.book, old.keys, old.incarnation, old.label, old._random)
 
 
 def to_nowhere(root: Path) -> None:
