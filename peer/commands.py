@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 from crypto.ids import LogId, NodeId
 from peer.disk_types import (
     FileRead,
+    Known,
     Listing,
     Operation,
     Path,
@@ -142,9 +143,11 @@ class Commit(Command[None]):
 
 @dataclass(frozen=True, slots=True)
 class ListDirectories(Command[list[Listing]]):
-    """What is in these directories now."""
+    """What is in these directories now, and is not as it is known to be."""
 
     paths: Sequence[Path]
+    known: Sequence[Known] | None = None
+    """One for each path, or nothing of any."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from peer.disk_types import (
     DiskError,
     DiskGone,
     FileRead,
+    Known,
     Listing,
     Operation,
     Path,
@@ -44,6 +45,8 @@ from peer.writer import Writer
 
 _MARKER: Final = "folder-id"
 _MARKER_BYTES_MAX: Final = 256
+_EXECUTABLE: Final = {0o100000: False, 0o100100: True, 0o120000: False, 0o120100: False}
+"""The bit of files and symlinks, by kind and owner's bit; nothing else is known by its stat."""
 
 
 class PosixDisk(Disk):
@@ -69,10 +72,15 @@ class PosixDisk(Disk):
         """(device, inode) of the root: another directory at its path is another disk."""
         self._has_internals = False
 
-    def list_directories(self, paths: Sequence[Path]) -> list[Listing]:
+    def list_directories(
+        self, paths: Sequence[Path], known: Sequence[Known] | None = None
+    ) -> list[Listing]:
         """Lists directories, one answer for each path."""
         with self._batch() as directories:
-            return [self._list(directories, path) for path in paths]
+            if known is None:
+                return [self._list(directories, path, None) for path in paths]
+            both = zip(paths, known, strict=True)
+            return [self._list(directories, path, of_it) for path, of_it in both]
 
     def stat(self, paths: Sequence[Path]) -> list[Stat | None]:
         """Looks at paths."""
@@ -283,7 +291,9 @@ class PosixDisk(Disk):
         finally:
             os.close(fd)
 
-    def _list(self, directories: Directories, path: Path) -> Listing:
+    def _list(self, directories: Directories, path: Path, known: Known | None) -> Listing:
+        # By the spelling on the disk, so names that may have two are for the caller to compare.
+        left = {} if known is None else dict(known)
         try:
             fd = directories.open(path)
             inode = os.fstat(fd).st_ino
@@ -293,6 +303,17 @@ class PosixDisk(Disk):
             with os.scandir(fd) as items:
                 for item in items:
                     name = item.name
+                    if name in left and name.isascii():
+                        try:
+                            status = item.stat(follow_symlinks=False)
+                        except FileNotFoundError:
+                            continue
+                        fact = left.pop(name)
+                        if fact[:5] == (
+                            status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns,
+                            _EXECUTABLE.get(status.st_mode & 0o170100),
+                        ):  # fmt: skip
+                            continue
                     if reason := find_problem(name):
                         if name != INTERNAL_NAME or path:
                             problems.append(Problem((*path, name), reason, Trouble.BAD_NAME))
@@ -311,4 +332,4 @@ class PosixDisk(Disk):
                 return Listing(path, 0, None, [])
             reason = f"The directory cannot be read: {error.strerror}."
             return Listing(path, 0, None, [Problem(path, reason, Trouble.UNREADABLE)])
-        return Listing(path, inode, entries, problems)
+        return Listing(path, inode, entries, problems, None if known is None else left.keys())

@@ -9,7 +9,7 @@ the whole disk is a `DiskError`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from enum import Enum, IntEnum
 from typing import Final, NamedTuple, TypeAlias
 
@@ -101,6 +101,12 @@ class Problem(NamedTuple):
     trouble: Trouble = Trouble.UNREADABLE
 
 
+Known: TypeAlias = Mapping[str, Sequence[object]]
+"""The files and symlinks that are known of a directory, by name. The first five values of each are
+the inode, size, mtime_ns, ctime_ns and executable bit that were last seen of it (`rows.Facts`).
+"""
+
+
 class Listing(NamedTuple):
     """One directory. No entries and no problems: there is no directory. No entries and a problem:
     nobody knows.
@@ -112,6 +118,11 @@ class Listing(NamedTuple):
     inode: int
     entries: list[tuple[str, Stat]] | None
     problems: list[Problem]
+    unseen: Collection[str] | None = None
+    """If it was told what is known: what was not found of it, or has a name that may be spelled in
+    two ways. What was found as it is known is left out here and is no entry. None: the entries are
+    all there is.
+    """
 
 
 class ReadRequest(NamedTuple):
@@ -297,8 +308,10 @@ class Disk(ABC):
     """
 
     @abstractmethod
-    def list_directories(self, paths: Sequence[Path]) -> list[Listing]:
-        """Lists directories, one answer for each path."""
+    def list_directories(
+        self, paths: Sequence[Path], known: Sequence[Known] | None = None
+    ) -> list[Listing]:
+        """Lists directories, one answer for each path; `known` of each may shorten it."""
 
     @abstractmethod
     def stat(self, paths: Sequence[Path]) -> list[Stat | None]:

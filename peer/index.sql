@@ -22,7 +22,14 @@ CREATE TABLE IF NOT EXISTS node (
     disk_mtime_ns INTEGER NOT NULL,
     disk_ctime_ns INTEGER NOT NULL
 );
-CREATE INDEX IF NOT EXISTS node_slot ON node (parent, key) WHERE parent IS NOT NULL;
+-- All that a scan compares, so that it reads a directory in one run and no row of its files.
+DROP INDEX IF EXISTS node_slot;
+CREATE INDEX IF NOT EXISTS node_shown ON node (
+    parent, key, id, name, item, executable, inode, disk_size, disk_mtime_ns, disk_ctime_ns
+) WHERE parent IS NOT NULL;
+-- The few rows that are looked for at every start.
+CREATE INDEX IF NOT EXISTS node_directory ON node (kind) WHERE kind = 1;
+CREATE INDEX IF NOT EXISTS node_odd ON node (flags) WHERE flags <> 0;
 CREATE INDEX IF NOT EXISTS node_inode ON node (inode) WHERE inode > 0;
 CREATE INDEX IF NOT EXISTS node_hash ON node (hash) WHERE hash IS NOT NULL;
 CREATE INDEX IF NOT EXISTS node_dirty ON node (dirty, id) WHERE dirty > 0;

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from struct import Struct
 from typing import Any, Final, NamedTuple, TypeVar
 
 import aiosqlite
@@ -38,6 +40,8 @@ from protocol.records import MANIFEST_ENTRY
 
 JOINED: Final = "joined"
 """The value that says that what the disk held before it was in the folder has been looked at."""
+SHOWN: Final = "shown"
+"""The value that keeps how many files are shown here, and their bytes."""
 AT_ONCE: Final = 500
 """Parameters in one IN list: SQLite's default limit is 32,766, and longer statements gain nothing.
 """
@@ -50,6 +54,8 @@ _STORE_ROW: Final = (
     " ON CONFLICT (id) DO UPDATE SET " + ", ".join(f"{n} = excluded.{n}" for n in COLUMNS[1:])
 )
 _FILE: Final = "parent IS NOT NULL AND kind <> 1"
+_COUNTED: Final = _FILE + " AND item IS NULL"
+_COUNTS: Final = Struct(">QQ")
 T = TypeVar("T")
 
 
@@ -91,6 +97,8 @@ class IndexStore:
 
     def __init__(self, db: aiosqlite.Connection) -> None:
         self._db = db
+        self._counts: tuple[int, int] | None = None
+        """What `SHOWN` keeps, once it is known."""
 
     @classmethod
     async def open(cls, path: Path) -> IndexStore:
@@ -190,13 +198,12 @@ class IndexStore:
         for part in _parts(parents):
             marks = ",".join("?" * len(part))
             sql = (
-                "SELECT id, parent, name, flags, executable, inode, disk_size, disk_mtime_ns,"  # noqa: S608
-                f" disk_ctime_ns FROM node WHERE parent IN ({marks}) AND kind <> 1 AND item IS NULL"
+                "SELECT inode, disk_size, disk_mtime_ns, disk_ctime_ns, executable, name, id,"  # noqa: S608
+                f" parent FROM node WHERE parent IN ({marks}) AND item IS NULL"
             )
-            out += [
-                Facts(r[0], r[1], r[2], r[3], bool(r[4]), DiskFacts(r[5], r[6], r[7], r[8]))
-                for r in await self._db.execute_fetchall(sql, part)
-            ]
+            found = await self._db.execute_fetchall(sql, part)
+            # Left to itself, the index of what is shown holds all of it but the kind.
+            out += [Facts._make(r) for r in found if r[6][15] & 3 != 1]
         return out
 
     async def _changesets(self, log: LogId, after_seq: int, bytes_max: int) -> list[bytes]:
@@ -212,10 +219,9 @@ class IndexStore:
         return out
 
     async def values(self) -> dict[str, bytes]:
-        """All named values."""
-        return {
-            r[0]: r[1] for r in await self._db.execute_fetchall("SELECT name, value FROM value")
-        }
+        """All values that commits named."""
+        sql = "SELECT name, value FROM value WHERE name <> ?"
+        return {r[0]: r[1] for r in await self._db.execute_fetchall(sql, (SHOWN,))}
 
     async def positions(self) -> list[tuple[LogId, int, bytes, int]]:
         """(log, seq, hash, Lamport time) of every stored changeset, by log and seq."""
@@ -258,14 +264,28 @@ class IndexStore:
 
     async def summary(self) -> Summary:
         """Counts over the whole folder."""
-        sql = (
-            "SELECT count(*), coalesce(sum(size), 0) FROM node"
-            " WHERE parent IS NOT NULL AND kind <> 1 AND item IS NULL"
-        )
-        files_, size = next(iter(await self._db.execute_fetchall(sql)))
+        files_, size = await self._shown()
         sql = "SELECT dirty, count(*) FROM node WHERE dirty > 0 GROUP BY dirty"
         need = {r[0]: r[1] for r in await self._db.execute_fetchall(sql)}
         return Summary(files_, size, need.get(2, 0), need.get(1, 0))
+
+    async def _shown(self) -> tuple[int, int]:
+        """How many files are shown, and their bytes. Every commit carries the numbers on: to count
+        takes as long as reading the whole index.
+        """
+        if self._counts is None:
+            sql = "SELECT value FROM value WHERE name = ?"
+            stored = list(await self._db.execute_fetchall(sql, (SHOWN,)))
+            if stored:
+                self._counts = _COUNTS.unpack(stored[0][0])
+            else:
+                self._counts = await self._count("TRUE", ())
+        return self._counts
+
+    async def _count(self, where: str, values: Sequence[NodeId]) -> tuple[int, int]:
+        sql = f"SELECT count(*), coalesce(sum(size), 0) FROM node WHERE {_COUNTED} AND {where}"  # noqa: S608
+        ((files_, size),) = await self._db.execute_fetchall(sql, values)
+        return files_, size
 
     async def load_directories(self, folds_case: bool) -> Directories:
         """The resident directories, rebuilt from their rows."""
@@ -287,20 +307,23 @@ class IndexStore:
         if resident.adrift:
             place_again(resident)
         _add_items(resident, rows)
-        sql = f"SELECT parent, count(*) FROM node WHERE {_FILE} GROUP BY parent"  # noqa: S608
+        # The kind would have to be read from the rows themselves.
+        directories_in = Counter(row.shown.parent for row in rows)
+        sql = "SELECT parent, count(*) FROM node WHERE parent IS NOT NULL GROUP BY parent"
         for parent, count in await self._db.execute_fetchall(sql):
-            resident.nodes[parent].children += count
-        sql = f"SELECT parent, key FROM node WHERE flags & {DISPLACED | FOLDED}"  # noqa: S608
-        for parent, key in await self._db.execute_fetchall(sql + " AND parent IS NOT NULL"):
-            item = resident.items[resident.nodes[parent].item]
-            item.crowded |= {key}
+            resident.nodes[parent].children += count - directories_in[parent]
+        sql = f"SELECT parent, key FROM node WHERE flags <> 0 AND flags & {DISPLACED | FOLDED}"  # noqa: S608
+        for parent, key in await self._db.execute_fetchall(sql):
+            if parent is not None:  # as a condition it would draw SQLite to another index
+                item = resident.items[resident.nodes[parent].item]
+                item.crowded |= {key}
         sql = (
             f"SELECT id FROM node WHERE origin IS NOT NULL AND NOT flags & {DERIVED}"  # noqa: S608
             " AND base IS NOT x''"
         )
         copies = [r[0] for r in await self._db.execute_fetchall(sql)]
         resident.copies |= {i for i in copies if is_copy(i)}
-        sql = f"SELECT {_ROW} FROM node WHERE flags & {ADRIFT} AND kind <> 1"  # noqa: S608
+        sql = f"SELECT {_ROW} FROM node WHERE flags <> 0 AND flags & {ADRIFT} AND kind <> 1"  # noqa: S608
         for r in await self._db.execute_fetchall(sql):
             row = _row(r)
             place = place_of(row.base)
@@ -312,7 +335,10 @@ class IndexStore:
 
     async def _commit(self, commit: c.Commit) -> None:
         db = self._db
+        counts = self._counts
         async with transaction(db):
+            if commit.rows or commit.deleted:
+                counts = await self._counts_after(commit)
             if commit.rows:
                 await db.executemany(_STORE_ROW, [_values(row) for row in commit.rows])
                 chunks = [v for row in commit.rows for v in _chunks(row)]
@@ -336,6 +362,22 @@ class IndexStore:
                 )
             if commit.values:
                 await db.executemany("INSERT OR REPLACE INTO value VALUES (?,?)", commit.values)
+        self._counts = counts
+
+    async def _counts_after(self, commit: c.Commit) -> tuple[int, int]:
+        """The counts as they will be, stored in the transaction that makes them so."""
+        files_, size = await self._shown()
+        deleted = set(commit.deleted)
+        for part in _parts({row.id for row in commit.rows} | deleted):
+            marks = ",".join("?" * len(part))
+            gone, gone_size = await self._count(f"id IN ({marks})", part)
+            files_, size = files_ - gone, size - gone_size
+        for row in commit.rows:
+            if _is_counted(row) and row.id not in deleted:
+                files_, size = files_ + 1, size + row.shown.size
+        value = _COUNTS.pack(files_, size)
+        await self._db.execute("INSERT OR REPLACE INTO value VALUES (?,?)", (SHOWN, value))
+        return files_, size
 
     async def forget_disk(self) -> None:
         """The folder is on this disk no longer: nothing is shown, the replica stays."""
@@ -346,8 +388,9 @@ class IndexStore:
             " size = 0, executable = 0, mtime_ns = 0, inode = 0, disk_size = 0,"
             " disk_mtime_ns = 0, disk_ctime_ns = 0 WHERE base IS NOT x'' OR flags <> 0",
             "DELETE FROM chunk",
-            f"DELETE FROM value WHERE name = '{JOINED}'",  # noqa: S608
+            f"DELETE FROM value WHERE name IN ('{JOINED}', '{SHOWN}')",  # noqa: S608
         )
+        self._counts = None
 
     async def _commit_each(self, *statements: str) -> None:
         async with transaction(self._db):
@@ -377,6 +420,11 @@ def _row(r: Any) -> Row:
     )  # fmt: skip
     disk = DiskFacts(r[13], r[14], r[15], r[16])
     return Row(r[0], state, base, r[3] or NO_NODE, shown, disk, stored=True)
+
+
+def _is_counted(row: Row) -> bool:
+    """The same as `_COUNTED`, of a row that is about to be stored."""
+    return bool(row.shown.parent) and row.id[15] & 3 != 1 and row.shown.item == row.id
 
 
 def _values(row: Row) -> tuple[Any, ...]:

@@ -20,6 +20,7 @@ from peer.disk_types import (
     TRASH,
     Disk,
     FileRead,
+    Known,
     Listing,
     Move,
     Operation,
@@ -68,8 +69,8 @@ class Performer:
     async def perform(self, command: c.Command[Any]) -> Any:
         """Answers one command."""
         match command:
-            case c.ListDirectories(paths):
-                return await self.on_disk(lambda: self._list(paths))
+            case c.ListDirectories(paths, known):
+                return await self.on_disk(lambda: self._list(paths, known))
             case c.StatPaths(paths):
                 return await self.on_disk(lambda: self.disk.stat(paths))
             case c.ReadFiles(requests):
@@ -87,10 +88,10 @@ class Performer:
         """Runs a call in the disk's thread."""
         return await asyncio.get_running_loop().run_in_executor(self.executor, call)
 
-    def _list(self, paths: Sequence[Path]) -> list[Listing]:
+    def _list(self, paths: Sequence[Path], known: Sequence[Known] | None) -> list[Listing]:
         if self._watcher is not None:  # watched before listed, nothing is missed
             self._watcher.watch(paths)
-        return self.disk.list_directories(paths)
+        return self.disk.list_directories(paths, known)
 
     def _read(self, requests: Sequence[ReadRequest]) -> list[FileRead | Problem]:
         results = self.disk.read_files(requests)

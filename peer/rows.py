@@ -62,14 +62,23 @@ class DiskFacts(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """A row without its records, for comparing whole directories quickly."""
+    """A row without its records, for comparing whole directories quickly: the first five fields are
+    what a disk compares with what it finds (`disk_types.Known`).
+    """
 
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    is_executable: bool
+    name: str
     id: NodeId
     parent: NodeId
-    name: str
-    flags: int
-    is_executable: bool
-    disk: DiskFacts
+
+    @property
+    def disk(self) -> DiskFacts:
+        """What lstat said."""
+        return DiskFacts(*self[:4])
 
 
 RECENT_MAX: Final = 6_000

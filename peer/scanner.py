@@ -59,7 +59,7 @@ def scan(
 
 def _without_ignored(listing: Listing, rules: IgnoreRules) -> Listing:
     """Drops entries, and problems with entries, that nobody wants synced anyway."""
-    path, inode, entries, problems = listing
+    path, entries, problems = listing.path, listing.entries, listing.problems
     if entries is None:
         return listing
     is_ignored = rules.is_ignored
@@ -78,4 +78,4 @@ def _without_ignored(listing: Listing, rules: IgnoreRules) -> Listing:
             for problem in problems
             if problem.path == path or not is_ignored(problem.path, is_directory=False)
         ]
-    return Listing(path, inode, kept, problems)
+    return listing._replace(entries=kept, problems=problems)

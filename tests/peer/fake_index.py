@@ -36,10 +36,10 @@ class FakeIndex:
                 return [copy(r) for r in rows if r.shown.hash in set(hashes) and r.disk.inode]
             case c.LoadFacts(parents):
                 return [
-                    Facts(r.id, r.shown.parent, r.shown.name, r.shown.flags,
-                          r.shown.is_executable, r.disk)
-                    for r in rows if r.shown.parent in set(parents) and r.shown.item == r.id
-                ]  # fmt: skip
+                    Facts(*r.disk, r.shown.is_executable, r.shown.name, r.id, r.shown.parent)
+                    for r in rows
+                    if r.shown.parent in set(parents) and r.shown.item == r.id
+                ]
             case c.LoadDirty(after, limit):
                 dirty = sorted(
                     ((not is_directory(r.id), r.id), r) for r in self.rows.values() if r.is_dirty

@@ -49,6 +49,40 @@ def test_a_listing_has_what_is_synced_and_names_the_rest(disk: PosixDisk, root: 
         assert (listing.entries, listing.problems) == (None, [])
 
 
+def test_what_is_as_it_is_known_is_left_out_of_a_listing(disk: PosixDisk, root: Path) -> None:
+    for name in ("same", "grown", "new", "caf\u00e9"):
+        (root / name).write_bytes(b"123")
+    (root / "run").write_bytes(b"#!")
+    (root / "run").chmod(0o700)
+    (root / "link").symlink_to("same")
+    (root / "d").mkdir()
+    ((_, _, entries, _, unseen),) = disk.list_directories([()])
+    assert unseen is None
+    known = {
+        name: (s.inode, s.size, s.mtime_ns, s.ctime_ns, s.executable)
+        for name, s in entries or ()
+        if name not in ("d", "new")
+    }
+    known["gone"] = (1, 2, 3, 4, False)
+    (root / "grown").write_bytes(b"1234")
+    (listing,) = disk.list_directories([()], [known])
+    left = dict(listing.entries or ())
+    assert set(left) == {"d", "grown", "new", "caf\u00e9"}
+    assert left["grown"].size == 4
+    assert set(listing.unseen or ()) == {"gone", "caf\u00e9"}, "who knows how that is spelled"
+
+
+@pytest.mark.parametrize("field", range(5))
+def test_whatever_differs_of_a_file_is_listed(disk: PosixDisk, root: Path, field: int) -> None:
+    (root / "f").write_bytes(b"123")
+    (s,) = disk.stat([("f",)])
+    assert s is not None
+    facts = [s.inode, s.size, s.mtime_ns, s.ctime_ns, s.executable]
+    facts[field] = not facts[field] if field == 4 else facts[field] + 1
+    (listing,) = disk.list_directories([()], [{"f": tuple(facts)}])
+    assert listing.entries == [("f", s)]
+
+
 def test_what_cannot_be_listed_is_not_taken_for_gone(
     disk: PosixDisk, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

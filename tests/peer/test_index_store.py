@@ -19,7 +19,7 @@ from peer import commands as c
 from peer.errors import IndexDamaged, PeerError
 from peer.index_store import AT_ONCE, ChunkPlace, IndexStore, Summary
 from peer.local_changes import link
-from peer.rows import DERIVED, DiskFacts, Row, Shown
+from peer.rows import DERIVED, HIDDEN, DiskFacts, Row, Shown
 from peer.tree import show
 from peer.turn import Turn, is_directory
 from protocol.nodes import NO_NODE, NOTHING, ROOT, Content, Kind, Node, copy_id, join
@@ -251,6 +251,53 @@ async def test_the_summary_counts_what_is_shown_and_what_is_needed(store: IndexS
     assert await store.summary() == Summary(2, 10, 0, 0)
     await store.perform(c.Commit([Row(file_id(8), state=file()), Row(E, state=directory())]))
     assert await store.summary() == Summary(2, 10, 1, 1)
+
+
+async def test_the_counts_are_carried_on_as_they_would_be_counted(tmp_path: Path) -> None:
+    store = await IndexStore.open(tmp_path / "index.db")
+    dice = random.Random(5)
+    stage = TreeStage()
+    for number in range(40):
+        node = file_id(dice.randrange(1, 8))
+        if node in stage.index.rows and dice.random() < 0.3:
+            del stage.index.rows[node]
+            await store.perform(c.Commit(deleted=[node]))
+        else:
+            is_shown = dice.random() < 0.7
+            shown = Shown(ROOT, "f", node, "f", size=dice.randrange(99)) if is_shown else HIDDEN
+            other = Row(
+                file_id(20), file(), file(), shown=Shown(ROOT, "f", node, "", size=7)
+            )  # shown as that one
+            stage.index.rows[node] = Row(node, file(), file(), shown=shown)
+            await store.perform(c.Commit([stage.index.rows[node], other]))
+        if number % 7 == 0:
+            await store.close()
+            store = await IndexStore.open(tmp_path / "index.db")
+        counted = [r.shown.size for r in stage.index.rows.values() if r.shown.parent]
+        assert (await store.summary())[:2] == (len(counted), sum(counted))
+    await store.forget_disk()
+    assert (await store.summary())[:2] == (0, 0)
+    await store.close()
+
+
+async def test_an_index_without_counts_is_counted(store: IndexStore) -> None:
+    await fill(store)
+    await store._db.execute("DELETE FROM value")
+    other = IndexStore(store._db)
+    assert await other.summary() == Summary(2, 10, 0, 0)
+
+
+async def test_a_scan_reads_no_rows(store: IndexStore) -> None:
+    await fill(store)
+    plans: list[str] = []
+    await store._db.set_trace_callback(plans.append)
+    await store.perform(c.LoadFacts([D, ROOT]))
+    await store._db.set_trace_callback(None)  # type: ignore[arg-type]
+    (statement,) = plans
+    plan = list(await store._db.execute_fetchall(f"EXPLAIN QUERY PLAN {statement}"))
+    assert [row[3].split(" (")[0] for row in plan] == [
+        "SEARCH node USING COVERING INDEX node_shown"
+    ]
 
 
 # ---------------------------------------------------------------- committing

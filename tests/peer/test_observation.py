@@ -7,7 +7,7 @@ from collections.abc import Callable
 from crypto.ids import NodeId
 from peer import commands as c
 from peer.disk_types import Kind, Listing, Path, Problem, Stat
-from peer.observation import LISTED_AT_ONCE, Observation, Observer
+from peer.observation import LISTED_AT_ONCE, LISTED_FILES_MAX, Observation, Observer
 from protocol.nodes import NO_NODE, ROOT
 from tests.peer.tree_stage import (
     NOW_NS,
@@ -326,6 +326,25 @@ def test_two_spellings_of_a_name_are_no_rename() -> None:
     stage.put({F: file(name="caf\u00e9")}, {F: stat(10)})
     stage.lies((), **{"cafe\u0301": stat(10)})
     assert told(observe(stage)) == {}
+
+
+def test_a_second_spelling_of_an_unchanged_name_is_told() -> None:
+    stage = TreeStage()
+    stage.put({F: file(name="K")}, {F: stat(10)})
+    stage.lies((), **{"K": stat(10), "\u212a": stat(11)})
+    assert [p.path for p in observe(stage).problems] == [("\u212a",)]
+
+
+def test_large_directories_are_listed_one_by_one() -> None:
+    stage = stage_with_two_files()
+    stage.directories.nodes[D].children = LISTED_FILES_MAX
+    stage.put({E: directory(ROOT, "e")}, {E: folder(21)})
+    stage.lies((), a=stat(10), b=stat(11, size=6), d=folder(20), e=folder(21))
+    stage.lies(("e",))
+    stage.commands.clear()
+    assert told(observe(stage)) == {}
+    paths = [x.paths for x in stage.commands if isinstance(x, c.ListDirectories)]
+    assert paths == [[()], [("d",)], [("e",)]]
 
 
 def test_listings_are_asked_for_in_batches() -> None:

@@ -18,6 +18,7 @@ from protocol.nodes import NO_LOG, NO_NODE, ROOT, Attributes, Content, Node, Pla
 from protocol.records import Stamp
 from protocol.version_vector import Vector
 from tests.peer.fake_index import FakeIndex
+from tests.peer.listings import shortened
 
 R = TypeVar("R")
 
@@ -84,8 +85,11 @@ class TreeStage:
     def perform(self, command: c.Command[Any]) -> Any:
         self.commands.append(command)
         match command:
-            case c.ListDirectories(paths):
-                return [self.disk.get(p, Listing(p, 0, None, [])) for p in paths]
+            case c.ListDirectories(paths, known):
+                listings = [self.disk.get(p, Listing(p, 0, None, [])) for p in paths]
+                if known is None:
+                    return listings
+                return [shortened(listing, k) for listing, k in zip(listings, known, strict=True)]
             case c.StatPaths(paths):
                 return [self._stat(p) for p in paths]
             case _:

@@ -39,6 +39,7 @@ from peer.disk_types import (
     is_unchanged,
 )
 from protocol.names import fold_key
+from tests.peer.listings import shortened
 
 HASHER: Final = ChunkHasher(b"k" * 32)
 ROOT_INODE: Final = 1
@@ -248,8 +249,11 @@ class FakeDisk:
     def perform(self, command: c.Command[Any]) -> Any:
         """Answers one disk command."""
         match command:
-            case c.ListDirectories(paths):
-                return [self._list(path) for path in paths]
+            case c.ListDirectories(paths, known):
+                every = [self._list(path) for path in paths]
+                if known is None:
+                    return every
+                return [shortened(listing, k) for listing, k in zip(every, known, strict=True)]
             case c.StatPaths(paths):
                 return [self.look(path) for path in paths]
             case c.ReadFiles(requests):

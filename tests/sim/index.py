@@ -62,11 +62,11 @@ class SimIndex:
                 return [copy(r) for r in self._files() if r.shown.hash in hashes and r.disk.inode]
             case c.LoadFacts(parents):
                 return [
-                    Facts(r.id, r.shown.parent, r.shown.name, r.shown.flags,
-                          r.shown.is_executable, r.disk)
+                    Facts(*r.disk, r.shown.is_executable, r.shown.name, r.id, r.shown.parent)
                     for p in dict.fromkeys(parents)
-                    for r in self._files_in(p) if r.shown.item == r.id
-                ]  # fmt: skip
+                    for r in self._files_in(p)
+                    if r.shown.item == r.id
+                ]
             case c.LoadDirty(after, limit):
                 dirty = sorted(
                     (1 if is_directory(r.id) else 2, r.id) for r in self.rows.values() if r.is_dirty
