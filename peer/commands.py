@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from crypto.ids import LogId, NodeId
 from peer.disk_types import (
@@ -110,6 +110,43 @@ class LoadChangesets(Command[list[bytes]]):
     log: LogId
     after_seq: int
     bytes_max: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoadAuthored(Command[list[Row]]):
+    """Up to `limit` nodes after `after`, by id, whose replica's record names this log, and all
+    conflict copies that have a record: what the log's author may have to tell again.
+    """
+
+    log: LogId
+    after: NodeId
+    limit: int
+
+
+class LogSize(NamedTuple):
+    """How much a log holds, and how much of it is of use."""
+
+    bytes: int
+    """Of its changesets."""
+    live_bytes: int
+    """Of the replica's records that name it: not less than what would be told again."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureLog(Command[LogSize]):
+    """How much a log holds from a position on."""
+
+    log: LogId
+    from_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class DropChangesets(Command[int]):
+    """Deletes up to `limit` stored changesets of a log before a position, and says how many."""
+
+    log: LogId
+    before_seq: int
+    limit: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,10 @@ class Config:
     """
     free_space_min_bytes: int = 256 << 20
     """Below this much free space on a folder's disk nothing is fetched to it."""
+    compact_changesets_min: int = 4096
+    """How many changesets a device's log has at least before it is compacted."""
+    keep_superseded_days: int = 30
+    """How long changesets stay in the index whose content was told again by a compaction."""
 
     def with_values(self, **changes: Any) -> Config:
         """A copy with some fields replaced, as by command line options; see `read_value`."""
@@ -154,6 +158,15 @@ KEYS: Final[Mapping[str, Key]] = {
     "hold_percent": Key("folders.hold_percent", _between(1, 100), _write_as_is, "1 to 100 percent"),
     "free_space_min_bytes": Key(
         "folders.free_space_min_bytes", _between(0, 1 << 50), _write_as_is, "0 to 2^50 bytes"
+    ),
+    "compact_changesets_min": Key(
+        "folders.compact_changesets_min",
+        _between(1, 10**9),
+        _write_as_is,
+        "1 to 1000000000 changesets",
+    ),
+    "keep_superseded_days": Key(
+        "folders.keep_superseded_days", _between(0, 3650), _write_as_is, "0 to 3650 days"
     ),
 }
 """Every key of `config.toml`, by the field of `Config` that it sets."""

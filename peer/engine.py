@@ -20,6 +20,7 @@ from peer.applying import Applied, Staged, apply_bases
 from peer.batch import Batch
 from peer.chunker import average_of
 from peer.commands import Commit, LoadDirty, LoadRows, ReadFiles
+from peer.compaction import TELL_AGAIN, Compaction
 from peer.disk_types import FileRead, Path, Problem, ReadRequest, Stat, Trouble
 from peer.local_changes import (
     link,
@@ -145,6 +146,8 @@ class Engine:
         """The folder's name, as its members agreed; empty until it is known."""
         self.frontier = book.frontier()
         """How far the logs are durable here: what others may be told, unlike the book's own."""
+        self.rewinds = 0
+        """How often something was taken back that had counted."""
         self.is_joining = False
         """What is new on this disk may be old: it is not known yet what others have."""
         self._random = random
@@ -336,6 +339,10 @@ class Engine:
         return out
 
     async def _rewind(self, aside: Sequence[Received], out: Ingested) -> None:
+        self.rewinds += 1
+        # What comes back may stand below our floor only, where newcomers do not look for it.
+        if self.book.floor_of(self.book.log_id(self.keys.device_id, self.incarnation))[0] > 1:
+            await Commit(values=[(TELL_AGAIN, b"1")])
         author = Author(self.keys, self.incarnation, self.label, self._random)
         done = await rewind(self.directories, self.book, author, aside)
         self.incarnation, self.frontier = author.incarnation, self.book.frontier()
@@ -366,12 +373,26 @@ class Engine:
         await turn.load(records.nodes)
         for node_id, node in records.nodes.items():
             row = turn.rows[node_id]
-            row.state = join(row.state, node)
+            joined = join(row.state, node)
+            if joined == row.state:
+                continue  # told again by a compaction: nothing to be stored
+            row.state = joined
             turn.touched.add(node_id)
             if node_id == ROOT:
                 self._note_name(row)
         for copy, origin in records.origins.items():
-            turn.rows[copy].origin = origin
+            if turn.rows[copy].origin != origin:
+                turn.rows[copy].origin = origin
+                turn.touched.add(copy)
+
+    # ------------------------------------------------------------ its own log
+
+    async def compact(self, work: Compaction) -> list[Changeset]:
+        """The next changeset of a compaction of this device's log."""
+        author = Author(self.keys, self.incarnation, self.label, self._random)
+        authored = await work.step(self.book, author)
+        self.frontier = self.book.frontier()
+        return authored
 
     # ------------------------------------------------------------ to the disk
 

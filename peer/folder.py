@@ -15,8 +15,8 @@ import sqlite3
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple, TypeVar
 
 from crypto.chunks import ChunkHasher
 from crypto.ids import ChunkId, FolderId, LogId
@@ -35,7 +35,9 @@ from peer.performing import Performer
 from peer.progress import Progress
 from peer.serving import Serving
 from peer.status import FolderState
+from peer.upkeep import Policy, Upkeep
 from peer.watcher import Watcher
+from peer.wholeness import Wholeness
 from protocol.changesets import INCARNATION_SIZE, Changeset, FrontierEntry, log_id_of
 from protocol.errors import BadEpoch, NotEntitled
 from protocol.events import ReceivedChunk
@@ -53,6 +55,18 @@ class IndexBehind(Exception):
     """A commit failed, and the engine knows what its index does not: open the folder anew."""
 
 
+class Offer(NamedTuple):
+    """Stored changesets of one log, for somebody who lacks them."""
+
+    first_seq: int
+    wires: list[bytes]
+    declared_at: int = 0
+    """Not 0 if the first is the log's floor and more than they lack was told again: the position
+    that says so, to be shown before.
+    """
+    declaration: Sequence[bytes] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What a person may set for folders, as the parts of one want it."""
@@ -61,6 +75,8 @@ class Limits:
     free_min_bytes: int
     deletions_pass_max: Callable[[Summary], int]
     """How many deletions pass without a question in a folder of this size."""
+    policy: Policy = field(default_factory=Policy)
+    """When logs are compacted."""
 
 
 class Folder:
@@ -104,6 +120,8 @@ class Folder:
         self.keep_floor: Callable[[], Awaitable[None]] = _keep_nothing
         self._floor_kept_at = float("-inf")
         self._takes_what_there_is = False
+        self._wholeness = Wholeness()
+        self.upkeep = Upkeep(engine, limits.policy, {})
         self.intake: Intake | None = None
         self.delivery: Delivery | None = None
         if disk is not None:
@@ -274,7 +292,7 @@ class Folder:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(left):
                     await self._wake.wait()
-        deadlines = [float("inf")]
+        deadlines = [self._wholeness.deadline]
         if self.delivery is not None and not self.is_paused:
             deadlines.append(self.delivery.next_due())
         if self.intake is not None and not self.is_paused:
@@ -305,9 +323,11 @@ class Folder:
                 future.set_exception(error)
             return True
         intake, delivery = self.intake, self.delivery
+        is_whole = self._wholeness.is_whole(self.engine.book, now)
         is_busy = (
             delivery is not None
             and not self.is_paused
+            and is_whole
             and (delivery.is_starving or delivery.has_backlog)
         )
         if self._inbox and not is_busy:
@@ -318,7 +338,7 @@ class Folder:
             return True
         if intake is None or delivery is None or self.is_paused:
             self.progress.state = FolderState.PAUSED if intake else FolderState.OFFERED
-            return False
+            return intake is None and await self._keep_up()
         if not self._is_tidy:
             await self._tidy(delivery)
             return True
@@ -326,16 +346,25 @@ class Folder:
             return False
         if await intake.step(now):
             return True
-        if self._inbox and await delivery.survey():
+        if is_whole and self._inbox and await delivery.survey():
             return True
-        if await delivery.step():
+        if is_whole and await delivery.step():
             return True
         if self._inbox:
             await self._ingest()
             return True
-        if delivery.is_at_rest:
+        if not is_whole:
+            self.progress.state = FolderState.SYNCING
+        elif delivery.is_at_rest:
             await self._note_settled(delivery)
+            return self.progress.state is FolderState.IN_SYNC and await self._keep_up()
         return False
+
+    async def _keep_up(self) -> bool:
+        """A piece of what a folder at rest does for its logs; False when there is none."""
+        authored = await self.drive(self.upkeep.step(int(time.time())))
+        self._announce(authored or ())
+        return authored is not None
 
     # ------------------------------------------------------------ from the disk
 
@@ -477,12 +506,16 @@ class Folder:
             return [None] * len(ids)
         return await self._serving.read_chunks(ids)
 
-    async def changesets(self, log_id: LogId, after_seq: int, bytes_max: int) -> list[bytes]:
-        """Stored changesets of one log after a position."""
-        found: list[bytes] = await self.store.perform(
-            c.LoadChangesets(log_id, after_seq, bytes_max)
+    async def changesets(self, log_id: LogId, after_seq: int, bytes_max: int) -> Offer:
+        """What to tell of one log to somebody who holds it up to a position."""
+        first, declared_at = self.engine.book.offer_from(log_id, after_seq)
+        offer = Offer(
+            first, await self.store.perform(c.LoadChangesets(log_id, first - 1, bytes_max))
         )
-        return found
+        if declared_at:
+            declaration = await self.store.perform(c.LoadChangesets(log_id, declared_at - 1, 1))
+            offer = offer._replace(declared_at=declared_at, declaration=declaration)
+        return offer
 
     async def receive_chunks(
         self, chunks: Sequence[ReceivedChunk]

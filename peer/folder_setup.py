@@ -27,6 +27,7 @@ from peer.index_store import JOINED, IndexStore, Summary, damage_told
 from peer.joining import Joining
 from peer.ledgers import FolderMembership
 from peer.neighbours import Neighbours
+from peer.upkeep import DAY_S, Policy, Upkeep
 from peer.watcher import open_watcher
 from protocol.changesets import INCARNATION_SIZE, FrontierEntry
 from protocol.errors import ProtocolError
@@ -119,10 +120,12 @@ async def _open(
         if stored.path.is_dir():
             watcher = open_watcher(root)
     engine = Engine(directories, book, home.keys, incarnation, label, os.urandom)
+    limits = _limits(config)
     folder = Folder(
-        folder_id, engine, store, disk, serving, watcher, neighbours,
-        _limits(config), hasher, on_incarnation,
+        folder_id, engine, store, disk, serving, watcher, neighbours, limits, hasher,
+        on_incarnation,
     )  # fmt: skip
+    folder.upkeep = Upkeep(engine, limits.policy, values)
     folder.floor = floor
     folder.keep_floor = lambda: keep_floor(home.store, folder_id, floor)
     folder.progress.summary = await store.summary()
@@ -139,6 +142,7 @@ def _limits(config: Config) -> Limits:
         config.rescan_interval_s or float("inf"),
         config.free_space_min_bytes,
         lambda summary: _pass_max(summary, config),
+        Policy(config.compact_changesets_min, keep_s=config.keep_superseded_days * DAY_S),
     )
 
 

@@ -163,6 +163,17 @@ class IndexStore:
                 return [_row(r) for r in found]
             case c.LoadChangesets(log, after_seq, bytes_max):
                 return await self._changesets(log, after_seq, bytes_max)
+            case c.LoadAuthored(log, after_id, limit):
+                sql = (
+                    f"SELECT {_ROW} FROM node WHERE id > ? AND (instr(state, ?) OR origin"  # noqa: S608
+                    " IS NOT NULL) AND state <> x'' ORDER BY id LIMIT ?"
+                )
+                found = await self._db.execute_fetchall(sql, (after_id, log, limit))
+                return [_row(r) for r in found]
+            case c.MeasureLog(log, from_seq):
+                return await self._measure(log, from_seq)
+            case c.DropChangesets(log, before_seq, limit):
+                return await self._drop(log, before_seq, limit)
             case c.Commit():
                 return await self._commit(command)
             case _:
@@ -217,6 +228,20 @@ class IndexStore:
                 out.append(wire)
                 size += len(wire)
         return out
+
+    async def _measure(self, log: LogId, from_seq: int) -> c.LogSize:
+        sql = "SELECT coalesce(sum(length(wire)), 0) FROM changeset WHERE log = ? AND seq >= ?"
+        size = next(iter(await self._db.execute_fetchall(sql, (log, from_seq))))[0]
+        sql = "SELECT coalesce(sum(length(state)), 0) FROM node WHERE instr(state, ?)"
+        return c.LogSize(size, next(iter(await self._db.execute_fetchall(sql, (log,))))[0])
+
+    async def _drop(self, log: LogId, before_seq: int, limit: int) -> int:
+        sql = (
+            "DELETE FROM changeset WHERE rowid IN"
+            " (SELECT rowid FROM changeset WHERE log = ? AND seq < ? LIMIT ?)"
+        )
+        async with self._db.execute(sql, (log, before_seq, limit)) as cursor:
+            return cursor.rowcount
 
     async def values(self) -> dict[str, bytes]:
         """All values that commits named."""

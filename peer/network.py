@@ -16,7 +16,7 @@ from peer.branches import Branches
 from peer.connection import Connection
 from peer.engine import Ingested
 from peer.errors import PeerError
-from peer.folder import Folder
+from peer.folder import Folder, Offer
 from peer.ledgers import Ledgers
 from protocol import messages
 from protocol.changesets import Changeset, FrontierEntry
@@ -368,13 +368,13 @@ class Network:
         folder = self._folder_with(connection, event.folder_id)
         budget = event.budget_bytes
         for need in event.logs:
-            wires: list[bytes] = []
+            offer = Offer(need.after_seq + 1, [])
             if folder is not None:
-                wires = await folder.changesets(need.log_id, need.after_seq, max(budget, 1))
-            budget -= sum(map(len, wires))
-            connection.session.offer_changesets(
-                event.folder_id, need.log_id, need.after_seq + 1, wires
-            )
+                offer = await folder.changesets(need.log_id, need.after_seq, max(budget, 1))
+            budget -= sum(map(len, offer.wires))
+            session, where = connection.session, (event.folder_id, need.log_id)
+            session.show_changesets(*where, offer.declared_at, offer.declaration)
+            session.offer_changesets(*where, offer.first_seq, offer.wires)
 
     # ------------------------------------------------------------ chunks
 

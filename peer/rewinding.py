@@ -213,6 +213,10 @@ class _Rewinding:
             assert row is not None
             # Of its own, what was not given up yet (because it could not be written again) stays.
             void_from = row.undone_from if self._is_own(log_id) else row.void_from
+            if 1 < row.start == void_from:
+                # What it said before stands below its floor and is not kept here: taken back,
+                # files would vanish that nobody removed.
+                void_from = row.unchecked_from
             last = void_from - 1 if void_from else row.seq
             stored_until = min(last, self._cut.get(log_id, last + 1) - 1)
             await self._tell(log_id, stored_until, last, see)

@@ -118,6 +118,23 @@ class FolderExchange:
         self._asked.discard(log_id)
         if not (self.is_shared_here and self.is_shared_there):
             return []
+        frames = self._send(log_id, first_seq, changesets)
+        last = first_seq - 1 + len(changesets)
+        self._sent[log_id] = last if frames else max(self._ours.get(log_id, 0), last)
+        self._compare(log_id)
+        return frames
+
+    def show(
+        self, log_id: LogId, first_seq: int, changesets: Sequence[bytes]
+    ) -> list[tuple[bytes, ...]]:
+        """The same for changesets of beside the log's order: what is to be offered stays so."""
+        if not (self.is_shared_here and self.is_shared_there):
+            return []
+        return self._send(log_id, first_seq, changesets)
+
+    def _send(
+        self, log_id: LogId, first_seq: int, changesets: Sequence[bytes]
+    ) -> list[tuple[bytes, ...]]:
         frames = list(split_by_bytes(changesets))
         seq = first_seq - 1
         for changesets_of_frame in frames:
@@ -126,8 +143,6 @@ class FolderExchange:
             size_bytes = sum(map(len, changesets_of_frame))
             self._unanswered.append(_Sent(self._sent_batches, log_id, seq, size_bytes))
             self._unanswered_bytes += size_bytes
-        self._sent[log_id] = seq if frames else max(self._ours.get(log_id, 0), first_seq - 1)
-        self._compare(log_id)
         return frames
 
     def retry(self) -> None:

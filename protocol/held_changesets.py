@@ -59,6 +59,12 @@ class HeldChangesets:
         if hashes := self._by_position.pop(position, None):
             self._ready += hashes
 
+    def told_below(self, log_id: LogId, floor: int) -> None:
+        """All positions of this log below a floor count as there now."""
+        below = [p for p in self._by_position if p.log_id == log_id and p.seq < floor]
+        for position in below:
+            self.told(position)
+
     def ledger_grew(self) -> None:
         """An entry, a user's ledger or a key came: what waits for one is to be tried again."""
         self._ready += self._by_ledger

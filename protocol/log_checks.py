@@ -44,7 +44,9 @@ def missing(
     absent: list[Position] = []
     for entry in frontier:
         log = logs.get(entry.log_id)
-        if log is not None and (entry.seq < log.start or log.hash_at(entry.seq) == entry.hash):
+        if log is not None and (
+            entry.seq < max(log.start, log.floor) or log.hash_at(entry.seq) == entry.hash
+        ):
             continue
         if entry not in quarantine:
             absent.append(Position(entry.log_id, entry.seq))
@@ -69,8 +71,7 @@ def check_lamport(
     for entry in frontier:
         log = logs.get(entry.log_id)
         if log is None or log.hash_at(entry.seq) != entry.hash:
-            first = log.lamports[0] if log is not None and log.lamports else 0
-            soft = max(soft, quarantine.get(entry, first))
+            soft = max(soft, quarantine.get(entry, _time_below_floor(slot, entry, log)))
         elif log.is_hard(entry.seq):
             hard = max(hard, log.lamport_at(entry.seq))
         else:
@@ -79,3 +80,12 @@ def check_lamport(
     count = slot.seq + sum(seen.values())
     if not 1 + hard <= slot.lamport <= max(1 + hard, min(1 + soft, count)):
         raise BadLamport("a Lamport time that does not follow from what the changeset rests on")
+
+
+def _time_below_floor(slot: Slot, entry: FrontierEntry, log: Log | None) -> int:
+    """The most that the Lamport time of a position can be which is not held."""
+    if log is None:
+        return 0
+    if entry.seq < log.start and log.lamports:
+        return log.lamports[0]
+    return slot.lamport  # the log comes later, from its floor on: there is no better bound yet

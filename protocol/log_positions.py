@@ -35,12 +35,15 @@ class LogRow(NamedTuple):
     frontier: tuple[tuple[LogId, int], ...] | None
     unchecked_from: int
     undone_from: int = 0
+    declared_at: int = 0
+    floors: tuple[tuple[int, int], ...] = ()
 
     def encode(self) -> bytes:
         """The row as bytes, for a store that has one column for it."""
         runs = [[seq, list(heads)] for seq, heads in self.knowledge]
         frontier = None if self.frontier is None else [list(entry) for entry in self.frontier]
-        return wire.encode([*self[:10], runs, frontier, self.unchecked_from, self.undone_from])
+        floors = [list(run) for run in self.floors]
+        return wire.encode([*self[:10], runs, frontier, *self[12:15], floors])
 
     @classmethod
     def decode(cls, data: bytes) -> LogRow:
@@ -49,6 +52,8 @@ class LogRow(NamedTuple):
         row[10] = tuple((seq, tuple(heads)) for seq, heads in row[10])
         if row[11] is not None:
             row[11] = tuple((log_id, seq) for log_id, seq in row[11])
+        if len(row) > 15:  # rows of before there were floors have none
+            row[15] = tuple((seq, floor) for seq, floor in row[15])
         return cls(*row)
 
 
@@ -65,6 +70,10 @@ class Log:
     """The highest floor that the author has declared, and signed, at any position."""
     head_floor: int = 1
     """The floor that the head declares."""
+    declared_at: int = 0
+    """The first position known to declare `floor`: up to it all that is below is told again."""
+    floors: list[tuple[int, int]] = field(default_factory=list)
+    """(position, floor) for each held position that raised the floor; a few in a log's life."""
     void_from: int = 0
     """From here on the log is quarantined: written by somebody who had been removed."""
     unchecked_from: int = 0
@@ -128,10 +137,47 @@ class Log:
         assert slot.seq == self.seq + 1
         self.hashes += hash_
         self.lamports.append(slot.lamport)
-        self.floor = max(self.floor, slot.floor)
+        self.note_floor(slot)
+        if slot.floor > (self.floors[-1][1] if self.floors else 1):
+            self.floors.append((slot.seq, slot.floor))
         self.head_floor = slot.floor
         if not self.knowledge or self.knowledge[-1][1] != slot.heads:
             self.knowledge.append((slot.seq, slot.heads))
+
+    def note_floor(self, slot: Slot) -> bool:
+        """Takes up what a signed position says of the floor; True if it is higher than before."""
+        if slot.floor == self.floor and slot.seq < self.declared_at:
+            self.declared_at = slot.seq
+        if slot.floor <= self.floor:
+            return False
+        self.floor, self.declared_at = slot.floor, slot.seq
+        return True
+
+    @property
+    def counting_floor(self) -> tuple[int, int]:
+        """The highest floor that a position declares which is held and counts, and that position;
+        (1, 0) if none does. What somebody declared after a removal is none.
+        """
+        last = self.void_from - 1 if self.void_from else self.seq
+        return next(((floor, at) for at, floor in reversed(self.floors) if at <= last), (1, 0))
+
+    @property
+    def is_whole(self) -> bool:
+        """False while this log is being taken up from a floor on, and what stood below it has not
+        been told again completely.
+        """
+        if self.seq + 1 < self.floor:
+            return False
+        return not 1 < self.start == self.floor or self.seq >= self.declared_at
+
+    def drop_below(self, seq: int) -> None:
+        """Forgets the positions before this one, which is held."""
+        assert self.start <= seq <= self.seq
+        del self.hashes[: (seq - self.start) * HASH_SIZE]
+        del self.lamports[: seq - self.start]
+        heads = self.heads_at(seq)
+        self.knowledge = [(seq, heads), *(known for known in self.knowledge if known[0] > seq)]
+        self.start = seq
 
     def begin_at(self, seq: int) -> None:
         """Forgets all positions: the next one is `seq`, where the author's floor is."""
@@ -139,6 +185,7 @@ class Log:
         self.hashes.clear()
         del self.lamports[:]
         self.knowledge.clear()
+        self.floors.clear()
         self.frontier = None
 
     def cut(self, seq: int) -> int:
@@ -151,7 +198,10 @@ class Log:
         del self.lamports[first - self.start :]
         self.knowledge = [known for known in self.knowledge if known[0] < first]
         self.frontier = {} if first == 1 else None
-        self.head_floor = 1
+        # What a position declares that does not count is no floor; those that do say it again.
+        self.floors = [run for run in self.floors if run[0] < first]
+        self.declared_at, self.floor = self.floors[-1] if self.floors else (0, 1)
+        self.head_floor = self.floor
         if self.unchecked_from >= first:
             self.unchecked_from = 0
         if self.void_from >= first:
@@ -165,6 +215,7 @@ class Log:
             self.log_id, self.device_id, self.incarnation, self.start, self.seq, self.floor,
             self.head_floor, self.void_from, self.stopped_at, self.forked_at,
             tuple(self.knowledge), frontier, self.unchecked_from, self.undone_from,
+            self.declared_at, tuple(self.floors),
         )  # fmt: skip
 
     @classmethod
@@ -174,6 +225,7 @@ class Log:
         log.void_from, log.unchecked_from = row.void_from, row.unchecked_from
         log.stopped_at, log.forked_at = row.stopped_at, row.forked_at
         log.undone_from = row.undone_from
+        log.declared_at, log.floors = row.declared_at, list(row.floors)
         log.knowledge = list(row.knowledge)
         log.frontier = None if row.frontier is None else dict(row.frontier)
         kept = [position for position in positions if row.start <= position[0] <= row.seq]

@@ -40,6 +40,7 @@ from protocol.folder_actions import Pin, Role
 from protocol.folder_ledger import FolderLedger
 from protocol.held_changesets import HELD_SIZE_MAX, HeldChangesets, Position
 from protocol.log_checks import check_lamport, grown, is_full_at, missing
+from protocol.log_offers import missing_from, offer_from
 from protocol.log_outcomes import (
     Accepted,
     Draft,
@@ -108,6 +109,15 @@ class LogBook:
         log = self._logs.get(log_id)
         return 0 if log is None else log.seq
 
+    def start_of(self, log_id: LogId) -> int:
+        """The first position of a log that is held; what is below it was told again above."""
+        return self._logs[log_id].start
+
+    def lamport_of(self, log_id: LogId) -> int:
+        """The time of a log's head; 0 for an unknown one."""
+        log = self._logs.get(log_id)
+        return log.lamports[-1] if log is not None and log.lamports else 0
+
     def is_closed(self, log_id: LogId) -> bool:
         """Whether the author of this log has to take a new incarnation."""
         log = self._logs.get(log_id)
@@ -137,24 +147,26 @@ class LogBook:
         return max(log.start, theirs.seq - BRANCH_LENGTH_MAX)
 
     def missing_from(self, theirs: Iterable[FrontierEntry]) -> list[tuple[LogId, int, int]]:
-        """What somebody with this frontier lacks: (log, first, last) for each log.
+        """What somebody with this frontier lacks: (log, first, last) for each log."""
+        return missing_from(self._logs, theirs)
 
-        Where their head is another than ours, the range begins with it, so that they see the fork.
+    def offer_from(self, log_id: LogId, held: int) -> tuple[int, int]:
+        """From where on to tell a log to somebody who holds it up to `held`, and the position to
+        show before that, since it declares where they may begin; 0 if they just go on.
         """
-        known = {entry.log_id: entry for entry in theirs}
-        lacking: list[tuple[LogId, int, int]] = []
-        for log in self._logs.values():
-            first = max(log.start, min(log.floor, log.seq))
-            entry = known.get(log.log_id)
-            if entry is not None:
-                ours = log.hash_at(entry.seq)
-                is_other = ours is not None and ours != entry.hash
-                first = max(
-                    first if entry.seq + 1 < first else log.start, entry.seq + (not is_other)
-                )
-            if log.lamports and first <= log.seq:
-                lacking.append((log.log_id, first, log.seq))
-        return sorted(lacking)
+        log = self._logs.get(log_id)
+        return (held + 1, 0) if log is None else offer_from(log, held)
+
+    def floor_of(self, log_id: LogId) -> tuple[int, int]:
+        """A log's floor and the position that declares it, as far as they count; (1, 0) without."""
+        log = self._logs.get(log_id)
+        return (1, 0) if log is None else log.counting_floor
+
+    def unfinished(self) -> list[tuple[LogId, int]]:
+        """(log, floor) for each log that is being taken up from a floor on: what was below it is
+        told again piece by piece, and until the last one nodes may lack a place or a parent.
+        """
+        return sorted((log.log_id, log.floor) for log in self._logs.values() if not log.is_whole)
 
     def pins(self, device_ids: Iterable[DeviceId]) -> tuple[Pin, ...]:
         """The accepted head of every log of these devices: what a removal of them pins."""
@@ -301,6 +313,13 @@ class LogBook:
         self._changed.add(log.log_id)
         return log.cut(position.seq)
 
+    def drop_below(self, log_id: LogId, seq: int) -> None:
+        """Forgets what stands below a floor that counts; others find it told again above."""
+        log = self._logs[log_id]
+        assert seq <= log.counting_floor[0]
+        log.drop_below(seq)
+        self._changed.add(log_id)
+
     def note_undone(self, log_id: LogId) -> None:
         """The replica holds of this log what counts, and no more."""
         log = self._logs[log_id]
@@ -393,10 +412,9 @@ class LogBook:
             return self._quarantine(changeset, Fault.STOPPED)
         if FrontierEntry(log.log_id, slot.seq - 1, slot.previous) in self._quarantined:
             return self._quarantine(changeset, Fault.FORKED)
-        if slot.floor > log.floor:
-            log.floor = slot.floor  # signed: whoever is behind it may begin there
+        if log.note_floor(slot):  # signed: whoever is behind it may begin there
             self._changed.add(log.log_id)
-            self._held.told(Position(log.log_id, slot.floor - 1))
+            self._held.told_below(log.log_id, slot.floor)
         if slot.seq > log.seq + 1 and slot.seq != log.floor:
             first = log.floor if log.seq + 1 < log.floor <= slot.seq else log.seq + 1
             before = Position(log.log_id, slot.seq - 1)

@@ -253,6 +253,14 @@ class Session:
             self.send(Changesets(folder_id, run))
         self._need_changesets(folder_id, folder)
 
+    def show_changesets(
+        self, folder_id: FolderId, log_id: LogId, first_seq: int, changesets: Sequence[bytes]
+    ) -> None:
+        """Sends changesets beside the order of their log, which goes on where it was."""
+        folder = self._folders.get(folder_id)
+        for run in folder.show(log_id, first_seq, changesets) if folder is not None else ():
+            self.send(Changesets(folder_id, run))
+
     def want(self, folder_id: FolderId, chunk_ids: Sequence[ChunkId]) -> int:
         """Asks for chunks; each is answered by ChunksReceived or ChunksMissing of this request."""
         want = self._asked.open(folder_id, chunk_ids)

@@ -10,6 +10,8 @@ from peer import commands as c
 from peer.rows import Facts, Row
 from peer.turn import Turn, is_directory
 from protocol.changesets import decode_changeset
+from protocol.nodes import NOTHING
+from protocol.records import encode_node
 
 
 class FakeIndex:
@@ -47,6 +49,16 @@ class FakeIndex:
                 return [copy(r) for k, r in dirty if k > after][:limit]
             case c.LoadChangesets(log, after_seq, bytes_max):
                 return first_of(self.changesets, log, after_seq, bytes_max)
+            case c.LoadAuthored(log, after_id, limit):
+                return authored(self.rows, log, after_id, limit)
+            case c.MeasureLog(log, from_seq):
+                kept = first_of(self.changesets, log, from_seq - 1, 1 << 62)
+                return measured(self.rows, log, kept)
+            case c.DropChangesets(log, before_seq, limit):
+                old = [at for at in sorted(self.changesets) if at[0] == log and at[1] < before_seq]
+                for at in old[:limit]:
+                    del self.changesets[at]
+                return len(old[:limit])
             case c.Commit(
                 rows=changed, deleted=gone, changesets=logged, values=values, aside=aside, cut=cut
             ):
@@ -86,3 +98,17 @@ def first_of(
         out.append(wire)
         size += len(wire)
     return out
+
+
+def authored(rows: dict[NodeId, Row], log: LogId, after: NodeId, limit: int) -> list[Row]:
+    """As the index store's LoadAuthored."""
+    ids = sorted(i for i, r in rows.items() if i > after and r.state != NOTHING)
+    found = [rows[i] for i in ids if rows[i].origin or encode_node(rows[i].state).count(log)]
+    return [copy(row) for row in found[:limit]]
+
+
+def measured(rows: dict[NodeId, Row], log: LogId, wires: list[bytes]) -> c.LogSize:
+    """As the index store's MeasureLog."""
+    states = [encode_node(row.state) for row in rows.values()]
+    live = sum(len(state) for state in states if state.count(log))
+    return c.LogSize(sum(map(len, wires)), live)

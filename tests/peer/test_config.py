@@ -31,6 +31,8 @@ rescan_interval_s = 60
 hold_files = 10
 hold_percent = 50
 free_space_min_bytes = 0
+compact_changesets_min = 7
+keep_superseded_days = 8
 """
 
 
@@ -50,7 +52,7 @@ def test_every_field_has_a_key() -> None:
 
 def test_everything_can_be_set(tmp_path: Path) -> None:
     listen = (("127.0.0.1", 1), ("::1", 2))
-    assert read(tmp_path, EVERYTHING) == Config(listen, False, ("quic",), 60, 10, 50, 0)
+    assert read(tmp_path, EVERYTHING) == Config(listen, False, ("quic",), 60, 10, 50, 0, 7, 8)
 
 
 def test_a_single_address_needs_no_list(tmp_path: Path) -> None:
@@ -123,6 +125,8 @@ def test_writing_keeps_comments_and_order(tmp_path: Path) -> None:
         ("hold_files", 1),
         ("hold_percent", 100),
         ("free_space_min_bytes", 1 << 40),
+        ("compact_changesets_min", 1),
+        ("keep_superseded_days", 0),
     ],
 )
 def test_what_is_written_is_read(tmp_path: Path, field: str, value: Any) -> None:

@@ -23,7 +23,7 @@ from peer.rows import DERIVED, HIDDEN, DiskFacts, Row, Shown
 from peer.tree import show
 from peer.turn import Turn, is_directory
 from protocol.nodes import NO_NODE, NOTHING, ROOT, Content, Kind, Node, copy_id, join
-from protocol.records import encode_manifest
+from protocol.records import encode_manifest, encode_node
 from tests.peer.test_tree import Bench, records
 from tests.peer.tree_stage import (
     NOW_NS,
@@ -347,6 +347,46 @@ async def test_changesets_come_oldest_first_and_at_least_one(store: IndexStore) 
     load = [await store.perform(c.LoadChangesets(LOG, after, 25)) for after in (0, 1, 2, 3)]
     assert [[w[0] for w in run] for run in load] == [[1, 2], [2, 3], [3], []]
     assert len(await store.perform(c.LoadChangesets(LOG, 0, 1))) == 1
+
+
+async def test_what_a_log_s_author_may_have_to_tell_again(store: IndexStore) -> None:
+    """What names the log, and recorded copies, by id and in pages."""
+    other = LogId(b"M" * 16)
+    own = {file_id(n): Row(file_id(n), file(vector=((LOG, n),), log=LOG)) for n in (4, 6, 9)}
+    theirs = {file_id(n): Row(file_id(n), file(vector=((other, n),), log=other)) for n in (5, 8)}
+    seen = Row(file_id(7), file(vector=((LOG, 1), (other, 1)), log=other))
+    copy = Row(copy_id(F, content()), file(vector=(), log=other), origin=F)
+    derived = Row(copy_id(F, content(Y)), NOTHING, file(), F, Shown(flags=DERIVED))
+    rows = [*own.values(), *theirs.values(), seen, copy, derived]
+    await store.perform(c.Commit(rows))
+    wanted = sorted([*own, seen.id, copy.id])
+    found: list[NodeId] = []
+    after = NO_NODE
+    while page := await store.perform(c.LoadAuthored(LOG, after, 2)):
+        assert len(page) <= 2
+        found += [row.id for row in page]
+        after = found[-1]
+    assert found == wanted
+    (row, *_) = await store.perform(c.LoadAuthored(LOG, NO_NODE, 1))
+    assert row.state == {**own, seen.id: seen, copy.id: copy}[row.id].state
+
+
+async def test_a_log_is_measured_from_a_position_on(store: IndexStore) -> None:
+    wires = [(LOG, n, b"h" * 32, n, bytes(10 * n)) for n in (1, 2, 3)]
+    one, two = Row(F, file(vector=((LOG, 1),), log=LOG)), Row(G, file())
+    await store.perform(c.Commit([one, two], changesets=wires))
+    size = await store.perform(c.MeasureLog(LOG, 2))
+    assert size == c.LogSize(50, len(encode_node(one.state)))
+    assert await store.perform(c.MeasureLog(LogId(b"M" * 16), 1)) == c.LogSize(0, 0)
+
+
+async def test_changesets_below_a_position_go_some_at_a_time(store: IndexStore) -> None:
+    wires = [(log, n, b"h" * 32, n, b"w") for log in (LOG, b"M" * 16) for n in range(1, 8)]
+    await store.perform(c.Commit(changesets=wires))  # type: ignore[arg-type]
+    drop = c.DropChangesets(LOG, 6, 3)
+    assert [await store.perform(drop) for _ in range(3)] == [3, 2, 0]
+    kept = [(log, seq) for log, seq, _, _ in await store.positions()]
+    assert kept == [(LOG, 6), (LOG, 7), *((b"M" * 16, n) for n in range(1, 8))]
 
 
 async def test_a_deleted_row_is_gone(store: IndexStore) -> None:

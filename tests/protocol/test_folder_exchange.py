@@ -54,6 +54,22 @@ def test_what_they_lack_is_needed_once() -> None:
     assert exchange.needs() == (LogNeed(LOG, 5),)
 
 
+def test_what_is_shown_beside_leaves_all_needed_and_counts_in_the_window() -> None:
+    exchange = shared(at(LOG, 9))
+    assert exchange.needs() == (LogNeed(LOG, 0),)
+    before = exchange.budget_bytes
+    assert exchange.show(LOG, 7, [b"777"]) == [(b"777",)]
+    assert exchange.budget_bytes == before - 3
+    assert exchange.held_there(LOG) == 0
+    assert exchange.offer(LOG, 4, [b"4", b"5"]) == [(b"4", b"5")]
+    assert exchange.needs() == (LogNeed(LOG, 5),)
+    exchange.update_theirs([], 1, 0)
+    assert exchange.budget_bytes == before - 2
+    assert exchange.show(LOG, 7, []) == []
+    exchange.unshare_there()
+    assert exchange.show(LOG, 7, [b"777"]) == []
+
+
 def test_part_of_an_offer_leaves_the_rest_needed() -> None:
     exchange = shared(at(LOG, 5))
     exchange.needs()

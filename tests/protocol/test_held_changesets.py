@@ -19,6 +19,17 @@ def test_what_waits_for_a_position_is_ready_when_that_is_told() -> None:
     assert len(held) == 0
 
 
+def test_what_waits_for_positions_below_a_floor_is_ready_when_that_is_known() -> None:
+    held = HeldChangesets()
+    other = LogId(b"\2" * 16)
+    for name, position in ((b"a", Position(LOG, 3)), (b"b", Position(LOG, 4)),
+                           (b"c", Position(LOG, 5)), (b"d", Position(other, 3))):  # fmt: skip
+        held.hold(name, b"wire " + name, [position])
+    held.told_below(LOG, 5)
+    assert held.take_ready() == [b"wire a", b"wire b"]
+    assert (b"c" in held, b"d" in held) == (True, True)
+
+
 def test_what_waits_for_a_ledger_is_ready_when_that_grew() -> None:
     held = HeldChangesets()
     held.hold(b"a", b"wire a", [])

@@ -48,6 +48,10 @@ def test_entries_are_present_held_quarantined_or_below_a_floor() -> None:
     assert missing(logs, {}, [entry(ONE, 10), entry(TWO, 1)]) == [Position(TWO, 1)]
     assert missing(logs, {}, [entry(ONE, 9)]) == []
     assert missing(logs, {}, [entry(ONE, 21)]) == [Position(ONE, 21)]
+    logs[ONE].floor = 25  # declared, but not there yet
+    assert missing(logs, {}, [entry(ONE, 24)]) == []
+    assert missing(logs, {}, [entry(ONE, 25)]) == [Position(ONE, 25)]
+    logs[ONE].floor = 10
     other = FrontierEntry(ONE, 12, bytes(32))
     assert missing(logs, {}, [other]) == [Position(ONE, 12)]
     assert missing(logs, {other: 3}, [other]) == []
@@ -99,6 +103,13 @@ def test_a_quarantined_entry_cannot_push_the_time_beyond_the_count() -> None:
 def test_an_entry_below_a_floor_is_bounded_by_the_floors_time() -> None:
     log = log_to(25, start=20)
     assert allowed(300, 2, [entry(ONE, 5)], log) == list(range(3, 202))
+
+
+def test_an_entry_below_a_floor_that_is_not_there_yet_is_bounded_by_the_count() -> None:
+    log = log_to(9)
+    log.floor = 15
+    assert allowed(30, 2, [entry(ONE, 12)], log) == list(range(3, 43))
+    assert allowed(3, 2, [entry(TWO, 5)], log) == [3]
 
 
 def test_where_a_log_begins_at_a_floor_the_count_is_the_bound() -> None:

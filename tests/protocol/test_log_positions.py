@@ -80,12 +80,59 @@ def test_cut_goes_back_to_a_full_frontier() -> None:
     assert log.seq == 300
 
 
+def test_the_floor_that_counts_was_declared_where_the_log_counts() -> None:
+    log = Log(LOG, DEVICE, bytes(8))
+    assert log.counting_floor == (1, 0)
+    for seq, floor in ((1, 1), (2, 1), (3, 2), (4, 2), (5, 2), (6, 5), (7, 5)):
+        log.append(slot(seq, floor=floor), hash_of(seq))
+    assert log.floors == [(3, 2), (6, 5)]
+    assert (log.floor, log.declared_at, log.head_floor) == (5, 6, 5)
+    found = []
+    for void_from in (0, 7, 6, 4, 3):
+        log.void_from = void_from
+        found.append(log.counting_floor)
+    assert found == [(5, 6), (5, 6), (2, 3), (2, 3), (1, 0)]
+    assert log.cut(5) == 1
+    assert (log.floors, log.floor, log.declared_at) == ([], 1, 0)
+
+
+def test_a_floor_is_known_by_the_first_position_that_is_seen_to_declare_it() -> None:
+    log = log_to(2)
+    assert log.note_floor(slot(9, floor=5))
+    assert not log.note_floor(slot(8, floor=5))
+    assert not log.note_floor(slot(10, floor=5))
+    assert (log.floor, log.declared_at) == (5, 8)
+    assert not log.is_whole  # 3 and 4 may never come
+    log.begin_at(5)
+    seen = []
+    for seq in (5, 6, 7, 8, 9):
+        log.append(slot(seq, floor=5 if seq >= 8 else 1), hash_of(seq))
+        seen.append(log.is_whole)
+    assert seen == [False, False, False, True, True]
+
+
+def test_what_is_dropped_leaves_the_rest_as_it_was() -> None:
+    log, whole = log_to(30), log_to(30)
+    log.drop_below(13)
+    assert (log.start, log.seq, log.head) == (13, 30, whole.head)
+    assert log.hash_at(12) is None
+    for seq in range(13, 31):
+        assert log.hash_at(seq) == whole.hash_at(seq)
+        assert log.lamport_at(seq) == whole.lamport_at(seq)
+        assert log.heads_at(seq) == whole.heads_at(seq)
+    log.drop_below(13)
+    assert log.seq == 30
+    log.append(slot(31), hash_of(31))
+    assert log.head == FrontierEntry(LOG, 31, hash_of(31))
+
+
 @given(st.integers(1, 60), st.integers(0, 60), st.booleans())
 def test_a_stored_log_comes_back_as_it_was(start: int, count: int, is_partial: bool) -> None:
     log = log_to(start + count, start)
     log.frontier = None if is_partial else {LogId(b"\3" * 16): 5, LogId(b"\2" * 16): 7}
     log.void_from, log.stopped_at, log.forked_at, log.unchecked_from = 3, 4, 5, 6
     log.floor, log.head_floor = 2, 1
+    log.declared_at, log.floors = 9, [(4, 2), (9, 3)]
     row = LogRow.decode(log.row().encode())
     assert row == log.row()
     stored = [(seq, hash_of(seq), seq * 10) for seq in range(1, log.seq + 9)]

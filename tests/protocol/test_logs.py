@@ -37,6 +37,7 @@ from protocol.log_outcomes import (
     Refused,
     Wait,
 )
+from protocol.log_positions import LogRow
 from protocol.logs import LogBook
 from tests.protocol.people import Person, Place
 
@@ -272,21 +273,121 @@ def test_4_a_reader_behind_the_floor_begins_there() -> None:
         one.take(accepted)
         made.append(accepted.changeset)
     assert [c.slot.floor for c in made] == [1, 1, 5]
-    # Bert holds seq 1; he gets 5 to 7 and never 2 to 4.
+    # Bert holds seq 1 and would go on with 2; who holds nothing gets 5 to 7, after a look at 7.
+    assert book.missing_from(two.book.frontier()) == [(log_id, 2, 7)]
+    assert (log_id, 5, 7) in book.missing_from([])
+    assert book.offer_from(log_id, 0) == (5, 7)
+    assert book.offer_from(log_id, 3) == (4, 0)
+    # One who kept no more has 5 to 7 for him too, and he never gets 2 to 4.
+    book.drop_below(log_id, 5)
     assert book.missing_from(two.book.frontier()) == [(log_id, 5, 7)]
+    assert book.offer_from(log_id, 1) == (5, 7)
     assert two.receive(made[0].wire) == Gap(log_id, 2, 4)
+    assert not two.book.unfinished()
     assert two.receive(made[2].wire) == Gap(log_id, 5, 6)
+    assert two.book.unfinished() == [(log_id, 5)]
     pending = two.book.take_ready()
     while pending:
         for data in pending:
             assert isinstance(two.receive(data), Accepted)
+        assert two.book.unfinished() or two.book.seq_of(log_id) == 7
         two.receive(made[1].wire)
         pending = two.book.take_ready()
+    assert not two.book.unfinished()
     assert two.book.frontier() == one.book.frontier()
     row = two.book.log(log_id)
     assert row is not None
     assert (row.start, row.seq, row.floor) == (5, 7, 5)
     assert isinstance(two.receive(one.write().changeset.wire), Accepted)
+
+
+def compact(author: Place) -> list[Changeset]:
+    """A compaction of two changesets that tells nothing again."""
+    log = author.book.log_id(author.keys.device_id, author.incarnation)
+    floor = author.book.seq_of(log) + 1
+    made = []
+    for is_last in (False, True):
+        draft = author.book.draft(
+            author.keys.device_id, author.incarnation, floor if is_last else 0, not is_last
+        )
+        accepted = author.book.seal(author.keys, draft, [], author.random)
+        author.take(accepted)
+        made.append(accepted.changeset)
+    return made
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_4_logs_that_rest_on_each_other_below_their_floors_can_be_taken_up(
+    order: tuple[int, int],
+) -> None:
+    one, two = pair()
+    for _ in range(3):
+        one.write()
+        two.sync(one)
+        two.write()
+        one.sync(two)
+    compact(one)
+    two.sync(one)
+    compact(two)
+    one.sync(two)
+    three = one.fork(one.keys)
+    logs = [log_of(one), log_of(two)]
+    by_position = {
+        (c.log_id, c.slot.seq): c.wire for w in one.wires.values() for c in [decode_changeset(w)]
+    }
+    for log_id in (logs[i] for i in order):
+        first, declaring = one.book.offer_from(log_id, 0)
+        assert first > 1
+        for seq in (declaring, *range(first, one.book.seq_of(log_id) + 1)):
+            three.receive(by_position[log_id, seq])
+            pending = three.book.take_ready()
+            while pending:
+                for data in pending:
+                    assert isinstance(three.receive(data), Accepted | Gap | Held | Duplicate)
+                pending = three.book.take_ready()
+    assert three.book.frontier() == one.book.frontier()
+    assert not three.book.unfinished()
+    three.incarnation = bytes(8)
+    assert isinstance(two.receive(three.write().changeset.wire), Accepted)
+
+
+def test_4_what_was_declared_after_a_removal_is_no_floor() -> None:
+    one, two = pair()
+    two.write()
+    one.sync(two)
+    pins = one.book.pins([two.keys.device_id])
+    compact(two)
+    one.sync(two)
+    log_id = log_of(two)
+    assert one.book.floor_of(log_id) == (3, 4)
+    one.rotate(Remove(one.ledger.devices()[two.keys.device_id][0], pins))
+    assert one.book.take_void_changes()
+    assert one.book.floor_of(log_id) == (1, 0)
+    assert one.book.offer_from(log_id, 0) == (1, 0)
+
+
+def test_4_a_floor_of_a_branch_that_does_not_count_is_none() -> None:
+    one, two = pair()
+    one.write()
+    two.sync(one)
+    log_id = log_of(one)
+    compact(one)
+    two.sync(one)
+    assert two.book.floor_of(log_id) == (3, 4)
+    two.book.rewind(Position(log_id, 3))
+    row = two.book.log(log_id)
+    assert row is not None
+    assert (row.floor, row.declared_at, row.floors) == (1, 0, ())
+
+
+def test_floors_outlive_a_restart() -> None:
+    one, two = pair()
+    one.write()
+    compact(one)
+    two.sync(one)
+    rows = [LogRow.decode(row.encode()) for row in two.book.take_changed()]
+    (row,) = [row for row in rows if row.log_id == log_of(one)]
+    assert (row.floor, row.declared_at, row.floors) == (3, 4, ((4, 3),))
 
 
 @pytest.mark.row("A12")

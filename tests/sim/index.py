@@ -16,7 +16,7 @@ from peer.rows import ADRIFT, DISPLACED, FOLDED, Directories, Facts, Row, place_
 from peer.tree import place_again
 from peer.turn import is_directory
 from protocol.nodes import NOTHING, ROOT, is_copy
-from tests.peer.fake_index import first_of
+from tests.peer.fake_index import authored, first_of, measured
 
 _COLUMNS = [0, 2, 3, *range(5, 19)]
 """Of the values that a row is stored as, those that it is loaded from."""
@@ -75,6 +75,17 @@ class SimIndex:
             case c.LoadChangesets(log, after_seq, bytes_max):
                 wires = {at: wire for at, (_, _, wire) in self.changesets.items()}
                 return first_of(wires, log, after_seq, bytes_max)
+            case c.LoadAuthored(log, after_id, limit):
+                return authored(self.rows, log, after_id, limit)
+            case c.MeasureLog(log, from_seq):
+                wires = {at: wire for at, (_, _, wire) in self.changesets.items()}
+                kept = first_of(wires, log, from_seq - 1, 1 << 62)
+                return measured(self.rows, log, kept)
+            case c.DropChangesets(log, before_seq, limit):
+                old = [at for at in sorted(self.changesets) if at[0] == log and at[1] < before_seq]
+                for at in old[:limit]:
+                    del self.changesets[at]
+                return len(old[:limit])
             case c.Commit():
                 return self._commit(command)
             case _:
