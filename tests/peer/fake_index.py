@@ -7,11 +7,11 @@ from typing import Any
 
 from crypto.ids import LogId, NodeId
 from peer import commands as c
+from peer.node_format import encode_node
 from peer.rows import Facts, Row
 from peer.turn import Turn, is_directory
 from protocol.changesets import decode_changeset
 from protocol.nodes import NOTHING
-from protocol.records import encode_node
 
 
 class FakeIndex:

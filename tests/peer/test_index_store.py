@@ -19,11 +19,12 @@ from peer import commands as c
 from peer.errors import IndexDamaged, PeerError
 from peer.index_store import AT_ONCE, ChunkPlace, IndexStore, Summary
 from peer.local_changes import link
+from peer.node_format import encode_node
 from peer.rows import DERIVED, HIDDEN, DiskFacts, Row, Shown
 from peer.tree import show
 from peer.turn import Turn, is_directory
 from protocol.nodes import NO_NODE, NOTHING, ROOT, Content, Kind, Node, copy_id, join
-from protocol.records import encode_manifest, encode_node
+from protocol.records import encode_manifest
 from tests.peer.test_tree import Bench, records
 from tests.peer.tree_stage import (
     NOW_NS,
