@@ -21,6 +21,11 @@ class _Result:
         return self._cursor
         yield
 
+    @property
+    def rowcount(self) -> int:
+        """How many rows a statement changed."""
+        return self._cursor.rowcount
+
     async def __aenter__(self) -> _Result:
         return self
 
