@@ -269,12 +269,14 @@ class StagedFile(ABC):
         """Writes bytes at an offset."""
 
     @abstractmethod
-    def copy_range(
-        self, path: Path, source_offset: int, offset: int, length: int, chunk_id: ChunkId
-    ) -> bool:
-        """Copies a chunk from a file of the folder; False if the bytes there are not this chunk
-        (any more).
+    def copy_range(self, path: Path, source_offset: int, offset: int, length: int) -> bool:
+        """Copies a range of a file of the folder; False if there are not so many bytes (any more).
+        What they are is for `file_hash` and `chunk_id` to say.
         """
+
+    @abstractmethod
+    def chunk_id(self, offset: int, length: int) -> ChunkId:
+        """Reads a range back and names it; it is at most RANGE_BYTES_MAX and within the file."""
 
     @abstractmethod
     def file_hash(self) -> bytes:

@@ -30,6 +30,7 @@ from peer.disk_types import (
 )
 from peer.engine import Need
 from peer.index_store import ChunkPlace, IndexStore
+from peer.local_copies import Places, Targets, copy_here, not_as_named
 from peer.neighbours import Source
 from protocol.events import ReceivedChunk
 from protocol.nodes import Content, Kind
@@ -52,8 +53,9 @@ class Job:
     key: Key
     content: Content
     temp_name: str
-    missing: dict[ChunkId, list[tuple[int, int]]]
-    """Chunk -> where it goes: (offset, length)."""
+    missing: Targets
+    copied: Targets = field(default_factory=dict)
+    """What came from files on this disk, and is verified with the whole."""
     staged: StagedFile | None = None
     owners: dict[NodeId, None] = field(default_factory=dict)
     is_executable: bool = False
@@ -159,7 +161,7 @@ class Fetcher:
 
     def _new_job(self, key: Key, content: Content) -> Job:
         self._serial += 1
-        missing: dict[ChunkId, list[tuple[int, int]]] = {}
+        missing: Targets = {}
         if key[0][15] & 3 != Kind.SYMLINK:
             offset = 0
             for chunk_id, length in chunks_of(content):
@@ -181,7 +183,12 @@ class Fetcher:
         large = [job for job in jobs if not _is_small(job)]
         if places or large:
             done = await self._in_disk_thread(lambda: self._copy_here(jobs, places))
+            jobs = [job for job in jobs if job.missing]
             await self._finish(done)
+        self._ask(jobs)
+
+    def _ask(self, jobs: Iterable[Job]) -> None:
+        """Wants of others what these files lack still."""
         files = []
         for job in jobs:
             if self.jobs.get(job.key) is job and job.missing:
@@ -191,9 +198,7 @@ class Fetcher:
         if files:
             self._source.need(self.folder_id, files)
 
-    def _copy_here(
-        self, jobs: list[Job], places: dict[ChunkId, tuple[Path, int, int]]
-    ) -> list[tuple[Job, bytes | None]]:
+    def _copy_here(self, jobs: list[Job], places: Places) -> list[tuple[Job, bytes | None]]:
         done: list[tuple[Job, bytes | None]] = []
         small = [j for j in jobs if _is_small(j) and j.key[1] in places]
         requests = [RangeRequest(*places[ChunkId(j.key[1])]) for j in small]
@@ -205,13 +210,7 @@ class Fetcher:
             if _is_small(job):
                 continue
             job.staged = self._disk.open_staged(job.temp_name, job.content.size)
-            for chunk_id in [c for c in job.missing if c in places]:
-                path, source, _ = places[chunk_id]
-                if all(
-                    job.staged.copy_range(path, source, offset, length, chunk_id)
-                    for offset, length in job.missing[chunk_id]
-                ):
-                    del job.missing[chunk_id]
+            job.copied = copy_here(job.staged, job.missing, places)
             if not job.missing:
                 done.append((job, None))
         return done
@@ -306,14 +305,23 @@ class Fetcher:
         assert staged is not None
 
         def finish() -> bool:
-            # Every chunk is verified; this finds a record whose hash is not that of its chunks.
-            if staged.file_hash() != job.content.hash:
+            if staged.file_hash() == job.content.hash:
+                staged.finish(job.content.mtime_ns, job.is_executable)
+                return True
+            # What others sent was verified. What was copied here may have been changed meanwhile;
+            # if not, the record's hash is not that of its chunks.
+            for chunk_id in not_as_named(staged, job.copied):
+                job.missing[chunk_id] = job.copied[chunk_id]
+            job.copied.clear()
+            if not job.missing:
                 staged.abandon()
-                return False
-            staged.finish(job.content.mtime_ns, job.is_executable)
-            return True
+            return False
 
         is_whole = await self._in_disk_thread(finish)
+        if job.missing:
+            self._source.forget(self.folder_id, [job.key])  # as below
+            self._ask([job])
+            return
         self._close(job)
         if is_whole:
             self.staged[job.key] = job.temp_name

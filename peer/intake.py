@@ -85,7 +85,9 @@ class Intake:
         if hints.has_overflowed or hints.is_root_gone:
             self.rescan()
         for directory, names in hints.changed.items():
-            self.hinting.add(tuple(map(exact_key, directory)), not names, now)
+            is_closed = directory in hints.closed
+            path = tuple(map(exact_key, directory))
+            self.hinting.add(path, not names, now, is_closed=is_closed)
             if not directory and IGNORE_FILE in names:  # other rules: look at everything by them
                 self.rescan()
         for problem in hints.unwatched:

@@ -16,6 +16,7 @@ from typing import Final, Protocol
 
 from crypto.chunks import ChunkHasher
 from crypto.ids import ChunkId
+from peer import syscalls
 from peer.chunker import Chunker, ChunkSizes, chunk_sizes
 from peer.directories import Directories
 from peer.disk_types import (
@@ -26,6 +27,7 @@ from peer.disk_types import (
     Problem,
     RangeRequest,
     ReadRequest,
+    Stat,
     Trouble,
     symlink_leaves,
 )
@@ -156,7 +158,7 @@ class Reader:
             size = len(data)
             file_hash, chunks = self._hash_whole(data, sizes)
         else:
-            size, file_hash, chunks = self._hash_stream(fd, before.size, sizes)
+            size, file_hash, chunks = self._hash_stream(fd, before, sizes)
         if size != before.size or to_stat(os.fstat(fd)) != before:
             return Problem(path, _CHANGING, Trouble.CHANGING)
         if size > KEPT_BYTES_MAX:
@@ -182,11 +184,12 @@ class Reader:
             start += length
         return chunks
 
-    def _hash_stream(self, fd: int, size_max: int, sizes: ChunkSizes) -> tuple[int, bytes, _Chunks]:
-        """Hashes what is there, a window at a time, and stops soon after `size_max`, for the file
-        is changing then.
+    def _hash_stream(self, fd: int, before: Stat, sizes: ChunkSizes) -> tuple[int, bytes, _Chunks]:
+        """Hashes what is there, a window at a time; stops, with size -1, when the file is seen
+        changing, for whoever is writing it needs the processor more.
 
-        A window's last chunk may go on beyond it and is carried into the next one. Two chunks fit a
+        What was read is on its way to the disk meanwhile: the caller will want it to be there. A
+        window's last chunk may go on beyond it and is carried into the next one. Two chunks fit a
         window, so each makes progress.
         """
         buffers = self._two_buffers(max(_WINDOW_BYTES, 2 * sizes.maximum))
@@ -206,8 +209,13 @@ class Reader:
             kept = len(carried)
             buffer[:kept] = carried
             filled = kept + _fill(fd, buffer[kept:])
+            syscalls.start_writeback(fd, size, filled - kept)
             size += filled - kept
-            is_end = filled < len(buffer) or size > size_max
+            status = os.fstat(fd)
+            if (status.st_size, status.st_mtime_ns) != (before.size, before.mtime_ns):
+                size = -1
+                break
+            is_end = filled < len(buffer) or size > before.size
             lengths = self._chunker.cut(buffer[:filled], sizes)
             done = filled if is_end else filled - lengths.pop()
             carried = buffer[done:filled]

@@ -142,6 +142,18 @@ def start_writeback(fd: int, offset: int, length: int) -> None:
         )
 
 
+HAS_COPY_FILE_RANGE: Final = hasattr(os, "copy_file_range")
+
+
+def copy_file_range(source_fd: int, source: int, fd: int, offset: int, length: int) -> int:
+    """Copies some of a range between files within the kernel and says how much; 0 at the source's
+    end.
+    """
+    if sys.platform == "linux":
+        return os.copy_file_range(source_fd, fd, length, source, offset)
+    raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+
 def inotify_init() -> int:
     """Opens an inotify queue that does not block; EMFILE when the user has too many of them."""
     fd: int = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)

@@ -30,6 +30,8 @@ class Hints:
     """Names that changed, by directory. An empty set: list the whole directory and all below, for
     it is new here.
     """
+    closed: set[Path] = field(default_factory=set)
+    """Directories in which a file that had been written was closed."""
     has_overflowed: bool = False
     """Some hints were lost: rescan the folder, watching each directory before listing it."""
     is_root_gone: bool = False
@@ -208,6 +210,8 @@ class InotifyWatcher(Watcher):
                     self._watch_new(directory, name, hints)
         if directory is None:
             return
+        if mask & _CLOSE_WRITE:
+            hints.closed.add(directory)
         if name:
             hints.add(directory, name)
         elif directory:

@@ -467,16 +467,16 @@ BUGS: Final = (
     ),
     Bug(
         "copied-unseen", "1 F10", "what lies where a chunk was is copied for it",
-        "peer/staging.py",
-        "        if named is None or named[0] != chunk_id:",
-        "        if named is None:",
-        ("peer/test_staging.py",),
+        "peer/fetcher.py",
+        "            for chunk_id in not_as_named(staged, job.copied):",
+        "            for chunk_id in list(job.copied)[:0]:",
+        ("peer/test_fetcher.py",),
     ),
     Bug(
         "whole-not-hashed", "2 A08", "a record whose chunks are another file is published",
         "peer/fetcher.py",
-        "            if staged.file_hash() != job.content.hash:",
-        "            if not staged.file_hash():",
+        "            if staged.file_hash() == job.content.hash:",
+        "            if staged.file_hash():",
         ("peer/test_fetcher.py",),
     ),
     Bug(
@@ -776,11 +776,12 @@ BUGS: Final = (
     Bug(
         "scan-order", "1 F37", "a directory is listed before it is watched",
         "peer/performing.py",
-        "            self._watcher.watch(paths)\n        return self.disk.list_directories(paths)",
-        "            listings = self.disk.list_directories(paths)\n"
+        "            self._watcher.watch(paths)\n"
+        "        return self.disk.list_directories(paths, known)",
+        "            listings = self.disk.list_directories(paths, known)\n"
         "            self._watcher.watch(paths)\n"
         "            return listings\n"
-        "        return self.disk.list_directories(paths)",
+        "        return self.disk.list_directories(paths, known)",
         ("peer/test_performing.py",),
     ),
     Bug(

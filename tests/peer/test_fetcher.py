@@ -231,6 +231,20 @@ async def test_what_this_disk_no_longer_has_is_asked_for(stage: Stage) -> None:
     assert {key[0] for key in stage.asked.wanted} == {F, G}
 
 
+@pytest.mark.row("F10")
+async def test_of_what_was_copied_only_what_is_right_counts(stage: Stage) -> None:
+    """A person edits the file while it is copied: that chunk alone is fetched."""
+    await stage.has("old", *PARTS)
+    (stage.root / "old").write_bytes(b"one" * 1000 + b"TWO" * 2000 + b"one" * 1000 + PARTS[3])
+    edited = [*PARTS[:3], b"edited" * 100]
+    await stage.fetcher.need([need(F, *edited)])
+    await stage.fetcher.received([received(edited[3])])
+    assert stage.fetcher.staged == {}
+    assert list(stage.asked.wanted.values()) == [[(chunk_id(PARTS[1]), 6000)]]
+    await stage.fetcher.received([received(PARTS[1])])
+    assert stage.published(F, content(*edited)) == b"".join(edited)
+
+
 @pytest.mark.row("A08")
 async def test_a_record_whose_hash_is_not_its_chunks_is_a_problem(stage: Stage) -> None:
     """Each chunk is right and the whole is not: a hostile record (A08)."""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peer.hinting import AGAIN_MAX_S, AGAIN_S, DELAY_MAX_S, SETTLE_S, Hinting
+from peer.hinting import AGAIN_MAX_S, AGAIN_S, CLOSED_SHARE, DELAY_MAX_S, SETTLE_S, Hinting
 
 A, B = ("a",), ("a", "b")
 
@@ -49,6 +49,33 @@ def test_something_that_happens_all_the_time_is_looked_at_nevertheless(gaps: lis
         hinting.add(A, False, now)
     assert hinting.next_due() <= first + DELAY_MAX_S
     assert hinting.take_due(first + DELAY_MAX_S) == {A: False}
+
+
+def test_a_file_that_was_closed_is_tried_soon() -> None:
+    """A large file: the first look comes while it is written."""
+    hinting = Hinting()
+    hinting.again(A, 5.0)
+    hinting.add(A, False, 5.01)
+    assert hinting.next_due() == pytest.approx(5.01 + AGAIN_S)
+    hinting.add(A, False, 5.02, is_closed=True)
+    assert hinting.next_due() == pytest.approx(5.02 + SETTLE_S)
+    hinting.take_due(6)
+    hinting.add(A, False, 6.5, is_closed=True)  # while it was read
+    hinting.again(A, 6.5)
+    assert hinting.next_due() == pytest.approx(6.5 + SETTLE_S)
+
+
+def test_a_file_that_is_closed_all_the_time_is_tried_ever_less_often() -> None:
+    hinting = Hinting()
+    now, waits = 0.0, []
+    for _ in range(9):
+        hinting.again(A, now)
+        hinting.add(A, False, now, is_closed=True)
+        waits.append(hinting.next_due() - now)
+        now = hinting.next_due()
+        assert hinting.take_due(now) == {A: False}
+    assert waits[0] == pytest.approx(SETTLE_S)
+    assert waits[-1] == pytest.approx(AGAIN_MAX_S / CLOSED_SHARE)
 
 
 def test_a_file_that_keeps_changing_is_tried_ever_less_often_until_it_settles() -> None:

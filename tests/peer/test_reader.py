@@ -113,6 +113,25 @@ def test_what_changes_while_it_is_read_is_a_problem(
         assert is_problem(result).trouble is Trouble.CHANGING
 
 
+def test_a_file_that_is_seen_changing_is_read_no_further(
+    disk: PosixDisk, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = []
+    fill = reader._fill
+
+    def fill_and_append(fd: int, buffer: memoryview) -> int:
+        reads.append(len(buffer))
+        with (root / "f").open("ab") as file:
+            file.write(b"more")
+        return fill(fd, buffer)
+
+    monkeypatch.setattr(reader, "_fill", fill_and_append)
+    (root / "f").write_bytes(bytes(20 << 20))
+    (result,) = disk.read_files([ReadRequest(("f",))])
+    assert is_problem(result).trouble is Trouble.CHANGING
+    assert len(reads) == 1
+
+
 def test_a_file_that_grows_for_ever_ends(
     disk: PosixDisk, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

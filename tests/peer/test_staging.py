@@ -154,16 +154,44 @@ def test_a_large_file_comes_in_any_order(disk: PosixDisk, tmp_path: Path) -> Non
     assert (tmp_path / "root" / "f").read_bytes() == data
 
 
-@pytest.mark.row("F10")
-def test_chunks_are_copied_only_if_they_are_what_they_were(disk: PosixDisk, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_in_kernel", [True, False])
+def test_ranges_are_copied_as_far_as_they_are_there(
+    disk: PosixDisk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_in_kernel: bool
+) -> None:
+    monkeypatch.setattr(syscalls, "HAS_COPY_FILE_RANGE", is_in_kernel)
     (tmp_path / "root" / "old").write_bytes(b"abcdef")
-    chunk = HASHER.chunk_id(b"cde")
     with disk.open_staged("large", 6) as file:
-        assert file.copy_range(("old",), 2, 1, 3, chunk)
-        assert not file.copy_range(("old",), 1, 1, 3, chunk)
-        assert not file.copy_range(("old",), 5, 1, 3, chunk)
-        assert not file.copy_range(("none",), 2, 1, 3, chunk)
+        assert file.copy_range(("old",), 2, 1, 3)
+        assert file.chunk_id(1, 3) == HASHER.chunk_id(b"cde")
         assert file.file_hash() == HASHER.chunk_id(b"\0cde\0\0")
+        assert not file.copy_range(("old",), 5, 1, 3)
+        assert not file.copy_range(("none",), 2, 1, 3)
+
+
+def test_a_disk_that_cannot_copy_by_itself_is_copied_on(
+    disk: PosixDisk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: int) -> int:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(syscalls, "copy_file_range", refuse)
+    data = pseudo_random(11 << 20)
+    (tmp_path / "root" / "old").write_bytes(data)
+    with disk.open_staged("large", len(data)) as file:
+        assert file.copy_range(("old",), 0, 0, len(data))
+        assert file.file_hash() == HASHER.chunk_id(data)
+
+
+def test_a_copy_that_finds_no_space_says_so(
+    disk: PosixDisk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill(*_: int) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(syscalls, "copy_file_range", fill)
+    (tmp_path / "root" / "old").write_bytes(b"abc")
+    with disk.open_staged("large", 3) as file, pytest.raises(DiskFull):
+        file.copy_range(("old",), 0, 0, 3)
 
 
 def test_a_large_file_is_left_and_resumed(disk: PosixDisk, incoming: Path) -> None:

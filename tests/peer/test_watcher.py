@@ -60,6 +60,14 @@ def test_it_is_readable_when_there_is_something(watching: InotifyWatcher, root: 
     assert select.select([watching], [], [], 0) == ([], [], [])
 
 
+def test_who_closes_what_they_wrote_is_noticed(watching: InotifyWatcher, root: Path) -> None:
+    with (root / "f").open("w") as file:
+        file.write("x")
+        file.flush()
+        assert watching.read().closed == set()
+    assert watching.read().closed == {()}
+
+
 def test_our_own_directory_is_silent(watching: InotifyWatcher, root: Path) -> None:
     (root / ".holdfast" / "incoming" / "t").write_text("x")
     (root / ".holdfast" / "t").write_text("x")
