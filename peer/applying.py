@@ -33,7 +33,7 @@ from peer.rewinding import next_base
 from peer.rows import Directories, Item, Row
 from peer.tree import show
 from peer.turn import Turn, is_directory
-from protocol.nodes import NO_NODE, ROOT, Content, Node
+from protocol.nodes import NO_NODE, ROOT, Content, Node, copy_id
 
 Staged = Mapping[tuple[NodeId, bytes], str]
 """(node, whole-file hash) -> the temp file that holds these bytes."""
@@ -409,4 +409,7 @@ def _staged_for(turn: Turn, row: Row, staged: Staged) -> str | None:
         for other in turn.rows.values():
             if other.shown.item == row.id and (other.id, row.shown.hash) in staged:
                 return staged[other.id, row.shown.hash]
+        for content in row.base.contents:  # it was to be a conflict copy, and is shown instead
+            if content.hash == row.shown.hash:
+                found = found or staged.get((copy_id(row.id, content), content.hash))
     return found

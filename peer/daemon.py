@@ -442,13 +442,13 @@ class Daemon:
     async def answer_hold(self, name_or_id: str, answer: HoldAnswer) -> None:
         """Goes on with a folder that asks."""
         folder = self.network.folders.get(self._find(name_or_id).folder_id)
-        if folder is not None and folder.asks_for_newer and not folder.guard.held:
+        if folder is not None and folder.asks_for_newer and not folder.asks:
             if answer is HoldAnswer.ACCEPT:
                 await folder.take_older()
             return
-        if folder is None or not folder.guard.held:
+        if folder is None or not folder.asks:
             raise NothingToAnswer(f"{name_or_id!r} asks nothing.")
-        folder.answer_deletions(answer is HoldAnswer.ACCEPT)
+        folder.answer(answer is HoldAnswer.ACCEPT)
 
     async def stop(self) -> None:
         """Begins to stop."""

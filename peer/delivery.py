@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from crypto.ids import NodeId
@@ -60,8 +60,11 @@ class Delivery:
         fetcher: Fetcher,
         hinting: Hinting,
         progress: Progress,
+        is_asking: Callable[[], bool] = lambda: False,
     ) -> None:
+        """`is_asking`: changes of this disk are held; what they are in the way of has to wait."""
         self.fetcher = fetcher
+        self._is_asking = is_asking
         self._engine, self._disk, self._performer = engine, disk, performer
         self._hinting, self._progress = hinting, progress
         self._survey_from: tuple[int, NodeId] | None = FIRST_PAGE
@@ -213,7 +216,9 @@ class Delivery:
             await self._take_survey(ids)
         elif self._survey_from is not None:
             page, self._survey_from = self._survey_from, None
-            survey = await self._performer.drive(self._engine.survey(page, PAGE, fetcher.staged))
+            survey = await self._performer.drive(
+                self._engine.survey(page, PAGE, fetcher.staged, fetcher.is_lost)
+            )
             if self._survey_from is None:  # nobody asked meanwhile to begin anew
                 self._survey_from = survey.next_page
             await self._note_survey(survey)
@@ -224,7 +229,9 @@ class Delivery:
     async def _take_survey(self, ids: Sequence[NodeId]) -> None:
         """Looks again at nodes whose records or bytes have come."""
         fetcher = self.fetcher
-        survey = await self._performer.drive(self._engine.survey_nodes(ids, fetcher.staged))
+        survey = await self._performer.drive(
+            self._engine.survey_nodes(ids, fetcher.staged, fetcher.is_lost)
+        )
         await self._note_survey(survey)
 
     async def _note_survey(self, survey: Survey) -> None:
@@ -273,7 +280,8 @@ class Delivery:
         told.
         """
         now = asyncio.get_running_loop().time()
-        lasting = {i: r for i, r in refused.items() if r.kind not in PASSING}
+        is_asking = self._is_asking()
+        lasting = {i: r for i, r in refused.items() if is_asking or r.kind not in PASSING}
         for item in refused.keys() - lasting.keys():
             path = paths[item]
             self._hinting.add(path[:-1], False, now)

@@ -38,7 +38,7 @@ from peer.disk_types import (
     Trouble,
     name_problem,
 )
-from peer.durability import disk_error, full_sync, sync_directories, sync_saved
+from peer.durability import disk_error, full_sync, sync_all, sync_directories, sync_saved
 from peer.reader import Reader
 from peer.staging import Staging
 from peer.writer import Writer
@@ -71,6 +71,7 @@ class PosixDisk(Disk):
         self._identity: tuple[int, int] | None = None
         """(device, inode) of the root: another directory at its path is another disk."""
         self._has_internals = False
+        self._owes_sync = False
 
     def list_directories(
         self, paths: Sequence[Path], known: Sequence[Known] | None = None
@@ -105,6 +106,7 @@ class PosixDisk(Disk):
     def sync_saved(self, paths: Sequence[Path]) -> None:
         """One durability round of files that people saved."""
         with self._batch() as directories:
+            self._sync_owed(directories)
             sync_saved(directories, paths)
 
     def read_ranges(self, requests: Sequence[RangeRequest]) -> list[bytes | None]:
@@ -155,7 +157,20 @@ class PosixDisk(Disk):
             # What was kept is in the trash, and its entry there has to be as durable as its absence
             # elsewhere.
             trash = [TRASH] if self._has_internals else []
-            sync_directories(directories, [*trash, *paths])
+            self._sync_owed(directories)
+            try:
+                sync_directories(directories, [*trash, *paths])
+            except DiskError:
+                self._owes_sync = True
+                raise
+
+    def _sync_owed(self, directories: Directories) -> None:
+        """What we did in directories that could not be synced lasts before anything rests on it:
+        a scan takes it for a person's act, and they may lie elsewhere by now.
+        """
+        if self._owes_sync:
+            sync_all(directories.root_fd)
+            self._owes_sync = False
 
     def free_bytes(self) -> int:
         """Space that is left for us."""

@@ -85,6 +85,17 @@ def sync_directories(directories: Directories, paths: Iterable[Path]) -> None:
         raise disk_error(error, "write directories back") from error
 
 
+def sync_all(root_fd: int) -> None:
+    """Makes everything on the folder's file system durable."""
+    try:
+        if syscalls.HAS_SYNCFS:
+            syscalls.syncfs(root_fd)
+        else:
+            os.sync()
+    except OSError as error:
+        raise disk_error(error, "write everything back") from error
+
+
 def full_sync(fd: int) -> None:
     """An fsync that reaches the platter: macOS needs F_FULLFSYNC for what fsync does elsewhere."""
     if sys.platform == "darwin":

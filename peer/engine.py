@@ -93,6 +93,8 @@ class ReadBack:
     """Files that were changing while they were read."""
     has_strays: bool = False
     """Something lies in a directory that is not shown any more: everything is to be looked at."""
+    rewritten: list[Entry] = field(default_factory=list)
+    """Those with new bytes in a file that was in sync."""
     data: dict[bytes, bytes] = field(default_factory=dict)
     """Small contents by whole-file hash, so that whoever asks next needs no second read."""
 
@@ -119,6 +121,15 @@ class Need(NamedTuple):
     is_executable: bool = False
 
 
+Lost = Callable[[NodeId, bytes], bool]
+"""Whether bytes, given as the node and the hash that it needs, are with nobody, as it seems."""
+
+
+def not_lost(node: NodeId, hash_: bytes) -> bool:
+    """Everything may still come."""
+    return False
+
+
 @dataclass(slots=True)
 class Survey:
     """A page of what the disk does not show yet."""
@@ -126,6 +137,7 @@ class Survey:
     ready: dict[NodeId, Node] = field(default_factory=dict)
     needs: list[Need] = field(default_factory=list)
     next_page: tuple[int, NodeId] | None = None
+    lost: Lost = not_lost
 
 
 class Engine:
@@ -217,7 +229,9 @@ class Engine:
         await Commit(turn.rows_to_store(), turn.rows_to_delete())
         turn.merge()
 
-    async def read_back(self, entries: Sequence[Entry], now_ns: int) -> ReadBack:
+    async def read_back(
+        self, entries: Sequence[Entry], now_ns: int, *, records_rewritten: bool = True
+    ) -> ReadBack:
         """Reads new and changed files and records what is in them, as one changeset."""
         out = ReadBack()
         resident = self.directories
@@ -245,6 +259,9 @@ class Engine:
                 out.again.append(entry)
             elif read.trouble is not Trouble.GONE:
                 out.problems.append(read)
+        out.rewritten = [e for e, read in files if _is_rewritten(rows.get(e.item), read)]
+        if not records_rewritten:
+            files = [(e, read) for e, read in files if not _is_rewritten(rows.get(e.item), read)]
         links: list[tuple[NodeId, Stat]] = []
 
         async def record(batch: Batch) -> None:
@@ -396,24 +413,31 @@ class Engine:
 
     # ------------------------------------------------------------ to the disk
 
-    async def survey(self, page: tuple[int, NodeId], limit: int, staged: Staged) -> Survey:
-        """A page of nodes to be applied: those that can be, and the bytes that the others need."""
+    async def survey(
+        self, page: tuple[int, NodeId], limit: int, staged: Staged, lost: Lost = not_lost
+    ) -> Survey:
+        """A page of nodes to be applied: those that can be, and the bytes that the others need.
+
+        `lost`: bytes that nobody gives, as it seems.
+        """
         rows = await LoadDirty(page, limit)
-        out = await self._survey(rows, staged)
+        out = await self._survey(rows, staged, lost)
         if len(rows) == limit:
             last = rows[-1]
             out.next_page = (1 if is_directory(last.id) else 2, last.id)
         return out
 
-    async def survey_nodes(self, ids: Sequence[NodeId], staged: Staged) -> Survey:
+    async def survey_nodes(
+        self, ids: Sequence[NodeId], staged: Staged, lost: Lost = not_lost
+    ) -> Survey:
         """The same for some nodes, in their order."""
         rows = {i: row for i in ids if (row := self.directories.recent.get(i)) is not None}
         rows |= await LoadRows([i for i in ids if i not in rows])
         found = [rows[i] for i in dict.fromkeys(ids) if i in rows]
-        return await self._survey([r for r in found if r.is_dirty], staged)
+        return await self._survey([r for r in found if r.is_dirty], staged, lost)
 
-    async def _survey(self, rows: Sequence[Row], staged: Staged) -> Survey:
-        out = Survey()
+    async def _survey(self, rows: Sequence[Row], staged: Staged, lost: Lost) -> Survey:
+        out = Survey(lost=lost)
         directories = {r.id: r for r in rows if is_directory(r.id)}
         await self._with_parents(directories)
         for row in directories.values():
@@ -458,7 +482,8 @@ class Engine:
         copy is written before what it is a copy of is replaced.
 
         A copy whose bytes are not there yet does not hold up the others: the file is shown without
-        it, as long as nothing of what the disk shows now is replaced by what had not seen it.
+        it, as long as nothing of what the disk shows now is replaced by what had not seen it. Nor
+        does the winner, if nobody gives its bytes.
         """
         state = row.state
         lacking = []
@@ -478,7 +503,10 @@ class Engine:
             out.needs.append(Need(node_id, content, row.id, is_executable))
         absent = {content for _, content in lacking}
         partly = state._replace(contents=tuple(c for c in state.contents if c not in absent))
-        if lacking[0][0] != row.id and _has_seen(partly.contents, row.synced.contents, state):
+        node_id, content = lacking[0]
+        has_another = len(lacking) < len(contents)
+        can_wait = node_id != row.id or (has_another and out.lost(node_id, content.hash))
+        if can_wait and _has_seen(partly.contents, row.synced.contents, state):
             if partly != row.synced:
                 out.ready[row.id] = partly
         elif row.synced.contents and row.shown.parent and row.synced.places != state.places:
@@ -545,6 +573,10 @@ def _has_seen(new: Sequence[Content], old: Sequence[Content], state: Node) -> bo
         is_within(c.vector, gone) or any(c == n or is_within(c.vector, n.vector) for n in new)
         for c in old
     )
+
+
+def _is_rewritten(row: Row | None, read: FileRead) -> bool:
+    return row is not None and bool(row.shown.parent) and row.shown.hash != read.file_hash
 
 
 def _average(row: Row | None) -> int | None:

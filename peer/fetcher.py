@@ -114,6 +114,10 @@ class Fetcher:
         key = (node, hash_)
         return key in self.jobs or key in self.unavailable or key in self.problems
 
+    def is_lost(self, node: NodeId, hash_: bytes) -> bool:
+        """True when these bytes are known to be with nobody here."""
+        return (node, hash_) in self.unavailable or (node, hash_) in self.problems
+
     async def _in_disk_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, call)
 
@@ -349,6 +353,7 @@ class Fetcher:
     def _note_problem(self, job: Job, reason: str) -> None:
         self.problems[job.key] = reason
         self.owners[job.key] = next(iter(job.owners), job.key[0])
+        self.staged_owners += job.owners
 
     # ------------------------------------------------------------ what does not arrive
 
@@ -369,6 +374,7 @@ class Fetcher:
         self._forget(job)
         self.unavailable.add(key)
         self.owners[key] = next(iter(job.owners), key[0])
+        self.staged_owners += job.owners  # another version may be shown instead
 
     def retry(self) -> None:
         """Somebody joined, or space was made: what was given up may be asked for again."""

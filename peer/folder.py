@@ -33,6 +33,8 @@ from peer.joining import Joining
 from peer.neighbours import Neighbours
 from peer.performing import Performer
 from peer.progress import Progress
+from peer.restoring import Restoring
+from peer.rewrite_guard import RewriteGuard
 from peer.serving import Serving
 from peer.status import FolderState
 from peer.upkeep import Policy, Upkeep
@@ -101,6 +103,8 @@ class Folder:
         self.progress = Progress()
         self.is_paused = False
         self.guard = DeletionGuard(lambda: limits.deletions_pass_max(self.progress.summary))
+        self.rewrites = RewriteGuard(lambda: limits.deletions_pass_max(self.progress.summary))
+        self.restoring: Restoring | None = None
         self.needs_incarnation = False
         """This device's log in the folder may not be written to any more."""
         self._performer = Performer(store, disk, watcher)
@@ -136,12 +140,16 @@ class Folder:
             self._path_of_chunk, self.wake, limits.free_min_bytes,
         )  # fmt: skip
         self.intake = Intake(
-            self.folder_id, self.engine, disk, performer, progress, self.guard,
+            self.folder_id, self.engine, disk, performer, progress, self.guard, self.rewrites,
             limits.rescan_interval_s,
             self._announce, self._serving.remember, self.survey_again,
         )  # fmt: skip
         self.delivery = Delivery(
-            self.engine, disk, performer, fetcher, self.intake.hinting, progress
+            self.engine, disk, performer, fetcher, self.intake.hinting, progress,
+            lambda: self.asks,
+        )  # fmt: skip
+        self.restoring = Restoring(
+            self.engine, performer, fetcher, self.rewrites, self.intake.hinting
         )
 
     # ------------------------------------------------------------ driving the engine
@@ -201,10 +209,24 @@ class Folder:
             self.intake.rescan()
         self.wake()
 
-    def answer_deletions(self, is_meant: bool) -> None:
-        """The person said whether the held deletions are meant."""
-        (self.guard.allow if is_meant else self.guard.restore)()
-        self.rescan()
+    @property
+    def asks(self) -> bool:
+        """Whether deletions or rewrites wait for the person's word."""
+        return bool(self.guard.held or self.rewrites.held)
+
+    def answer(self, is_meant: bool) -> None:
+        """The person said whether the held deletions and rewrites are meant."""
+        if is_meant:
+            self.guard.allow()
+            self.rewrites.allow()
+            self.rescan()
+            return
+        if self.guard.held:
+            self.guard.restore()
+            self.rescan()
+        if self.restoring is not None:
+            self.restoring.begin()
+        self.wake()
 
     def pause(self, is_paused: bool) -> None:
         """Stops or resumes scanning and applying."""
@@ -266,6 +288,7 @@ class Folder:
         await self._performer.unpark(
             lambda item: self.drive(self.engine.path_of(item)), self.engine.label
         )
+        self.progress.summary = await self.store.summary()  # the guards go by it
         self._is_tidy = True
 
     def _trouble(self, error: Exception, now: float) -> None:
@@ -345,6 +368,8 @@ class Folder:
         if self._joining is not None and not await self._arrive(self._joining, intake, now):
             return False
         if await intake.step(now):
+            return True
+        if self.restoring is not None and await self.restoring.step(now):
             return True
         if is_whole and self._inbox and await delivery.survey():
             return True
@@ -483,7 +508,7 @@ class Folder:
         self.progress.summary, self.progress.trouble = summary, ""
         need = summary.need_files + summary.need_directories
         await delivery.note_lack(need)
-        if self.guard.held:
+        if self.asks:
             self.progress.state = FolderState.ASKING
         elif self._tell_lacking() or need:
             self.progress.state = FolderState.SYNCING

@@ -15,12 +15,13 @@ from typing import Final
 from crypto.ids import FolderId, NodeId
 from peer.deletion_guard import DeletionGuard
 from peer.disk_types import Disk, DiskGone, Path, RangeRequest
-from peer.engine import Engine
+from peer.engine import Engine, ReadBack
 from peer.hinting import Hinting
 from peer.ignore import IGNORE_FILE, IgnoreRules
 from peer.observation import Entry
 from peer.performing import Performer
 from peer.progress import Progress
+from peer.rewrite_guard import RewriteGuard
 from peer.status import FolderState
 from peer.watcher import Watcher
 from protocol.changesets import Changeset
@@ -43,6 +44,7 @@ class Intake:
         performer: Performer,
         progress: Progress,
         guard: DeletionGuard,
+        rewrites: RewriteGuard,
         rescan_interval_s: float,
         on_authored: Callable[[Sequence[Changeset]], None],
         on_read: Callable[[bytes, bytes], None],
@@ -52,7 +54,7 @@ class Intake:
         others will ask; `on_missing`: something is to be put back on the disk.
         """
         self.hinting = Hinting()
-        self._guard = guard
+        self._guard, self._rewrites = guard, rewrites
         self._folder_id, self._engine, self._disk = folder_id, engine, disk
         self._performer, self._progress = performer, progress
         self._rescan_interval_s = rescan_interval_s
@@ -61,6 +63,8 @@ class Intake:
         self._rules = IgnoreRules()
         self._to_read: OrderedDict[tuple[NodeId, str], Entry] = OrderedDict()
         """By directory and name: what two scans found before it was read is one file."""
+        self._known: set[tuple[NodeId, str]] = set()
+        """Those of them that are not new: they may have been rewritten."""
 
     @property
     def has_read_all(self) -> bool:
@@ -137,6 +141,8 @@ class Intake:
                 raise DiskGone
             await self._read_rules()
         is_full = is_recursive and ROOT in scope
+        if is_full:
+            self._rewrites.begin_full()
         scanned = await self._performer.drive(
             self._engine.scan(
                 scope, is_recursive, self._rules.is_ignored, time.time_ns(),
@@ -154,6 +160,9 @@ class Intake:
         if any(entry.name == IGNORE_FILE and entry.parent == ROOT for entry in scanned.to_read):
             await self._read_rules()
         self._to_read.update(((e.parent, e.name), e) for e in scanned.to_read)
+        self._known.update((e.parent, e.name) for e in scanned.to_read if e.item)
+        if not self._to_read:
+            await self._decide()
         self._on_authored(scanned.authored)
 
     async def _read_rules(self) -> None:
@@ -180,8 +189,33 @@ class Intake:
             _, entry = self._to_read.popitem(last=False)
             batch.append(entry)
             size += entry.stat.size
-        read = await self._performer.drive(self._engine.read_back(batch, time.time_ns()))
         now = asyncio.get_running_loop().time()
+        may_pass = self._engine.is_joining or not self._rewrites.sets_apart(len(self._known), now)
+        self._known.difference_update((e.parent, e.name) for e in batch)
+        read = await self._record(batch, may_pass)
+        if not may_pass:
+            found = {e.item for e in read.rewritten}
+            self._rewrites.set_apart(
+                read.rewritten, [e.item for e in batch if e.item and e.item not in found]
+            )
+        if not self._to_read:
+            await self._decide()
+
+    async def _decide(self) -> None:
+        """All that was found has been read: whether the rewrites among it are told."""
+        entries = self._rewrites.decide(asyncio.get_running_loop().time())
+        while entries:
+            part, entries = entries[:READ_AT_ONCE], entries[READ_AT_ONCE:]
+            await self._record(part, True)
+
+    async def _record(self, batch: Sequence[Entry], may_pass: bool) -> ReadBack:
+        """Reads a batch and has it recorded, and told; without what was rewritten if need be."""
+        read = await self._performer.drive(
+            self._engine.read_back(batch, time.time_ns(), records_rewritten=may_pass)
+        )
+        now = asyncio.get_running_loop().time()
+        if may_pass and not self._engine.is_joining:
+            self._rewrites.note_recorded((e.item for e in read.rewritten), now)
         if read.has_strays:
             self.rescan()
         for entry in read.again:
@@ -195,3 +229,4 @@ class Intake:
         for hash_, data in read.data.items():
             self._on_read(hash_, data)
         self._on_authored(read.authored)
+        return read

@@ -123,12 +123,34 @@ async def _attached(folder: Folder, stored: StoredFolder, name: str) -> FolderSt
         "need_bytes": folder.fetcher.pending_bytes if folder.fetcher is not None else 0,
         "errors": errors,  # type: ignore[typeddict-item]
     }
-    if folder.guard.held:
-        answer["question"] = (
-            f"{folder.guard.held} files and directories are gone from {stored.path}. Were they"
-            f" deleted on purpose? `holdfast answer {name} accept` or `restore`."
-        )
+    if folder.asks:
+        answer["question"] = _question(folder, stored, name)
     return answer
+
+
+def _question(folder: Folder, stored: StoredFolder, name: str) -> str:
+    """What the folder asks, and what each answer does."""
+    gone, rewritten = folder.guard.held, len(folder.rewrites.held)
+    said, restored = [], []
+    if gone:
+        said.append(f"{gone} files and directories are gone from {stored.path}.")
+        restored.append("brings back what is gone")
+    if rewritten:
+        said.append(f"{rewritten} files in {stored.path} were rewritten within a short time.")
+        restored.append(
+            "brings the old contents back from your other devices and keeps the new ones beside"
+            " them as conflict copies"
+        )
+    lacking = folder.restoring.lacking if folder.restoring is not None else 0
+    if rewritten and lacking:
+        said.append(
+            f"Of {lacking} of them no connected device has the old contents: connect one that has"
+            " them, and answer once more."
+        )
+    return (
+        f"{' '.join(said)} Your other devices were not told. Was it meant? `holdfast answer {name}"
+        f" accept` tells them; `holdfast answer {name} restore` {', and '.join(restored)}."
+    )
 
 
 def _link(connection: Connection) -> LinkStatus:

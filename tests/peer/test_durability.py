@@ -9,6 +9,7 @@ from peer import syscalls
 from peer.directories import Directories
 from peer.disk_types import DiskError, DiskFull
 from peer.durability import FSYNC_MAX, disk_error, sync_directories, sync_files, sync_saved
+from tests.peer.real_disk import open_disk
 
 
 @pytest.fixture
@@ -141,3 +142,30 @@ def test_what_people_saved_and_the_disk_cannot_hold_is_an_error(
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(DiskError):
         sync_saved(directories, [("f",)])
+
+
+@pytest.mark.row("F04")
+@pytest.mark.parametrize("has_syncfs", [True, False])
+def test_directories_that_could_not_be_synced_are_before_anything_rests_on_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_syncfs: bool
+) -> None:
+    """They may have been renamed meanwhile, so the whole file system is."""
+    done: list[str] = []
+    monkeypatch.setattr(syscalls, "HAS_SYNCFS", has_syncfs)
+    monkeypatch.setattr(syscalls, "syncfs", lambda fd: done.append("all"))
+    monkeypatch.setattr(os, "sync", lambda: done.append("all"))
+    disk = open_disk(tmp_path / "root")
+    (tmp_path / "root" / "d").mkdir()
+
+    def fail(fd: int) -> None:
+        raise OSError(errno.ENOSPC, "no")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(DiskFull):
+            disk.sync_directories([("d",)])
+    disk.sync_saved([])
+    assert done == ["all"]
+    disk.sync_directories([("d",)])
+    assert done == ["all"]
+    disk.close()

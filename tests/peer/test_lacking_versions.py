@@ -34,9 +34,16 @@ async def write(device: FolderDevice, data: bytes, name: str = "a") -> None:
     await device.scan()
 
 
-async def survey(device: FolderDevice) -> Survey:
+async def survey(device: FolderDevice, lost: bytes = b"") -> Survey:
+    """`lost`: a content whose bytes nobody gives, as far as is known."""
+    hash_ = HASHER.chunk_id(lost)
     return await device.performer.drive(
-        device.engine.survey(FIRST_PAGE, 1000, device.staged)  # type: ignore[arg-type]
+        device.engine.survey(
+            FIRST_PAGE,
+            1000,
+            device.staged,  # type: ignore[arg-type]
+            lambda _, wanted: wanted == hash_,
+        )
     )
 
 
@@ -49,8 +56,8 @@ async def give(device: FolderDevice, data: bytes, source: FolderDevice) -> None:
     await apply(device)
 
 
-async def apply(device: FolderDevice) -> None:
-    ready = (await survey(device)).ready
+async def apply(device: FolderDevice, lost: bytes = b"") -> None:
+    ready = (await survey(device, lost)).ready
     if ready:
         applied, needs = await device.performer.drive(
             device.engine.apply(ready, device.staged)  # type: ignore[arg-type]
@@ -126,6 +133,32 @@ async def test_deleting_a_winner_shown_alone_brings_the_loser_back(trio: Trio) -
     (three.root / "a").unlink()
     await three.scan()
     assert (await settle(trio))["a"] == b"loser"
+
+
+async def test_a_loser_is_shown_as_long_as_nobody_gives_the_winner(trio: Trio) -> None:
+    one, two, three = trio
+    await two_edits(trio)
+    await give(three, b"loser", one)
+    assert three.tree()["a"] == b"old"  # the winner may be on its way
+    await apply(three, lost=b"winner")
+    assert three.tree()["a"] == b"loser"
+    assert not (await survey(three, lost=b"winner")).ready
+    await write(three, b"loser, edited")
+    await three.ingest(two.authored)
+    tree = await settle(trio)
+    assert sorted(v for v in tree.values() if v) == [
+        b"loser, edited", b"something else", b"winner"
+    ]  # fmt: skip
+
+
+async def test_a_loser_that_is_shown_gives_way_to_the_winner(trio: Trio) -> None:
+    one, _, three = trio
+    await two_edits(trio)
+    await give(three, b"loser", one)
+    await apply(three, lost=b"winner")
+    tree = await settle(trio)
+    assert tree["a"] == b"winner"
+    assert b"loser" in tree.values()
 
 
 async def test_the_winner_does_not_replace_a_loser_that_is_on_this_disk_alone(trio: Trio) -> None:
