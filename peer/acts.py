@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from peer import terminal
 from peer.errors import PeerError, TroubleFound
+from peer.passphrase import ask_passphrase
 from peer.status import HoldAnswer
 
 if TYPE_CHECKING:
@@ -105,7 +106,8 @@ def init(arguments: argparse.Namespace) -> Answer:
     from peer import setup
 
     home = _home(arguments)
-    made = _run_async(setup.init_home(home, arguments.name))
+    passphrase = ask_passphrase(is_new=True) if arguments.passphrase else None
+    made = _run_async(setup.init_home(home, arguments.name, passphrase))
     lines = [f"Made the device {arguments.name} in {home}."]
     if "recovery_kit" in made:
         lines += [
@@ -124,7 +126,9 @@ def join(arguments: argparse.Namespace) -> Answer:
     if code is None:
         print("The code that the other device shows: ", end="", file=sys.stderr, flush=True)
         code = sys.stdin.readline(CODE_SIZE_MAX).strip()
-    made = _run_async(setup.join(_home(arguments), code, arguments.address, arguments.name))
+    passphrase = ask_passphrase(is_new=True) if arguments.passphrase else None
+    joined = setup.join(_home(arguments), code, arguments.address, arguments.name, passphrase)
+    made = _run_async(joined)
     return _say(
         made,
         f"{arguments.name} is one of your devices now.",
@@ -160,6 +164,7 @@ def invite(arguments: argparse.Namespace) -> Answer:
         f"The code is {invitation['code']}",
         f"Type `holdfast join {invitation['code']} --name NAME` on your other device.",
         f"It holds for {terminal.format_time(invitation['expires_s'])}, for one device.",
+        "Then see by `holdfast devices` who joined; `holdfast devices remove NAME` takes it back.",
     )
 
 
@@ -173,6 +178,16 @@ def devices(arguments: argparse.Namespace) -> Answer:
     """Ask for the user's devices."""
     devices = _client(arguments).devices()
     return Answer(devices, lambda: terminal.print_devices(devices))
+
+
+def devices_remove(arguments: argparse.Namespace) -> Answer:
+    """Make a device the user's no more."""
+    _client(arguments).remove_device(arguments.device)
+    return _say(
+        {},
+        f"{arguments.device} is none of your devices any more: it gets nothing from now on, and"
+        " what it says is not believed. The files on its disk stay there.",
+    )
 
 
 def folder_add(arguments: argparse.Namespace) -> Answer:

@@ -110,6 +110,7 @@ def make_parser() -> argparse.ArgumentParser:
     init.add_argument(
         "--name", required=True, type=_device_name, help="how your other devices call this one"
     )
+    _add_passphrase(init)
     run = add("run", acts.run, "run the daemon, until it is told to stop")
     run.add_argument("--listen", type=_address, metavar="HOST:PORT", help="where others reach it")
     run.add_argument("--no-discovery", action="store_true", help="stay unseen on this network")
@@ -126,9 +127,15 @@ def make_parser() -> argparse.ArgumentParser:
     join.add_argument(
         "--name", required=True, type=_device_name, help="how your other devices call this one"
     )
+    _add_passphrase(join)
     _add_folder_commands(commands)
     add("status", acts.status, "show folders, what is not synced and why, and links")
-    add("devices", acts.devices, "show your devices")
+    devices = add("devices", acts.devices, "show your devices")
+    more = devices.add_subparsers(metavar="COMMAND")
+    what = "make a device yours no more, for good: one that was lost, for instance"
+    remove = more.add_parser("remove", help=what, description=what)
+    remove.set_defaults(act=acts.devices_remove)
+    remove.add_argument("device", metavar="DEVICE", help="its name or id")
     pause = add("pause", acts.pause, "send, fetch and write nothing")
     resume = add("resume", acts.resume, "go on after a pause")
     for command in (pause, resume):
@@ -144,6 +151,15 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add("doctor", acts.doctor, "look for what keeps Holdfast from working, and say the cure")
     return parser
+
+
+def _add_passphrase(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--passphrase",
+        action="store_true",
+        help="lock the key file: asked for, or from $HOLDFAST_PASSPHRASE or the first line of"
+        " $HOLDFAST_PASSPHRASE_FILE",
+    )
 
 
 def _add_folder_commands(commands: Any) -> None:

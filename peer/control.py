@@ -54,6 +54,9 @@ class DaemonApi(Protocol):
     async def devices(self) -> DeviceList:
         """The user's devices."""
 
+    async def remove_device(self, name_or_id: str) -> None:
+        """Make a device the user's no more, for good."""
+
     async def pause(self, name_or_id: str | None) -> None:
         """Pause a folder, or all of them."""
 
@@ -130,6 +133,12 @@ async def _remove_folder(daemon: DaemonApi, fields: _Fields) -> None:
     await daemon.remove_folder(folder)
 
 
+async def _remove_device(daemon: DaemonApi, fields: _Fields) -> None:
+    device = fields.text("device")
+    fields.end()
+    await daemon.remove_device(device)
+
+
 async def _pause(daemon: DaemonApi, fields: _Fields) -> None:
     folder = fields.optional_text("folder")
     fields.end()
@@ -165,6 +174,7 @@ ROUTES: tuple[tuple[str, str, _Act], ...] = (
     ("POST", "/api/folders/attach", _attach_folder),
     ("POST", "/api/folders/remove", _remove_folder),
     ("GET", "/api/devices", lambda d, f: _without_fields(d.devices, f)),
+    ("POST", "/api/devices/remove", _remove_device),
     ("POST", "/api/devices/invite", lambda d, f: _without_fields(d.invite, f)),
     ("POST", "/api/daemon/stop", lambda d, f: _without_fields(d.stop, f)),
 )

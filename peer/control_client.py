@@ -81,6 +81,10 @@ class ControlClient:
         """The user's devices."""
         return cast(DeviceList, self.request("GET", "/api/devices"))
 
+    def remove_device(self, name_or_id: str) -> None:
+        """Make a device the user's no more."""
+        self.request("POST", "/api/devices/remove", {"device": name_or_id})
+
     def pause(self, name_or_id: str | None = None) -> None:
         """Pause a folder, or all."""
         self.request("POST", "/api/sync/pause", {"folder": name_or_id})

@@ -38,6 +38,7 @@ from peer.home_store import FolderState as StoredState
 from peer.invitations import Invitations
 from peer.ledgers import Ledgers
 from peer.network import Network
+from peer.removing import expel_revoked, find_device, revoke
 from peer.reporting import Reports
 from peer.status import (
     DeviceList,
@@ -117,6 +118,8 @@ class Daemon:
         for stored in await home.store.folders():
             self.stored[stored.folder_id] = stored
         await self._open_folders()
+        if await expel_revoked(self.ledgers, self.network.folders.values()):  # cut short before
+            await self._membership_changed()
         self._tasks.create_task(self.network.keep_time())
         self._tasks.create_task(self.dialling.run())
         self._tasks.create_task(self._advance_generation())
@@ -360,6 +363,13 @@ class Daemon:
     async def devices(self) -> DeviceList:
         """The user's live devices."""
         return await self._reports.devices()
+
+    async def remove_device(self, name_or_id: str) -> None:
+        """Makes a device the user's no more."""
+        entries = (await self.devices())["devices"]
+        await revoke(self.ledgers, find_device(entries, name_or_id))
+        await expel_revoked(self.ledgers, self.network.folders.values())
+        await self._membership_changed()
 
     async def invite(self) -> Invitation:
         """Opens an invitation."""

@@ -151,6 +151,27 @@ class TooManyInvitations(PeerError):
 # 20-29: folders and their disks.
 
 
+class UnknownDevice(PeerError):
+    """There is no device of that name or id. `holdfast devices` lists yours."""
+
+    exit_code = 16
+    http_status = 404
+
+
+class AmbiguousDevice(PeerError):
+    """More than one device has that name. Give its id instead; `holdfast devices` shows it."""
+
+    exit_code = 17
+    http_status = 409
+
+
+class WrongDevice(PeerError):
+    """A device cannot remove itself. Do it on another one of your devices."""
+
+    exit_code = 18
+    http_status = 409
+
+
 class UnknownFolder(PeerError):
     """There is no folder of that name or id. `holdfast folder list` shows those there are."""
 

@@ -16,7 +16,7 @@ from peer import home_store
 from peer.home_store import HomeStore
 from protocol.epochs import EpochChain, OpeningKey, Wrap, create_folder, rotate
 from protocol.errors import BadLedger, LimitReached, ProtocolError
-from protocol.folder_actions import FolderKind
+from protocol.folder_actions import Expel, FolderKind
 from protocol.folder_ledger import FolderLedger
 from protocol.handshake import PeerKeys
 from protocol.ledger import Entry, LedgerKind, Waiting
@@ -206,6 +206,17 @@ class Ledgers:
             if entries or wraps:
                 changed.append(folder_id)
         return changed
+
+    async def expel(self, folder_id: FolderId, expels: Sequence[Expel]) -> None:
+        """Puts devices out of a folder, with a new epoch that they cannot read."""
+        ledger, chain = self.folders[folder_id].ledger, self.folders[folder_id].chain
+        now, wraps = time.time(), list[Wrap]()
+        if chain.first_read_secret() is not None:
+            entry, wraps = rotate(chain, ledger, self.keys, now, self._random, expels)
+        else:
+            entry = ledger.act(self.keys, expels, now)
+        await self.store_entries(LedgerKind.FOLDER, folder_id, [entry])
+        await self.store_wraps(folder_id, wraps)
 
     async def receive(self, kind: int, ledger_id: bytes, wires: Sequence[bytes]) -> bool:
         """Takes entries from another device; True if any was new. Raises what is wrong there."""

@@ -47,7 +47,7 @@ def ask_passphrase(*, is_new: bool = False) -> str:
     """
     given = given_passphrase()
     if given is not None:
-        return given
+        return _checked(given)
     if not sys.stdin.isatty():
         raise KeyFileUnusable(
             "The key file has a passphrase and there is no terminal to ask for it."
@@ -56,4 +56,10 @@ def ask_passphrase(*, is_new: bool = False) -> str:
     passphrase = getpass.getpass("Passphrase: ")
     if is_new and getpass.getpass("Once more: ") != passphrase:
         raise KeyFileUnusable("The two passphrases differ. Nothing was changed.")
+    return _checked(passphrase)
+
+
+def _checked(passphrase: str) -> str:
+    if not passphrase:
+        raise KeyFileUnusable("The passphrase is empty.")
     return passphrase

@@ -28,7 +28,7 @@ from protocol.user_ledger import UserLedger
 from protocol.words import PairingCode, parse_code
 
 
-async def init_home(path: Path, name: str) -> dict[str, Any]:
+async def init_home(path: Path, name: str, passphrase: str | None = None) -> dict[str, Any]:
     """A new user with this device; the recovery kit is in the answer and nowhere else."""
     check_label(name)
     kit_secret = os.urandom(32)
@@ -41,7 +41,7 @@ async def init_home(path: Path, name: str) -> dict[str, Any]:
             await write.add_ledger_entries(
                 LedgerKind.USER, user.user_id, [(e.id, e.wire) for e in user]
             )
-        await home.write_key()
+        await home.write_key(passphrase)
     finally:
         await home.close()
     return {
@@ -54,7 +54,11 @@ async def init_home(path: Path, name: str) -> dict[str, Any]:
 
 
 async def join(
-    path: Path, code_text: str, address: tuple[str, int] | None, name: str
+    path: Path,
+    code_text: str,
+    address: tuple[str, int] | None,
+    name: str,
+    passphrase: str | None = None,
 ) -> dict[str, Any]:
     """Makes this device one of the user's, with the help of the device that shows the code."""
     check_label(name)
@@ -65,7 +69,7 @@ async def join(
         places = [address] if address is not None else await _find(code)
         welcome, pairing, place = await _pair_at(places, code, keys, name)
         await _settle(home, keys, name, welcome, pairing, place)
-        await home.write_key()
+        await home.write_key(passphrase)
     finally:
         await home.close()
     return {

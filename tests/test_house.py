@@ -199,8 +199,9 @@ def every_command(parser: argparse.ArgumentParser, prefix: str = "") -> Iterator
         if not isinstance(action, argparse._SubParsersAction):
             continue
         for name, command in action.choices.items():
-            inner = list(every_command(command, f"{prefix}{name} "))
-            yield from inner or [(f"{prefix}{name}", command)]
+            if command.get_default("act") is not None:
+                yield f"{prefix}{name}", command
+            yield from every_command(command, f"{prefix}{name} ")
 
 
 def usage_of(name: str, parser: argparse.ArgumentParser) -> str:
@@ -209,6 +210,8 @@ def usage_of(name: str, parser: argparse.ArgumentParser) -> str:
     for action in parser._actions:
         if action.dest in ("help", "home", "json", "verbose"):
             continue
+        if isinstance(action, argparse._SubParsersAction):
+            continue  # they are commands of their own
         value = "{" + ",".join(action.choices) + "}" if action.choices else action.metavar
         if action.option_strings:
             value = "" if action.nargs == 0 else f" {value or action.dest.upper()}"

@@ -106,6 +106,9 @@ class FakeDaemon:
         seen: Any = {**this, "name": "gamma", "this": False, "last_seen_s": 7300.0}
         return {"devices": [this, seen]}
 
+    async def remove_device(self, name_or_id: str) -> None:
+        self.note("remove_device", name_or_id)
+
     async def pause(self, name_or_id: str | None) -> None:
         self.note("pause", name_or_id)
 

@@ -12,7 +12,8 @@ import pytest
 
 from peer import acts
 from peer.cli import main
-from peer.errors import TroubleFound
+from peer.errors import KeyFileUnusable, TroubleFound
+from peer.passphrase import PASSPHRASE_FILE_VARIABLE, PASSPHRASE_VARIABLE
 from tests.peer.fake_daemon import running
 
 
@@ -29,6 +30,7 @@ async def test_each_command_asks_the_daemon(
             "folder add pictures --name photos",
             "folder attach photos pictures",
             "folder remove photos",
+            "devices remove lost",
             "pause",
             "pause photos",
             "resume",
@@ -41,6 +43,7 @@ async def test_each_command_asks_the_daemon(
             ("add_folder", tmp_path / "pictures", "photos"),
             ("attach_folder", "photos", tmp_path / "pictures"),
             ("remove_folder", "photos"),
+            ("remove_device", "lost"),
             ("pause", None),
             ("pause", "photos"),
             ("resume", None),
@@ -71,8 +74,8 @@ class Setup(ModuleType):
         super().__init__("peer.setup")
         self.calls: list[tuple[Any, ...]] = []
 
-    async def init_home(self, home: Path, name: str) -> dict[str, Any]:
-        self.calls.append(("init", home, name))
+    async def init_home(self, home: Path, name: str, passphrase: str | None) -> dict[str, Any]:
+        self.calls.append(("init", home, name, passphrase))
         return {"device": "cd" * 32, "recovery_kit": "AAAA-BBBB"}
 
     async def join(self, *given: Any) -> dict[str, Any]:
@@ -92,8 +95,23 @@ def test_init_shows_the_recovery_kit_once(
     tmp_path: Path, setup: Setup, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["--home", str(tmp_path), "init", "--name", "alpha"]) == 0
-    assert setup.calls == [("init", tmp_path, "alpha")]
+    assert setup.calls == [("init", tmp_path, "alpha", None)]
     assert "    AAAA-BBBB\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [["init"], ["join", "7-a-b"]])
+def test_a_key_file_may_be_locked_from_the_start(
+    tmp_path: Path, setup: Setup, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    (tmp_path / "secret").write_text("correct horse\n")
+    monkeypatch.setenv(PASSPHRASE_FILE_VARIABLE, str(tmp_path / "secret"))
+    assert main(["--home", str(tmp_path), *words, "--name", "alpha", "--passphrase"]) == 0
+    assert setup.calls[0][-1] == "correct horse"
+    monkeypatch.delenv(PASSPHRASE_FILE_VARIABLE)
+    monkeypatch.setenv(PASSPHRASE_VARIABLE, "")  # an empty one is none
+    error = KeyFileUnusable.exit_code
+    assert main(["--home", str(tmp_path), *words, "--name", "alpha", "--passphrase"]) == error
+    assert len(setup.calls) == 1
 
 
 def test_join_with_everything_given(
@@ -101,7 +119,7 @@ def test_join_with_everything_given(
 ) -> None:
     words = ["join", "7-a-b", "--address", "127.0.0.1:25000", "--name", "beta", "--json"]
     assert main(["--home", str(tmp_path), *words]) == 0
-    assert setup.calls == [("join", tmp_path, "7-a-b", ("127.0.0.1", 25000), "beta")]
+    assert setup.calls == [("join", tmp_path, "7-a-b", ("127.0.0.1", 25000), "beta", None)]
     assert json.loads(capsys.readouterr().out) == {"device": "cd" * 32}
 
 
@@ -110,7 +128,7 @@ def test_join_asks_for_the_code(
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("7-a-b\n"))
     assert main(["--home", str(tmp_path), "join", "--name", "beta"]) == 0
-    assert setup.calls == [("join", tmp_path, "7-a-b", None, "beta")]
+    assert setup.calls == [("join", tmp_path, "7-a-b", None, "beta", None)]
 
 
 class Daemon(ModuleType):

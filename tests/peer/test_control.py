@@ -77,6 +77,7 @@ async def test_each_act_reaches_the_daemon_with_its_fields(tmp_path: Path) -> No
     await ask_json(daemon, "/api/folders/create", path=path, name="photos")
     await ask_json(daemon, "/api/folders/attach", folder="photos", path=path)
     await ask_json(daemon, "/api/folders/remove", folder="photos")
+    await ask_json(daemon, "/api/devices/remove", device="lost")
     await ask_json(daemon, "/api/sync/pause", folder="photos")
     await ask_json(daemon, "/api/sync/resume", folder=None)
     await ask_json(daemon, "/api/sync/answer", folder="photos", answer="restore")
@@ -87,6 +88,7 @@ async def test_each_act_reaches_the_daemon_with_its_fields(tmp_path: Path) -> No
         ("add_folder", tmp_path, "photos"),
         ("attach_folder", "photos", tmp_path),
         ("remove_folder", "photos"),
+        ("remove_device", "lost"),
         ("pause", "photos"),
         ("resume", None),
         ("answer_hold", "photos", "restore"),

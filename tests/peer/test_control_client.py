@@ -32,6 +32,7 @@ async def test_every_method_asks_for_what_it_says(tmp_path: Path, client: Contro
         client.folders()
         client.attach_folder("photos", tmp_path)
         client.remove_folder("photos")
+        client.remove_device("lost")
         client.pause("photos")
         client.resume()
         client.answer("photos", HoldAnswer.ACCEPT)
@@ -45,6 +46,7 @@ async def test_every_method_asks_for_what_it_says(tmp_path: Path, client: Contro
             ("folders",),
             ("attach_folder", "photos", tmp_path),
             ("remove_folder", "photos"),
+            ("remove_device", "lost"),
             ("pause", "photos"),
             ("resume", None),
             ("answer_hold", "photos", "accept"),

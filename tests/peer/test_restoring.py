@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -30,11 +31,12 @@ class Pair:
 
     def tree(self, daemon: Daemon) -> dict[str, bytes]:
         root = self.stage.root(daemon.name)
-        return {
-            str(p.relative_to(root)): p.read_bytes()
-            for p in root.rglob("*")
-            if p.is_file() and ".holdfast" not in p.parts
-        }
+        found = {}
+        for path in root.rglob("*"):
+            if ".holdfast" not in path.parts:
+                with contextlib.suppress(FileNotFoundError):  # it was moved just now
+                    found[str(path.relative_to(root))] = path.read_bytes()
+        return found
 
     def write(self, files: dict[str, bytes]) -> None:
         for name, data in files.items():

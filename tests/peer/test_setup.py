@@ -15,7 +15,7 @@ import pytest
 
 from peer import setup
 from peer.daemon import Daemon
-from peer.errors import DeviceExists, DeviceUnreachable, OtherDeviceFailed
+from peer.errors import DeviceExists, DeviceUnreachable, KeyFileUnusable, OtherDeviceFailed
 from peer.home import Home
 from peer.home_store import FolderState
 from peer.ledgers import Ledgers
@@ -218,3 +218,11 @@ async def test_no_secret_is_logged(
         await setup.join(stage.home("two"), code, (LOOPBACK, port_of(one)), "two")
     words = code.split("-", 1)[1]
     assert words not in caplog.text
+
+
+async def test_a_key_file_with_a_passphrase_opens_by_it_alone(tmp_path: Path) -> None:
+    await setup.init_home(tmp_path / "home", "alpha", "correct horse")
+    with pytest.raises(KeyFileUnusable):
+        await Home.open(tmp_path / "home", ask=lambda: "battery staple")
+    home = await Home.open(tmp_path / "home", ask=lambda: "correct horse")
+    await home.close()
