@@ -34,6 +34,10 @@ folder's name.
 """
 NO_NODE: Final = NodeId(b"")
 NO_LOG: Final = LogId(b"")
+NO_PREVIOUS: Final = (NO_NODE, "")
+"""The previous place of what has none."""
+NEVER_MOVED: Final = (0, NO_LOG)
+"""The `since` of files, which need none (MERGE 9)."""
 _COPY_BIT: Final = 4
 
 
@@ -61,7 +65,7 @@ class Place(NamedTuple):
     author: LogId
     parent: NodeId
     name: str
-    previous: tuple[NodeId, str] = (NO_NODE, "")
+    previous: tuple[NodeId, str] = NO_PREVIOUS
     """Directories only: where the writer saw it before, for when this edge would close a cycle
     (MERGE 9).
     """
@@ -74,7 +78,7 @@ class Place(NamedTuple):
     saw: Vector = ()
     """Contents of this node up to here are deleted, whatever happens to the place later (MERGE 7).
     """
-    since: tuple[int, LogId] = (0, NO_LOG)
+    since: tuple[int, LogId] = NEVER_MOVED
     """Directories only: (Lamport, author) of the move that set parent and name (MERGE 9)."""
     time_s: int = 0
     label: str = ""
@@ -120,12 +124,15 @@ class Attributes(NamedTuple):
     mtime_ns: int = 0
 
 
+NO_ATTRIBUTES: Final = Attributes()
+
+
 class Node(NamedTuple):
     """All that is known of one node; writes are sorted, so equal nodes are equal values."""
 
     places: tuple[Place, ...] = ()
     contents: tuple[Content, ...] = ()
-    attributes: Attributes = Attributes()
+    attributes: Attributes = NO_ATTRIBUTES
 
 
 NOTHING: Final = Node()

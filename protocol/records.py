@@ -18,8 +18,9 @@ from protocol import wire
 from protocol.errors import BadRecord
 from protocol.names import check_label, check_name
 from protocol.nodes import (
-    NO_LOG,
+    NEVER_MOVED,
     NO_NODE,
+    NO_PREVIOUS,
     ROOT,
     Attributes,
     Content,
@@ -54,6 +55,7 @@ class RecordType(IntEnum):
     ATTRIBUTES = 3
     VERBATIM = 4
     SCAN_COMPLETE = 5
+    FILE = 6
 
 
 class Stamp(NamedTuple):
@@ -101,6 +103,9 @@ def encode_records(
     """
     records: list[Any] = [[RecordType.HEADER, label, time_s]]
     for node_id, node in nodes.items():
+        if _is_new_file(node_id, node, stamp):
+            records.append(_file_record(node_id, node))
+            continue
         places, contents = [], []
         for place in node.places:
             if _is_own(place, stamp):
@@ -130,6 +135,32 @@ def encode_records(
     return records
 
 
+def _is_new_file(node_id: NodeId, node: Node, stamp: Stamp) -> bool:
+    """Whether this is a file or symlink as its maker writes it: nothing had been before."""
+    if len(node.places) != 1 or len(node.contents) != 1 or node_id[15] & 3 == Kind.DIRECTORY:
+        return False
+    place, content, attributes = node.places[0], node.contents[0], node.attributes
+    own = ((stamp.log, stamp.seq),)
+    return (
+        place.vector == content.vector == own
+        and place.lamport == content.lamport == stamp.lamport
+        and place.author == content.author == stamp.log
+        and not (place.is_deleted or place.is_soft or place.saw)
+        and (
+            not attributes.lamport
+            or attributes == (stamp.lamport, stamp.log, True, content.mtime_ns)
+        )
+    )
+
+
+def _file_record(node_id: NodeId, node: Node) -> list[Any]:
+    place, content = node.places[0], node.contents[0]
+    return [
+        RecordType.FILE, node_id, place.parent, place.name, content.hash, content.size,
+        content.mtime_ns, content.manifest, node.attributes.is_executable,
+    ]  # fmt: skip
+
+
 def _is_own(write: Place | Content, stamp: Stamp) -> bool:
     is_ours = write.author == stamp.log and (stamp.log, stamp.seq) in write.vector
     return is_ours and write.lamport == stamp.lamport
@@ -137,7 +168,7 @@ def _is_own(write: Place | Content, stamp: Stamp) -> bool:
 
 def _place_record(node_id: NodeId, place: Place, stamp: Stamp) -> list[Any]:
     since = None
-    if place.since not in ((stamp.lamport, stamp.log), (0, NO_LOG)):
+    if place.since not in ((stamp.lamport, stamp.log), NEVER_MOVED):
         since = list(place.since)
     return [
         RecordType.PLACE,
@@ -194,7 +225,9 @@ class _Reader:
                 is_scan_complete = True
                 continue
             node_id = _checked_id(record[1])
-            if number == RecordType.PLACE:
+            if number == RecordType.FILE:
+                node = self._file(node_id, record)
+            elif number == RecordType.PLACE:
                 node = Node(places=(self._place(node_id, record),))
             elif number == RecordType.CONTENT:
                 node = Node(contents=(self._content(node_id, record),))
@@ -240,10 +273,10 @@ class _Reader:
         stamp = self.stamp
         place = Place(
             self._vector(seen), stamp.lamport, stamp.log, parent, name,
-            (previous[0], previous[1]) if previous is not None else (NO_NODE, ""),
+            (previous[0], previous[1]) if previous is not None else NO_PREVIOUS,
             bool(flags & 1), bool(flags & 2), _unflat(saw),
             ((since[0], since[1]) if since is not None else (stamp.lamport, stamp.log))
-            if node_id[15] & 3 == Kind.DIRECTORY else (0, NO_LOG),
+            if node_id[15] & 3 == Kind.DIRECTORY else NEVER_MOVED,
             self.time_s, self.label,
         )  # fmt: skip
         if place.saw:
@@ -259,6 +292,25 @@ class _Reader:
         )  # fmt: skip
         _check_content(node_id, content)
         return content
+
+    def _file(self, node_id: NodeId, record: list[Any]) -> Node:
+        """Place, content and perhaps attributes of what was not before."""
+        _, _, parent, name, hash_, size, mtime_ns, manifest, is_executable = record
+        stamp, vector = self.stamp, self.own_vector
+        place = Place(
+            vector, stamp.lamport, stamp.log, parent, name, time_s=self.time_s, label=self.label
+        )
+        content = Content(
+            vector, stamp.lamport, stamp.log, hash_, size, manifest, mtime_ns, self.time_s,
+            self.label,
+        )  # fmt: skip
+        _check_place(node_id, place)
+        _check_content(node_id, content)
+        if is_executable is False:
+            return Node((place,), (content,))
+        if is_executable is not True:
+            raise BadRecord("executable bit")
+        return Node((place,), (content,), Attributes(stamp.lamport, stamp.log, True, mtime_ns))
 
     def _attributes(self, record: list[Any]) -> Node:
         _, _, is_executable, mtime_ns = record
@@ -315,6 +367,8 @@ def _number_of(record: Any) -> Any:
 def _unflat(flat: Any) -> Vector:
     if type(flat) is not list:
         raise BadRecord("not a vector")
+    if not flat:
+        return ()
     vector = tuple(zip(flat[::2], flat[1::2], strict=True))
     last = b""
     for log, seq in vector:
@@ -351,7 +405,7 @@ def _check_place(node_id: NodeId, place: Place) -> None:
     if type(place.name) is not str:
         raise BadRecord("the name is no text")
     check_name(place.name)
-    if place.previous != (NO_NODE, ""):
+    if place.previous is not NO_PREVIOUS and place.previous != NO_PREVIOUS:
         if node_id[15] & 3 != Kind.DIRECTORY:
             raise BadRecord("only a directory has a previous place")
         if _checked_id(place.previous[0])[15] & 3 != Kind.DIRECTORY:
@@ -359,14 +413,16 @@ def _check_place(node_id: NodeId, place: Place) -> None:
         if type(place.previous[1]) is not str:
             raise BadRecord("the previous name is no text")
         check_name(place.previous[1])
+    if place.since is NEVER_MOVED:
+        return
     _check_int(place.since[0], place.lamport)
     if type(place.since[1]) is not bytes or len(place.since[1]) not in (0, 16):
         raise BadRecord("since")
 
 
 def _check_content(node_id: NodeId, content: Content) -> None:
-    kind = kind_of(node_id)
-    if kind is Kind.DIRECTORY:
+    kind = node_id[15] & 3
+    if kind == Kind.DIRECTORY:
         raise BadRecord("a directory has no content")
     if type(content.hash) is not bytes or len(content.hash) != 32:
         raise BadRecord("not a hash")
@@ -375,7 +431,7 @@ def _check_content(node_id: NodeId, content: Content) -> None:
     manifest = content.manifest
     if type(manifest) is not bytes:
         raise BadRecord("not a manifest")
-    if kind is Kind.SYMLINK:
+    if kind == Kind.SYMLINK:
         if not 0 < len(manifest) <= TARGET_LENGTH_MAX or b"\0" in manifest:
             raise BadRecord("not a symlink target")
         manifest.decode()

@@ -139,6 +139,7 @@ GOOD: list[list[Any]] = [
      [[[B, 2], 3, B, H, 1, b"", 7, 5, "L"]], [3, B, True, 9]],
     [T.VERBATIM, DIRECTORY, b"",
      [[[B, 1, C, 2], 9, C, ROOT, "a", ROOT, "b", 1, [B, 1], 3, B, 5, "L"]], [], None],
+    [T.FILE, FILE, ROOT, "a", H, 100, 7, b"", True],
 ]  # fmt: skip
 
 
@@ -180,7 +181,7 @@ def test_a_record_with_one_field_replaced_is_refused_or_sound(
 # ---------------------------------------------------------------- one refusal each
 
 
-PLACE, CHILD, CONTENT, CHUNKED, LINK, ATTRIBUTES, COPIED, OTHERS = GOOD
+PLACE, CHILD, CONTENT, CHUNKED, LINK, ATTRIBUTES, COPIED, OTHERS, MADE = GOOD
 BIG = wire.CHUNK_LENGTH_MAX + 1
 
 
@@ -287,6 +288,16 @@ HOSTILE: dict[str, list[Any]] = {
     "too many writes": put(COPIED, 4, COPIED[4] * (VERBATIM_WRITES_MAX + 1)),
     "null for a vector": put(PLACE, 5, None),
     "text for what a place saw": put(PLACE, 6, ""),
+    "a new file without its bit": MADE[:-1],
+    "a new file with more": [*MADE, None],
+    "a new directory with content": put(MADE, 1, DIRECTORY),
+    "a new file in a file": put(MADE, 2, FILE),
+    "a new file with a name of bytes": put(MADE, 3, b"a"),
+    "a new file's hash too short": put(MADE, 4, H[:31]),
+    "a new file of a negative size": put(MADE, 5, -1),
+    "a new file's mtime beyond 64 bits": put(MADE, 6, 1 << 63),
+    "a new file's manifest of one chunk": put(MADE, 7, encode_manifest([(H, 100)])),
+    "a new file's bit of 1": put(MADE, 8, 1),
     "a scan that is more than complete": [T.SCAN_COMPLETE, 1],
     "nothing": [],
 }  # fmt: skip
@@ -316,16 +327,66 @@ def test_a_changeset_without_its_header_is_refused(header: Any) -> None:
 
 @pytest.mark.row("A34")
 @pytest.mark.parametrize("name", ["", "..", "a/b", "con", "a\0", "e\u0301", "a" * 256, ".holdfast"])
-@pytest.mark.parametrize("where", ["name", "previous name", "verbatim name"])
+@pytest.mark.parametrize("where", ["name", "previous name", "verbatim name", "new name"])
 def test_a_hostile_name_is_refused_wherever_a_name_stands(name: str, where: str) -> None:
     """A34: nothing that could be written outside the folder is ever taken in."""
     record = {
         "name": put(PLACE, 3, name),
         "previous name": put(CHILD, 7, [ROOT, name]),
         "verbatim name": put(COPIED, 3, 0, 4, name),
+        "new name": put(MADE, 3, name),
     }[where]
     with pytest.raises(BadName):
         decode(record)
+
+
+# ---------------------------------------------------------------- new files
+
+
+@given(st.sampled_from([FILE, SYMLINK]), st.booleans(), st.integers(-9, 1 << 60))
+def test_a_new_file_is_one_record_and_the_same_as_three(
+    node_id: NodeId, is_executable: bool, mtime_ns: int
+) -> None:
+    manifest = b"to" if node_id == SYMLINK else b""
+    place = Place(OWN, 20, A, DIRECTORY, "a", time_s=1000, label="Laptop")
+    content = Content(OWN, 20, A, H, 2, manifest, mtime_ns, 1000, "Laptop")
+    attributes = Attributes(20, A, True, mtime_ns) if is_executable else Attributes()
+    node = Node((place,), (content,), attributes)
+    _, record = encode_records({node_id: node}, {}, STAMP, "Laptop", 1000)
+    assert record[0] == T.FILE
+    three = [
+        [T.PLACE, node_id, DIRECTORY, "a", 0, [], [], None, None],
+        [T.CONTENT, node_id, H, 2, mtime_ns, manifest, []],
+        *([[T.ATTRIBUTES, node_id, True, mtime_ns]] if is_executable else []),
+    ]
+    assert decode(record) == decode(*three) == Records({node_id: node}, {}, False)
+
+
+NEW = Node(
+    (Place(OWN, 20, A, ROOT, "a", time_s=1000, label="Laptop"),),
+    (Content(OWN, 20, A, H, 2, time_s=1000, label="Laptop"),),
+)
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        NEW._replace(contents=()),
+        NEW._replace(places=(NEW.places[0]._replace(vector=((A, 5), (B, 1))),)),
+        NEW._replace(contents=(NEW.contents[0]._replace(vector=((A, 4),), lamport=19),)),
+        NEW._replace(places=(NEW.places[0]._replace(is_deleted=True),)),
+        NEW._replace(places=(NEW.places[0]._replace(is_soft=True),)),
+        NEW._replace(places=(NEW.places[0]._replace(saw=((B, 1),)),)),
+        NEW._replace(places=(NEW.places[0]._replace(lamport=0),)),
+        NEW._replace(attributes=Attributes(20, A, True, 3)),
+        NEW._replace(attributes=Attributes(20, A, False, 0)),
+        NEW._replace(attributes=Attributes(7, B, True, 0)),
+    ],
+)
+def test_what_is_more_than_a_new_file_is_told_in_full(node: Node) -> None:
+    records = encode_records({FILE: node}, {}, STAMP, "Laptop", 1000)
+    assert T.FILE not in [r[0] for r in records]
+    assert decode(*records[1:]).nodes == {FILE: node}
 
 
 # ---------------------------------------------------------------- vectors of the frontier

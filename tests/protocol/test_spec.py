@@ -134,12 +134,17 @@ def sample_records() -> list[list[Any]]:
     content = Content(own, 5, log, b"h" * 32, 7, mtime_ns=11)
     old = Place(((other, 1),), 3, other, ROOT, "name", time_s=9, label="L")
     old_content = Content(((other, 1),), 3, other, b"i" * 32, 8, mtime_ns=12, time_s=9, label="L")
+    made = NodeId(b"m" * 15 + b"\x00")
+    first = Place(((log, 2),), 5, log, ROOT, "name")
+    first_content = Content(((log, 2),), 5, log, b"j" * 32, 9, mtime_ns=14)
     nodes = {
         directory: Node((place,)),
         FILE: Node((), (content,), Attributes(5, log, True, 13)),
         copy: Node((old,), (old_content,), Attributes(3, other, True, 14)),
+        made: Node((first,), (first_content,), Attributes(5, log, True, 14)),
     }
-    return encode_records(nodes, {copy: FILE}, stamp, "Label", 1000, is_scan_complete=True)
+    records = encode_records(nodes, {copy: FILE}, stamp, "Label", 1000, is_scan_complete=True)
+    return sorted(records, key=lambda record: int(record[0]))
 
 
 def test_records_are_those_of_the_code() -> None:
