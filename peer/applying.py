@@ -9,7 +9,7 @@ anything else is tried.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import groupby
 
 from crypto.ids import NodeId
@@ -105,7 +105,8 @@ async def apply_bases(
     steps = planner.plan()
     failed, stats = await _carry_out(steps, done)
     unsure = await _settle_attributes(turn, steps, stats)
-    goal = {item: _as_shown(turn, item) for item in stats}
+    # What the whole plan would show; nothing of it is another way where nothing failed.
+    goal = {item: _as_shown(turn, item) for item in stats} if failed else {}
     while failed:
         if not _drop(turn, wanted, failed):
             wanted.clear()
@@ -118,7 +119,8 @@ async def apply_bases(
         failed = {i for i in news if i is not None and i not in stats}
     await carry_disk_facts(turn)
     for item, stat in stats.items():
-        if goal[item] is not None and _as_shown(turn, item) == goal[item]:
+        shown = _as_shown(turn, item)
+        if shown is not None and goal.get(item, shown) == shown:
             await link(turn, item, stat, stat.ctime_ns if item in unsure else OWN_WRITE)
     done.nodes = set(wanted)
     await turn.finish()
@@ -249,15 +251,15 @@ async def _settle_attributes(
     """
     unsure: set[NodeId] = set()
     fixes: list[Step] = []
-    for step in steps:
-        row, stat = turn.rows.get(step.id), stats.get(step.id)
-        if not isinstance(step.operation, Publish) or row is None or stat is None:
+    for operation, item, *_ in steps:
+        row, stat = turn.rows.get(item), stats.get(item)
+        if not isinstance(operation, Publish) or row is None or stat is None or item[15] & 3:
             continue
-        target = step.operation.target
-        if stat.kind is Kind.FILE and stat.executable != row.shown.is_executable:
-            fixes.append(Step(SetExecutable(target, row.shown.is_executable, stat), step.id))
-        if stat.kind is Kind.FILE and stat.mtime_ns != row.shown.mtime_ns:
-            fixes.append(Step(SetMtime(target, row.shown.mtime_ns, stat), step.id))
+        target, shown = operation.target, row.shown
+        if stat.executable != shown.is_executable:
+            fixes.append(Step(SetExecutable(target, shown.is_executable, stat), item))
+        if stat.mtime_ns != shown.mtime_ns:
+            fixes.append(Step(SetMtime(target, shown.mtime_ns, stat), item))
     if fixes:
         results = await Apply([s.operation for s in fixes])
         for step, result in zip(fixes, results, strict=True):
@@ -350,7 +352,7 @@ def _file_changes(
         before_id = item_id if item_id in old else heirs.get(item_id, NO_NODE)
         change, is_there = _file_change(turn, row, before_id, staged, disk_of)
         if change is not None and item_id in copies:
-            change = replace(change, after=tuple(copies[item_id]))
+            change = change._replace(after=tuple(copies[item_id]))
         if change is not None:
             changes.append(change)
             if not is_there:

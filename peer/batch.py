@@ -14,6 +14,7 @@ from peer.rows import ADRIFT, DISPLACED, FOLDED, KEPT, Item, Row
 from peer.turn import Turn, is_directory
 from protocol import version_vector as vv
 from protocol.nodes import (
+    NO_ATTRIBUTES,
     NO_LOG,
     NO_NODE,
     NOTHING,
@@ -75,6 +76,31 @@ class Batch:
             is_deleted, is_soft, saw, since, self.time_s, self.label,
         )  # fmt: skip
         self._emit(node_id, Node(places=(write,)))
+
+    def make_file(
+        self,
+        node_id: NodeId,
+        parent: NodeId,
+        name: str,
+        hash_: bytes,
+        size: int,
+        manifest: bytes,
+        mtime_ns: int,
+        is_executable: bool,
+    ) -> None:
+        """Writes a file or symlink that was not before, whose id was made in this turn."""
+        stamp = self.stamp
+        lamport = 0 if self.is_of_unknown_age else stamp.lamport
+        place = Place(
+            self._own, lamport, stamp.log, parent, name, time_s=self.time_s, label=self.label
+        )
+        content = Content(
+            self._own, lamport, stamp.log, hash_, size, manifest, mtime_ns, self.time_s, self.label
+        )
+        attributes = NO_ATTRIBUTES
+        if is_executable:
+            attributes = Attributes(stamp.lamport, stamp.log, True, mtime_ns)
+        self.delta[node_id] = Node((place,), (content,), attributes)
 
     async def delete(self, node_id: NodeId) -> None:
         """Writes that a person deleted this node, with the contents that they saw."""

@@ -13,7 +13,7 @@ from peer.observation import Entry, Observation
 from peer.rows import NOT_THERE, DiskFacts
 from peer.tree import show
 from peer.turn import Turn, is_directory
-from protocol.nodes import NO_NODE, ROOT, join
+from protocol.nodes import NO_NODE, NOTHING, ROOT, join
 from protocol.records import encode_manifest
 
 RACY_NS = 12_000_000
@@ -26,8 +26,9 @@ def facts_of(stat: Stat, now_ns: int) -> DiskFacts:
     """What to remember of a file; without its ctime when it was changed too shortly ago to be
     sure. A ctime in the future is of before the clock was set back, and long past.
     """
-    is_racy = 0 <= now_ns - stat.ctime_ns < RACY_NS and stat.kind is Kind.FILE
-    return DiskFacts(stat.inode, stat.size, stat.mtime_ns, 0 if is_racy else stat.ctime_ns)
+    _, inode, _, size, mtime_ns, ctime_ns, *_ = stat
+    is_racy = 0 <= now_ns - ctime_ns < RACY_NS and stat.kind is Kind.FILE
+    return DiskFacts(inode, size, mtime_ns, 0 if is_racy else ctime_ns)
 
 
 async def record_structure(
@@ -95,10 +96,10 @@ async def record_files(
         if not entry.item:
             node_id = batch.turn.fresh_id(stat.kind)
             turn.new_row(node_id)
-            await batch.place(node_id, entry.parent, entry.name)
-            await batch.content(node_id, read.file_hash, stat.size, manifest, stat.mtime_ns)
-            if stat.executable and stat.kind is Kind.FILE:
-                await batch.attributes(node_id, True, stat.mtime_ns)
+            batch.make_file(
+                node_id, entry.parent, entry.name, read.file_hash, stat.size, manifest,
+                stat.mtime_ns, stat.executable and stat.kind is Kind.FILE,
+            )  # fmt: skip
             linked.append((node_id, stat))
             continue
         row = turn.rows[entry.item]
@@ -171,8 +172,11 @@ async def take_in(batch: Batch) -> None:
     bases = {}
     for node_id, node in batch.delta.items():
         row = turn.rows[node_id]
-        bases[node_id] = join(row.synced, node)
-        row.state = join(row.state, node)
+        if row.state is NOTHING:
+            bases[node_id] = row.state = node
+        else:
+            bases[node_id] = join(row.synced, node)
+            row.state = join(row.state, node)
         turn.touched.add(node_id)
     await show(turn, bases)
     await carry_disk_facts(turn)
@@ -226,6 +230,11 @@ async def carry_disk_facts(turn: Turn) -> None:
 
 async def link(turn: Turn, node_id: NodeId, stat: Stat, now_ns: int) -> None:
     """Notes which disk entry shows this node now."""
+    row = turn.rows.get(node_id)
+    if row is not None and row.shown.item == node_id and not is_directory(node_id):
+        row.disk = facts_of(stat, now_ns)
+        turn.touched.add(node_id)
+        return
     if is_directory(node_id):
         directory = turn.directory(node_id)
         if directory is not None and directory.item:

@@ -102,6 +102,11 @@ async def _name_item(
     """
     item = turn.item(item_id)
     assert item is not None
+    if keys is not None and len(item.members) == 1 and not item.crowded:
+        keys = keys - _name_lone_files(turn, item, keys)
+        if not keys:
+            return []
+        rows = [row for row in rows if row.shown.key in keys]
     entries = _entries(turn, item, keys, rows)
     crowd = _crowded(turn, entries)
     more = item.crowded - keys if crowd and keys is not None else set()
@@ -124,6 +129,35 @@ async def _name_item(
     if still != item.crowded:
         turn.edit_item(item_id).crowded = frozenset(still)
     return again
+
+
+def _name_lone_files(turn: Turn, item: Item, keys: set[str]) -> set[str]:
+    """Gives their own names to files that are alone under their keys, as most are; says which keys
+    these were. The directory is of one node and nothing in it is crowded.
+    """
+    subdirectories = turn.known_directory(item.id).subdirectories
+    done: set[str] = set()
+    for key in keys:
+        row = turn.only_file_at(item.id, key)
+        if row is None or key in subdirectories or not row.base.places:
+            continue
+        name = row.base.places[0].name if len(row.base.places) == 1 else place_name(row)
+        shown, is_executable = row.shown, row.base.attributes.is_executable
+        flags = shown.flags & ~(DISPLACED | FOLDED)
+        if (shown.item, shown.name, shown.flags, shown.is_executable) != (
+            row.id, name, flags, is_executable
+        ):  # fmt: skip
+            shown = shown._replace(item=row.id, name=name, flags=flags, is_executable=is_executable)
+            turn.show(row, shown)
+        done.add(key)
+    return done
+
+
+def place_name(row: Row) -> str:
+    """The name by the place that counts."""
+    place = place_of(row.base)
+    assert place is not None
+    return place.name
 
 
 Entries = dict[str, dict[tuple[Any, ...], list[_Entry]]]

@@ -47,8 +47,7 @@ class DirectoryChange:
     stat: Stat | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FileChange:
+class FileChange(NamedTuple):
     """A file or symlink that comes, goes, moves or gets other bytes or attributes."""
 
     id: NodeId

@@ -62,7 +62,7 @@ async def show(turn: Turn, bases: Mapping[NodeId, Node]) -> None:
             turn.touched.add(node_id)
             if is_copy(node_id):
                 turn.note_copy(node_id, node != NOTHING)
-        if node == turn.rows[node_id].state == NOTHING:
+        if node == NOTHING and turn.rows[node_id].state == NOTHING:
             turn.removed.add(node_id)
     await _show_files(turn, sorted(n for n in again | set(bases) if not is_directory(n)), slots)
     _count_directories(turn, directories | set(bases), slots)
@@ -213,6 +213,10 @@ async def _show_files(turn: Turn, ids: list[NodeId], slots: Slots) -> None:
     for node_id in ids:
         row = turn.rows[node_id]
         node = row.base
+        if is_settled is None and _is_plain(row):
+            place = node.places[0]
+            _place_file(turn, row, place, node.contents[0], node, 0, slots)
+            continue
         if row.is_derived and node_id not in turn.copies_added:
             continue  # follows from its origin
         if not node.places:
@@ -234,6 +238,20 @@ async def _show_files(turn: Turn, ids: list[NodeId], slots: Slots) -> None:
         _drop_copies(turn, old_copies.get(node_id, ()), set(losers), slots)
         flags = HAS_COPIES if losers else 0
         _place_file(turn, row, found, ordered[0] if ordered else None, node, flags, slots)
+
+
+def _is_plain(row: Row) -> bool:
+    """One place and one content that nobody deleted, as most files are: no versions to choose from,
+    while no conflict copy of the folder has a record.
+    """
+    _, contents, _ = row.base
+    places = row.base.places
+    return (
+        len(places) == 1
+        and len(contents) == 1
+        and not places[0].saw
+        and not row.shown.flags & (DERIVED | HAS_COPIES)
+    )
 
 
 def _derive(
@@ -273,11 +291,13 @@ def _place_file(
     if not is_known(turn, parent):
         turn.resident.orphans.setdefault(parent, set()).add(row.id)
         parent, flags = ROOT, flags | ADRIFT
+    # What was not shown yet is taken to get its own name, as it mostly does.
+    is_new = not row.shown.parent
     shown = Shown(
         parent,
         turn.name_key(place.name),
-        row.shown.item,
-        row.shown.name,
+        row.id if is_new else row.shown.item,
+        place.name if is_new else row.shown.name,
         flags,
         content.hash,
         content.size,
@@ -316,7 +336,8 @@ def _count_directories(turn: Turn, changed: Iterable[NodeId], slots: Slots) -> N
     """Counts visible children upwards until nothing changes; a directory is visible if live or not
     empty.
     """
-    todo = [n for n in sorted({*changed, *turn.directories}) if is_directory(n) and n != ROOT]
+    touched = {n for n in changed if is_directory(n)} | turn.directories.keys()
+    todo = sorted(touched - {ROOT})
     while todo:
         node_id = todo.pop()
         directory = turn.known_directory(node_id)

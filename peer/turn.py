@@ -83,7 +83,15 @@ class Turn:
         if ask:
             for row in await LoadSlots(ask):
                 self._adopt(row)
-        return [self.rows[i] for s in slots for i in sorted(self._slots.get(s, ()))]
+        rows, known = self.rows, self._slots
+        return [rows[i] for s in slots if s in known for i in _in_order(known[s])]
+
+    def only_file_at(self, parent: NodeId, key: str) -> Row | None:
+        """The visible file or symlink at a pair that load_slots has brought in, if it is the only
+        one.
+        """
+        ids = self._slots.get((parent, key), ())
+        return self.rows[next(iter(ids))] if len(ids) == 1 else None
 
     async def load_children(self, parents: Iterable[NodeId]) -> list[Row]:
         """All visible files and symlinks in these directory nodes, this turn's changes included."""
@@ -268,6 +276,10 @@ class Turn:
             row = self.rows[node_id]
             row.stored = True
             resident.remember(row)
+
+
+def _in_order(ids: set[NodeId]) -> Iterable[NodeId]:
+    return ids if len(ids) < 2 else sorted(ids)
 
 
 def is_directory(node_id: NodeId) -> bool:
