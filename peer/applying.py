@@ -28,7 +28,14 @@ from peer.disk_types import (
 )
 from peer.leaving import add_those_who_leave
 from peer.local_changes import carry_disk_facts, directory_heirs, link
-from peer.planner import DirectoryChange, FileChange, Planner, Step
+from peer.planner import (
+    DirectoryChange,
+    FileChange,
+    Planner,
+    Step,
+    are_new,
+    plan_new_files,
+)
 from peer.rewinding import next_base
 from peer.rows import Directories, Item, Row
 from peer.tree import show
@@ -101,8 +108,11 @@ async def apply_bases(
         turn = Turn(resident)
     if not wanted:
         return turn, done
-    planner = Planner(directories, files, _old_home(resident), _new_home(turn), turn.name_key)
-    steps = planner.plan()
+    if not directories and are_new(files):
+        steps = plan_new_files(files, resident.path)
+    else:
+        homes = _old_home(resident), _new_home(turn)
+        steps = Planner(directories, files, *homes, turn.name_key).plan()
     failed, stats = await _carry_out(steps, done)
     unsure = await _settle_attributes(turn, steps, stats)
     # What the whole plan would show; nothing of it is another way where nothing failed.

@@ -486,6 +486,13 @@ class Engine:
         does the winner, if nobody gives its bytes.
         """
         state = row.state
+        if len(contents) == 1 and not row.synced.contents:  # as most are that have just come
+            (content,) = contents
+            if (row.id, content.hash) in staged:
+                out.ready[row.id] = state
+            else:
+                out.needs.append(Need(row.id, content, row.id, state.attributes.is_executable))
+            return
         lacking = []
         for position, content in enumerate(contents):
             node_id, there = row.id, row

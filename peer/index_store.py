@@ -49,10 +49,15 @@ _ROW: Final = (
     "id, state, base, origin, parent, key, item, name, flags, hash, size, executable, mtime_ns,"
     " inode, disk_size, disk_mtime_ns, disk_ctime_ns"
 )
-_STORE_ROW: Final = (
-    f"INSERT INTO node ({', '.join(COLUMNS)}) VALUES ({','.join('?' * len(COLUMNS))})"  # noqa: S608
-    " ON CONFLICT (id) DO UPDATE SET " + ", ".join(f"{n} = excluded.{n}" for n in COLUMNS[1:])
+ROWS_AT_ONCE: Final = 50
+"""Rows written by one statement: between two of them the thread may have to wait for its turn."""
+_ROW_MARKS: Final = f"({','.join('?' * len(COLUMNS))})"
+_OR_UPDATE: Final = " ON CONFLICT (id) DO UPDATE SET " + ", ".join(
+    f"{name} = excluded.{name}" for name in COLUMNS[1:]
 )
+_STORE: Final = f"INSERT INTO node ({', '.join(COLUMNS)}) VALUES "  # noqa: S608
+_STORE_ROW: Final = _STORE + _ROW_MARKS + _OR_UPDATE
+_STORE_ROWS: Final = _STORE + ", ".join([_ROW_MARKS] * ROWS_AT_ONCE) + _OR_UPDATE
 _FILE: Final = "parent IS NOT NULL AND kind <> 1"
 _COUNTED: Final = _FILE + " AND item IS NULL"
 _COUNTS: Final = Struct(">QQ")
@@ -365,8 +370,8 @@ class IndexStore:
             if commit.rows or commit.deleted:
                 counts = await self._counts_after(commit)
             if commit.rows:
-                await db.executemany(_STORE_ROW, [_values(row) for row in commit.rows])
-                chunks = [v for row in commit.rows for v in _chunks(row)]
+                await self._store_rows([_values(row) for row in commit.rows])
+                chunks = [v for row in commit.rows if _is_of_chunks(row) for v in _chunks(row)]
                 if chunks:
                     await db.executemany("INSERT OR IGNORE INTO chunk VALUES (?,?,?,?)", chunks)
             if commit.deleted:
@@ -403,6 +408,14 @@ class IndexStore:
         value = _COUNTS.pack(files_, size)
         await self._db.execute("INSERT OR REPLACE INTO value VALUES (?,?)", (SHOWN, value))
         return files_, size
+
+    async def _store_rows(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        whole = len(rows) - len(rows) % ROWS_AT_ONCE
+        for start in range(0, whole, ROWS_AT_ONCE):
+            values = [v for row in rows[start : start + ROWS_AT_ONCE] for v in row]
+            await self._db.execute(_STORE_ROWS, values)
+        if whole < len(rows):
+            await self._db.executemany(_STORE_ROW, rows[whole:])
 
     async def forget_disk(self) -> None:
         """The folder is on this disk no longer: nothing is shown, the replica stays."""
@@ -470,6 +483,11 @@ def _values(row: Row) -> tuple[Any, ...]:
         shown.name or None, shown.flags, shown.hash or None, shown.size, shown.is_executable,
         shown.mtime_ns, disk.inode, disk.size, disk.mtime_ns, disk.ctime_ns,
     )  # fmt: skip
+
+
+def _is_of_chunks(row: Row) -> bool:
+    """Whether a file of several chunks may lie on this disk."""
+    return bool(row.disk.inode) and any(c.manifest for c in row.base.contents)
 
 
 def _chunks(row: Row) -> Iterator[tuple[bytes, bytes, int, int]]:

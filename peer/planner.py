@@ -10,7 +10,7 @@ for each other in a circle is one of them parked for a moment.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -95,6 +95,28 @@ class _Unit:
     def vacates(self) -> bool:
         """Its slot will be free."""
         return self.source is not None and self.source != self.target
+
+
+def plan_new_files(files: Sequence[FileChange], path_of: Callable[[NodeId], Path]) -> list[Step]:
+    """The plan for files that come, each under a name that nothing has, into directories that are
+    there: none of them waits for another.
+    """
+    paths: dict[NodeId, Path] = {}
+    steps = []
+    for file in files:
+        assert file.new_home is not None
+        assert file.temp_name is not None
+        directory, name = file.new_home
+        path = paths.get(directory)
+        if path is None:
+            path = paths[directory] = path_of(directory)
+        steps.append(Step(Publish(file.temp_name, (*path, name), None), file.id))
+    return steps
+
+
+def are_new(files: Iterable[FileChange]) -> bool:
+    """Whether plan_new_files may plan these, if no directory changes."""
+    return all(f.old_home is None and f.new_home and f.temp_name and not f.after for f in files)
 
 
 class Planner:

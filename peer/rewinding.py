@@ -293,6 +293,8 @@ def next_base(row: Row, node: Node) -> Node:
     so that nobody's act is undone, and without what does not count any more.
     """
     base, state = row.synced, row.state
+    if node is state:
+        return node  # it has seen all that the disk shows
     joined = join(base, node)
     if joined == state:
         return joined

@@ -102,6 +102,13 @@ class Row:
     encoded: tuple[Node, bytes] | None = field(default=None, compare=False, repr=False)
     """The replica's record as it was last encoded, and its bytes: it often goes to disk twice."""
 
+    def copy(self) -> Row:
+        """One that may be changed in its place."""
+        return Row(
+            self.id, self.state, self.base, self.origin, self.shown, self.disk, self.stored,
+            self.encoded,
+        )  # fmt: skip
+
     @property
     def is_derived(self) -> bool:
         """True for a conflict copy without a record of its own on this disk."""

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Final
 
 from crypto.ids import NodeId
 from peer.commands import LoadChildren, LoadCopies, LoadRows, LoadSlots
 from peer.rows import ADRIFT, HIDDEN, NOT_THERE, Directories, Directory, Item, Row, Shown
 from protocol.names import exact_key, fold_key
 from protocol.nodes import NO_NODE, NOTHING, ROOT, Kind, is_copy, new_node_id
+
+_DIRECTORY: Final = int(Kind.DIRECTORY)
+"""A plain number: what is asked ten times for a file is not to look into an enumeration."""
 
 
 class Turn:
@@ -48,7 +52,7 @@ class Turn:
         for node_id in missing:
             row = recent.get(node_id)
             if row is not None:
-                self._adopt(replace(row))
+                self._adopt(row.copy())
             else:
                 self._adopt(found.get(node_id) or Row(node_id))
 
@@ -284,4 +288,4 @@ def _in_order(ids: set[NodeId]) -> Iterable[NodeId]:
 
 def is_directory(node_id: NodeId) -> bool:
     """True for a directory node's id."""
-    return node_id[15] & 3 == Kind.DIRECTORY
+    return node_id[15] & 3 == _DIRECTORY

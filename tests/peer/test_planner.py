@@ -25,7 +25,7 @@ from peer.disk_types import (
     SetMtime,
     Stat,
 )
-from peer.planner import DirectoryChange, FileChange, Planner, Step
+from peer.planner import DirectoryChange, FileChange, Planner, Step, are_new, plan_new_files
 from protocol.nodes import ROOT
 
 Home = tuple[NodeId, str]
@@ -304,3 +304,33 @@ def test_a_disk_that_folds_case_has_one_slot_for_both_spellings(is_published: bo
     goes = FileChange(file_id(2), (ROOT, "b"), None if is_published else (ROOT, "c"), stat(2))
     steps = Planner([], [comes, goes], lambda item: None, lambda item: None, str.casefold).plan()
     assert [step.id for step in steps] == [file_id(2), file_id(1)]
+
+
+@pytest.mark.parametrize("count", [0, 1, 7])
+def test_new_files_are_planned_as_any_plan_would_plan_them(count: int) -> None:
+    """The short way and the long one give the same steps."""
+    directory = directory_id(9)
+    homes = {directory: (ROOT, "d")}
+    files = [
+        FileChange(file_id(n), None, ((ROOT, directory)[n % 2], f"f{n}"), None, f"t{n}")
+        for n in range(count)
+    ]
+    assert are_new(files)
+    short = plan_new_files(files, lambda item: () if item == ROOT else ("d",))
+    assert short == Planner([], files, homes.get, homes.get).plan()
+
+
+STAT = Stat(Kind.FILE, 1, 0, 5, 1, 1, False)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        FileChange(file_id(1), (ROOT, "a"), (ROOT, "b"), STAT, "t"),
+        FileChange(file_id(1), (ROOT, "a"), None, STAT),
+        FileChange(file_id(1), None, (ROOT, "b"), None, None),
+        FileChange(file_id(1), None, (ROOT, "b"), None, "t", after=(file_id(2),)),
+    ],
+)
+def test_what_is_not_new_or_has_to_wait_takes_the_long_way(change: FileChange) -> None:
+    assert not are_new([change])
