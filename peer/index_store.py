@@ -4,6 +4,7 @@ returns.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sqlite3
 from collections import Counter
@@ -102,6 +103,7 @@ class IndexStore:
 
     def __init__(self, db: aiosqlite.Connection) -> None:
         self._db = db
+        self._lock = asyncio.Lock()
         self._counts: tuple[int, int] | None = None
         """What `SHOWN` keeps, once it is known."""
 
@@ -226,7 +228,8 @@ class IndexStore:
         sql = "SELECT wire FROM changeset WHERE log = ? AND seq > ? ORDER BY seq"
         out: list[bytes] = []
         size = 0
-        async with self._db.execute(sql, (log, after_seq)) as cursor:
+        # Never what a transaction has stored that is not durable yet.
+        async with self._lock, self._db.execute(sql, (log, after_seq)) as cursor:
             async for (wire,) in cursor:
                 if out and size + len(wire) > bytes_max:
                     break
@@ -366,7 +369,7 @@ class IndexStore:
     async def _commit(self, commit: c.Commit) -> None:
         db = self._db
         counts = self._counts
-        async with transaction(db):
+        async with self._lock, transaction(db):
             if commit.rows or commit.deleted:
                 counts = await self._counts_after(commit)
             if commit.rows:
