@@ -323,11 +323,11 @@ class PosixDisk(Disk):
                             status = item.stat(follow_symlinks=False)
                         except FileNotFoundError:
                             continue
-                        fact = left.pop(name)
-                        if fact[:5] == (
+                        if left[name][:5] == (
                             status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns,
                             _EXECUTABLE.get(status.st_mode & 0o170100),
                         ):  # fmt: skip
+                            del left[name]
                             continue
                     if reason := find_problem(name):
                         if name != INTERNAL_NAME or path:

@@ -119,8 +119,8 @@ class Listing(NamedTuple):
     entries: list[tuple[str, Stat]] | None
     problems: list[Problem]
     unseen: Collection[str] | None = None
-    """If it was told what is known: what was not found of it, or has a name that may be spelled in
-    two ways. What was found as it is known is left out here and is no entry. None: the entries are
+    """If it was told what is known: what was not found as it is known, or has a name that may be
+    spelled in two ways. What was found so is left out here and is no entry. None: the entries are
     all there is.
     """
 

@@ -487,11 +487,10 @@ class Engine:
         """
         state = row.state
         if len(contents) == 1 and not row.synced.contents:  # as most are that have just come
-            (content,) = contents
-            if (row.id, content.hash) in staged:
+            if (row.id, contents[0].hash) in staged:
                 out.ready[row.id] = state
             else:
-                out.needs.append(Need(row.id, content, row.id, state.attributes.is_executable))
+                out.needs.append(Need(row.id, contents[0], row.id, state.attributes.is_executable))
             return
         lacking = []
         for position, content in enumerate(contents):

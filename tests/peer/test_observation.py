@@ -117,6 +117,13 @@ def test_a_file_moved_over_another_goes_on_as_the_one_at_the_path() -> None:
     assert told(observe(stage)) == {"read": {"b": G}, "missing": {F}}
 
 
+def test_a_file_is_missing_where_a_directory_has_its_name() -> None:
+    stage = stage_with_two_files()
+    stage.lies((), a=folder(30), b=stat(11, size=6), d=folder(20))
+    stage.lies(("a",))
+    assert told(observe(stage)) == {"new": [("a", NEW[0])], "missing": {F}}
+
+
 def test_a_swap_moves_both() -> None:
     stage = stage_with_two_files()
     stage.lies((), a=stat(11, size=6), b=stat(10), d=folder(20))
