@@ -113,13 +113,14 @@ class LoadChangesets(Command[list[bytes]]):
 
 
 @dataclass(frozen=True, slots=True)
-class LoadAuthored(Command[list[Row]]):
-    """Up to `limit` nodes after `after`, by id, whose replica's record names this log, and all
-    conflict copies that have a record: what the log's author may have to tell again.
+class LoadAuthored(Command[list[tuple[int, Row]]]):
+    """Up to `limit` nodes after `after`, each with its number in the index's own order, whose
+    replica's record names this log, and all conflict copies that have a record: what the log's
+    author may have to tell again.
     """
 
     log: LogId
-    after: NodeId
+    after: int
     limit: int
 
 

@@ -55,8 +55,8 @@ class Compaction:
     """The position that it began at, and the floor that it ends with."""
     lamport: int
     """The log's time below the floor: attributes know no position."""
-    after: NodeId = NO_NODE
-    """Nodes up to here are told."""
+    after: int = 0
+    """Nodes up to this number are told."""
     piece_bytes: int = RECORDS_BYTES
     rows_at_once: int = ROWS_AT_ONCE
     is_begun: bool = False
@@ -82,7 +82,7 @@ class Compaction:
         is_last = False
         while size < self.piece_bytes and not is_last:
             rows = await LoadAuthored(self.log_id, self.after, self.rows_at_once)
-            for row in rows:
+            for number, row in rows:
                 if size >= self.piece_bytes:
                     break
                 owed = self._owed(row, draft)
@@ -91,8 +91,8 @@ class Compaction:
                     size += len(wire.encode(record))
                 if owed != NOTHING:
                     told[row.id] = owed
-                self.after = row.id
-            is_last = len(rows) < self.rows_at_once and (not rows or self.after == rows[-1].id)
+                self.after = number
+            is_last = len(rows) < self.rows_at_once and (not rows or self.after == rows[-1][0])
         draft = book.draft(
             author.keys.device_id, author.incarnation, self.floor if is_last else 0,
             is_full=not self.is_begun,

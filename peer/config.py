@@ -56,6 +56,8 @@ class Config:
     """Below this much free space on a folder's disk nothing is fetched to it."""
     compact_changesets_min: int = 4096
     """How many changesets a device's log has at least before it is compacted."""
+    compact_ratio_min: int = 2
+    """How many times as large its log is at least as what of it counts."""
     keep_superseded_days: int = 30
     """How long changesets stay in the index whose content was told again by a compaction."""
 
@@ -164,6 +166,9 @@ KEYS: Final[Mapping[str, Key]] = {
         _between(1, 10**9),
         _write_as_is,
         "1 to 1000000000 changesets",
+    ),
+    "compact_ratio_min": Key(
+        "folders.compact_ratio_min", _between(0, 1000), _write_as_is, "0 to 1000"
     ),
     "keep_superseded_days": Key(
         "folders.keep_superseded_days", _between(0, 3650), _write_as_is, "0 to 3650 days"

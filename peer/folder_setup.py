@@ -142,7 +142,11 @@ def _limits(config: Config) -> Limits:
         config.rescan_interval_s or float("inf"),
         config.free_space_min_bytes,
         lambda summary: _pass_max(summary, config),
-        Policy(config.compact_changesets_min, keep_s=config.keep_superseded_days * DAY_S),
+        Policy(
+            config.compact_changesets_min,
+            config.compact_ratio_min,
+            keep_s=config.keep_superseded_days * DAY_S,
+        ),
     )
 
 

@@ -170,13 +170,14 @@ class IndexStore:
                 return [_row(r) for r in found]
             case c.LoadChangesets(log, after_seq, bytes_max):
                 return await self._changesets(log, after_seq, bytes_max)
-            case c.LoadAuthored(log, after_id, limit):
+            case c.LoadAuthored(log, after_number, limit):
+                # By the number and not by the id: so SQLite reads its table once from end to end.
                 sql = (
-                    f"SELECT {_ROW} FROM node WHERE id > ? AND (instr(state, ?) OR origin"  # noqa: S608
-                    " IS NOT NULL) AND state <> x'' ORDER BY id LIMIT ?"
+                    f"SELECT {_ROW}, number FROM node WHERE number > ? AND (instr(state, ?) OR"  # noqa: S608
+                    " origin IS NOT NULL) AND state <> x'' ORDER BY number LIMIT ?"
                 )
-                found = await self._db.execute_fetchall(sql, (after_id, log, limit))
-                return [_row(r) for r in found]
+                found = await self._db.execute_fetchall(sql, (after_number, log, limit))
+                return [(r[-1], _row(r)) for r in found]
             case c.MeasureLog(log, from_seq):
                 return await self._measure(log, from_seq)
             case c.DropChangesets(log, before_seq, limit):
@@ -244,12 +245,12 @@ class IndexStore:
         return c.LogSize(size, next(iter(await self._db.execute_fetchall(sql, (log,))))[0])
 
     async def _drop(self, log: LogId, before_seq: int, limit: int) -> int:
-        sql = (
-            "DELETE FROM changeset WHERE rowid IN"
-            " (SELECT rowid FROM changeset WHERE log = ? AND seq < ? LIMIT ?)"
-        )
-        async with self._db.execute(sql, (log, before_seq, limit)) as cursor:
-            return cursor.rowcount
+        sql = "SELECT seq FROM changeset WHERE log = ? AND seq < ? ORDER BY seq LIMIT ?"
+        found = list(await self._db.execute_fetchall(sql, (log, before_seq, limit)))
+        if found:
+            sql = "DELETE FROM changeset WHERE log = ? AND seq <= ?"
+            await self._db.execute_fetchall(sql, (log, found[-1][0]))
+        return len(found)
 
     async def values(self) -> dict[str, bytes]:
         """All values that commits named."""

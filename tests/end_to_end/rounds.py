@@ -2,8 +2,10 @@
 must hold.
 """
 
+import contextlib
 import itertools
 import os
+import sqlite3
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -24,8 +26,13 @@ from tests.end_to_end.device import (
 from tests.end_to_end.inject import Injected, Point
 from tests.end_to_end.nursery import Nursery
 
-RECEIVING, SCANNING = "receiving", "scanning"
-SCENARIOS: Final = (RECEIVING, SCANNING)
+RECEIVING, SCANNING, COMPACTING = "receiving", "scanning", "compacting"
+SCENARIOS: Final = (RECEIVING, SCANNING, COMPACTING)
+CONFIG: Final = {
+    COMPACTING: "[folders]\ncompact_changesets_min = 1\ncompact_ratio_min = 0\n"
+    "keep_superseded_days = 0\n"
+}
+"""While compacting, the second device scans too, and tells its whole log again after each round."""
 REPEATS_MAX: Final = 400
 """Failed calls after which a daemon is said to loop: it is to try again after seconds."""
 KEPT: Final = 60
@@ -54,6 +61,10 @@ class Rounds:
         self._pairs = itertools.count()
         self._serial = itertools.count()
         self._has_pair = False
+        self._firsts: dict[bytes, int] = {}
+        """By log, the first position that the second device's index held when the round began, if
+        it is to compact.
+        """
 
     def end(self) -> None:
         """Ends all daemons."""
@@ -91,7 +102,9 @@ class Rounds:
         self.other.stop()
 
     def _play(self, scenario: str, point: Point, fault: str, n: int) -> str:
+        self.other.config = CONFIG.get(scenario, "# nothing\n")
         before, after = self._begin(scenario)
+        self._firsts = first_positions(self.other) if scenario == COMPACTING else {}
         injected = Injected(self.other, point, fault, n)
         try:
             outcome = self._settle(injected, before, after)
@@ -150,7 +163,14 @@ class Rounds:
             time.sleep(LOOK_S)
 
     def _is_through(self, after: Tree) -> bool:
-        return try_tree(self.other) == after and try_tree(self.one) == after
+        if try_tree(self.other) != after or try_tree(self.one) != after:
+            return False
+        return not self._firsts or self._has_compacted()
+
+    def _has_compacted(self) -> bool:
+        """Whether the second device has let go of changesets that it had at the round's begin."""
+        now = first_positions(self.other)
+        return any(first > self._firsts.get(log, 1) for log, first in now.items())
 
     def _says(self) -> str:
         """What status says when the daemon has come to rest; Lost if it is in trouble and does not
@@ -215,6 +235,16 @@ class Rounds:
         if self.other.process is not None and self.other.process.poll() is None:
             lines.append(explain((self.one, self.other)))
         return "\n".join([*lines, self.other.log_tail()])
+
+
+def first_positions(device: Device) -> dict[bytes, int]:
+    """By log, the first position that the device's index holds; nothing while it cannot be read."""
+    (path,) = (device.home / "folders").glob("*.db")
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+            return dict(db.execute("SELECT log, min(seq) FROM changeset GROUP BY log"))
+    except sqlite3.Error:
+        return {}
 
 
 def change(root: Path, serial: int) -> None:

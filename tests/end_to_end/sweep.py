@@ -1,4 +1,4 @@
-"""The whole sweep: every N of every kind of call, each of three faults, in both scenarios.
+"""The whole sweep: every N of every kind of call, each of three faults, in each scenario.
 
     python -m tests.end_to_end.sweep [--scenario receiving] [--fault kill] [--point rename]
                                      [--step 1] [--directory DIR]

@@ -100,11 +100,16 @@ def first_of(
     return out
 
 
-def authored(rows: dict[NodeId, Row], log: LogId, after: NodeId, limit: int) -> list[Row]:
-    """As the index store's LoadAuthored."""
-    ids = sorted(i for i, r in rows.items() if i > after and r.state != NOTHING)
-    found = [rows[i] for i in ids if rows[i].origin or encode_node(rows[i].state).count(log)]
-    return [copy(row) for row in found[:limit]]
+def authored(rows: dict[NodeId, Row], log: LogId, after: int, limit: int) -> list[tuple[int, Row]]:
+    """As the index store's LoadAuthored; the numbers are the ids'."""
+    known = sorted(i for i, row in rows.items() if row.state != NOTHING)
+    numbered = [(int.from_bytes(i), rows[i]) for i in known]
+    found = [
+        (number, copy(row))
+        for number, row in numbered
+        if number > after and (row.origin or encode_node(row.state).count(log))
+    ]
+    return found[:limit]
 
 
 def measured(rows: dict[NodeId, Row], log: LogId, wires: list[bytes]) -> c.LogSize:

@@ -32,6 +32,7 @@ hold_files = 10
 hold_percent = 50
 free_space_min_bytes = 0
 compact_changesets_min = 7
+compact_ratio_min = 9
 keep_superseded_days = 8
 """
 
@@ -52,7 +53,7 @@ def test_every_field_has_a_key() -> None:
 
 def test_everything_can_be_set(tmp_path: Path) -> None:
     listen = (("127.0.0.1", 1), ("::1", 2))
-    assert read(tmp_path, EVERYTHING) == Config(listen, False, ("quic",), 60, 10, 50, 0, 7, 8)
+    assert read(tmp_path, EVERYTHING) == Config(listen, False, ("quic",), 60, 10, 50, 0, 7, 9, 8)
 
 
 def test_a_single_address_needs_no_list(tmp_path: Path) -> None:
@@ -126,6 +127,7 @@ def test_writing_keeps_comments_and_order(tmp_path: Path) -> None:
         ("hold_percent", 100),
         ("free_space_min_bytes", 1 << 40),
         ("compact_changesets_min", 1),
+        ("compact_ratio_min", 0),
         ("keep_superseded_days", 0),
     ],
 )

@@ -351,7 +351,7 @@ async def test_changesets_come_oldest_first_and_at_least_one(store: IndexStore) 
 
 
 async def test_what_a_log_s_author_may_have_to_tell_again(store: IndexStore) -> None:
-    """What names the log, and recorded copies, by id and in pages."""
+    """What names the log, and recorded copies, in pages."""
     other = LogId(b"M" * 16)
     own = {file_id(n): Row(file_id(n), file(vector=((LOG, n),), log=LOG)) for n in (4, 6, 9)}
     theirs = {file_id(n): Row(file_id(n), file(vector=((other, n),), log=other)) for n in (5, 8)}
@@ -360,16 +360,19 @@ async def test_what_a_log_s_author_may_have_to_tell_again(store: IndexStore) -> 
     derived = Row(copy_id(F, content(Y)), NOTHING, file(), F, Shown(flags=DERIVED))
     rows = [*own.values(), *theirs.values(), seen, copy, derived]
     await store.perform(c.Commit(rows))
-    wanted = sorted([*own, seen.id, copy.id])
     found: list[NodeId] = []
-    after = NO_NODE
+    after = 0
     while page := await store.perform(c.LoadAuthored(LOG, after, 2)):
         assert len(page) <= 2
-        found += [row.id for row in page]
-        after = found[-1]
-    assert found == wanted
-    (row, *_) = await store.perform(c.LoadAuthored(LOG, NO_NODE, 1))
-    assert row.state == {**own, seen.id: seen, copy.id: copy}[row.id].state
+        assert [number for number, _ in page] == sorted({n for n, _ in page if n > after})
+        found += [row.id for _, row in page]
+        after = page[-1][0]
+    assert found == [*own, seen.id, copy.id]  # as they came
+    # What is written once more keeps its number: nothing moves to where it was looked for already.
+    await store.perform(c.Commit([own[file_id(4)]]))
+    ((_, row), *_) = await store.perform(c.LoadAuthored(LOG, 0, 1))
+    assert row.state == own[file_id(4)].state
+    assert await store.perform(c.LoadAuthored(LOG, after, 2)) == []
 
 
 async def test_a_log_is_measured_from_a_position_on(store: IndexStore) -> None:

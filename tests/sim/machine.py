@@ -25,6 +25,7 @@ from peer.index_store import JOINED, IndexStore
 from peer.joining import Joining
 from peer.ledgers import FolderMembership, Ledgers
 from peer.network import Network
+from peer.upkeep import Policy, Upkeep
 from peer.watcher import Hints, Watcher
 from protocol.changesets import log_id_of
 from protocol.handshake import PeerKeys
@@ -108,6 +109,14 @@ class Machine:
         self.commit: c.Commit | None = None
         """What is being committed, perhaps when the machine ends."""
         self.has_watcher = self.random.random() < 0.8
+        self.policy = Policy(
+            self.random.choice([5, 20, 10**6]),
+            1,
+            20,
+            self.random.choice([0, 60, 10**6]),
+            self.random.choice([200, 2_000, 1 << 19]),
+        )
+        """What is kept for a month elsewhere may go at once here."""
         self.is_paused = False
         self.is_powered = True
         self.life = Life(is_over=True)
@@ -228,6 +237,7 @@ class Machine:
                 self.folder_id, engine, store, disk, serving, watcher, network,
                 Limits(RESCAN_S, 0, lambda summary: UNLIMITED), HASHER, self._take_incarnation,
             )  # fmt: skip
+            folder.upkeep = Upkeep(engine, self.policy, values)
             await folder.drive(engine.load_name())
             if JOINED not in values:
                 now = self.town.loop.time()

@@ -116,6 +116,12 @@ def _pause(town: Town, machine: Machine, random: Random) -> None:
         machine.folder.pause(machine.is_paused)
 
 
+def _compact(town: Town, machine: Machine, random: Random) -> None:
+    if machine.is_up and machine.folder is not None:
+        machine.folder.upkeep.compact_now()
+        machine.folder.wake()
+
+
 def _lose_index(town: Town, machine: Machine, random: Random) -> None:
     town.down(machine, False)
     if machine.life.is_over:
@@ -143,6 +149,7 @@ _WEIGHTS: Final[list[tuple[Step, int]]] = [
     (_rescan, 3),
     (_pause, 2),
     (_lose_index, 1),
+    (_compact, 4),
 ]
 _STEPS: Final = [step for step, _ in _WEIGHTS]
 _SHARES: Final = [weight for _, weight in _WEIGHTS]
