@@ -450,6 +450,34 @@ BUGS: Final = (
         "Mark(seq, source)",
         ("peer/test_floor.py",),
     ),
+    Bug(
+        "floor-too-early", "1 F01", "a floor is raised before all below it is told again",
+        "peer/compaction.py",
+        "self.floor if is_last else 0",
+        "self.floor",
+        ("peer/test_compaction.py::test_a_compaction_is_told_in_pieces_and_ends_with_the_floor",),
+    ),
+    Bug(
+        "losers-dropped", "1 F15", "a compaction tells no loser of a conflict again",
+        "peer/compaction.py",
+        "c for c in state.contents if",
+        "c for c in sorted(state.contents, key=Content.key)[-1:] if",
+        ("peer/test_compaction.py::test_the_losers_of_a_conflict_and_tombstones_are_told_again",),
+    ),
+    Bug(
+        "kept-too-short", "1 F17", "what a removal may bring back goes at once",
+        "peer/retention.py",
+        "if note.since_s + keep_s <= now_s",
+        "if note.since_s <= now_s",
+        ("peer/test_retention.py",),
+    ),
+    Bug(
+        "floor-of-nobody", "2 A12", "what somebody declares after a removal is taken for a floor",
+        "protocol/log_positions.py",
+        "last = self.void_from - 1 if self.void_from else self.seq",
+        "last = self.seq",
+        ("protocol/test_log_positions.py", "protocol/test_logs.py"),
+    ),
     # ------------------------------------------------------------ bytes on their way
     Bug(
         "chunk-not-verified", "2 A07", "what a peer sends for a chunk is written unseen",

@@ -20,6 +20,7 @@ from peer.engine import FIRST_PAGE, Engine, Need
 from peer.observation import Entry
 from peer.rows import Directories
 from peer.turn import is_directory
+from peer.upkeep import Policy, Upkeep
 from protocol.changesets import Changeset
 from protocol.log_positions import LogRow
 from protocol.logs import LogBook
@@ -151,6 +152,8 @@ class Device:
         """Finds out what can be applied and stages what is needed; False if there is nothing."""
         page: tuple[int, NodeId] | None = FIRST_PAGE
         found = False
+        if self.engine.book.unfinished():
+            return False
         while page is not None:
             survey = self.run(self.engine.survey(page, PAGE, self.staged))
             page = survey.next_page
@@ -356,11 +359,25 @@ class World:
             device.start()
         elif choice == 21:
             self.glance(device)
-        elif random.random() < 0.2:
+        elif choice == 22:
+            self.compact(device)
+        elif random.random() < 0.4:
             self.note("exchange")
             self.exchange()
         self.clock.pass_()
         self.watch.check(self.devices)
+
+    def compact(self, device: Device) -> None:
+        """A device tells some or all of its log again, and may let go at once of what it can."""
+        upkeep = Upkeep(device.engine, Policy(piece_bytes=self.random.choice([300, 1 << 19])), {})
+        upkeep.compact_now()
+        pieces = self.random.choice([1, 2, 1000])
+        if self.random.random() < 0.5:
+            upkeep = Upkeep(device.engine, Policy(10**9, keep_s=0), {})
+        self.note("compact", device.name, pieces)
+        for _ in range(pieces):
+            if device.run(upkeep.step(self.clock.now_ns // 10**9)) is None:
+                return
 
     def glance(self, device: Device) -> None:
         """A scan of some directories only, and not all that is new is read at once."""
