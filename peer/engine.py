@@ -74,9 +74,9 @@ class Scanned:
 
     authored: list[Changeset] = field(default_factory=list)
     to_read: list[Entry] = field(default_factory=list)
+    later: list[NodeId] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     listed: set[Path] = field(default_factory=set)
-    new_directories: list[Path] = field(default_factory=list)
     held_deletions: int = 0
     """More deletions than the guard lets pass without a question; nothing was recorded."""
     missing: list[NodeId] = field(default_factory=list)
@@ -188,7 +188,7 @@ class Engine:
         )
         scope = [i for i in scope if i in self.directories.items]
         found = await observer.observe(scope)
-        out = Scanned([], found.to_read, found.problems, found.listed, found.directories)
+        out = Scanned([], found.to_read, found.later, found.problems, found.listed)
         if deletions_max is not None and len(found.missing) > deletions_max():
             out.held_deletions = len(found.missing)
             out.missing, found.missing = found.missing, []

@@ -31,6 +31,9 @@ from protocol.nodes import ROOT
 READ_AT_ONCE: Final = 500
 """New files read and told in one changeset: others begin to fetch while the next are read."""
 READ_BYTES_AT_ONCE: Final = 64 << 20
+LATER_AT_ONCE: Final = 50
+"""Directories looked at again for their new files; a scan itself stops taking files at some point.
+"""
 
 
 class Intake:
@@ -65,11 +68,13 @@ class Intake:
         """By directory and name: what two scans found before it was read is one file."""
         self._known: set[tuple[NodeId, str]] = set()
         """Those of them that are not new: they may have been rewritten."""
+        self._later: dict[NodeId, None] = {}
+        """Directories with more new files than a scan tells of at once."""
 
     @property
     def has_read_all(self) -> bool:
         """Whether all that scans found has been recorded."""
-        return not self._to_read
+        return not self._to_read and not self._later
 
     def is_rescan_due(self, now: float) -> bool:
         """Whether everything is to be looked at."""
@@ -106,6 +111,11 @@ class Intake:
             await self._read_back()
         elif due := self.hinting.take_due(now):
             await self._scan_hints(due)
+        elif self._later:
+            scope = list(self._later)[:LATER_AT_ONCE]
+            for item in scope:
+                del self._later[item]
+            await self._scan(scope, False)
         else:
             return False
         return True
@@ -160,6 +170,7 @@ class Intake:
         if any(entry.name == IGNORE_FILE and entry.parent == ROOT for entry in scanned.to_read):
             await self._read_rules()
         self._to_read.update(((e.parent, e.name), e) for e in scanned.to_read)
+        self._later.update(dict.fromkeys(scanned.later))
         self._known.update((e.parent, e.name) for e in scanned.to_read if e.item)
         if not self._to_read:
             await self._decide()

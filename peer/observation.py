@@ -8,6 +8,7 @@ and mtime, a directory by its inode, else by its path.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -21,10 +22,12 @@ from protocol import nodes
 from protocol.names import exact_key
 from protocol.nodes import NO_NODE, ROOT
 
-LISTED_AT_ONCE: Final = 256
-"""Directories a listing command asks for at most."""
+LISTED_AT_ONCE: Final = 64
+"""Directories a listing command asks for at most, for new ones may hold any number of files."""
 LISTED_FILES_MAX: Final = 4_000
 """About how many known files they hold together: some 10 ms of work, and 2 MB of what is known."""
+ARRIVED_MAX: Final = 10_000
+"""Once so many new files were found, some 6 MB, those in further directories are left for later."""
 
 TWO_SPELLINGS: Final = (
     "Another name here looks the same and is spelled with other characters. Rename one of them."
@@ -53,17 +56,20 @@ class Observation:
     """Items that are not on the disk any more, with everything that lay in them."""
     to_read: list[Entry] = field(default_factory=list)
     """Files and symlinks that are new or look changed: their bytes decide."""
+    later: list[NodeId] = field(default_factory=list)
+    """Shown directories with more new files, that nothing is said of: they are to be looked at
+    again.
+    """
     relinked: list[Entry] = field(default_factory=list)
     """Directories that are the same, with another inode."""
     problems: list[Problem] = field(default_factory=list)
     listed: set[Path] = field(default_factory=set)
-    directories: list[Path] = field(default_factory=list)
-    """New or relinked directories: to be watched."""
 
     @property
     def is_empty(self) -> bool:
         """Nothing to tell."""
-        return not (self.new_directories or self.moved or self.missing or self.to_read)
+        news = self.new_directories, self.moved, self.missing, self.to_read, self.later
+        return not any(news)
 
 
 class Observer:
@@ -85,6 +91,10 @@ class Observer:
         self._unseen: dict[NodeId, Facts] = {}
         self._unseen_directories: dict[NodeId, None] = {}
         self._taken: set[NodeId] = set()
+        self._fresh: set[NodeId] = set()
+        self._later: dict[NodeId, Path] = {}
+        """Directories with new files beyond as many as are kept."""
+        self._arrived_max = ARRIVED_MAX
 
     async def observe(self, scope: Iterable[NodeId]) -> Observation:
         """Looks at these shown directories, and below them if recursive."""
@@ -103,17 +113,39 @@ class Observer:
             }
             for (item, path, is_new), listing in zip(batch, listings, strict=True):
                 self._compare(item, path, is_new, listing, facts.get(item, {}), inodes)
+        if self._unseen or self._unseen_directories:
+            await self._look_for_moved()
+        self.found.later = list(self._later)
         await self._match_files()
         await self._expand_missing()
         return self.found
 
+    async def _look_for_moved(self) -> None:
+        """Something is gone, and may be one of the new files that were left for later."""
+        self._todo = [(item, path, item in self._fresh) for item, path in self._later.items()]
+        self._later.clear()
+        self._arrived_max = sys.maxsize
+        while self._todo:
+            batch = self._next_batch()
+            facts = await self._facts(item for item, _, is_new in batch if not is_new)
+            listings = await ListDirectories([path for _, path, _ in batch])
+            for (item, path, _), listing in zip(batch, listings, strict=True):
+                known = facts.get(item, {})
+                files = [
+                    (name, stat)
+                    for name, stat in listing.entries or ()
+                    if stat.kind is not Kind.DIRECTORY and exact_key(name) not in known
+                ]
+                listing = listing._replace(entries=files, problems=[])
+                self._compare(item, path, True, listing, {}, set())
+
     def _next_batch(self) -> list[tuple[NodeId, Path, bool]]:
         files = count = 0
+        nodes = self.turn.resident.nodes
         for item, _, is_new in self._todo[:LISTED_AT_ONCE]:
             count += 1
-            if not is_new:
-                nodes = self.turn.resident.nodes
-                files += sum(nodes[member].children for member in self._item(item).members)
+            members = () if is_new else self._item(item).members
+            files += sum(nodes[member].children for member in members)
             if files >= LISTED_FILES_MAX:
                 break
         batch = self._todo[:count]
@@ -161,6 +193,7 @@ class Observer:
         names = facts if listing.unseen is None else listing.unseen
         unseen = {name: facts[name] for name in names}
         seen = facts.keys() - names
+        is_later = len(self._arrived) >= self._arrived_max
         for name, stat in listing.entries:
             shown_name = name if name.isascii() else exact_key(name)
             if shown_name != name and (
@@ -180,7 +213,9 @@ class Observer:
                 continue
             if self.is_ignored((*path, shown_name), False):
                 continue
-            if fact is None or fact.id[15] & 3 != stat.kind:
+            if fact is None and is_later:
+                self._later[item] = path
+            elif fact is None or fact.id[15] & 3 != stat.kind:
                 if fact is not None:
                     self._unseen[fact.id] = fact
                 self._arrived.append(Entry(item, shown_name, stat))
@@ -220,14 +255,13 @@ class Observer:
         if known and known not in self._taken and self._item(known).inode not in inodes:
             self._take_directory(known)
             self.found.relinked.append(Entry(item, name, stat, known))
-            self.found.directories.append(child)
             self._todo.append((known, child, False))
             return
         if known:
             self._unseen_directories[known] = None
         fresh = self.new_id()
+        self._fresh.add(fresh)
         self.found.new_directories.append(Entry(item, name, stat, fresh))
-        self.found.directories.append(child)
         self._todo.append((fresh, child, True))
 
     def _take_directory(self, item: NodeId) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from peer import intake as intake_module
+from peer import observation
 from peer.ignore import IGNORE_FILE
 from peer.intake import Intake
 from peer.watcher import Hints
@@ -45,6 +47,23 @@ async def test_after_lost_news_everything_is_looked_at(scene: Scene, hints: Hint
     assert not intake.is_rescan_due(1.0)
     intake.hints_come(Saying(hints), 1.0)  # type: ignore[arg-type]
     assert intake.is_rescan_due(1.0)
+
+
+async def test_files_that_are_left_for_later_come_in_the_end(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(observation, "ARRIVED_MAX", 3)
+    monkeypatch.setattr(intake_module, "LATER_AT_ONCE", 2)
+    root = scene.one.root
+    for number in range(20):
+        place = root / f"d{number % 7}"
+        place.mkdir(exist_ok=True)
+        (place / f"f{number}").write_text(f"{number}")
+    async with running(scene) as folder:
+        await in_sync(folder)
+        assert (await scene.store.summary()).files == 20
+        assert folder.intake is not None
+        assert folder.intake.has_read_all
 
 
 @pytest.mark.parametrize(

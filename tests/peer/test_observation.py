@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from crypto.ids import NodeId
 from peer import commands as c
+from peer import observation
 from peer.disk_types import Kind, Listing, Path, Problem, Stat
 from peer.observation import LISTED_AT_ONCE, LISTED_FILES_MAX, Observation, Observer
 from protocol.nodes import NO_NODE, ROOT
@@ -64,6 +67,7 @@ def told(found: Observation) -> dict[str, object]:
         "missing": set(found.missing),
         "read": {e.name: e.item for e in found.to_read},
         "relinked": {e.name: e.item for e in found.relinked},
+        "later": found.later,
     }
     return {key: value for key, value in out.items() if value}
 
@@ -254,7 +258,6 @@ def test_a_restored_directory_is_the_same_with_another_inode() -> None:
     stage.lies(("d",), c=stat(78, size=7))
     found = observe(stage)
     assert told(found) == {"relinked": {"d": D}, "read": {"c": H}}
-    assert found.directories == [("d",)]
 
 
 def test_directories_that_changed_places() -> None:
@@ -284,7 +287,7 @@ def test_a_new_tree_is_walked_parents_first() -> None:
         "new": [("new", NEW[0]), ("inner", NEW[1])], "read": {"f": NO_NODE, "g": NO_NODE}
     }  # fmt: skip
     assert [e.parent for e in found.new_directories] == [ROOT, NEW[0]]
-    assert found.directories == [("new",), ("new", "inner")]
+    assert [e.name for e in found.new_directories] == ["new", "inner"]
 
 
 def test_a_flat_look_stays_where_it_is() -> None:
@@ -352,6 +355,51 @@ def test_large_directories_are_listed_one_by_one() -> None:
     assert told(observe(stage)) == {}
     paths = [x.paths for x in stage.commands if isinstance(x, c.ListDirectories)]
     assert paths == [[()], [("d",)], [("e",)]]
+
+
+def many_new_files(monkeypatch: pytest.MonkeyPatch) -> TreeStage:
+    """Two new files are taken at a time; /d is known, /new and /new/below are not."""
+    monkeypatch.setattr(observation, "ARRIVED_MAX", 2)
+    stage = stage_with_two_files()
+    stage.lies((), a=stat(10), b=stat(11, size=6), d=folder(20), new=folder(21))
+    stage.lies(("d",), c=stat(12, size=7), x=stat(30), y=stat(31), z=stat(32))
+    stage.lies(("new",), x=stat(40), below=folder(22))
+    stage.lies(("new", "below"), x=stat(41))
+    return stage
+
+
+def test_more_new_files_than_are_kept_are_left_for_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = many_new_files(monkeypatch)
+    new, below = NEW[:2]
+    found = observe(stage)
+    assert told(found) == {
+        "new": [("new", new), ("below", below)], "read": dict.fromkeys("xyz", NO_NODE),
+        "later": [new, below],
+    }  # fmt: skip
+
+
+def test_a_known_directory_is_left_for_later_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = many_new_files(monkeypatch)
+    monkeypatch.setattr(observation, "ARRIVED_MAX", 0)
+    stage.lies(("d",), c=stat(12, size=9), x=stat(30))
+    new, below = NEW[:2]
+    assert told(observe(stage)) == {
+        "new": [("new", new), ("below", below)], "read": {"c": H}, "later": [D, new, below],
+    }  # fmt: skip
+
+
+def test_what_is_gone_is_looked_for_in_what_was_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that was moved to where nobody would look now is moved, not deleted."""
+    stage = many_new_files(monkeypatch)
+    stage.lies((), a=stat(10), d=folder(20), new=folder(21))
+    stage.lies(("new", "below"), b=stat(11, size=6))
+    new, below = NEW[:2]
+    found = observe(stage)
+    assert told(found) == {
+        "new": [("new", new), ("below", below)], "moved": {"b": G},
+        "read": dict.fromkeys("xyz", NO_NODE),
+    }  # fmt: skip
+    assert found.moved[0].parent == below
 
 
 def test_listings_are_asked_for_in_batches() -> None:
