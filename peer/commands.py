@@ -130,7 +130,7 @@ class LogSize(NamedTuple):
     bytes: int
     """Of its changesets."""
     live_bytes: int
-    """Of the replica's records that name it: not less than what would be told again."""
+    """Of the records that LoadAuthored gives: not less than what would be told again."""
 
 
 @dataclass(frozen=True, slots=True)

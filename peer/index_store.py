@@ -241,7 +241,10 @@ class IndexStore:
     async def _measure(self, log: LogId, from_seq: int) -> c.LogSize:
         sql = "SELECT coalesce(sum(length(wire)), 0) FROM changeset WHERE log = ? AND seq >= ?"
         size = next(iter(await self._db.execute_fetchall(sql, (log, from_seq))))[0]
-        sql = "SELECT coalesce(sum(length(state)), 0) FROM node WHERE instr(state, ?)"
+        sql = (
+            "SELECT coalesce(sum(length(state)), 0) FROM node"
+            " WHERE instr(state, ?) OR origin IS NOT NULL"
+        )
         return c.LogSize(size, next(iter(await self._db.execute_fetchall(sql, (log,))))[0])
 
     async def _drop(self, log: LogId, before_seq: int, limit: int) -> int:

@@ -17,6 +17,8 @@ from protocol.logs import LogBook
 
 NOTES: Final = "superseded"
 """The value that the notes are kept in."""
+NOTES_MAX: Final = 64
+"""Floors of one log whose time runs; more than one a day has nobody who compacts in good order."""
 DROPPED_AT_ONCE: Final = 2_000
 """Changesets deleted in one transaction: some 2 MB, a few ms."""
 
@@ -59,7 +61,8 @@ class Retention:
             # A floor that a fork or a removal took back is none any more.
             found = [note for note in before.get(log_id, ()) if start < note.floor <= floor]
             if floor > start and floor not in [note.floor for note in found]:
-                found.append(Note(floor, now_s))
+                # Of too many, one goes with the next: what is kept for it stays a little longer.
+                found = [*found[: NOTES_MAX - 1], Note(floor, now_s)]
             if found:
                 self.notes[log_id] = [n._replace(since_s=min(n.since_s, now_s)) for n in found]
         return self.notes != before

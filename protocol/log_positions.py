@@ -10,12 +10,17 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from crypto.ids import DeviceId, EntryId, LogId
 from crypto.primitives import HASH_SIZE
 from protocol import wire
 from protocol.changesets import FULL_FRONTIER_EVERY, NO_CHANGESET, FrontierEntry, Slot
+
+FLOORS_MAX: Final = 64
+"""Of one log, remembered with where they were declared: a compaction a day for two months. A device
+that raises its floor with every changeset costs others no more.
+"""
 
 
 class LogRow(NamedTuple):
@@ -139,7 +144,8 @@ class Log:
         self.lamports.append(slot.lamport)
         self.note_floor(slot)
         if slot.floor > (self.floors[-1][1] if self.floors else 1):
-            self.floors.append((slot.seq, slot.floor))
+            # Without the oldest, who has nothing is told more than need be, and never less.
+            self.floors = [*self.floors[1 - FLOORS_MAX :], (slot.seq, slot.floor)]
         self.head_floor = slot.floor
         if not self.knowledge or self.knowledge[-1][1] != slot.heads:
             self.knowledge.append((slot.seq, slot.heads))

@@ -114,6 +114,5 @@ def authored(rows: dict[NodeId, Row], log: LogId, after: int, limit: int) -> lis
 
 def measured(rows: dict[NodeId, Row], log: LogId, wires: list[bytes]) -> c.LogSize:
     """As the index store's MeasureLog."""
-    states = [encode_node(row.state) for row in rows.values()]
-    live = sum(len(state) for state in states if state.count(log))
-    return c.LogSize(sum(map(len, wires)), live)
+    told = authored(rows, log, 0, len(rows))
+    return c.LogSize(sum(map(len, wires)), sum(len(encode_node(row.state)) for _, row in told))

@@ -378,10 +378,12 @@ async def test_what_a_log_s_author_may_have_to_tell_again(store: IndexStore) -> 
 async def test_a_log_is_measured_from_a_position_on(store: IndexStore) -> None:
     wires = [(LOG, n, b"h" * 32, n, bytes(10 * n)) for n in (1, 2, 3)]
     one, two = Row(F, file(vector=((LOG, 1),), log=LOG)), Row(G, file())
-    await store.perform(c.Commit([one, two], changesets=wires))
-    size = await store.perform(c.MeasureLog(LOG, 2))
-    assert size == c.LogSize(50, len(encode_node(one.state)))
-    assert await store.perform(c.MeasureLog(LogId(b"M" * 16), 1)) == c.LogSize(0, 0)
+    copy = Row(copy_id(G, content()), file(vector=()), origin=G)
+    await store.perform(c.Commit([one, two, copy], changesets=wires))
+    mine, copied = (len(encode_node(row.state)) for row in (one, copy))
+    assert await store.perform(c.MeasureLog(LOG, 2)) == c.LogSize(50, mine + copied)
+    other = c.MeasureLog(LogId(b"M" * 16), 1)
+    assert await store.perform(other) == c.LogSize(0, copied)
 
 
 async def test_changesets_below_a_position_go_some_at_a_time(store: IndexStore) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from peer import commands as c
 from peer import retention as subject
-from peer.retention import Note, Retention
+from peer.retention import NOTES_MAX, Note, Retention
 from tests.peer.compaction_stage import NOW_S, Member, exchange
 from tests.peer.test_compaction import F, file, members, newcomer
 
@@ -43,6 +43,19 @@ def test_each_floor_has_its_own_time() -> None:
     assert kept.notes[one.log_id] == [Note(7, NOW_S), Note(8, NOW_S + DAY_S)]
     assert kept.due(NOW_S + DAY_S, DAY_S) == {one.log_id: 7}
     assert kept.due(NOW_S + 2 * DAY_S, DAY_S) == {one.log_id: 8}
+
+
+def test_of_too_many_floors_some_are_kept_longer() -> None:
+    one = compacted()
+    kept = Retention.load(b"", one.engine.book)
+    for day in range(NOTES_MAX + 5):
+        one.compact_all()
+        kept.note(one.engine.book, NOW_S + day * DAY_S)
+    notes = kept.notes[one.log_id]
+    assert len(notes) == NOTES_MAX
+    assert notes[0] == Note(8, NOW_S)
+    assert notes[-1] == Note(one.engine.book.floor_of(one.log_id)[0], NOW_S + day * DAY_S)
+    assert [note.since_s for note in notes] == sorted(note.since_s for note in notes)
 
 
 def test_the_notes_outlive_a_restart() -> None:

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from crypto.ids import DeviceId, EntryId, FolderId, LogId
 from protocol.changesets import NO_CHANGESET, FrontierEntry, Slot
-from protocol.log_positions import Log, LogRow
+from protocol.log_positions import FLOORS_MAX, Log, LogRow
 
 LOG = LogId(b"\1" * 16)
 DEVICE = DeviceId(b"\2" * 32)
@@ -94,6 +94,16 @@ def test_the_floor_that_counts_was_declared_where_the_log_counts() -> None:
     assert found == [(5, 6), (5, 6), (2, 3), (2, 3), (1, 0)]
     assert log.cut(5) == 1
     assert (log.floors, log.floor, log.declared_at) == ([], 1, 0)
+
+
+def test_a_device_that_raises_its_floor_all_the_time_costs_no_more() -> None:
+    log = Log(LOG, DEVICE, bytes(8))
+    for seq in range(1, 4 * FLOORS_MAX):
+        log.append(slot(seq, floor=seq), hash_of(seq))
+    assert len(log.floors) == FLOORS_MAX
+    assert log.counting_floor == (log.seq, log.seq)
+    log.void_from = 9
+    assert log.counting_floor == (1, 0)
 
 
 def test_a_floor_is_known_by_the_first_position_that_is_seen_to_declare_it() -> None:
