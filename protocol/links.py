@@ -98,14 +98,14 @@ class Listener:
         self._is_stopped = True
         for endpoint in self._endpoints:
             endpoint.close()
-        for each in self._tcp_sockets:
-            each.close()
         for link in list(self._links):
             link.abort()
         for task in list(self._running):
             task.cancel()
         if self._running:
             await asyncio.wait(self._running)
+        for each in self._tcp_sockets:
+            each.close()
         for connection in self._accepted:  # their tasks were cancelled before they began
             connection.close()
         self._accepted.clear()
@@ -123,13 +123,17 @@ class Listener:
         return await QuicEndpoint(bind_for(address)).dial(address)
 
     async def _accept_tls(self, listening: socket.socket, context: Any) -> None:
-        loop = asyncio.get_running_loop()
         while True:
+            # Not loop.sock_accept: cancelled at the wrong moment, that loses what it has accepted.
+            await _until_readable(listening)
             try:
-                connection, address = await loop.sock_accept(listening)
+                connection, address = listening.accept()
+            except BlockingIOError:
+                continue
             except OSError:  # out of descriptors, or the client is gone already
                 await asyncio.sleep(0.1)
                 continue
+            connection.setblocking(False)
             host = address[0]
             if not self.half_open.enter(host):
                 connection.close()
@@ -190,6 +194,21 @@ class Listener:
             return
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+
+
+async def _until_readable(listening: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    is_readable = loop.create_future()
+
+    def note() -> None:
+        if not is_readable.done():
+            is_readable.set_result(None)
+
+    loop.add_reader(listening, note)
+    try:
+        await is_readable
+    finally:
+        loop.remove_reader(listening)
 
 
 def _leave(half_open: HalfOpen, host: str) -> Callable[[], None]:

@@ -27,10 +27,6 @@ from protocol.words import parse_code
 from tests.peer import device_stage
 from tests.peer.device_stage import LOOPBACK, Stage, devices, port_of, until
 
-# A socket of a link that one of these tests cut off is closed by the collector now and then, and
-# the next test is told: to be found.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
 
 @pytest.fixture
 async def stage(tmp_path: Path) -> AsyncIterator[Stage]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import socket
 
@@ -380,3 +381,21 @@ async def test_a_connection_whose_task_never_began_is_closed(
 async def test_what_cannot_be_a_host_s_name_is_said(kind: LinkKind, host: str) -> None:
     with pytest.raises(LinkError):
         await dial(kind, host, 22000)
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_whoever_comes_in_the_moment_of_the_end_leaves_no_socket(turns: int) -> None:
+    """Else the collector finds it, whenever it looks."""
+    async with serving() as server:
+        for _ in range(5):
+            await asyncio.sleep(0)  # until it waits for somebody
+        with socket.create_connection((LOOPBACK, server.port)) as client:
+            client.settimeout(5)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await server.listener.stop()
+            for _ in range(5):  # an aborted transport closes its socket some turns later
+                await asyncio.sleep(0)
+            gc.collect()
+            with contextlib.suppress(ConnectionResetError):
+                assert client.recv(1) == b""
