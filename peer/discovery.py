@@ -34,7 +34,7 @@ INTERFACES_INTERVAL_S: Final = 30.0
 RESOLVE_TIMEOUT_MS: Final = 1500
 RESOLVERS: Final = 4
 UNRESOLVED_MAX: Final = 128
-"""Names seen and not yet looked into; beyond it new ones are dropped (ATTACKS A32)."""
+"""Names whose records did not come along; beyond it the oldest are dropped (ATTACKS A32)."""
 RECORDS_MAX: Final = 256
 """Records kept in case their device becomes known later; the oldest goes first."""
 ADDRESSES_MAX: Final = 8
@@ -270,23 +270,38 @@ class Discovery:
     def _notice(
         self, zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange
     ) -> None:
-        """Called by the browser, in the event loop, for whatever anybody announces."""
+        """Called by the browser, in the event loop, for whatever anybody announces.
+
+        Our announcements bring everything along. Who announces names alone, that nobody answers
+        for, keeps those waiting that do the same, and no others (ATTACKS A32).
+        """
         if state_change is ServiceStateChange.Removed:
             self._records.pop(name, None)
-        elif not self._unresolved.full():
-            self._unresolved.put_nowait(name)
+            return
+        info = AsyncServiceInfo(DEVICE_SERVICE, name)
+        if info.load_from_cache(zeroconf):
+            self._keep(info)
+            return
+        if self._unresolved.full():
+            self._unresolved.get_nowait()  # the oldest: it was not answered for so long
+        self._unresolved.put_nowait(name)
 
     async def _resolve_noticed(self) -> None:
         while True:
             name = await self._unresolved.get()
             info = await self._resolve(DEVICE_SERVICE, name)
-            if info is None or (self._own is not None and name == self._own.name):
-                continue
-            self._records.pop(name, None)
-            while len(self._records) >= RECORDS_MAX:
-                del self._records[next(iter(self._records))]
-            self._records[name] = info
-            self._match(info)
+            if info is not None:
+                self._keep(info)
+
+    def _keep(self, info: AsyncServiceInfo) -> None:
+        name = info.name
+        if self._own is not None and name == self._own.name:
+            return
+        self._records.pop(name, None)
+        while len(self._records) >= RECORDS_MAX:
+            del self._records[next(iter(self._records))]
+        self._records[name] = info
+        self._match(info)
 
     async def _resolve(self, service_type: str, name: str) -> AsyncServiceInfo | None:
         """The addresses and properties behind a name: mostly they came with it, else they are

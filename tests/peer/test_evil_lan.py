@@ -14,7 +14,7 @@ import pytest
 
 from peer import setup
 from peer.daemon import Daemon
-from peer.discovery import DEVICE_SERVICE, Discovery
+from peer.discovery import DEVICE_SERVICE, RESOLVE_TIMEOUT_MS, UNRESOLVED_MAX, Discovery
 from peer.home import Home
 from protocol.errors import ExpiredCode, LinkError, WrongCode
 from protocol.half_open import HALF_OPEN_PER_HOST_MAX
@@ -119,6 +119,29 @@ async def test_packets_of_pointers_and_lies_do_not_stop_discovery(
                     assert await seen_by_b.get() == (A.device_id, "127.0.0.1", 1111)
             assert len(names) >= 4  # the lies did arrive
     record_property("figure", f"{peak[0] / (1 << 20):.1f} MiB for 80 packets")
+
+
+@pytest.mark.row("A32")
+async def test_names_that_nobody_answers_for_keep_no_device_waiting(
+    record_property: Callable[[str, object], None],
+) -> None:
+    """Each would hold one of four resolvers for a second and a half: for minutes, all together."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as evil:
+        evil.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(LOOPBACK))
+        async with running() as (a, _), running() as (b, seen_by_b):
+            await b.announce(2222, B, knowing(A))
+            with bounded_memory(20 << 20) as peak:
+                for number in range(3 * UNRESOLVED_MAX):
+                    evil.sendto(service_named(number), MDNS)
+                    await asyncio.sleep(0)
+                async with asyncio.timeout(20):
+                    while not b._unresolved.full():
+                        await asyncio.sleep(0.01)
+                await a.announce(1111, A, knowing(B))
+                async with asyncio.timeout(RESOLVE_TIMEOUT_MS * UNRESOLVED_MAX / 4000):
+                    assert await seen_by_b.get() == (A.device_id, "127.0.0.1", 1111)
+                assert b._unresolved.qsize() > UNRESOLVED_MAX // 2  # those are waiting still
+    record_property("figure", f"{peak[0] / (1 << 20):.1f} MiB for {3 * UNRESOLVED_MAX} names")
 
 
 def service_named(number: int) -> bytes:
