@@ -7,8 +7,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from crypto.ids import NodeId
-from peer.commands import Commit
-from peer.local_changes import carry_disk_facts, members
+from peer.commands import Apply, Commit
+from peer.disk_types import Refusal, RefusalKind, RemoveDirectory
+from peer.local_changes import carry_disk_facts, directory_heirs, members
 from peer.rows import NOT_THERE, Directories, Row
 from peer.tree import show
 from peer.turn import Turn, is_directory
@@ -41,12 +42,43 @@ async def without_removed(resident: Directories, missing: list[NodeId]) -> list[
         removed -= shown
         if shown:
             continue
+        kept = await _remove_emptied(turn, removed)
+        if kept:  # somebody has put something in: what was deleted in there is told
+            inside = {i for i in removed if _home(turn, i) in kept}
+            removed -= inside or removed
+            continue
         await carry_disk_facts(turn)
         await turn.finish()
         await Commit(turn.rows_to_store(), turn.rows_to_delete())
         turn.merge()
         break
     return [item for item in missing if item not in removed]
+
+
+async def _remove_emptied(turn: Turn, removed: set[NodeId]) -> set[NodeId]:
+    """Removes the directories that were shown for the removed items alone, and that the crash left
+    on the disk; the second scan would take them for new. Gives those that are not empty.
+    """
+    shown = turn.resident.items
+    gone = {i for i, item in turn.items.items() if item is None and i in shown and shown[i].inode}
+    gone -= {*removed, *directory_heirs(turn).values()}
+    paths = {i: turn.resident.path(i) for i in gone}
+    deepest_first = sorted(gone, key=lambda i: (-len(paths[i]), i))
+    if not deepest_first:
+        return set()
+    results = await Apply([RemoveDirectory(paths[i]) for i in deepest_first])
+    return {
+        item
+        for item, result in zip(deepest_first, results, strict=True)
+        if isinstance(result, Refusal) and result.kind is not RefusalKind.GONE
+    }
+
+
+def _home(turn: Turn, item: NodeId) -> NodeId:
+    """The directory that an item was shown in."""
+    if is_directory(item):
+        return turn.resident.items[item].parent
+    return turn.resident.nodes[turn.before[item].parent].item
 
 
 async def put_back(resident: Directories, items: Sequence[NodeId]) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from peer.commands import LoadFacts
-from protocol.nodes import ROOT
+from peer.engine import FIRST_PAGE
+from protocol.nodes import ROOT, Kind
 from tests.peer.folder_stage import FolderDevice, two_places
 from tests.peer.test_engine import Pair, meet
 
@@ -87,3 +88,50 @@ async def test_a_removal_that_another_file_owes_its_name_to_keeps_that_name(pair
     await two.scan()
     await meet(pair)
     assert two.tree() == {aside: b"edited"}
+
+
+async def crash_after_the_files(pair: Pair) -> None:
+    """The second device has noted that directories go, has removed the files in them, and then
+    nothing more: neither the directories from the disk nor the files from the tree.
+    """
+    one, two = pair
+    (one.root / "gone" / "in").mkdir(parents=True)
+    (one.root / "gone" / "in" / "f").write_bytes(b"1")
+    await one.scan()
+    await meet(pair)
+    shutil.rmtree(one.root / "gone")
+    await one.scan()
+    await two.ingest(one.authored)
+    survey = await two.performer.drive(
+        two.engine.survey(FIRST_PAGE, 1000, two.staged)  # type: ignore[arg-type]
+    )
+    directories = {n: s for n, s in survey.ready.items() if n[15] & 3 == Kind.DIRECTORY}
+    await two.performer.drive(
+        two.engine.apply(directories, two.staged)  # type: ignore[arg-type]
+    )
+    (two.root / "gone" / "in" / "f").unlink()
+
+
+@pytest.mark.row("F01")
+async def test_directories_that_a_crash_left_empty_go_too(pair: Pair) -> None:
+    """They were shown for the files' sake: without those, the next scan took them for new."""
+    one, two = pair
+    await crash_after_the_files(pair)
+    told = len(two.authored)
+    await two.scan()
+    await two.scan()
+    assert two.authored[told:] == []
+    await meet(pair)
+    assert one.tree() == two.tree() == {}
+
+
+@pytest.mark.row("F01")
+async def test_what_was_saved_in_a_directory_that_a_crash_left_stays(pair: Pair) -> None:
+    one, two = pair
+    await crash_after_the_files(pair)
+    (two.root / "gone" / "new").write_bytes(b"2")
+    await two.scan()
+    await two.scan()  # the directory within was empty, and is noticed to be gone
+    await meet(pair)
+    assert two.tree() == {"gone": None, "gone/new": b"2"}
+    assert one.tree() == two.tree()
