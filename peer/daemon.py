@@ -201,11 +201,15 @@ class Daemon:
 
     async def _greeted(self, connection: Connection) -> None:
         now = time.time()
-        async with self.home.store.transaction() as write:
-            await write.put_device(Device(connection.device_id, connection.name, now))
-            if connection.link.is_client:
-                host, port = connection.link.peer_address[:2]
-                await write.put_address(connection.device_id, DeviceAddress(host, port, now))
+        try:
+            async with self.home.store.transaction() as write:
+                await write.put_device(Device(connection.device_id, connection.name, now))
+                if connection.link.is_client:
+                    host, port = connection.link.peer_address[:2]
+                    await write.put_address(connection.device_id, DeviceAddress(host, port, now))
+        except sqlite3.OperationalError as error:
+            # It only helps to find the device again: no reason to do without it now.
+            log.warning("%s: cannot note where it was seen: %s", connection.name, error)
 
     def _seen(self, device_id: DeviceId, host: str, port: int) -> None:
         self.dialling.heard_of(device_id, host, port)
