@@ -5,9 +5,9 @@ strace counts calls a thread and a system call, so N reaches whichever thread ma
 call first; calls on the two databases are told apart by their paths.
 """
 
+import signal
 import subprocess
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from tests.end_to_end.device import Device
@@ -29,6 +29,8 @@ class Point:
     calls: str
     database: str = ""
     """`home` or `index`: only on these files."""
+    path: str = ""
+    """Only on what has this name, or this absolute path."""
     faults: tuple[str, ...] = (KILL, FAIL_ONCE, FULL)
 
 
@@ -58,9 +60,9 @@ class Injected:
         self.process = device.process
         words = ["strace", "-f", "-qq", "-p", str(self.process.pid), "-o", str(self.trace)]
         words += ["-e", f"trace={point.calls}"]
-        for path in paths_of(device, point.database):
-            words += ["-P", str(path)]
-        words += ["-e", f"inject={point.calls}:{FAULTS[fault].format(n=n)}"]
+        for path in paths_of(device, point):
+            words += ["-P", path]
+        words += ["-e", f"inject={point.calls}:{FAULTS.get(fault, fault).format(n=n)}"]
         self._tracer = subprocess.Popen(words, stdin=subprocess.DEVNULL)
 
     def lines(self) -> list[str]:
@@ -84,13 +86,17 @@ class Injected:
         """Takes the tracer away; the daemon goes on, and its calls succeed."""
         self._tracer.terminate()  # it lets go of the daemon first
         self._tracer.wait(END_TIMEOUT_S)
+        # It lets go of a thread by a SIGSTOP, and one that comes too late stops the whole daemon.
+        self.process.send_signal(signal.SIGCONT)
 
 
-def paths_of(device: Device, database: str) -> list[Path]:
-    """The files of a database of this device."""
-    if not database:
+def paths_of(device: Device, point: Point) -> list[str]:
+    """What the calls are to be on; nothing: on anything."""
+    if point.path:
+        return [point.path]
+    if not point.database:
         return []
     main = device.home / "home.db"
-    if database == "index":
+    if point.database == "index":
         [main] = (device.home / "folders").glob("*.db")
-    return [Path(f"{main}{suffix}") for suffix in ("", "-wal", "-journal")]
+    return [f"{main}{suffix}" for suffix in ("", "-wal", "-journal")]

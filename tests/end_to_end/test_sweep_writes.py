@@ -19,9 +19,9 @@ SAMPLE = [
     (RECEIVING, FAIL_ONCE, "write to the index", 30),
     (RECEIVING, FULL, "size, time", 3),
     (SCANNING, KILL, "sync of the index", 4),
-    (SCANNING, KILL, "write to the index", 70),
+    (SCANNING, KILL, "write to the index", 30),
     (SCANNING, FAIL_ONCE, "sync of the index", 4),
-    (SCANNING, FULL, "write to the index", 40),
+    (SCANNING, FULL, "write to the index", 20),
 ]
 """About a quarter, a half and three quarters of the way through a round, where most happens."""
 
