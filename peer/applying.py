@@ -74,6 +74,8 @@ class Applied:
     """Items that the disk refused, with why."""
     paths: dict[NodeId, Path] = field(default_factory=dict)
     """Where each refused item was to be."""
+    blamed: dict[NodeId, NodeId] = field(default_factory=dict)
+    """Nodes that ask for a refused item, each with the item."""
     look_again: set[Path] = field(default_factory=set)
     """Directories that are not what the tree says: to be scanned before anything is tried again."""
     unstaged: dict[NodeId, Lack] = field(default_factory=dict)
@@ -117,6 +119,8 @@ async def apply_bases(
     unsure = await _settle_attributes(turn, steps, stats)
     # What the whole plan would show; nothing of it is another way where nothing failed.
     goal = {item: _as_shown(turn, item) for item in stats} if failed else {}
+    for item in done.refused:
+        done.blamed |= dict.fromkeys(_askers(turn, {item}) & set(wanted), item)
     while failed:
         if not _drop(turn, wanted, failed):
             wanted.clear()
@@ -161,20 +165,25 @@ def _lack(turn: Turn, item: NodeId) -> Lack:
     return Lack(content, owner, row.shown.is_executable)
 
 
-def _drop(turn: Turn, wanted: dict[NodeId, Node], items: set[NodeId]) -> bool:
-    """Takes out the records behind these items; False when none of them is wanted."""
-    blamed = set(items)
+def _askers(turn: Turn, items: set[NodeId]) -> set[NodeId]:
+    """The nodes whose records ask for these items."""
+    askers = set(items)
     for row in turn.rows.values():
         before = turn.before[row.id]
         if row.shown.item in items or (before.parent and before.item in items):
-            blamed |= {row.id, row.origin}
+            askers |= {row.id, row.origin}
         elif row.origin in items:
-            blamed.add(row.id)
+            askers.add(row.id)
     for node_id, directory in turn.directories.items():
         old = turn.resident.nodes.get(node_id)
         if directory.item in items or (old is not None and old.item in items):
-            blamed.add(node_id)
-    dropped = blamed & set(wanted)
+            askers.add(node_id)
+    return askers
+
+
+def _drop(turn: Turn, wanted: dict[NodeId, Node], items: set[NodeId]) -> bool:
+    """Takes out the records behind these items; False when none of them is wanted."""
+    dropped = _askers(turn, items) & set(wanted)
     for node_id in dropped:
         del wanted[node_id]
     # What was to lie in a directory that did not come about cannot come either.

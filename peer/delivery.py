@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from crypto.ids import NodeId
-from peer.disk_types import Disk, Path, Refusal, RefusalKind
+from peer.applying import Applied
+from peer.disk_types import Disk, RefusalKind
 from peer.engine import FIRST_PAGE, Engine, Survey
 from peer.fetcher import Fetcher
 from peer.hinting import Hinting
 from peer.lacking import reasons
 from peer.performing import Performer
 from peer.progress import Progress
+from peer.refusals import Refusals
 from peer.status import FolderState
 from protocol.nodes import Node
 
@@ -41,8 +43,6 @@ ASK_AGAIN_S: Final = 5.0
 """When to ask for bytes again that nobody had."""
 RETRY_SOON_S: Final = 0.2
 """After something on the disk was not as planned: it is looked at again first."""
-REFUSED_S: Final = 5.0
-"""When to try again what the disk refused for another reason: a right or a mount may be missing."""
 PASSING: Final = frozenset(
     {RefusalKind.CHANGED, RefusalKind.EXISTS, RefusalKind.GONE, RefusalKind.NOT_EMPTY}
 )
@@ -74,10 +74,8 @@ class Delivery:
         self._ripe_at = float("inf")
         self._retry_at = float("inf")
         self._ask_again_at = float("inf")
-        self._set_aside: dict[NodeId, None] = {}
-        """Nodes that the disk refused for a reason that may last, tried again after a while."""
-        self._set_aside_until = float("inf")
-        self._refusals: dict[Path, str] = {}
+        self._refusals = Refusals()
+        self._waits_for_room = False
 
     # ------------------------------------------------------------ when
 
@@ -85,19 +83,20 @@ class Delivery:
         """When there will be something to do."""
         is_waiting = self._retry_at < float("inf")
         ripe_at = self._ripe_at if self._ready and not is_waiting else float("inf")
-        return min(self._retry_at, self._ask_again_at, self._set_aside_until, ripe_at)
+        return min(self._retry_at, self._ask_again_at, self._refusals.patience.retry_at, ripe_at)
 
     def time_came(self, now: float) -> None:
         """Tries again what is due for it."""
         if now >= self._retry_at:
             self._retry_at = float("inf")
             self._survey_from = FIRST_PAGE
+            if self._waits_for_room:
+                self._waits_for_room = False
+                self._refusals.held.clear()
+                self.fetcher.problems.clear()
+        if self._refusals.time_came(now):
             self.fetcher.problems.clear()
-        if now >= self._set_aside_until:
-            self.fetcher.staged_owners += self._set_aside
-            self._set_aside.clear()
-            self._refusals.clear()
-            self._set_aside_until = float("inf")
+            self.survey_again()
         if now >= self._ask_again_at:
             self.ask_again()
 
@@ -117,8 +116,9 @@ class Delivery:
         self._survey_from = FIRST_PAGE
         self._ready.clear()
 
-    def nodes_came(self, nodes: Iterable[NodeId]) -> None:
+    def nodes_came(self, nodes: Sequence[NodeId]) -> None:
         """Records of these nodes have come."""
+        self._refusals.changed(nodes)
         self._fresh.extend(nodes)
         if len(self._fresh) > FRESH_MAX:
             self._fresh.clear()
@@ -164,6 +164,7 @@ class Delivery:
             if fetcher.no_room:
                 self._progress.state, self._progress.trouble = FolderState.NO_SPACE, fetcher.no_room
             fetcher.no_room, fetcher.has_refused = "", False
+            self._waits_for_room = True
             self._retry_at = asyncio.get_running_loop().time() + NO_ROOM_S
         return False
 
@@ -176,7 +177,9 @@ class Delivery:
     async def note_lack(self, need: int) -> None:
         """At rest, with so many nodes that the disk does not show."""
         fetcher = self.fetcher
-        self._progress.undelivered = dict(self._refusals) if need else {}
+        if not need:
+            self._refusals.all_done()
+        self._progress.undelivered = self._refusals.told()
         if need:
             await self._tell_lacking()
         if need and fetcher.unavailable:  # they may be on their way to those who are connected
@@ -191,6 +194,8 @@ class Delivery:
         fetcher = self.fetcher
         wrong = {fetcher.owners.get(key, key[0]): text for key, text in fetcher.problems.items()}
         unavailable = {fetcher.owners.get(key, key[0]): None for key in fetcher.unavailable}
+        if wrong:
+            self._refusals.patience.wait(asyncio.get_running_loop().time())
         if wrong or unavailable:
             self._progress.undelivered |= await self._performer.drive(
                 reasons(self._engine.directories, unavailable, wrong)
@@ -217,7 +222,9 @@ class Delivery:
         elif self._survey_from is not None:
             page, self._survey_from = self._survey_from, None
             survey = await self._performer.drive(
-                self._engine.survey(page, PAGE, fetcher.staged, fetcher.is_lost)
+                self._engine.survey(
+                    page, PAGE, fetcher.staged, fetcher.is_lost, self._refusals.held
+                )
             )
             if self._survey_from is None:  # nobody asked meanwhile to begin anew
                 self._survey_from = survey.next_page
@@ -230,18 +237,14 @@ class Delivery:
         """Looks again at nodes whose records or bytes have come."""
         fetcher = self.fetcher
         survey = await self._performer.drive(
-            self._engine.survey_nodes(ids, fetcher.staged, fetcher.is_lost)
+            self._engine.survey_nodes(ids, fetcher.staged, fetcher.is_lost, self._refusals.held)
         )
         await self._note_survey(survey)
 
     async def _note_survey(self, survey: Survey) -> None:
         if survey.ready and not self._ready:
             self._ripe_at = asyncio.get_running_loop().time() + RIPE_S
-        self._ready.update(
-            survey.ready
-            if not self._set_aside
-            else {i: node for i, node in survey.ready.items() if i not in self._set_aside}
-        )
+        self._ready.update(survey.ready)
         if survey.needs:
             self._progress.state = FolderState.SYNCING
             await self.fetcher.need(survey.needs)
@@ -266,32 +269,32 @@ class Delivery:
             # What had to be left out of this step waits for these bytes too.
             left_out = [n for n in ready if n not in applied.nodes]
             await fetcher.need([n._replace(owner=o) for n in needs for o in [n.owner, *left_out]])
-        self._note_refusals(
-            applied.refused, applied.paths, [n for n in ready if n not in applied.nodes]
-        )
+        self._refusals.done(applied.nodes)
+        self._note_refusals(applied)
         now = asyncio.get_running_loop().time()
         for path in sorted(applied.look_again):
             self._hinting.add(path, False, now)
 
-    def _note_refusals(
-        self, refused: dict[NodeId, Refusal], paths: dict[NodeId, Path], left: Iterable[NodeId]
-    ) -> None:
+    def _note_refusals(self, applied: Applied) -> None:
         """Looks again where the disk is not as planned; what it would not do has to wait, and is
         told.
         """
         now = asyncio.get_running_loop().time()
         is_asking = self._is_asking()
-        lasting = {i: r for i, r in refused.items() if is_asking or r.kind not in PASSING}
-        for item in refused.keys() - lasting.keys():
-            path = paths[item]
-            self._hinting.add(path[:-1], False, now)
-            if refused[item].kind is RefusalKind.NOT_EMPTY:
-                self._hinting.add(path, False, now)
-            self._retry_at = min(self._retry_at, now + RETRY_SOON_S)
-        for item, refusal in lasting.items():
-            self._refusals[paths[item]] = self._progress.undelivered[paths[item]] = refusal.reason
+        for item, refusal in applied.refused.items():
+            path = applied.paths[item]
+            if refusal.kind in PASSING and not is_asking:
+                self._hinting.add(path[:-1], False, now)
+                if refusal.kind is RefusalKind.NOT_EMPTY:
+                    self._hinting.add(path, False, now)
+                self._retry_at = min(self._retry_at, now + RETRY_SOON_S)
+                continue
             if refusal.kind is RefusalKind.NO_SPACE:
                 self.fetcher.no_room = refusal.reason
-        if lasting and len(lasting) == len(refused):  # else not all that is left is to blame
-            self._set_aside |= dict.fromkeys(left)
-            self._set_aside_until = min(self._set_aside_until, now + REFUSED_S)
+            askers = [node for node, asked in applied.blamed.items() if asked == item]
+            self._ready.clear()  # what is to lie in a refused directory is not ready any more
+            for node in askers:
+                self._refusals.note(node, path, refusal.reason, now)
+            self._progress.undelivered[path] = refusal.reason
+            # The rest of the step is tried without them.
+            self._retry_at = min(self._retry_at, now + (RETRY_SOON_S if askers else NO_ROOM_S))

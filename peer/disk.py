@@ -318,25 +318,29 @@ class PosixDisk(Disk):
             with os.scandir(fd) as items:
                 for item in items:
                     name = item.name
-                    if name in left and name.isascii():
-                        try:
-                            status = item.stat(follow_symlinks=False)
-                        except FileNotFoundError:
-                            continue
-                        if left[name][:5] == (
+                    try:
+                        status = item.stat(follow_symlinks=False)
+                    except FileNotFoundError:
+                        continue
+                    except OSError as error:
+                        unseen = f"It cannot be looked at: {error.strerror}."
+                        problems.append(Problem((*path, name), unseen, Trouble.UNREADABLE))
+                        continue
+                    if (
+                        name in left
+                        and name.isascii()
+                        and left[name][:5] == (
                             status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns,
                             _EXECUTABLE.get(status.st_mode & 0o170100),
-                        ):  # fmt: skip
-                            del left[name]
-                            continue
+                        )
+                    ):  # fmt: skip
+                        del left[name]
+                        continue
                     if reason := find_problem(name):
                         if name != INTERNAL_NAME or path:
                             problems.append(Problem((*path, name), reason, Trouble.BAD_NAME))
                         continue
-                    try:
-                        stat = to_stat(item.stat(follow_symlinks=False))
-                    except FileNotFoundError:
-                        continue
+                    stat = to_stat(status)
                     if stat is None:
                         reason = "It is neither a file nor a directory nor a symlink."
                         problems.append(Problem((*path, name), reason, Trouble.UNSUPPORTED))

@@ -9,7 +9,7 @@ runs at a time.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -22,6 +22,7 @@ from peer.chunker import average_of
 from peer.commands import Commit, LoadDirty, LoadRows, ReadFiles
 from peer.compaction import TELL_AGAIN, Compaction
 from peer.disk_types import FileRead, Path, Problem, ReadRequest, Stat, Trouble
+from peer.lacking import add_parents, without
 from peer.local_changes import (
     link,
     record_files,
@@ -48,7 +49,6 @@ from protocol.log_outcomes import (
 )
 from protocol.logs import LogBook
 from protocol.nodes import (
-    NOTHING,
     ROOT,
     Content,
     Kind,
@@ -414,32 +414,43 @@ class Engine:
     # ------------------------------------------------------------ to the disk
 
     async def survey(
-        self, page: tuple[int, NodeId], limit: int, staged: Staged, lost: Lost = not_lost
+        self,
+        page: tuple[int, NodeId],
+        limit: int,
+        staged: Staged,
+        lost: Lost = not_lost,
+        held: Collection[NodeId] = (),
     ) -> Survey:
         """A page of nodes to be applied: those that can be, and the bytes that the others need.
 
-        `lost`: bytes that nobody gives, as it seems.
+        `lost`: bytes that nobody gives, as it seems. `held`: nodes that are left out, and with them
+        what is to lie in them.
         """
         rows = await LoadDirty(page, limit)
-        out = await self._survey(rows, staged, lost)
+        out = await self._survey(await without(self.directories, held, rows), staged, lost)
         if len(rows) == limit:
             last = rows[-1]
             out.next_page = (1 if is_directory(last.id) else 2, last.id)
         return out
 
     async def survey_nodes(
-        self, ids: Sequence[NodeId], staged: Staged, lost: Lost = not_lost
+        self,
+        ids: Sequence[NodeId],
+        staged: Staged,
+        lost: Lost = not_lost,
+        held: Collection[NodeId] = (),
     ) -> Survey:
         """The same for some nodes, in their order."""
         rows = {i: row for i in ids if (row := self.directories.recent.get(i)) is not None}
         rows |= await LoadRows([i for i in ids if i not in rows])
         found = [rows[i] for i in dict.fromkeys(ids) if i in rows]
-        return await self._survey([r for r in found if r.is_dirty], staged, lost)
+        dirty = [r for r in found if r.is_dirty]
+        return await self._survey(await without(self.directories, held, dirty), staged, lost)
 
     async def _survey(self, rows: Sequence[Row], staged: Staged, lost: Lost) -> Survey:
         out = Survey(lost=lost)
         directories = {r.id: r for r in rows if is_directory(r.id)}
-        await self._with_parents(directories)
+        await add_parents(self.directories, directories)
         for row in directories.values():
             out.ready[row.id] = row.state
         is_settled = self.directories.copies.__contains__ if self.directories.copies else None
@@ -453,22 +464,6 @@ class Engine:
         for row, contents in files:
             self._survey_file(row, contents, copies, staged, out)
         return out
-
-    async def _with_parents(self, directories: dict[NodeId, Row]) -> None:
-        """Adds the directories above, as far as the synced tree does not know them."""
-        todo = list(directories.values())
-        while todo:
-            parents = {
-                p
-                for row in todo
-                for place in row.state.places
-                for p in (place.parent, place.previous[0])
-                if p and p not in self.directories.nodes and p not in directories
-            }
-            todo = []
-            if parents:
-                todo = list((await LoadRows(sorted(parents))).values())
-                directories.update({r.id: r for r in todo if r.state != NOTHING})
 
     def _survey_file(
         self,

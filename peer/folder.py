@@ -510,8 +510,11 @@ class Folder:
         await delivery.note_lack(need)
         if self.asks:
             self.progress.state = FolderState.ASKING
-        elif self._tell_lacking() or need:
+        elif self._tell_lacking():
             self.progress.state = FolderState.SYNCING
+        elif need:  # as long as some of it is on its way, or may be
+            is_stuck = self.progress.undelivered and not self.lacks_bytes
+            self.progress.state = FolderState.TROUBLE if is_stuck else FolderState.SYNCING
         else:
             self.progress.state = FolderState.IN_SYNC
             await self._raise_floor(asyncio.get_running_loop().time())

@@ -14,11 +14,12 @@ from typing import Final
 
 from crypto.ids import FolderId, NodeId
 from peer.deletion_guard import DeletionGuard
-from peer.disk_types import Disk, DiskGone, Path, RangeRequest
+from peer.disk_types import Disk, DiskGone, Path, Problem, RangeRequest, Trouble
 from peer.engine import Engine, ReadBack
 from peer.hinting import Hinting
 from peer.ignore import IGNORE_FILE, IgnoreRules
 from peer.observation import Entry
+from peer.patience import Patience
 from peer.performing import Performer
 from peer.progress import Progress
 from peer.rewrite_guard import RewriteGuard
@@ -33,6 +34,10 @@ READ_AT_ONCE: Final = 500
 READ_BYTES_AT_ONCE: Final = 64 << 20
 LATER_AT_ONCE: Final = 50
 """Directories looked at again for their new files; a scan itself stops taking files at some point.
+"""
+UNREAD_RETRY_MAX_S: Final = 600.0
+"""What cannot be read is looked at by itself at last every ten minutes: a permission that is given
+is an event, but a disk that reads again, or descriptors that are free again, are none.
 """
 
 
@@ -70,6 +75,8 @@ class Intake:
         """Those of them that are not new: they may have been rewritten."""
         self._later: dict[NodeId, None] = {}
         """Directories with more new files than a scan tells of at once."""
+        self._unread: set[Path] = set()
+        self._patience = Patience(UNREAD_RETRY_MAX_S)
 
     @property
     def has_read_all(self) -> bool:
@@ -82,7 +89,7 @@ class Intake:
 
     def next_due(self) -> float:
         """When there will be something to look at."""
-        return min(self.hinting.next_due(), self._rescan_at)
+        return min(self.hinting.next_due(), self._rescan_at, self._patience.retry_at)
 
     def rescan(self) -> None:
         """Everything is to be looked at."""
@@ -107,6 +114,9 @@ class Intake:
         if self.is_rescan_due(now):
             await self._scan([ROOT], True)
             self._rescan_at = asyncio.get_running_loop().time() + self._rescan_interval_s
+        elif self._patience.time_came(now):
+            for path in self._unread:
+                self.hinting.add(path[:-1], not path, now)
         elif self._to_read:
             await self._read_back()
         elif due := self.hinting.take_due(now):
@@ -162,11 +172,11 @@ class Intake:
         if self._guard.note(scanned.held_deletions, is_full):
             await self._performer.drive(self._engine.put_back(scanned.missing))
             self._on_missing()
-        for path in scanned.listed:
-            for known in [p for p in self._progress.problems if p[:-1] == path]:
-                del self._progress.problems[known]
-        for problem in scanned.problems:
-            self._progress.problems[problem.path] = problem.reason
+        known = self._progress.problems
+        for path in [p for p in known if p in scanned.listed or p[:-1] in scanned.listed]:
+            del known[path]
+            self._unread.discard(path)
+        self._note_problems(scanned.problems)
         if any(entry.name == IGNORE_FILE and entry.parent == ROOT for entry in scanned.to_read):
             await self._read_rules()
         self._to_read.update(((e.parent, e.name), e) for e in scanned.to_read)
@@ -235,9 +245,19 @@ class Intake:
                 "It keeps changing; waiting until it settles."
             )
             self.hinting.again(path, now)
-        for problem in read.problems:
-            self._progress.problems[problem.path] = problem.reason
+        self._note_problems(read.problems)
         for hash_, data in read.data.items():
             self._on_read(hash_, data)
         self._on_authored(read.authored)
         return read
+
+    def _note_problems(self, problems: Sequence[Problem]) -> None:
+        """Tells of what is left out; what cannot be read is tried again ever more rarely."""
+        for problem in problems:
+            self._progress.problems[problem.path] = problem.reason
+            if problem.trouble is Trouble.UNREADABLE:
+                self._unread.add(problem.path)
+        if self._unread:
+            self._patience.wait(asyncio.get_running_loop().time())
+        else:
+            self._patience.end()

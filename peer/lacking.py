@@ -1,15 +1,16 @@
-"""Says of files that this disk does not show yet where they belong and why they are not there."""
+"""What this disk does not show yet: where it belongs, what it waits for, why it is not there."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from crypto.ids import NodeId
 from peer.commands import LoadRows
 from peer.disk_types import Path
+from peer.refusals import held_with_contents
 from peer.rows import Directories, Row
-from protocol.nodes import winning_place
+from protocol.nodes import NOTHING, winning_place
 
 TOLD_MAX: Final = 1_000
 """Files that are listed; of more than these it is only said how many there are."""
@@ -57,3 +58,32 @@ async def _path(resident: Directories, row: Row, known: dict[NodeId, Row]) -> Pa
             break
         row = known[place.parent]
     return tuple(reversed(names))
+
+
+async def add_parents(resident: Directories, rows: dict[NodeId, Row]) -> None:
+    """Adds the directories above these, as far as the synced tree does not know them."""
+    todo = list(rows.values())
+    while todo:
+        parents = {
+            p
+            for row in todo
+            for place in row.state.places
+            for p in (place.parent, place.previous[0])
+            if p and p not in resident.nodes and p not in rows
+        }
+        todo = []
+        if parents:
+            todo = list((await LoadRows(sorted(parents))).values())
+            rows.update({r.id: r for r in todo if r.state != NOTHING})
+
+
+async def without(
+    resident: Directories, held: Collection[NodeId], rows: Sequence[Row]
+) -> Sequence[Row]:
+    """Leaves out what is held back, and what is to lie in a new directory that is."""
+    if not held:
+        return rows
+    above = {r.id: r for r in rows}
+    await add_parents(resident, above)
+    left_out = held_with_contents(held, above, resident.nodes)
+    return [r for r in rows if r.id not in left_out]

@@ -104,7 +104,9 @@ async def _attached(folder: Folder, stored: StoredFolder, name: str) -> FolderSt
     state = progress.state
     if folder.is_paused:
         state = FolderState.PAUSED
-    elif state is FolderState.IN_SYNC and (progress.problems or progress.trouble):
+    elif state is FolderState.IN_SYNC and (
+        progress.problems or progress.undelivered or progress.trouble
+    ):
         state = FolderState.TROUBLE
     errors = [
         {"path": "/".join(path), "reason": reason}

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from peer import lacking
-from peer.delivery import NO_ROOM_S, REFUSED_S
+from peer.delivery import NO_ROOM_S
 from peer.disk_types import Operation, Publish, Refusal, RefusalKind, Stat
 from peer.folder import Folder
+from peer.patience import RETRY_S
 from peer.status import FolderState
 from protocol.events import ReceivedChunk
 from tests.peer.device_stage import pass_time, until
@@ -151,7 +152,7 @@ async def test_what_the_disk_refuses_is_told_and_holds_up_nothing_else(
             await give(folder, b"333")
             await until(lambda: scene.one.tree() == {"free": b"333"})
             assert tries <= 2
-        pass_time(monkeypatch, REFUSED_S)
+        pass_time(monkeypatch, RETRY_S)
         folder.wake()
         await in_sync(folder)
         assert scene.one.tree() == {"free": b"333", "locked": b"1"}
@@ -207,4 +208,42 @@ async def test_a_directory_is_made_as_soon_as_there_is_space(
         folder.wake()
         await in_sync(folder)
         assert scene.one.tree() == scene.two.tree()
+        assert folder.progress.undelivered == {}
+
+
+@pytest.mark.row("F07")
+async def test_a_directory_that_cannot_be_made_keeps_what_belongs_in_it_and_nothing_else(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its files are not shown elsewhere meanwhile, as those of an unknown directory would be."""
+    real = os.mkdir
+
+    def fail(path: str | Path, mode: int = 0o777, *, dir_fd: int | None = None) -> None:
+        if path == "d":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        real(path, mode, dir_fd=dir_fd)
+
+    (scene.two.root / "d" / "deep").mkdir(parents=True)
+    (scene.two.root / "e").mkdir()
+    async with running(scene) as folder:
+        await in_sync(folder)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "mkdir", fail)
+            files = {"d/in": b"1", "d/deep/in": b"22", "e/in": b"333", "free": b"4444"}
+            await saved_on_two(scene, folder, **files)
+            await give(folder, *files.values())
+            shown = {"e": None, "e/in": b"333", "free": b"4444"}
+            await until(lambda: scene.one.tree() == shown)
+            await until(lambda: folder.progress.state is FolderState.TROUBLE)
+            assert folder.progress.undelivered == {("d",): "Holdfast may not change it."}
+            folder.survey_again()
+            await until(lambda: folder.progress.state is FolderState.TROUBLE)
+            assert scene.one.tree() == shown
+        pass_time(monkeypatch, RETRY_S)
+        folder.wake()
+        await until(lambda: (scene.one.root / "d" / "deep").is_dir())
+        while scene.one.tree() != scene.two.tree():
+            await until(lambda: waited_for(folder) or scene.one.tree() == scene.two.tree())
+            await give(folder, *files.values())
+        await in_sync(folder)
         assert folder.progress.undelivered == {}
