@@ -14,9 +14,9 @@ from crypto.ids import NodeId
 from peer.deletion_guard import UNLIMITED
 from peer.observation import Entry
 
-WINDOW_S: Final = 60.0
+WINDOW_S: Final = 20.0
 """Rewrites this close to each other are one act: a formatter takes seconds, whoever encrypts a disk
-does some files a second."""
+does dozens of files a second, and a person saves a few."""
 
 
 class RewriteGuard:

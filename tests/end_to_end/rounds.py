@@ -35,7 +35,8 @@ CONFIG: Final = {
 """While compacting, the second device scans too, and tells its whole log again after each round."""
 REPEATS_MAX: Final = 400
 """Failed calls after which a daemon is said to loop: it is to try again after seconds."""
-KEPT: Final = 60
+KEPT: Final = 400
+"""Files that stay: of so many, what some rounds delete and rewrite is no reason to ask a person."""
 LOOK_S: Final = 0.03
 STATES_AT_REST: Final = frozenset({"in sync", "trouble", "no space", "no disk"})
 NOT_REACHED: Final = "not reached"
@@ -92,7 +93,7 @@ class Rounds:
         self._serial = itertools.count()
         self.one, self.other = make_pair(directory, "tls", self._nursery)
         self._has_pair = True
-        for number in range(KEPT):  # that a few deletions are no reason to ask a person
+        for number in range(KEPT):
             path = self.one.folder / "kept" / f"{number}"
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(b"%d" % number)
