@@ -123,9 +123,7 @@ class Ledgers:
     def is_member(self, device_id: DeviceId, folder_id: FolderId) -> bool:
         """True if the device is admitted to the folder, and its user did not revoke it since."""
         membership = self.folders.get(folder_id)
-        if membership is None or device_id not in membership.ledger.devices():
-            return False
-        return not membership.ledger.is_revocation_pending(device_id)
+        return membership is not None and membership.ledger.is_live(device_id)
 
     def heads_for(self, device_id: DeviceId) -> tuple[LedgerHeads, ...]:
         """How far each ledger that this device may see is known here."""

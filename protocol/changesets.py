@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from crypto.changesets import (
@@ -44,6 +45,7 @@ FULL_FRONTIER_EVERY: Final = 256
 _VERSION: Final = 1
 
 
+@lru_cache(1024)
 def log_id_of(folder_id: FolderId, device_id: DeviceId, incarnation: bytes) -> LogId:
     """The 16-byte id of one incarnation of a device in a folder; what version vectors count in."""
     assert len(incarnation) == INCARNATION_SIZE

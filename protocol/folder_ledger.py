@@ -111,6 +111,14 @@ class FolderLedger(Ledger):
         devices = self.state(heads).devices
         return {device_id: a[-1][1:] for device_id, a in devices.items()}
 
+    def is_live(self, device_id: DeviceId) -> bool:
+        """Whether a device is admitted, not expelled, and not revoked by its user since."""
+        admissions = self.state().devices.get(device_id, ())
+        return bool(admissions) and not any(
+            device_id in self._users[admission.user_id].state().revocations
+            for admission in admissions
+        )
+
     def is_writer(self, device_id: DeviceId, heads: Iterable[EntryId] | None = None) -> bool:
         """Whether a device may write at these heads."""
         return self.state(heads).role_of_device(device_id) >= Role.WRITE

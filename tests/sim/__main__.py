@@ -17,7 +17,7 @@ from functools import partial
 
 from tests.sim.chronicle import STEPS, Chronicle, live, whole
 from tests.sim.history import STEPS as ENGINE_STEPS
-from tests.sim.history import play
+from tests.sim.history import play as play_engines
 from tests.sim.shrinker import shrink
 
 AT_ONCE = 5
@@ -28,6 +28,8 @@ def main() -> int:
     parser.add_argument("seeds", type=int, nargs="?", default=1)
     parser.add_argument("first", type=int, nargs="?", default=0)
     parser.add_argument("--steps", type=int)
+    parser.add_argument("--machines", type=int, default=0, help="in a town; 0: as the seed says")
+    parser.add_argument("--once", action="store_true", help="each once, not twice")
     parser.add_argument("--engines", action="store_true", help="engines alone")
     parser.add_argument("--folding", action="store_true", help="engines: one disk folds case")
     parser.add_argument("--verbose", action="store_true", help="say what happens")
@@ -38,19 +40,19 @@ def main() -> int:
     logging.disable(logging.WARNING)
     steps = arguments.steps or (ENGINE_STEPS if arguments.engines else STEPS)
     if arguments.shrink is not None:
-        return _shrink(arguments.shrink, steps)
-    player: Callable[[int], str] = partial(_town, steps, arguments.verbose)
+        return _shrink(whole(arguments.shrink, steps, arguments.machines))
+    player: Callable[[int], str] = partial(_town, steps, arguments.machines, arguments.verbose)
     if arguments.engines:
         player = partial(_engines, steps, arguments.folding, arguments.verbose)
     return _play_all(player, arguments)
 
 
-def _town(steps: int, is_verbose: bool, seed: int) -> str:
-    return live(whole(seed, steps), is_verbose=is_verbose)
+def _town(steps: int, machines: int, is_verbose: bool, seed: int) -> str:
+    return live(whole(seed, steps, machines), is_verbose=is_verbose)
 
 
 def _engines(steps: int, folds_case: bool, is_verbose: bool, seed: int) -> str:
-    return play(seed, steps, folds_case=folds_case, is_verbose=is_verbose)
+    return play_engines(seed, steps, folds_case=folds_case, is_verbose=is_verbose)
 
 
 def _play_all(player: Callable[[int], str], arguments: argparse.Namespace) -> int:
@@ -64,7 +66,8 @@ def _play_all(player: Callable[[int], str], arguments: argparse.Namespace) -> in
             print(trace)
     if not arguments.traces:
         took_s = time.monotonic() - began
-        print(f"{arguments.seeds} seeds, each twice, {len(failed)} failed, {took_s:.0f} s")
+        times = "each once" if arguments.once else "each twice"
+        print(f"{arguments.seeds} seeds, {times}, {len(failed)} failed, {took_s:.0f} s")
     return 1 if failed else 0
 
 
@@ -72,30 +75,32 @@ def _results(
     player: Callable[[int], str], arguments: argparse.Namespace
 ) -> Iterator[tuple[int, str, str]]:
     seeds = range(arguments.first, arguments.first + arguments.seeds)
-    play_twice = partial(_twice, player)
+    play = partial(_play, player, 1 if arguments.once else 2)
     if arguments.jobs == 1 or arguments.seeds == 1 or arguments.verbose:
-        yield from map(play_twice, seeds)
+        yield from map(play, seeds)
         return
     with ProcessPoolExecutor(arguments.jobs) as pool:
-        yield from pool.map(play_twice, seeds, chunksize=AT_ONCE)
+        yield from pool.map(play, seeds, chunksize=AT_ONCE)
 
 
-def _twice(player: Callable[[int], str], seed: int) -> tuple[int, str, str]:
+def _play(player: Callable[[int], str], times: int, seed: int) -> tuple[int, str, str]:
     logging.disable(logging.WARNING)
     try:
-        traces = [player(seed), player(seed)]
+        traces = {player(seed) for _ in range(times)}
     except Exception as error:  # noqa: BLE001 - every failing seed is told
+        while isinstance(error, ExceptionGroup):
+            error = error.exceptions[0]
         return seed, "", f"{type(error).__name__}: {str(error)[:400]}"
-    return seed, traces[0], "" if traces[0] == traces[1] else "two traces"
+    return seed, min(traces), "" if len(traces) == 1 else "two traces"
 
 
-def _shrink(seed: int, steps: int) -> int:
+def _shrink(chronicle: Chronicle) -> int:
     try:
-        short = shrink(whole(seed, steps), lambda line: print(line, flush=True))
+        short = shrink(chronicle, lambda line: print(line, flush=True))
     except ValueError as error:
         print(error)
         return 0
-    print(f"({seed}, {short.steps!r}),  # to be kept in test_kept_seeds.py")
+    print(f"({short.seed}, {short.steps!r}),  # to be kept in test_kept_seeds.py")
     _tell(short)
     return 1
 

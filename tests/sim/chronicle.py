@@ -9,6 +9,7 @@ from random import Random
 
 from peer.disk_types import Kind
 from tests.sim.checkers import Broken, difference
+from tests.sim.database import give_back
 from tests.sim.disk import ROOT_INODE, Inode
 from tests.sim.promises import check_at_rest, paths_of
 from tests.sim.steps import take
@@ -16,6 +17,8 @@ from tests.sim.system import installed
 from tests.sim.town import Town
 
 STEPS = 200
+COUNTS = [2, 3, 3, 3, 4, 5]
+"""How many machines a town has."""
 MIRROR_EVERY = 4
 """So many seeds to one that goes on after it came to rest; that costs a fifth of the time."""
 
@@ -27,31 +30,37 @@ class Chronicle:
     seed: int
     steps: tuple[int, ...]
     disallowed: frozenset[str] = frozenset()
+    machines: int = 0
+    """How many; 0 leaves it to the seed."""
 
 
-def whole(seed: int, steps: int = STEPS) -> Chronicle:
+def whole(seed: int, steps: int = STEPS, machines: int = 0) -> Chronicle:
     """All steps of a seed."""
-    return Chronicle(seed, tuple(range(steps)))
+    return Chronicle(seed, tuple(range(steps)), machines=machines)
 
 
 def live(chronicle: Chronicle, *, is_verbose: bool = False) -> str:
     """Plays it; raises what goes wrong; returns the trace's hash."""
     choice = Random(f"chronicle {chronicle.seed}")
-    count = choice.choice([2, 3, 3, 3, 4])
+    count = choice.choice(COUNTS)
     folding = (0,) if choice.random() < 0.15 else ()
     town = Town(chronicle.seed)
     town.is_verbose = is_verbose
     town.bias = choice.choice(["any", "any", "moves", "edits"])
     start = choice.choice(["empty", "shared", "filled"])
     with installed(town.system, town.time, choice.random() < 0.5):
-        town.populate(count, folding)
+        town.populate(chronicle.machines or count, folding)
         gc.disable()  # what it ends, it ends at moments of its own
+        gc.freeze()  # what was there before is none of the history's rubbish
         try:
             town.loop.run_until_complete(_live(town, chronicle, start))
         finally:
             town.loop.end()
             gc.collect()  # now, lest what is left be closed in the next history
             gc.enable()
+            gc.unfreeze()
+            for machine in town.machines:
+                give_back(machine.index)
     return town.trace.hexdigest()
 
 

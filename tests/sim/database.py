@@ -42,11 +42,27 @@ class _Result:
         return row
 
 
+_IDLE: list[sqlite3.Connection] = []
+"""Empty indexes of histories that are over: a new one takes 2 ms, and knows no statement yet."""
+
+
 def new_index() -> sqlite3.Connection:
     """An index of a folder that was never opened."""
-    db = sqlite3.connect(":memory:", isolation_level=None)
+    if _IDLE:
+        return _IDLE.pop()
+    db = sqlite3.connect(":memory:", isolation_level=None, cached_statements=1000)
     db.executescript(files("peer").joinpath("index.sql").read_text())
     return db
+
+
+def give_back(db: sqlite3.Connection) -> None:
+    """A history is over, and nobody uses its index any more."""
+    if db.in_transaction:
+        db.execute("ROLLBACK")
+    tables = db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
+    for (name,) in tables:
+        db.execute(f"DELETE FROM {name}")
+    _IDLE.append(db)
 
 
 class Database:

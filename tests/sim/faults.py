@@ -1,5 +1,6 @@
-"""What goes wrong on a machine: errors of its disk and its database, ends in the middle of a plan,
-and people who act between two system calls. Armed by a step, struck some calls later.
+"""What goes wrong on a machine: errors of its disk and its database, bytes that are not those that
+were written, ends in the middle of a plan, and people who act between two system calls. Armed by a
+step, struck some calls later.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Final
 
-from tests.sim.filesystem import error
+from peer.disk_types import Kind
+from tests.sim.filesystem import FileSystem, error
 from tests.sim.loop import PowerCut
 
 if TYPE_CHECKING:
@@ -41,12 +43,13 @@ class Faults:
         self._town = town
         self._armed: dict[int, list[Fault]] = {}
         self._disturbers: dict[int, tuple[float, Random]] = {}
-        self.is_over = False
+        self._rotten: dict[int, tuple[int, Random]] = {}
 
     def end(self) -> None:
         """From now on nothing goes wrong."""
         self._armed.clear()
         self._disturbers.clear()
+        self._rotten.clear()
 
     # ------------------------------------------------------------ arming
 
@@ -85,15 +88,41 @@ class Faults:
         """Somebody is at work while Holdfast writes."""
         self._disturbers[machine.number] = (chance, random)
 
+    def rot(self, machine: Machine, reads: int, random: Random) -> None:
+        """So many times its disk gives wrong bytes and no error: with a bit flipped, or of another
+        place.
+        """
+        self._rotten[machine.number] = (reads, random)
+
     def calm(self, machine: Machine) -> None:
         """Nobody is any more, and the disk works again."""
         self._disturbers.pop(machine.number, None)
+        self._rotten.pop(machine.number, None)
         self._armed.pop(machine.number, None)
 
     def _arm(self, machine: Machine, fault: Fault) -> None:
         self._armed.setdefault(machine.number, []).append(fault)
 
     # ------------------------------------------------------------ striking
+
+    def read_back(self, files: FileSystem, data: bytes, offset: int) -> bytes:
+        """What a disk gives for a range that holds these bytes."""
+        if not self._rotten or not data:
+            return data
+        machine = next(m for m in self._town.machines if m.files is files)
+        reads, random = self._rotten.pop(machine.number, (0, self._town.random))
+        if not reads:
+            return data
+        if reads > 1:
+            self._rotten[machine.number] = (reads - 1, random)
+        if random.random() < 0.5:
+            at = random.randrange(len(data))
+            wrong = data[:at] + bytes([data[at] ^ 1 << random.randrange(8)]) + data[at + 1 :]
+        else:
+            other = random.choice(sorted(files.contents(Kind.FILE)))
+            wrong = other[offset : offset + len(data)].ljust(len(data), b"\0")
+        self._town.note("wrong bytes", machine.name, wrong)
+        return wrong
 
     def before_call(self, machine: Machine, call: str, name: str) -> None:
         """A system call of Holdfast's is about to be made."""
@@ -102,7 +131,8 @@ class Faults:
             disturber = self._disturbers.get(machine.number)
             if disturber is not None and disturber[1].random() < disturber[0]:
                 self._town.act(machine, disturber[1], "disturb")
-        self._strike(machine, call)
+        if machine.number in self._armed:
+            self._strike(machine, call)
 
     def before_statement(self, machine: Machine, word: str) -> None:
         """A statement that writes is about to be carried out."""

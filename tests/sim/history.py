@@ -27,7 +27,7 @@ def play(
     no machine crashes.
     """
     choice = Random(f"history {seed}")
-    devices = choice.choice([2, 2, 3, 4])
+    devices = choice.choice([2, 2, 3, 4, 5])
     world = World(
         seed,
         devices,

@@ -185,6 +185,8 @@ class Machine:
         if self.life.is_over:
             return
         self.life.is_over = True
+        if self.network is not None:  # with what it counted
+            self.town.watch.check_peers(self, self.network.counts)
         self.database.abandon()
         self.town.break_links(self)
         task, self._task = self._task, None

@@ -44,6 +44,11 @@ class TownWatch:
         if self.broken is None:
             self.broken = Broken(what)
 
+    def check_peers(self, machine: Machine, counts: dict[str, int]) -> None:
+        """Nobody gave it other bytes than those that it asked for, whatever the disks gave."""
+        if counts.get("WrongChunk"):
+            self.break_(f"somebody gave {machine.name} wrong bytes")
+
     def forget(self, machine: Machine) -> None:
         """The machine has another index."""
         self._states.pop(machine.number, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 from tests.sim.chronicle import Chronicle, live
 
@@ -35,7 +36,7 @@ def shrink(chronicle: Chronicle, say: Callable[[str], None] = lambda line: None)
         start, has_shrunk = 0, False
         while start < len(steps):
             fewer = steps[:start] + steps[start + size :]
-            if failure(Chronicle(chronicle.seed, fewer, chronicle.disallowed)) == wanted:
+            if failure(replace(chronicle, steps=fewer)) == wanted:
                 steps, has_shrunk = fewer, True
                 say(f"{len(steps)} steps")
             else:
@@ -43,4 +44,4 @@ def shrink(chronicle: Chronicle, say: Callable[[str], None] = lambda line: None)
         if size == 1 and not has_shrunk:
             break
         size = max(1, size // 2)
-    return Chronicle(chronicle.seed, steps, chronicle.disallowed)
+    return replace(chronicle, steps=steps)

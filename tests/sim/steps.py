@@ -61,6 +61,10 @@ def _disturb(town: Town, machine: Machine, random: Random) -> None:
     town.faults.disturb(machine, random.choice([0.02, 0.2]), Random(random.random()))
 
 
+def _rot(town: Town, machine: Machine, random: Random) -> None:
+    town.faults.rot(machine, random.choice([1, 3, 10]), Random(random.random()))
+
+
 def _calm(town: Town, machine: Machine, random: Random) -> None:
     town.faults.calm(machine)
 
@@ -139,6 +143,7 @@ _WEIGHTS: Final[list[tuple[Step, int]]] = [
     (_disk_error, 6),
     (_database_error, 2),
     (_disturb, 4),
+    (_rot, 3),
     (_calm, 4),
     (_break, 4),
     (_partition, 3),

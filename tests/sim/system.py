@@ -100,6 +100,10 @@ def status_of(inode: CachedInode) -> Status:
     return Status(mode, inode.number, 1, links, size, inode.mtime_ns, inode.ctime_ns)
 
 
+def _as_it_is(files: FileSystem, data: bytes, offset: int) -> bytes:
+    return data
+
+
 class System:
     """`os` for several machines: whose disk is meant is in the path or the descriptor."""
 
@@ -109,8 +113,10 @@ class System:
         self.roots: dict[str, FileSystem] = {}
         self._handles: dict[int, Handle] = {}
         self._next_fd = next(_FDS) << 20
-        self.flip: Callable[[FileSystem, bytes], bytes] = lambda files, data: data
-        """What reading a range of a file gives instead of what is in it."""
+        self.read_back: Callable[[FileSystem, bytes, int], bytes] = _as_it_is
+        """What the disk gives for a range (whose bytes, from where) that has a hash to be told by:
+        the same, or others. What a scan reads is not of these: the file is what the disk says.
+        """
         self.random: Callable[[int], bytes] = lambda size: bytes(size)
 
     def __getattr__(self, name: str) -> Any:
@@ -222,10 +228,12 @@ class System:
 
     def pread(self, fd: int, size: int, offset: int) -> bytes:
         handle = self._handle(fd, "read")
-        return self.flip(handle.files, handle.inode.data[offset : offset + size])
+        return self.read_back(handle.files, handle.inode.data[offset : offset + size], offset)
 
     def preadv(self, fd: int, buffers: Sequence[memoryview], offset: int) -> int:
-        data = self._handle(fd, "read").inode.data[offset : offset + len(buffers[0])]
+        handle = self._handle(fd, "read")
+        data = handle.inode.data[offset : offset + len(buffers[0])]
+        data = self.read_back(handle.files, data, offset)
         buffers[0][: len(data)] = data
         return len(data)
 

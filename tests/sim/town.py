@@ -57,6 +57,7 @@ class Town:
         self.names = NAMES
         self.bias = "any"
         self.faults = Faults(self)
+        self.system.read_back = self.faults.read_back
         self.watch = TownWatch(self)
         self.trace = blake2b(digest_size=16)
         self.is_verbose = False
@@ -74,13 +75,16 @@ class Town:
 
     def note(self, *what: object) -> None:
         """Something happened."""
-        line = " ".join(w.hex() if isinstance(w, bytes) else str(w) for w in what)
-        self.trace.update(line.encode() + b"\n")
+        self.trace.update(repr(what).encode())
         if self.is_verbose:
+            line = " ".join(w.hex() if isinstance(w, bytes) else str(w) for w in what)
             print(f"{self.loop.now_s:10.3f} {line}")
 
     def check(self) -> None:
         """Raises what went wrong where nobody could be told."""
+        for machine in self.machines:
+            if machine.network is not None:
+                self.watch.check_peers(machine, machine.network.counts)
         if self.watch.broken is not None:
             raise self.watch.broken
         if self.loop.defects:

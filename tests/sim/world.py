@@ -34,7 +34,7 @@ from tests.sim.index import SimIndex
 from tests.sim.users import NAMES, Account, Person
 
 T = TypeVar("T")
-LABELS = ["Anna", "Bert", "Cleo", "Dora"]
+LABELS = ["Anna", "Bert", "Cleo", "Dora", "Emil"]
 PAGE = 7
 """Small, so that surveys have several pages."""
 ROUNDS_MAX = 80
