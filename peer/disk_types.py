@@ -363,7 +363,8 @@ class Disk(ABC):
     def apply(self, operations: Sequence[Operation]) -> list[Stat | Refusal]:
         """Does the operations in order, one answer for each; a refusal does not stop the rest.
 
-        The Stat is of what is there after the operation; of a removed item it is the last one. An
+        The Stat is of what is there after the operation; of a removed item it is the last one. It
+        has no ctime where somebody may just have written to it: the next scan reads it then. An
         `expected` may be of before an earlier operation of this batch: what that one made of it
         counts. Paths are in the tree, or under PARKED, or (only to leave it) directly in TRASH.
         """

@@ -20,7 +20,6 @@ from peer.directories import Directories, check_name
 from peer.disk_types import (
     INCOMING,
     DiskError,
-    Kind,
     Path,
     Problem,
     StagedFile,
@@ -53,8 +52,8 @@ class Staging:
         self._hasher = hasher
         self._reader = reader
         self._unsynced: set[str] = set()
-        self._files: set[str] = set()
-        """Temp files of this process that are known to be plain files."""
+        self._files: dict[str, Stat] = {}
+        """Plain files that this process has laid down, as they were then."""
         self._open_files: set[PosixStagedFile] = set()
 
     def is_busy(self) -> bool:
@@ -63,12 +62,9 @@ class Staging:
         """
         return bool(self._unsynced or self._open_files)
 
-    def look(self, directories: Directories, incoming_fd: int, temp_name: str) -> Kind | None:
-        """What a temp file is; a look at the disk if this process did not lay it down."""
-        if temp_name in self._files:
-            return Kind.FILE
-        stat = directories.look(incoming_fd, temp_name)
-        return None if stat is None else stat.kind
+    def look(self, directories: Directories, incoming_fd: int, temp_name: str) -> Stat | None:
+        """What a temp file is; a look at the disk if this process did not lay it down whole."""
+        return self._files.get(temp_name) or directories.look(incoming_fd, temp_name)
 
     def is_synced(self, temp_name: str) -> bool:
         """Whether a temp file may be published."""
@@ -88,7 +84,7 @@ class Staging:
                 continue
             self._unsynced.add(file.temp_name)
             if file.target is None:
-                self._files.add(file.temp_name)
+                self._files[file.temp_name] = stat
             results.append(stat)
         return results
 
@@ -128,7 +124,7 @@ class Staging:
     def forget(self, temp_name: str) -> None:
         """A temp file is not in the incoming directory any more."""
         self._unsynced.discard(temp_name)
-        self._files.discard(temp_name)
+        self._files.pop(temp_name, None)
 
     def sync(self, directories: Directories) -> None:
         """Makes all that was finished durable. When that fails, nothing in here is trusted any more

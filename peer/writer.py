@@ -132,17 +132,18 @@ class Writer:
         check_name(temp_name)
         assert self._staging.is_synced(temp_name), "published before it was durable"
         incoming_fd = self._directories.open(INCOMING)
-        kind = self._staging.look(self._directories, incoming_fd, temp_name)
-        if kind is None:
+        staged = self._staging.look(self._directories, incoming_fd, temp_name)
+        if staged is None:
             raise _Refused(
                 RefusalKind.GONE, "What was to be put here is not in the incoming files."
             )
-        if kind is Kind.SYMLINK and not self._may_links_leave:
+        if staged.kind is Kind.SYMLINK and not self._may_links_leave:
             if symlink_leaves(target, os.readlink(temp_name, dir_fd=incoming_fd)):
                 reason = "It is a symlink that leads, or might lead, out of the folder."
                 raise _Refused(RefusalKind.ERROR, reason)
         if mtime_ns is not None:
             os.utime(temp_name, ns=times(mtime_ns), dir_fd=incoming_fd, follow_symlinks=False)
+            staged = self._result(incoming_fd, temp_name)
         directory_fd, name = self._at(target)
         if expected is None:
             try:
@@ -152,7 +153,7 @@ class Writer:
         else:
             self._replace(incoming_fd, temp_name, directory_fd, name, expected, keep)
         self._staging.forget(temp_name)
-        return self._result(directory_fd, name)
+        return _if_ours(staged, self._result(directory_fd, name))
 
     def _replace(
         self,
@@ -305,14 +306,15 @@ class Writer:
             os.fchmod(fd, mode)
         finally:
             os.close(fd)
-        return self._result(directory_fd, name)
+        return _if_ours(actual, self._result(directory_fd, name))
 
     def _set_mtime(self, operation: SetMtime) -> Stat:
         path, mtime_ns, expected = operation
         directory_fd, name = self._at(path)
         self._require(directory_fd, name, expected)
         os.utime(name, ns=times(mtime_ns), dir_fd=directory_fd, follow_symlinks=False)
-        return self._result(directory_fd, name)
+        # What somebody wrote just before has no mtime of its own any more.
+        return self._result(directory_fd, name)._replace(ctime_ns=0)
 
     def _at(self, path: Path, *, is_trash_allowed: bool = False) -> tuple[int, str]:
         """A path's directory and name. Our own directory is out of reach, but things may be parked
@@ -359,6 +361,15 @@ class Writer:
     def _exists(self, directory_fd: int, name: str) -> _Refused:
         actual = self._directories.look(directory_fd, name)
         return _Refused(RefusalKind.EXISTS, "There is something in its place already.", actual)
+
+
+def _if_ours(meant: Stat, actual: Stat) -> Stat:
+    """What is there after an act of ours; without a ctime when it is not what we put there, for
+    somebody has written to it at once: then the next scan reads it.
+    """
+    if is_unchanged(meant, actual, is_renamed=True):
+        return actual
+    return actual._replace(ctime_ns=0)
 
 
 def going_name(expected: Stat, new_inode: int = 0) -> str:

@@ -57,6 +57,8 @@ class FileSystem:
         self.homes: dict[int, Slot] = {}
         """Where each directory is."""
         self.is_dead = False
+        self.unsure: set[bytes] = set()
+        """What the disk failed to write back, and does not try again."""
         self.before_call: Callable[[str, str], None] = lambda call, name: None
         """Called before each system call of Holdfast's: a fault, a person's act or a power cut."""
         self.on_change: Callable[[Path, str], None] = lambda directory, name: None
@@ -265,6 +267,7 @@ class FileSystem:
     def lose_file(self, key: int) -> None:
         """Writing back failed: the pages count as clean, and are not on the platter (F04)."""
         self.inodes[key].is_dirty = False
+        self.unsure.add(self.inodes[key].data)
 
     def sync_directory(self, key: int) -> None:
         """The names in a directory last, with all that they rest on."""
@@ -324,7 +327,7 @@ class FileSystem:
         self._write_journal(kept)
         self.is_dead = True
         after = FileSystem(self.clock_ns, random, self.folds_case)
-        after._next_key, after.writes = self._next_key, self.writes
+        after._next_key, after.writes, after.unsure = self._next_key, self.writes, self.unsure
         after.inodes = {ROOT_INODE: self.inodes[ROOT_INODE]}
         todo = [ROOT_INODE]
         while todo:

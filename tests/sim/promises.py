@@ -103,6 +103,9 @@ class TownWatch:
         safe = self.safe.setdefault(machine.number, set())
         others = [m.files.contents() for m in self._town.machines if m is not machine]
         for data in sorted((held & account.owed) - files.contents()):
+            if data in files.unsure:
+                account.given_up.add(data)  # F04: whoever read it read what was nowhere but there
+                continue
             if any(data in there for there in others):
                 continue  # it has to come back
             if data in safe:
