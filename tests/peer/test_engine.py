@@ -342,3 +342,15 @@ async def test_what_lies_where_no_directory_is_shown_any_more_is_looked_for_agai
     await two.performer.drive(two.engine.scan([ROOT], True, lambda p, d: False, time.time_ns()))
     read = await two.performer.drive(two.engine.read_back(seen.to_read, time.time_ns()))
     assert read.has_strays
+
+
+async def test_a_directory_in_the_place_of_a_file_is_a_deletion_of_the_file(pair: Pair) -> None:
+    one, two = pair
+    (one.root / "a").write_bytes(b"1")
+    await one.scan()
+    await meet(pair)
+    (one.root / "a").unlink()
+    (one.root / "a").mkdir()
+    await one.scan()
+    await meet(pair)
+    assert two.tree() == {"a": None}
