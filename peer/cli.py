@@ -18,6 +18,8 @@ from peer.status import HoldAnswer
 from protocol.errors import ProtocolError
 
 LINK_KINDS = ("tls", "quic")
+_DATABASE_ERROR = "sqlite3.OperationalError"
+"""By its name: to import the module takes 0.02 s of every command."""
 INTERRUPTED = 130
 """The exit code of a program that Ctrl-C ended, as shells have it."""
 
@@ -227,6 +229,11 @@ def _as_sentence(error: Exception) -> PeerError:
         case OSError(strerror=str(reason)):
             where = f"{error.filename}: " if error.filename else ""
             return PeerError(f"{where}{reason}.")
+        case _ if f"{type(error).__module__}.{type(error).__name__}" == _DATABASE_ERROR:
+            return PeerError(
+                f"A database of Holdfast's cannot be used: {error}. Look whether its disk is full"
+                " or failing, and start again."
+            )
         case _:
             return PeerError(
                 f"Holdfast has a defect: {type(error).__name__}: {error}. "

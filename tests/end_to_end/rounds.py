@@ -137,7 +137,10 @@ class Rounds:
         change(maker.folder, next(self._serial))
         after = tree_of(maker.folder)
         if maker is self.one:
-            wait_until(self._has_told, "the changes to be told")
+            wait_until(
+                self._has_told,
+                lambda: f"the changes to be told: {maker.folder_status()} {maker.log_tail()}",
+            )
         return before, after
 
     def _has_told(self) -> bool:
@@ -209,7 +212,7 @@ class Rounds:
         if code < 0:
             return f" by signal {-code}"
         last = self.other.log_tail(1)
-        if not last.startswith("holdfast: "):
+        if not last.startswith("holdfast: ") or "defect" in last:
             raise Lost(f"ended with code {code} and no sentence: {self.other.log_tail()}")
         return f": {last}"
 
