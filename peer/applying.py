@@ -242,6 +242,8 @@ async def _carry_out(
 
 def _note_refusal(step: Step, refusal: Refusal, done: Applied) -> None:
     done.refused.setdefault(step.id, refusal)
+    if refusal.kind is RefusalKind.UNSTAGED and isinstance(step.operation, Publish):
+        done.used.add(step.operation.temp_name)
     paths = [p for n in ("target", "path", "source") if (p := getattr(step.operation, n, None))]
     done.paths.setdefault(step.id, paths[0])
     for path in paths:

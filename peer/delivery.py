@@ -44,7 +44,13 @@ ASK_AGAIN_S: Final = 5.0
 RETRY_SOON_S: Final = 0.2
 """After something on the disk was not as planned: it is looked at again first."""
 PASSING: Final = frozenset(
-    {RefusalKind.CHANGED, RefusalKind.EXISTS, RefusalKind.GONE, RefusalKind.NOT_EMPTY}
+    {
+        RefusalKind.CHANGED,
+        RefusalKind.EXISTS,
+        RefusalKind.GONE,
+        RefusalKind.NOT_EMPTY,
+        RefusalKind.UNSTAGED,
+    }
 )
 """Refusals because the disk is not what the plan saw."""
 

@@ -179,6 +179,8 @@ class RefusalKind(Enum):
     CHANGED = "changed"
     EXISTS = "exists"
     GONE = "gone"
+    UNSTAGED = "unstaged"
+    """What was to be published is not in the incoming directory (any more)."""
     NOT_EMPTY = "not_empty"
     NO_SPACE = "no_space"
     NO_PERMISSION = "no_permission"

@@ -45,6 +45,7 @@ LITTER: Final = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 removed.
 """
 _NAMED_MAX: Final = 3
+_UNSTAGED: Final = "What was to be put here is not in the incoming files."
 
 
 class _Refused(Exception):
@@ -128,15 +129,23 @@ class Writer:
         return moved
 
     def _publish(self, operation: Publish) -> Stat:
+        try:
+            return self._publish_staged(operation)
+        except FileNotFoundError:
+            incoming_fd = self._directories.open(INCOMING)
+            if self._directories.look(incoming_fd, operation.temp_name) is not None:
+                raise
+            self._staging.forget(operation.temp_name)
+            raise _Refused(RefusalKind.UNSTAGED, _UNSTAGED) from None
+
+    def _publish_staged(self, operation: Publish) -> Stat:
         temp_name, target, expected, mtime_ns, keep = operation
         check_name(temp_name)
         assert self._staging.is_synced(temp_name), "published before it was durable"
         incoming_fd = self._directories.open(INCOMING)
         staged = self._staging.look(self._directories, incoming_fd, temp_name)
         if staged is None:
-            raise _Refused(
-                RefusalKind.GONE, "What was to be put here is not in the incoming files."
-            )
+            raise _Refused(RefusalKind.UNSTAGED, _UNSTAGED)
         if staged.kind is Kind.SYMLINK and not self._may_links_leave:
             if symlink_leaves(target, os.readlink(temp_name, dir_fd=incoming_fd)):
                 reason = "It is a symlink that leads, or might lead, out of the folder."

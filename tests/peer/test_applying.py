@@ -309,3 +309,17 @@ async def test_a_file_that_somebody_moves_as_it_appears_keeps_one_mtime_on_all_d
     await two.scan()
     await one.sync(two)
     assert (one.root / "b").stat().st_mtime_ns == (two.root / "b").stat().st_mtime_ns
+
+
+async def test_what_is_not_staged_any_more_is_fetched_again(bench: Bench) -> None:
+    """A disk that failed in the middle of a replacement may have kept it elsewhere."""
+    await bench.both_have(a=b"1")
+    (bench.one.root / "a").write_bytes(b"22")
+    await bench.write()
+    ready = await bench.ready()
+    (name,) = bench.two.staged.values()
+    bench.two.disk.sync_staged()
+    (bench.two.root / ".holdfast" / "incoming" / name).unlink()
+    applied, _ = await bench.apply(ready)
+    assert bench.kinds(applied) == {"a": RefusalKind.UNSTAGED}
+    assert applied.used == {name}

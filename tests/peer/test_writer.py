@@ -114,7 +114,7 @@ def test_a_time_can_be_set_on_the_way(disk: PosixDisk) -> None:
 
 
 def test_nothing_staged_nothing_published(disk: PosixDisk) -> None:
-    assert refuse(disk, Publish("none", ("a",), None)).kind is RefusalKind.GONE
+    assert refuse(disk, Publish("none", ("a",), None)).kind is RefusalKind.UNSTAGED
 
 
 def after(
