@@ -95,7 +95,30 @@ class Reports:
                 "state": FolderState.OFFERED, "files": 0, "bytes": 0, "need_files": 0,
                 "need_bytes": 0, "errors": [],
             }  # fmt: skip
-        return await _attached(folder, stored, name)
+        answer = await _attached(folder, stored, name)
+        if warnings := await self._warnings(folder):
+            answer["warnings"] = warnings
+        return answer
+
+    async def _warnings(self, folder: Folder) -> list[str]:
+        """What this folder's logs prove of live devices of the user; one that was removed is told
+        of no more, since that is what there was to do.
+        """
+        book = folder.engine.book
+        suspects = [
+            (log.device_id, bool(log.forked_at))
+            for log in map(book.log, book.log_ids())
+            if log is not None and (log.forked_at or log.stopped_at)
+        ]
+        if not suspects:
+            return []
+        live = set(self._ledgers.user.live_devices())
+        devices = {entry["id"]: entry for entry in (await self.devices())["devices"]}
+        return [
+            _warning(devices[device_id.hex()], has_forked)
+            for device_id, has_forked in sorted(set(suspects))
+            if device_id in live
+        ]
 
 
 async def _attached(folder: Folder, stored: StoredFolder, name: str) -> FolderStatus:
@@ -128,6 +151,26 @@ async def _attached(folder: Folder, stored: StoredFolder, name: str) -> FolderSt
     if folder.asks:
         answer["question"] = _question(folder, stored, name)
     return answer
+
+
+def _warning(device: DeviceEntry, has_forked: bool) -> str:
+    """What a device has done that no device does by itself, and what to do about it."""
+    who = f"The device {device['name'] or 'without a name'} ({device['id'][:8]})"
+    where = ""
+    if device["this"]:
+        who, where = "This device", " on another device"
+    cure = f"remove it{where}: `holdfast devices remove {device['id']}`"
+    if has_forked:
+        return (
+            f"{who} has told two histories. One of them counts, the same on"
+            " every device; the other is kept aside. If it was copied or put back from a backup,"
+            " there is nothing to do, as long as only one copy of it runs: it tells again what only"
+            f" the other history had. If it was not, somebody else uses its keys: {cure}."
+        )
+    return (
+        f"{who} has told something that no honest device tells. Nothing is"
+        f" taken of what followed. Unless it runs another version of Holdfast, {cure}."
+    )
 
 
 def _question(folder: Folder, stored: StoredFolder, name: str) -> str:

@@ -60,6 +60,10 @@ class FolderStatus(TypedDict):
     errors: list[PathProblem]
     question: NotRequired[str]
     """The sentence that a folder in the state `asking` waits to have answered."""
+    warnings: NotRequired[list[str]]
+    """What a person should know though all is synced: a device has told two histories, or something
+    that no honest device signs. A sentence for each device, and what to do.
+    """
 
 
 class LinkStatus(TypedDict):

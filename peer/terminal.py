@@ -89,7 +89,7 @@ def _describe_folder(folder: "FolderStatus") -> str:
 
 
 def print_status(status: "Status") -> None:
-    """Print folders, then what is not synced and why, then links."""
+    """Print folders, what they ask, what to know of them, what is not synced and why, and links."""
     device = status["device"]
     print(f"This device is {term_safe(device['name'])} ({device['id'][:8]}).")
     if not status["folders"]:
@@ -111,6 +111,8 @@ def print_status(status: "Status") -> None:
     for folder in status["folders"]:
         if "question" in folder:
             print(f"{term_safe(folder['name'])}: {term_safe(folder['question'])}")
+        for warning in folder.get("warnings", []):
+            print(f"{term_safe(folder['name'])}: {term_safe(warning)}")
         for problem in folder["errors"]:
             where = f"{folder['name']}/{problem['path']}"
             print(f"{term_safe(where)}: {term_safe(problem['reason'])}")

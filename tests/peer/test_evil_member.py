@@ -316,3 +316,16 @@ async def test_two_faces_are_seen_when_those_meet_who_were_shown_them(
     for folder in (one, two):
         kept = await folder.store.aside(log_id, 1 << 20)
         assert faces[1 - counting].changeset.wire in [wire for _, _, wire in kept]
+    evil_id = scene.evil.keys.device_id
+    for daemon in (scene.one, scene.two):
+        (told,) = (await daemon.status())["folders"]
+        (warning,) = told["warnings"]
+        assert f"({evil_id.hex()[:8]}) has told two histories" in warning
+        assert f"`holdfast devices remove {evil_id.hex()}`" in warning
+    await scene.one.remove_device(evil_id.hex())
+    for daemon in (scene.one, scene.two):
+        await until(
+            lambda daemon=daemon: evil_id not in daemon.ledgers.user.live_devices()  # type: ignore[misc]
+        )
+        (told,) = (await daemon.status())["folders"]
+        assert "warnings" not in told

@@ -197,6 +197,9 @@ async def test_a_hostile_record_freezes_its_log_and_reaches_no_disk(scene: Scene
     await scene.lives_on()
     assert not list(scene.stage.base.rglob("escaped"))
     assert scene.folder.progress.state is not FolderState.TROUBLE
+    (told,) = (await scene.one.status())["folders"]
+    (warning,) = told["warnings"]
+    assert f"({scene.evil.keys.device_id.hex()[:8]}) has told something that no honest" in warning
 
 
 @pytest.mark.row("A14")

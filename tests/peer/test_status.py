@@ -13,7 +13,7 @@ from peer.status import (
 
 def test_what_scripts_rely_on_is_there() -> None:
     assert {"folders", "links", "totals"} <= set(get_type_hints(Status))
-    assert set(get_type_hints(FolderStatus)) - {"question"} == {
+    assert set(get_type_hints(FolderStatus)) - {"question", "warnings"} == {
         "id",
         "name",
         "path",

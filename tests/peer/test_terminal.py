@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peer import terminal
+from tests.peer.fake_daemon import FakeDaemon
 
 UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -58,6 +59,26 @@ def test_a_table_takes_cells_literally(capsys: pytest.CaptureFixture[str]) -> No
     assert "[bold]x[/bold]\\x1b]52;c;aGk=\\x07" in shown
     assert "y" * 200 in shown
     assert "\x1b" not in shown
+
+
+@pytest.mark.row("A37")
+async def test_a_status_prints_what_others_named_without_obeying_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A folder, a path, a device and a warning that others have named, in every place of it."""
+    daemon = FakeDaemon()
+    evil = "x\x1b]52;c;aGk=\x07\x9b2J\r\n\u202e"
+    daemon.errors = [{"path": evil, "reason": evil}]
+    status = await daemon.status()
+    status["device"]["name"] = evil
+    status["folders"][0] |= {
+        "name": evil, "path": evil, "question": evil, "warnings": ["Look after it.", evil],
+    }  # fmt: skip
+    status["links"][0] |= {"name": evil, "address": evil}
+    terminal.print_status(status)
+    shown = capsys.readouterr().out
+    assert "Look after it." in shown
+    assert not UNSAFE.search(shown.replace("\n", ""))
 
 
 def test_an_error_is_one_safe_line(capsys: pytest.CaptureFixture[str]) -> None:
