@@ -260,6 +260,25 @@ async def test_looking_up_paths(pair: Pair) -> None:
     assert await one.performer.drive(one.engine.path_of(FILE)) is None
 
 
+async def test_a_rename_does_not_wait_for_the_bytes_of_an_edit(pair: Pair) -> None:
+    one, two = pair
+    (one.root / "a").write_bytes(b"1")
+    await one.scan()
+    await meet(pair)
+    one.authored.clear()
+    (one.root / "a").rename(one.root / "b")
+    await one.scan()
+    (one.root / "b").write_bytes(b"edited")
+    await one.scan()
+    for wire in one.authored:
+        await two.ingest([wire])
+    survey = await two.performer.drive(two.engine.survey(FIRST_PAGE, 9, {}))
+    (need,) = survey.needs
+    assert need.content.size == len(b"edited")
+    await two.performer.drive(two.engine.apply(survey.ready, {}))
+    assert two.tree() == {"b": b"1"}
+
+
 async def test_a_survey_comes_in_pages(pair: Pair) -> None:
     one, two = pair
     for number in range(7):
