@@ -28,11 +28,13 @@ from aioquic.quic.connection import (
     Limit,
     NetworkAddress,
     QuicConnection,
+    QuicConnectionError,
     QuicConnectionState,
     QuicReceiveContext,
 )
 from aioquic.quic.crypto import CryptoContext
 from aioquic.quic.packet import (
+    QuicErrorCode,
     QuicFrameType,
     QuicPacketType,
     QuicProtocolVersion,
@@ -77,6 +79,10 @@ DATAGRAM_SIZES: tuple[int, ...] = (1_450, 8_900)
 SIZE_PROBES: Final = 3
 BLACK_HOLE_TIMEOUTS: Final = 3
 """After this many probe timeouts in a row the path may have shrunk: back to 1,200 bytes."""
+ACK_RANGES_MAX: Final = 256
+"""In one frame; we tell 64. aioquic's work grows with their square: a datagram full of them took a
+quarter of a second (A28).
+"""
 KEY_PACKETS_MAX: Final = 1 << 22
 """Half of what one AES-GCM key may protect (RFC 9001, 6.6); then the keys are updated."""
 
@@ -413,6 +419,14 @@ class Connection(QuicConnection):
             sender.on_data_delivery(QuicDeliveryState.ACKED, start, stop, False)
 
     def _handle_ack_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
+        begin = buf.tell()
+        buf.pull_uint_var()  # the largest
+        buf.pull_uint_var()  # its delay
+        if buf.pull_uint_var() > ACK_RANGES_MAX:
+            raise QuicConnectionError(
+                QuicErrorCode.PROTOCOL_VIOLATION, frame_type, "too many ranges in one ACK frame"
+            )
+        buf.seek(begin)
         super()._handle_ack_frame(context, frame_type, buf)
         self._flush_acked()
         self._cubic.grow(context.time)

@@ -57,6 +57,7 @@ async def ask(
 
     await make_app(daemon, TOKEN)(scope, receive, send)
     head = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+    assert not [name for name in head if name.startswith("access-control")]  # ever
     return Reply(sent[0]["status"], head, b"".join(part.get("body", b"") for part in sent[1:]))
 
 
@@ -125,7 +126,6 @@ async def test_guards_stand_before_every_route(
     reply = await ask(daemon, method, path, b"{}", GOOD_HEADERS | changes)
     assert reply.status == status
     assert reply.headers["content-type"] == "application/problem+json"
-    assert not [name for name in reply.headers if name.startswith("access-control")]
     assert daemon.calls == []
 
 
@@ -172,6 +172,26 @@ async def test_get_changes_nothing() -> None:
         if method == "POST":
             assert (await ask(daemon, "GET", path)).status == 405
             assert (await ask(daemon, "OPTIONS", path)).status == 405
+    assert daemon.calls == []
+    for method, path in EVERY_ROUTE:
+        if method == "GET":
+            for asks in ("GET", "HEAD"):
+                assert (await ask(daemon, asks, path)).status == 200
+    assert {call for (call,) in daemon.calls} == {"status", "folders", "devices"}
+
+
+@pytest.mark.row("A36")
+@pytest.mark.parametrize("method", ["OPTIONS", "HEAD", "PUT", "PATCH", "DELETE", "TRACE", "XYZ"])
+async def test_a_page_of_another_site_gets_403_whatever_it_asks(method: str) -> None:
+    """What a browser asks before it acts, too: on every route, and where there is none."""
+    daemon = FakeDaemon()
+    for path in {*(path for _, path in EVERY_ROUTE), "/", "/api/nothing", "/index.html"}:
+        for changes in (
+            {"origin": "http://example.com", "access-control-request-method": "POST"},
+            {"sec-fetch-site": "cross-site"},
+            {"host": "rebound.example"},
+        ):
+            assert (await ask(daemon, method, path, b"", GOOD_HEADERS | changes)).status == 403
     assert daemon.calls == []
 
 

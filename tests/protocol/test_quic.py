@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import ssl
+import time
+import tracemalloc
+from collections.abc import Callable
 from random import Random
 
 import pytest
@@ -8,13 +11,14 @@ from aioquic.quic import packet_builder
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
 from aioquic.quic.packet_builder import QuicSentPacket
-from aioquic.quic.recovery import QuicPacketRecovery
+from aioquic.quic.recovery import MAX_ACK_RANGES, QuicPacketRecovery
 from aioquic.quic.stream import QuicStreamReceiver, QuicStreamSender
 from aioquic.tls import Epoch
 
 from protocol import quic, quic_packets
 from protocol.certificates import ALPN
 from protocol.quic import (
+    ACK_RANGES_MAX,
     BULK_STREAMS,
     CONTROL_STREAM,
     EARLY_WINDOW_BYTES,
@@ -24,7 +28,7 @@ from protocol.quic import (
     client_configuration,
 )
 from protocol.quic_packets import OFFSET_8_BYTES, STREAM_HEAD, STREAM_TYPE, PacketKeys, seal_burst
-from tests.protocol.quic_pair import CERTIFICATE, DOOR, QuicPair
+from tests.protocol.quic_pair import CERTIFICATE, CLIENT, DOOR, QuicPair
 
 BULK = 2
 DATA = Random(1).randbytes(2 << 20)
@@ -174,6 +178,85 @@ def test_beyond_the_window_is_an_error() -> None:
     pair.run(1.0)
     assert pair.server_heard.ended
     assert pair.client_heard.ended
+
+
+def varint(value: int) -> bytes:
+    return (3 << 62 | value).to_bytes(8, "big")
+
+
+def crypto_frame(number: int) -> bytes:
+    """The next of pieces that can never be used, since the first byte is left out."""
+    return b"\x06" + varint(1 + 1_000 * number) + varint(1_000) + bytes(1_000)
+
+
+def ack_frame(number: int) -> bytes:
+    """As many ranges as are heard at all, far above what was ever sent."""
+    return ack_of(ACK_RANGES_MAX)
+
+
+def ack_of(ranges: int) -> bytes:
+    return b"\x02" + varint(1 << 40) + varint(0) + varint(ranges) + b"\0" + b"\0\0" * ranges
+
+
+HOSTILE_FRAMES: dict[str, Callable[[int], bytes]] = {
+    "handshake data with a gap": crypto_frame,
+    "acknowledgements in pieces": ack_frame,
+    "packet numbers with gaps": lambda _: b"\x01" + bytes(20),
+    "challenges of the path": lambda number: b"\x1a" + number.to_bytes(8, "big") + bytes(20),
+    "connection ids": lambda number: (
+        b"\x18" + varint(number + 1) + varint(0) + b"\x08" + number.to_bytes(8, "big") + bytes(16)
+    ),
+    "connection ids that retire all before": lambda number: (
+        b"\x18" + varint(number + 8) + varint(number + 8) + b"\x08" + number.to_bytes(8, "big")
+        + bytes(16)
+    ),
+    "more streams for us": lambda number: b"\x12" + varint(number << 20) + bytes(20),
+    "blocked streams": lambda number: b"\x15" + varint(2 + 4 * number) + varint(0) + bytes(20),
+    "a token": lambda number: b"\x07" + varint(900) + number.to_bytes(900, "big"),
+}  # fmt: skip
+
+
+@pytest.mark.row("A28")
+@pytest.mark.parametrize("burst", [1, 50])
+@pytest.mark.parametrize("name", HOSTILE_FRAMES)
+def test_a28_what_is_no_stream_data_fills_no_memory_either(name: str, burst: int) -> None:
+    """600 packets, whose sender acknowledges nothing; every second packet number is left out."""
+    pair = QuicPair(is_admitted=False)
+    victim, keys, cid = pair.server, packet_keys(pair.client), pair.client._peer_cid.cid
+    number, count = pair.client._packet_number, 600
+    tracemalloc.start()
+    for first in range(0, count, burst):
+        datagrams = []
+        for each in range(first, first + burst):
+            datagrams += seal_burst(keys, cid, number + 2 * each, [HOSTILE_FRAMES[name](each)])
+        victim.receive(datagrams, CLIENT, pair.now)
+        victim.dispatch(pair.server_heard)
+        victim.take_datagrams(pair.now)
+        pair.now += 0.001
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2 << 20
+    space = victim._spaces[Epoch.ONE_RTT]
+    assert len(space.ack_queue) <= MAX_ACK_RANGES
+    assert not any(map(len, pair.server_heard.streams.values()))
+
+
+@pytest.mark.row("A28")
+def test_a28_a_datagram_full_of_acknowledgements_costs_little() -> None:
+    for frames in (ack_of(30_000), ack_of(ACK_RANGES_MAX) * 110):
+        pair = QuicPair(is_admitted=False)
+        keys, cid = packet_keys(pair.client), pair.client._peer_cid.cid
+        datagrams = seal_burst(keys, cid, pair.client._packet_number, [frames])
+        assert 55_000 < len(datagrams[0]) < 65_535
+        begin = time.process_time()
+        pair.inject(pair.server, datagrams)
+        assert time.process_time() - begin < 0.1
+    assert pair.server._close_event is None
+    pair = QuicPair(is_admitted=False)
+    one_more = [ack_of(ACK_RANGES_MAX + 1)]
+    keys, cid = packet_keys(pair.client), pair.client._peer_cid.cid
+    pair.inject(pair.server, seal_burst(keys, cid, pair.client._packet_number, one_more))
+    assert pair.server._close_event is not None
 
 
 @pytest.mark.parametrize("streams", [1, 2])

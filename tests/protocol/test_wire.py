@@ -98,14 +98,18 @@ HOSTILE = {
 @pytest.mark.row("A30")
 @pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE.keys())
 def test_hostile_bytes_cost_little(data: bytes) -> None:
+    elapsed_s = []
+    for _ in range(3):  # what the processor did for it, without what the machine did meanwhile
+        started = time.process_time()
+        with pytest.raises(Malformed):
+            wire.decode(data)
+        elapsed_s.append(time.process_time() - started)
     tracemalloc.start()
-    started = time.perf_counter()
     with pytest.raises(Malformed):
         wire.decode(data)
-    elapsed_s = time.perf_counter() - started
     _, peak_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert elapsed_s < 0.1
+    assert min(elapsed_s) < 0.01
     assert peak_bytes < 1 << 20
 
 
