@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crypto import chunks
 from crypto.errors import BadKeyError, OpenError, SignatureError
 from crypto.primitives import (
     SEAL_OVERHEAD,
@@ -25,7 +27,7 @@ from crypto.primitives import (
     wrap,
 )
 from tests.crypto import hpke_reference
-from tests.crypto.conftest import NonceRegistry
+from tests.nonces import NonceRegistry, watched_nonces
 
 ZERO = bytes(32)
 LOW_ORDER_POINTS = [
@@ -101,6 +103,23 @@ def test_a_thousand_sealings_of_one_text_all_differ(nonce_registry: NonceRegistr
     }
     assert len({box[:24] for box in sealed}) == 1000
     assert len(nonce_registry.sealed) == before + 1000
+
+
+@pytest.mark.row("A06")
+def test_a_nonce_that_is_used_twice_is_seen_wherever_it_is_caught() -> None:
+    """Else the registry would prove nothing."""
+    data, hasher = b"one text", chunks.ChunkHasher(ZERO)
+    chunk_id, nonce = hasher.chunk_id(data), bytes(12)
+
+    def seal_both(second: bytes) -> None:
+        with watched_nonces(NonceRegistry()):
+            for text in (data, second):
+                with suppress(AssertionError):
+                    chunks.seal_chunk(ZERO, chunk_id, text, nonce)
+
+    seal_both(data)
+    with pytest.raises(AssertionError, match="twice"):
+        seal_both(b"another")
 
 
 @pytest.mark.row("A06")

@@ -19,6 +19,7 @@ from peer.home import Home
 from protocol.handshake import PeerKeys
 from protocol.link import Link, LinkKind
 from protocol.links import authenticate_client, dial
+from tests.nonces import NonceRegistry, watched_nonces
 
 LOOPBACK = "127.0.0.1"
 DEADLINE_S = 15.0
@@ -81,7 +82,16 @@ class Stage:
 
 @asynccontextmanager
 async def devices(base: Path, links: tuple[str, ...] = ("tls",)) -> AsyncIterator[Stage]:
-    """A stage; its daemons have ended when this has, or the test fails and says which tasks run."""
+    """A stage; its daemons have ended when this has, or the test fails and says which tasks run. It
+    fails too if they sealed two things under one key and nonce (ATTACKS A06).
+    """
+    with watched_nonces(NonceRegistry()):
+        async with _devices(base, links) as stage:
+            yield stage
+
+
+@asynccontextmanager
+async def _devices(base: Path, links: tuple[str, ...]) -> AsyncIterator[Stage]:
     opened: asyncio.Future[Stage] = asyncio.get_running_loop().create_future()
     is_over = asyncio.Event()
     # A task of its own: a fixture is left in another task than it was entered in, and a task group
