@@ -106,10 +106,10 @@ class Staging:
                 if is_resumed:
                     with contextlib.suppress(FileNotFoundError):
                         fd = os.open(temp_name, flags, dir_fd=incoming_fd)
-                        return self._track(batch, directories, fd, temp_name, size)
+                        return self._track(batch, directories, fd, temp_name, size, False)
                 _unlink(incoming_fd, temp_name)
                 fd = os.open(temp_name, flags | _CREATE, 0o666, dir_fd=incoming_fd)
-                return self._track(batch, directories, fd, temp_name, size)
+                return self._track(batch, directories, fd, temp_name, size, True)
             except OSError as error:
                 raise disk_error(error, "open a temp file") from error
 
@@ -184,6 +184,7 @@ class Staging:
         fd: int,
         temp_name: str,
         size: int,
+        is_new: bool,
     ) -> PosixStagedFile:
         try:
             status = os.fstat(fd)
@@ -194,7 +195,7 @@ class Staging:
         except OSError:
             os.close(fd)
             raise
-        file = PosixStagedFile(self, batch, fd, temp_name)
+        file = PosixStagedFile(self, batch, fd, temp_name, is_new)
         self._open_files.add(file)
         return file
 
@@ -216,11 +217,14 @@ class PosixStagedFile(StagedFile):
         batch: Callable[[], AbstractContextManager[Directories]],
         fd: int,
         temp_name: str,
+        is_blank: bool,
     ) -> None:
         self._staging = staging
         self._batch = batch
         self._fd = fd
         self._temp_name = temp_name
+        self._is_blank = is_blank
+        """Wherever nothing was written yet it reads as zeros, and takes no room on the disk."""
         self._has_failed = False
         self._written = 0
         """Bytes since the last writeback; they lie about _low.._high."""
@@ -229,6 +233,8 @@ class PosixStagedFile(StagedFile):
     def write(self, offset: int, data: bytes | memoryview) -> None:
         """Writes bytes at an offset."""
         fd = self._usable_fd()
+        if self._is_blank and _is_zeros(data):
+            return  # a hole stays one: a disk image of 100 GB may hold 5
         try:
             write_all(fd, data, offset)
         except OSError as error:
@@ -238,6 +244,7 @@ class PosixStagedFile(StagedFile):
     def copy_range(self, path: Path, source_offset: int, offset: int, length: int) -> bool:
         """Copies a range of a file of the folder if it is there."""
         fd = self._usable_fd()
+        self._is_blank = False  # what was copied may turn out to be wrong, and is written again
         with self._batch() as directories:
             source_fd = open_file(directories, path)
             if source_fd < 0:
@@ -360,6 +367,12 @@ def _copy(source_fd: int, source: int, fd: int, offset: int, length: int) -> boo
         write_all(fd, data, offset + copied)
         copied += len(data)
     return True
+
+
+def _is_zeros(data: bytes | memoryview) -> bool:
+    if not len(data) or data[0] or data[-1]:
+        return False
+    return bytes(data).count(0) == len(data)
 
 
 def _unlink(directory_fd: int, name: str) -> None:

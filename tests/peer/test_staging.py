@@ -194,6 +194,35 @@ def test_a_copy_that_finds_no_space_says_so(
         file.copy_range(("old",), 0, 0, 3)
 
 
+ZEROS = bytes(1 << 20)
+
+
+def test_holes_stay_holes(disk: PosixDisk, incoming: Path) -> None:
+    """What was sparse there takes no room here."""
+    with disk.open_staged("large", 16 << 20) as file:
+        for number in range(16):
+            file.write(number << 20, b"x" + ZEROS[1:] if number == 3 else ZEROS)
+        file.finish(7, executable=False)
+    data = (incoming / "large").read_bytes()
+    assert data == bytes(3 << 20) + b"x" + bytes((13 << 20) - 1)
+    assert (incoming / "large").stat().st_blocks * 512 <= 2 << 20
+
+
+def test_zeros_are_written_over_what_may_not_be_zeros(
+    disk: PosixDisk, tmp_path: Path, incoming: Path
+) -> None:
+    (tmp_path / "root" / "source").write_bytes(b"12")
+    with disk.open_staged("large", 4) as file:
+        assert file.copy_range(("source",), 0, 0, 2)
+        file.write(0, bytes(2))
+        file.write(2, b"34")
+        file.pause()
+    with disk.open_staged("large", 4, resume=True) as file:
+        file.write(3, b"\0")
+        file.finish(7, executable=False)
+    assert (incoming / "large").read_bytes() == b"\0\x003\0"
+
+
 def test_a_large_file_is_left_and_resumed(disk: PosixDisk, incoming: Path) -> None:
     file = disk.open_staged("large", 4)
     file.write(0, b"ab")
