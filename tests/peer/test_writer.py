@@ -1,7 +1,9 @@
 import os
 import stat as status
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,10 @@ from peer.disk_types import (
     MakeDirectory,
     Move,
     Operation,
+    Problem,
     Publish,
+    RangeRequest,
+    ReadRequest,
     Refusal,
     RefusalKind,
     Remove,
@@ -431,13 +436,78 @@ def test_no_way_through_a_symlink(disk: PosixDisk, root: Path, tmp_path: Path) -
 def test_no_escape_in_a_race(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_openat2: bool
 ) -> None:
-    """ATTACKS A35: a directory and a symlink out of the folder take turns under one name."""
+    """ATTACKS A35: what is published, while `d` is a directory and a symlink out in turn."""
     monkeypatch.setattr(syscalls, "HAS_OPENAT2", has_openat2 and syscalls.HAS_OPENAT2)
     root, outside = tmp_path / "root", tmp_path / "outside"
     (outside / "sub").mkdir(parents=True)
     disk = open_disk(root)
     (root / "real" / "sub").mkdir(parents=True)
     (root / "link").symlink_to(outside)
+    outcomes = set()
+    with flipping(root):
+        for number in range(15_000):
+            target = ("d", f"f{number}") if number % 2 else ("d", "sub", f"f{number}")
+            if number % 100 == 0:
+                disk.stage(
+                    [StageFile(f"t{n}", b"x", None, 0, False) for n in range(number, number + 100)]
+                )
+                disk.sync_staged()
+            (result,) = disk.apply([Publish(f"t{number}", target, None)])
+            outcomes.add(type(result))
+    assert contents(outside) == {}
+    assert outcomes == {Stat, Refusal}
+
+
+@pytest.mark.row("A35")
+@pytest.mark.parametrize("has_openat2", [True, False])
+def test_no_read_no_removal_and_no_directory_escapes_in_a_race(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_openat2: bool
+) -> None:
+    """The file outside is a hard link of the one inside: no look at the file tells them apart."""
+    monkeypatch.setattr(syscalls, "HAS_OPENAT2", has_openat2 and syscalls.HAS_OPENAT2)
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    (outside / "sub").mkdir(parents=True)
+    (outside / "f").write_bytes(b"both")
+    (outside / "secret").write_bytes(b"theirs")
+    disk = open_disk(root)
+    (root / "real" / "sub").mkdir(parents=True)
+    (root / "real" / "secret").write_bytes(b"inside")
+    (root / "link").symlink_to(outside)
+    before = {path.name for path in outside.iterdir()}
+    real = os.open(root / "real", os.O_RDONLY)
+    outcomes: Counter[tuple[str, bool]] = Counter()
+    with flipping(root):
+        for number in range(5_000):
+            with suppress(FileExistsError):
+                os.link(outside / "f", "f", dst_dir_fd=real)
+            with suppress(FileExistsError):
+                os.mkdir("sub", dir_fd=real)
+            (known,) = disk.stat([("d", "f")])
+            operations: list[Operation] = [RemoveDirectory(("d", "sub"))]
+            operations.append(MakeDirectory(("d", f"n{number}")))
+            if known is not None:
+                way_out = Move(("d", "f"), (f"g{number}",), known)
+                operations.append(way_out if number % 2 else Remove(("d", "f"), known))
+            for operation, result in zip(operations, disk.apply(operations), strict=True):
+                outcomes[type(operation).__name__, isinstance(result, Stat)] += 1
+            with suppress(FileNotFoundError):
+                os.rmdir(f"n{number}", dir_fd=real)
+            (root / f"g{number}").unlink(missing_ok=True)
+            (read,) = disk.read_files([ReadRequest(("d", "secret"))])
+            (part,) = disk.read_ranges([RangeRequest(("d", "secret"), 0, 6)])
+            assert part in (None, b"inside")
+            assert isinstance(read, Problem) or read.data == b"inside"
+            outcomes["read", part is not None] += 1
+    os.close(real)
+    assert {path.name for path in outside.iterdir()} == before
+    assert (outside / "f").read_bytes() == b"both"
+    kinds = ("RemoveDirectory", "MakeDirectory", "Move", "Remove", "read")
+    assert all(outcomes[kind, is_done] for kind in kinds for is_done in (True, False)), outcomes
+
+
+@contextmanager
+def flipping(root: Path) -> Iterator[None]:
+    """Meanwhile `real` and `link` take turns under the name `d`."""
     names = [root / "real", root / "link", root / "d"]
     is_over = threading.Event()
 
@@ -450,21 +520,10 @@ def test_no_escape_in_a_race(
     thread = threading.Thread(target=flip)
     thread.start()
     try:
-        outcomes = set()
-        for number in range(1_500):
-            target = ("d", f"f{number}") if number % 2 else ("d", "sub", f"f{number}")
-            if number % 100 == 0:
-                disk.stage(
-                    [StageFile(f"t{n}", b"x", None, 0, False) for n in range(number, number + 100)]
-                )
-                disk.sync_staged()
-            (result,) = disk.apply([Publish(f"t{number}", target, None)])
-            outcomes.add(type(result))
+        yield
     finally:
         is_over.set()
         thread.join()
-    assert contents(outside) == {}
-    assert outcomes == {Stat, Refusal}
 
 
 class _Crash(BaseException):

@@ -4,16 +4,19 @@ import ssl
 import time
 import tracemalloc
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from random import Random
 
 import pytest
+from aioquic._buffer import Buffer
 from aioquic.quic import packet_builder
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
+from aioquic.quic.packet import QuicTransportParameters, push_quic_transport_parameters
 from aioquic.quic.packet_builder import QuicSentPacket
 from aioquic.quic.recovery import MAX_ACK_RANGES, QuicPacketRecovery
 from aioquic.quic.stream import QuicStreamReceiver, QuicStreamSender
-from aioquic.tls import Epoch
+from aioquic.tls import CipherSuite, Epoch, ExtensionType, SessionTicket
 
 from protocol import quic, quic_packets
 from protocol.certificates import ALPN
@@ -27,8 +30,9 @@ from protocol.quic import (
     Connection,
     client_configuration,
 )
+from protocol.quic_door import read_initial
 from protocol.quic_packets import OFFSET_8_BYTES, STREAM_HEAD, STREAM_TYPE, PacketKeys, seal_burst
-from tests.protocol.quic_pair import CERTIFICATE, CLIENT, DOOR, QuicPair
+from tests.protocol.quic_pair import CERTIFICATE, CLIENT, DOOR, SERVER, Heard, QuicPair
 
 BULK = 2
 DATA = Random(1).randbytes(2 << 20)
@@ -371,6 +375,52 @@ def test_a26_no_tickets_no_resumption_no_early_data() -> None:
         assert not side._cryptos[Epoch.ZERO_RTT].send.is_valid()
         assert not side._cryptos[Epoch.ZERO_RTT].recv.is_valid()
     assert client_configuration().session_ticket is None
+
+
+def early_parameters() -> bytes:
+    """What a server allowed in the connection that the ticket is said to be of."""
+    buffer = Buffer(capacity=256)
+    push_quic_transport_parameters(
+        buffer,
+        QuicTransportParameters(
+            active_connection_id_limit=8,
+            initial_max_data=EARLY_WINDOW_BYTES,
+            initial_max_stream_data_bidi_remote=EARLY_WINDOW_BYTES,
+            initial_max_streams_bidi=1,
+        ),
+    )
+    return buffer.data
+
+
+@pytest.mark.row("A26")
+def test_a26_early_data_that_is_offered_is_not_heard() -> None:
+    """A ticket such as a server of aioquic gives, and data sealed under it, in the first flight."""
+    begin = datetime.now(UTC)
+    configuration = client_configuration()
+    configuration.server_name = "one"
+    configuration.session_ticket = SessionTicket(
+        age_add=0, cipher_suite=CipherSuite.AES_128_GCM_SHA256, max_early_data_size=0xFFFFFFFF,
+        not_valid_before=begin - timedelta(hours=1), not_valid_after=begin + timedelta(hours=1),
+        resumption_secret=b"r" * 32, server_name="one", ticket=b"t" * 64,
+        other_extensions=[(ExtensionType.QUIC_TRANSPORT_PARAMETERS, early_parameters())],
+    )  # fmt: skip
+    client, heard = Connection(configuration), Heard()
+    client.connect(SERVER, 0.0)
+    QuicConnection.send_stream_data(client, CONTROL_STREAM, b"early")
+    flight = [datagram for datagram, _ in client.datagrams_to_send(0.0)]
+    assert client._cryptos[Epoch.ZERO_RTT].send.is_valid()
+    assert client._streams[CONTROL_STREAM].sender.highest_offset == len(b"early")  # it is sent
+    initial = read_initial(flight[0])
+    assert initial is not None
+    server = DOOR.accept(initial, CLIENT, 0.0)
+    assert server is not None
+    server.receive(flight, CLIENT, 0.0)
+    server.dispatch(heard)
+    assert heard == Heard(ids=heard.ids)
+    assert server._streams == {}
+    assert not server.tls.early_data_accepted
+    assert not server.tls.session_resumed
+    assert not server._cryptos[Epoch.ZERO_RTT].recv.is_valid()
 
 
 def test_another_application_protocol_is_refused() -> None:

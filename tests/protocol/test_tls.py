@@ -5,6 +5,7 @@ import os
 import socket
 import ssl
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,35 @@ def shake_hands(port: int, change: object) -> str:
                 return tls.version() or ""
         except (ssl.SSLError, OSError) as error:
             return f"refused: {type(error).__name__}"
+
+
+def resume(
+    client: ssl.SSLContext, server: ssl.SSLContext, session: ssl.SSLSession | None = None
+) -> ssl.SSLObject:
+    """The client's end of a connection in memory, with whatever tickets it was given."""
+    to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ours = client.wrap_bio(to_client, to_server, session=session)
+    theirs = server.wrap_bio(to_server, to_client, server_side=True)
+    for side in (ours, theirs, ours, theirs):
+        with suppress(ssl.SSLWantReadError):
+            side.do_handshake()
+    theirs.write(b"x")
+    assert ours.read(1) == b"x"
+    return ours
+
+
+@pytest.mark.row("A26")
+def test_a26_a_ticket_that_is_offered_is_refused() -> None:
+    certificate = LinkCertificate.generate()
+    client, server, giving = client_context(), *(server_context(certificate) for _ in range(2))
+    giving.num_tickets = 2
+    session = resume(client, giving).session
+    assert session is not None
+    assert session.has_ticket
+    assert resume(client, giving, session).session_reused  # else it would prove nothing
+    refused = resume(client, server, session)
+    assert not refused.session_reused
+    assert refused.session is None or not refused.session.has_ticket
 
 
 @pytest.mark.row("A05")
