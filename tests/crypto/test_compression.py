@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 import tracemalloc
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -132,6 +133,50 @@ def lying_frames() -> list[bytes]:
     frames = [whole[:5] + announced + whole[9:], windowed[:6] + announced + windowed[10:]]
     assert all(zstd.get_frame_info(frame).decompressed_size == 100_000 for frame in frames)
     return frames
+
+
+def ten_gigabytes(announced: int) -> bytes:
+    """80,000 blocks that each say one byte 128 Ki times, and a header that announces this."""
+    size = 128 << 10
+    header = b"\x28\xb5\x2f\xfd\xc0\x50" + announced.to_bytes(8, "little")  # 1 MiB of window
+    block, last = ((size << 3 | 1 << 1 | end).to_bytes(3, "little") + b"\0" for end in (0, 1))
+    return header + block * (TEN_GIGABYTES // size - 1) + last
+
+
+TEN_GIGABYTES = 80_000 * (128 << 10)
+
+
+def test_the_largest_bomb_is_one() -> None:
+    """Else the test below would prove nothing."""
+    decoder, frame, out = zstd.ZstdDecompressor(), ten_gigabytes(TEN_GIGABYTES), 0
+    while out < 100 << 20:
+        out += len(decoder.decompress(frame, 1 << 20))
+        frame = b""
+    assert zstd.get_frame_info(ten_gigabytes(7)).decompressed_size == 7
+
+
+@pytest.mark.row("A31")
+@pytest.mark.parametrize("claimed", [1, 100_000, CONTENT_SIZE_MAX, 10**10])
+def test_ten_gigabytes_in_a_frame_take_no_memory_of_the_process_either(claimed: int) -> None:
+    """The decoder is C: what it takes is seen in what the process holds, not in Python's count."""
+    sizes = (1, 100_000, CONTENT_SIZE_MAX, TEN_GIGABYTES)
+    frames = [ten_gigabytes(announced) for announced in sizes]
+    assert all(len(frame) < 400_000 for frame in frames)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = peak_bytes()
+    start = time.process_time()
+    for frame in frames:
+        with pytest.raises(OpenError):
+            decompress(Codec.ZSTD, frame, claimed)
+    assert time.process_time() - start < 0.1 * len(frames)
+    # Twice, since Python's decoder gathers pieces and joins them.
+    assert peak_bytes() - before < 2 * min(claimed, CONTENT_SIZE_MAX) + (4 << 20)
+
+
+def peak_bytes() -> int:
+    """The most that this process held."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) << 10
 
 
 @pytest.mark.row("A31")

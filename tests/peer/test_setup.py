@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import dataclasses
 import logging
 import secrets
 import stat
@@ -216,8 +218,20 @@ async def test_no_secret_is_logged(
     with caplog.at_level(logging.DEBUG):
         code = (await one.invite())["code"]
         await setup.join(stage.home("two"), code, (LOOPBACK, port_of(one)), "two")
+        one.home.keys.sign("entry", b"so that the keys were used")
+        logging.getLogger("peer").debug("%r %r", one.home.keys, one.home)  # what a crash would show
     words = code.split("-", 1)[1]
     assert words not in caplog.text
+    fields = dataclasses.fields(one.home.keys)
+    hidden = [
+        getattr(one.home.keys, each.name)
+        for each in fields
+        if "public" not in each.name and each.name != "device_id"
+    ]
+    assert len(hidden) >= 3
+    for secret in hidden:
+        for shown in (secret.hex(), repr(secret)[2:-1], base64.b64encode(secret).decode()):
+            assert shown[:12] not in caplog.text
 
 
 async def test_a_key_file_with_a_passphrase_opens_by_it_alone(tmp_path: Path) -> None:
