@@ -102,8 +102,8 @@ async def test_a_flipped_bit_is_not_written_and_another_holder_gives_the_file(
 
 @pytest.mark.row("A08")
 async def test_of_all_orders_of_five_chunks_one_is_the_file(scene: EvilStage) -> None:
-    """119 permutations, a file with each chunk left out, doubled or from another file: every chunk
-    is the one that its id names, and the whole is not what its hash says.
+    """119 permutations, a file with each chunk left out, doubled or from another file, or cut at
+    each boundary: every chunk is what its id names, and the whole is not what its hash says.
     """
     hasher = scene.hasher()
     whole = b"".join(PARTS)
@@ -116,6 +116,7 @@ async def test_of_all_orders_of_five_chunks_one_is_the_file(scene: EvilStage) ->
         wrong.append((*right[:at], *right[at + 1 :]))
         wrong.append((*right[:at], right[at], *right[at:]))
         wrong.append((*right[:at], other, *right[at + 1 :]))
+    wrong += [right[:length] for length in range(2, len(right))]  # of one: no record at all
     records: list[Any] = []
     for number, order in enumerate([*wrong, right]):
         size = sum(length for _, length in order)
