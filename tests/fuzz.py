@@ -3,10 +3,10 @@
     python -m tests.fuzz wire|changeset|records|session [--seconds N] [atheris's options]
 
 Needs `pip install atheris`, which the test run does not. An input that makes anything but a
-ProtocolError come out, or decodes to what encodes to other bytes, is written to a file `crash-...`
-and printed; give that file as the last argument to see it again. The tests have the same laws with
-Hypothesis: tests/protocol/test_wire.py, test_messages.py, test_changesets.py, test_records.py,
-test_session.py.
+ProtocolError come out, decodes to what encodes to other bytes, or costs too much, is written to a
+file `crash-...` and printed; give that file as the last argument to see it again. The tests have
+the same laws with Hypothesis: tests/protocol/test_wire.py, test_messages.py, test_changesets.py,
+test_records.py, test_session.py.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -114,11 +116,38 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
 
 
 def try_one(target: Callable[[bytes], None], data: bytes) -> None:
-    """One input: an offence is an answer, everything else is a finding."""
+    """One input: an offence is an answer, everything else is a finding, and so is what costs more
+    than it should.
+    """
+    took_s = min(_seconds_of(target, data) for _ in range(2))
+    if took_s > SECONDS_MAX:  # once more: the collector may have run in both
+        took_s = _seconds_of(target, data)
+    tracemalloc.start()
+    try:
+        _seconds_of(target, data)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert took_s <= SECONDS_MAX, f"it took {took_s:.3f} s"
+    assert peak_bytes <= BYTES_MAX + BYTES_PER_BYTE * len(data), f"it took {peak_bytes} bytes"
+
+
+SECONDS_MAX = 0.25
+"""Of the processor, for up to 64 KiB of input: so many empty lists, each read and written again,
+take 0.1 s; the usual input takes less than a millisecond.
+"""
+BYTES_MAX = 1 << 20
+BYTES_PER_BYTE = 64
+"""A Python object for each byte of input is the least that a list of small things can take."""
+
+
+def _seconds_of(target: Callable[[bytes], None], data: bytes) -> float:
+    begin = time.process_time()
     try:
         target(data)
     except ProtocolError:
         pass
+    return time.process_time() - begin
 
 
 def main(arguments: list[str]) -> None:
