@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from crypto.compression import compress
@@ -24,7 +24,7 @@ from protocol.session import Session, SessionState
 log = logging.getLogger(__name__)
 
 GIVE_BYTES: Final = 1 << 20
-"""Chunks read and queued at a time, so that a slow reader holds no more than this."""
+"""Chunks read and queued at a time, so that a slow reader holds no more than twice this."""
 UNSENT_BYTES_MAX: Final = 32 << 20
 """What may wait to be sent to somebody who does not read, before the link is given up."""
 COMPRESS_FROM_BYTES: Final = 4 << 10
@@ -191,29 +191,41 @@ class Connection:
 
     async def _give(self, wanted: ChunksWanted) -> None:
         """Answers one request, some chunks at a time, as fast as the link takes them."""
-        start, step = 0, 64
-        while start < len(wanted.chunk_ids):
-            ids = list(wanted.chunk_ids[start : start + step])
-            found = await self._read_chunks(wanted.folder_id, ids)
-            if self._wanted.get(wanted.request) is not wanted:
-                return  # taken back, perhaps with another in its place
-            pieces = []
-            missing = []
-            size = 0
-            for index, data in enumerate(found, start):
-                if data is None:
-                    missing.append(index)
-                else:
-                    pieces.append(self._piece(index, data))
-                    size += len(data)
-            self.session.give(wanted.request, pieces)
-            if missing:
-                self.session.give_missing(wanted.request, missing)
-            self._flush()
-            await self.link.drain()
-            start += len(found)
-            # Large chunks a few at a time, small ones by the hundred.
-            step = max(2, min(256, step * GIVE_BYTES // max(size, 1)))
+        start, step, end = 0, 64, len(wanted.chunk_ids)
+        async with asyncio.TaskGroup() as tasks:
+            reading = tasks.create_task(self._read_some(wanted, 0, step))
+            while start < end:
+                found = await reading
+                if self._wanted.get(wanted.request) is not wanted:
+                    return  # taken back, perhaps with another in its place
+                first, start = start, start + len(found)
+                # Large chunks a few at a time, small ones by the hundred.
+                size = sum(len(data) for data in found if data is not None)
+                step = max(2, min(256, step * GIVE_BYTES // max(size, 1)))
+                if start < end:  # the disk reads on while the link sends
+                    reading = tasks.create_task(self._read_some(wanted, start, step))
+                self._send_some(wanted, first, found)
+                await self.link.drain()
+
+    async def _read_some(
+        self, wanted: ChunksWanted, start: int, count: int
+    ) -> Sequence[bytes | None]:
+        return await self._read_chunks(
+            wanted.folder_id, list(wanted.chunk_ids[start : start + count])
+        )
+
+    def _send_some(self, wanted: ChunksWanted, start: int, found: Sequence[bytes | None]) -> None:
+        pieces = []
+        missing = []
+        for index, data in enumerate(found, start):
+            if data is None:
+                missing.append(index)
+            else:
+                pieces.append(self._piece(index, data))
+        self.session.give(wanted.request, pieces)
+        if missing:
+            self.session.give_missing(wanted.request, missing)
+        self._flush()
 
     def _piece(self, index: int, data: bytes) -> Piece:
         if self.link.kind is LinkKind.QUIC and len(data) >= COMPRESS_FROM_BYTES:
