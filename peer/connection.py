@@ -202,10 +202,14 @@ class Connection:
                 # Large chunks a few at a time, small ones by the hundred.
                 size = sum(len(data) for data in found if data is not None)
                 step = max(2, min(256, step * GIVE_BYTES // max(size, 1)))
-                if start < end:  # the disk reads on while the link sends
+                # The disk reads on while the link sends, once it is known how large they are.
+                is_ahead = 0 < first and start < end
+                if is_ahead:
                     reading = tasks.create_task(self._read_some(wanted, start, step))
                 self._send_some(wanted, first, found)
                 await self.link.drain()
+                if not is_ahead and start < end:
+                    reading = tasks.create_task(self._read_some(wanted, start, step))
 
     async def _read_some(
         self, wanted: ChunksWanted, start: int, count: int
