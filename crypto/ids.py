@@ -16,3 +16,5 @@ NodeId = NewType("NodeId", bytes)
 """16 bytes: a file, directory or symlink; the low two bits are its kind."""
 ChunkId = NewType("ChunkId", bytes)
 """32 bytes: keyed BLAKE3 of a chunk's plaintext."""
+RelayId = NewType("RelayId", bytes)
+"""32 bytes: the hash of a relay's two public keys; the fingerprint in its address."""

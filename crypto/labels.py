@@ -66,6 +66,7 @@ _NAMES: Final = (
     "invite",
     "relay",
     "relay pseudonym",
+    "relay ask",
     "node key",
     "node tag",
     "node open",

@@ -16,7 +16,10 @@ VALIDATE_FROM_PER_HOST: Final = 2
 class HalfOpen:
     """The places for links whose other side is not authenticated yet (CRYPTO 7)."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, count_max: int = HALF_OPEN_MAX, per_host_max: int = HALF_OPEN_PER_HOST_MAX
+    ) -> None:
+        self._count_max, self._per_host_max = count_max, per_host_max
         self._hosts: Counter[str] = Counter()
         self._count = 0
 
@@ -25,7 +28,7 @@ class HalfOpen:
 
     def enter(self, host: str) -> bool:
         """Takes a place; False if there is none left, in all or for this host."""
-        if self._count >= HALF_OPEN_MAX or self._hosts[host] >= HALF_OPEN_PER_HOST_MAX:
+        if self._count >= self._count_max or self._hosts[host] >= self._per_host_max:
             return False
         self._hosts[host] += 1
         self._count += 1

@@ -48,6 +48,9 @@ class Link(ABC):
         self.binding = binding
         """32 bytes that name the server's certificate on both sides (CRYPTO 7, cb)."""
         self.peer_address = peer_address
+        """For a relayed link the relay's."""
+        self.is_relayed = False
+        """Whether a relay carries it; what the two devices prove to each other is the same."""
         self.sent_bytes = 0
         self.received_bytes = 0
         """Bytes on the wire, without the headers of IP and TCP or UDP."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import ssl
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import Any, Final
 
 from crypto.keys import DeviceKeys
 from crypto.link_auth import link_binding
-from protocol import tls, udp
+from protocol import tcp, tls, udp
 from protocol.certificates import LinkCertificate
 from protocol.errors import ErrorCode, LinkError, NotAuthenticated, TimedOut
 from protocol.half_open import HalfOpen
@@ -59,6 +60,7 @@ class Listener:
         self._links: set[Link] = set()
         self._accepted: set[socket.socket] = set()
         """TCP connections that TLS has not taken over yet."""
+        self._context: ssl.SSLContext | None = None
         self._is_stopped = False
         self.port = 0
         """The port that was found, after `start`."""
@@ -87,10 +89,10 @@ class Listener:
                     on_link=self._give_link,
                 )
             )
-        context = tls.server_context(self._certificate)
+        self._context = tls.server_context(self._certificate)
         for each in tcp_sockets:
             self._tcp_sockets.append(each)
-            self._spawn(self._accept_tls(each, context))
+            self._spawn(self._accept_tls(each))
         return self.port
 
     async def stop(self) -> None:
@@ -122,10 +124,19 @@ class Listener:
                 return await endpoint.dial(address)
         return await QuicEndpoint(bind_for(address)).dial(address)
 
-    async def _accept_tls(self, listening: socket.socket, context: Any) -> None:
+    def adopt(self, connection: socket.socket, host: str) -> None:
+        """Takes a stream through a relay as if its other end had dialled this port; `host` is the
+        relay's, which shares the places of one host among all who come through it.
+        """
+        if self._is_stopped or not self.half_open.enter(host):
+            connection.close()
+            return
+        self._take_tls(connection, host, is_relayed=True)
+
+    async def _accept_tls(self, listening: socket.socket) -> None:
         while True:
             # Not loop.sock_accept: cancelled at the wrong moment, that loses what it has accepted.
-            await _until_readable(listening)
+            await tcp.until_readable(listening)
             try:
                 connection, address = listening.accept()
             except BlockingIOError:
@@ -138,16 +149,21 @@ class Listener:
             if not self.half_open.enter(host):
                 connection.close()
                 continue
-            link = TlsLink(False, self._binding, self._give_link)
-            link.on_admit = _leave(self.half_open, host)
-            self._give_time(link)
-            self._accepted.add(connection)
-            self._spawn(self._shake_hands(connection, context, link), link)
+            self._take_tls(connection, host)
 
-    async def _shake_hands(self, connection: socket.socket, context: Any, link: TlsLink) -> None:
+    def _take_tls(self, connection: socket.socket, host: str, *, is_relayed: bool = False) -> None:
+        link = TlsLink(False, self._binding, self._give_link)
+        link.is_relayed = is_relayed
+        link.on_admit = _leave(self.half_open, host)
+        self._give_time(link)
+        self._accepted.add(connection)
+        self._spawn(self._shake_hands(connection, link), link)
+
+    async def _shake_hands(self, connection: socket.socket, link: TlsLink) -> None:
+        assert self._context is not None
         self._accepted.discard(connection)
         try:
-            await tls.accept(connection, context, link)
+            await tls.accept(connection, self._context, link)
         except LinkError:
             link.abort()  # no TLS, or none of ours: whoever that was learns nothing
 
@@ -194,21 +210,6 @@ class Listener:
             return
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-
-
-async def _until_readable(listening: socket.socket) -> None:
-    loop = asyncio.get_running_loop()
-    is_readable = loop.create_future()
-
-    def note() -> None:
-        if not is_readable.done():
-            is_readable.set_result(None)
-
-    loop.add_reader(listening, note)
-    try:
-        await is_readable
-    finally:
-        loop.remove_reader(listening)
 
 
 def _leave(half_open: HalfOpen, host: str) -> Callable[[], None]:
@@ -282,10 +283,11 @@ async def authenticate_client(
     server: PeerKeys,
     ledger_entries: Sequence[bytes] = (),
     random: Callable[[int], bytes] = os.urandom,
+    frame_length_max: int = FRAME_LENGTH_MAX,
 ) -> Authenticated:
     """Proves both sides to each other; closes the link if the other is not that server."""
     handshake = ClientHandshake(keys, server, link.kind, link.binding, random, ledger_entries)
-    return await _authenticate(link, handshake, None)
+    return await _authenticate(link, handshake, None, frame_length_max)
 
 
 async def authenticate_server(
@@ -294,16 +296,18 @@ async def authenticate_server(
     keys: DeviceKeys,
     lookup: Lookup,
     random: Callable[[int], bytes] = os.urandom,
+    frame_length_max: int = FRAME_LENGTH_MAX,
 ) -> Authenticated:
     """Learns who dialled us, from the first frame on; closes the link of who is not entitled."""
     handshake = ServerHandshake(keys, link.kind, link.binding, random, lookup)
-    return await _authenticate(link, handshake, first_frame)
+    return await _authenticate(link, handshake, first_frame, frame_length_max)
 
 
 async def _authenticate(
     link: Link,
     handshake: ClientHandshake | ServerHandshake,
     received: tuple[int, bytes] | None,
+    frame_length_max: int,
 ) -> Authenticated:
     try:
         async with asyncio.timeout(HALF_OPEN_TIMEOUT_S):
@@ -325,5 +329,5 @@ async def _authenticate(
         link.abort(ErrorCode.NOT_AUTHENTICATED)
         raise
     link.admit()
-    link.set_frame_limit(FRAME_LENGTH_MAX)
+    link.set_frame_limit(frame_length_max)
     return handshake.result

@@ -6,6 +6,7 @@ counts the time in which the other side lets nothing be sent; so the kernel is a
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import sys
 from struct import Struct
@@ -61,3 +62,19 @@ class Patience:
         elif answered_at > self._waiting_since:
             self._waiting_since = answered_at
         return now - self._waiting_since >= UNANSWERED_MAX_S
+
+
+async def until_readable(connection: socket.socket) -> None:
+    """Returns when there is something to accept or to read, and takes nothing of it."""
+    loop = asyncio.get_running_loop()
+    is_readable = loop.create_future()
+
+    def note() -> None:
+        if not is_readable.done():
+            is_readable.set_result(None)
+
+    loop.add_reader(connection, note)
+    try:
+        await is_readable
+    finally:
+        loop.remove_reader(connection)

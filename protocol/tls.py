@@ -13,7 +13,7 @@ import socket
 import ssl
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from crypto.link_auth import link_binding
 from protocol import tcp
@@ -334,14 +334,30 @@ def _gather(buffers: Sequence[bytes | memoryview]) -> list[bytes | memoryview]:
 
 async def dial(host: str, port: int) -> TlsLink:
     """Connects within five seconds; raises LinkError."""
+    return await _connect(f"{host} port {port}", host=host, port=port)
+
+
+async def dial_over(connection: socket.socket) -> TlsLink:
+    """The client's side of TLS on a connection that a relay joins with another device's; it is
+    the link's from now on. Raises LinkError.
+    """
+    try:
+        link = await _connect("the other device through the relay", sock=connection)
+    except BaseException:
+        connection.close()
+        raise
+    link.is_relayed = True
+    return link
+
+
+async def _connect(whom: str, **where: Any) -> TlsLink:
     loop = asyncio.get_running_loop()
     link = TlsLink(True, b"")
     try:
         async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
             await loop.create_connection(
                 lambda: link,
-                host,
-                port,
+                **where,
                 ssl=client_context(),
                 server_hostname="",
                 ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S,
@@ -351,7 +367,7 @@ async def dial(host: str, port: int) -> TlsLink:
         link.abort()  # nobody else knows of it, even if it was just made
         if isinstance(error, OSError | TimeoutError | UnicodeError):  # the last: no host's name
             reason = str(error) or type(error).__name__
-            raise LinkError(f"No TLS link to {host} port {port}: {reason}.") from error
+            raise LinkError(f"No TLS link to {whom}: {reason}.") from error
         raise
     return link
 

@@ -1,10 +1,11 @@
 """A relay: a machine that devices meet at and that never reads what they say.
 
-Empty as yet. Devices find each other on the local network and by address; what a relay adds is
-meeting across networks.
+It knows a device by a pseudonym, and where it waits by ids that mean nothing to it; what it carries
+between two devices is their own TLS. Nothing that it does is trusted by anybody.
 
-rendezvous    two devices learn each other's addresses through a relay that both reach
-forwarding    a relay carries a session's packets while no direct path is found
-mailbox       sealed changesets wait here for devices that are away
-super-node    a relay that also stores shares
+rendezvous    two devices meet under an id that only these two can compute, and that changes daily
+nameplate     the number in a pairing code: where a device waits for one that it does not know yet
+call          a device's wish to be connected with who waits under an id
+ticket        32 random bytes: the right to one end of one call, for some seconds
+stream        one end of a call; the relay joins two of them byte for byte
 """

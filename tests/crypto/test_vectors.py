@@ -14,7 +14,17 @@ from typing import Any
 
 import pytest
 
-from crypto import changesets, chunks, compression, epochs, key_file, keys, link_auth, packs
+from crypto import (
+    changesets,
+    chunks,
+    compression,
+    epochs,
+    key_file,
+    keys,
+    link_auth,
+    packs,
+    relay_ids,
+)
 from crypto import pairing_keys as pairing
 from crypto import primitives as p
 from crypto.errors import (
@@ -117,6 +127,11 @@ OPERATIONS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "wrap": lambda i: p.wrap(i["public"], i["label"], *i["parts"], plaintext=i["plaintext"]),
     "device id": lambda i: keys.device_id_of(i["sign_pk"], i["dh_pk"]),
     "relay pseudonym": lambda i: list(keys.DeviceKeys(*i["device"]).relay_pseudonym(i["relay_id"])),
+    "relay id": lambda i: relay_ids.relay_id_of(i["sign_pk"], i["dh_pk"]),
+    "relay ask": lambda i: relay_ids.relay_ask(i["relay_id"], i["binding"]),
+    "rendezvous id": lambda i: relay_ids.rendezvous_id(
+        i["secret"], i["relay_id"], i["day"], i["waiting"]
+    ),
     "kit keys": kit_fields,
     "key file": lambda i: device_fields(
         key_file.decode_key_file(

@@ -10,7 +10,7 @@ import pytest
 import uvloop
 
 from crypto.ids import DeviceId
-from protocol import links, quic_link
+from protocol import links, quic_link, tls
 from protocol.errors import ErrorCode, LinkError, NotAuthenticated, TimedOut, TooLong
 from protocol.half_open import HALF_OPEN_PER_HOST_MAX
 from protocol.handshake import Authenticated, PeerKeys
@@ -399,3 +399,56 @@ async def test_whoever_comes_in_the_moment_of_the_end_leaves_no_socket(turns: in
             gc.collect()
             with contextlib.suppress(ConnectionResetError):
                 assert client.recv(1) == b""
+
+
+async def test_an_adopted_connection_is_a_relayed_link_with_the_places_of_its_host() -> None:
+    """Its other end dialled a relay, and both are authenticated as on any link."""
+    async with serving(admits=False) as server:
+        listener = server.listener
+        near, far = await connected_pair()
+        listener.adopt(near, "relay")
+        dialling = asyncio.ensure_future(tls.dial_over(far))
+        accepted = await server.links.get()
+        client = await dialling
+        assert (client.is_relayed, accepted.is_relayed) == (True, True)
+        assert client.binding == accepted.binding
+        assert len(listener.half_open) == 1
+        mine, theirs = new_keys(), new_keys()
+        proving = asyncio.ensure_future(authenticate_client(client, mine, peer_keys(theirs)))
+        first = await accepted.receive()
+        assert first is not None
+        found = await authenticate_server(accepted, first, theirs, lambda *_: peer_keys(mine))
+        assert found.link_id == (await proving).link_id
+        assert len(listener.half_open) == 0
+        client.abort()
+
+
+async def test_a_listener_adopts_few_at_once_and_none_when_it_has_stopped() -> None:
+    async with serving(admits=False) as server:
+        ends = [await connected_pair() for _ in range(HALF_OPEN_PER_HOST_MAX + 1)]
+        for near, _ in ends:
+            server.listener.adopt(near, "relay")
+        assert ends[-1][0].fileno() == -1, "closed, for this host has its places"
+        await server.listener.stop()
+        late, far = await connected_pair()
+        server.listener.adopt(late, "elsewhere")
+        assert late.fileno() == -1
+        for _, end in [*ends, (late, far)]:
+            end.close()
+
+
+async def connected_pair() -> tuple[socket.socket, socket.socket]:
+    with socket.create_server((LOOPBACK, 0)) as server:
+        far = socket.create_connection(server.getsockname())
+        near, _ = server.accept()
+    for end in (near, far):
+        end.setblocking(False)
+    return near, far
+
+
+async def test_who_is_nobody_at_the_other_end_of_a_relay_is_a_link_error() -> None:
+    near, far = await connected_pair()
+    near.close()
+    with pytest.raises(LinkError, match="through the relay"):
+        await tls.dial_over(far)
+    assert far.fileno() == -1

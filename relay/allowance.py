@@ -1,0 +1,31 @@
+"""How often somebody may do something: a count for each key, in windows of a minute. No clock."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable
+from typing import Final
+
+WINDOW_S: Final = 60.0
+KEYS_MAX: Final = 65_536
+"""Who comes from more addresses than this within a minute keeps newcomers out until it is over."""
+
+
+class Allowance:
+    """So many a minute for each key; a window begins with the first that falls out of the last."""
+
+    def __init__(self, per_minute: int) -> None:
+        self._per_minute = per_minute
+        self._used: Counter[Hashable] = Counter()
+        self._ends_at = float("-inf")
+
+    def take(self, key: Hashable, now: float) -> bool:
+        """Takes one; False if there is none left in this minute."""
+        if now >= self._ends_at:
+            self._used.clear()
+            self._ends_at = now + WINDOW_S
+        used = self._used.get(key, 0)
+        if used >= self._per_minute or (used == 0 and len(self._used) >= KEYS_MAX):
+            return False
+        self._used[key] = used + 1
+        return True

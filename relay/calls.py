@@ -1,0 +1,124 @@
+"""Calls under way: two tickets each, good once and for seconds. No I/O but the closing of streams.
+
+A ticket is known to the device that it was sent to over its authenticated link. It leads to one end
+of one call, so nobody is ever joined with somebody of another call.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from protocol.relay_messages import TICKET_SIZE
+from relay.registry import Client
+
+TICKET_LIFETIME_S: Final = 10.0
+"""Twice what a connection and its prefix may take."""
+CALLS_MAX: Final = 1024
+CALLS_PER_CLIENT_MAX: Final = 64
+CALLS_PER_HOST_MAX: Final = 128
+"""Behind one address are the devices of an office; one that fills this keeps its own house out."""
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """Two streams to be joined, as soon as both are there."""
+
+    caller: Client
+    expires_at: float
+    tickets: tuple[bytes, bytes]
+    waiting: dict[bytes, socket.socket] = field(default_factory=dict)
+    """Streams that have come, by their tickets."""
+    is_over: bool = False
+
+
+class Calls:
+    """All calls, from the moment a caller is given its ticket to their end."""
+
+    def __init__(self, random: Callable[[int], bytes]) -> None:
+        self._random = random
+        self._tickets: dict[bytes, Call] = {}
+        self._pending: dict[Call, None] = {}
+        """Calls of which a stream is missing, the oldest first."""
+        self._hosts: Counter[str] = Counter()
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def tickets(self) -> int:
+        """How many tickets are good now."""
+        return len(self._tickets)
+
+    def begin(self, caller: Client, now: float) -> Call | None:
+        """A new call; None if there are too many, in all or of this caller."""
+        self.expire(now)
+        if (
+            self._count >= CALLS_MAX
+            or caller.calls >= CALLS_PER_CLIENT_MAX
+            or self._hosts[caller.host] >= CALLS_PER_HOST_MAX
+        ):
+            return None
+        tickets = (self._random(TICKET_SIZE), self._random(TICKET_SIZE))
+        call = Call(caller, now + TICKET_LIFETIME_S, tickets)
+        for ticket in tickets:
+            self._tickets[ticket] = call
+        self._pending[call] = None
+        self._count += 1
+        caller.calls += 1
+        self._hosts[caller.host] += 1
+        return call
+
+    def arrive(
+        self, ticket: bytes, stream: socket.socket, now: float
+    ) -> tuple[Call, socket.socket] | None:
+        """Takes over a stream that came with a ticket, which is used up with that.
+
+        Gives the call and its other stream once both are there. A stream without a right is closed.
+        """
+        self.expire(now)
+        call = self._tickets.pop(ticket, None)
+        if call is None:
+            stream.close()
+            return None
+        if not call.waiting:
+            call.waiting[ticket] = stream
+            return None
+        (other,) = call.waiting.values()
+        call.waiting.clear()
+        del self._pending[call]
+        return call, other
+
+    def expire(self, now: float) -> None:
+        """Ends the calls whose other side did not come in time."""
+        while self._pending:
+            call = next(iter(self._pending))
+            if call.expires_at > now:
+                return
+            self.end(call)
+
+    def end(self, call: Call) -> None:
+        """Ends a call, however far it was; nothing if it is over."""
+        if call.is_over:
+            return
+        call.is_over = True
+        self._pending.pop(call, None)
+        for ticket in call.tickets:
+            self._tickets.pop(ticket, None)
+        for stream in call.waiting.values():
+            stream.close()
+        call.waiting.clear()
+        self._count -= 1
+        call.caller.calls -= 1
+        self._hosts[call.caller.host] -= 1
+        if not self._hosts[call.caller.host]:
+            del self._hosts[call.caller.host]
+
+    def end_all(self) -> None:
+        """Ends what still waits; what is joined ends with its tasks."""
+        for call in list(self._pending):
+            self.end(call)

@@ -1,0 +1,41 @@
+"""What can go wrong with a relay, in sentences for the person who runs it.
+
+The exit codes are those of the README's table: the same trouble has the same number everywhere.
+"""
+
+import re
+
+
+class RelayError(Exception):
+    """Something went wrong that Holdfast has no better word for. The relay's log says more."""
+
+    exit_code = 1
+
+    @property
+    def code(self) -> str:
+        """The error's name for programs."""
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(self).__name__).lower()
+
+
+class PathUnusable(RelayError):
+    """The home cannot be used: it has to be a directory that you can write."""
+
+    exit_code = 23
+
+
+class KeyFileUnusable(RelayError):
+    """The relay's key file does not open."""
+
+    exit_code = 31
+
+
+class HomeExposed(RelayError):
+    """Other users of this machine can read the relay's key."""
+
+    exit_code = 33
+
+
+class AddressInUse(RelayError):
+    """Another program uses the address that the relay listens on."""
+
+    exit_code = 34

@@ -1,0 +1,111 @@
+"""Who waits where: rendezvous ids and nameplates, each with the one that it leads to. No I/O.
+
+The first who waits under an id keeps it until it leaves; nobody can take over what another device
+registered, and whoever calls proves nothing to us: that is between the two devices.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from protocol.errors import LimitReached
+
+RENDEZVOUS_IN_ALL_MAX: Final = 400_000
+"""Some 100 MB; 2,000 devices that wait for ten others each are 60,000."""
+NAMEPLATES_PER_HOST_MAX: Final = 64
+"""Of 9,999: one address must not use up the numbers of all."""
+
+Target = bytes | int
+"""A rendezvous id, or the number of a pairing code."""
+
+
+@dataclass(slots=True, eq=False)
+class Client:
+    """A device that has a link to this relay."""
+
+    pseudonym: bytes
+    host: str
+    """The address that it comes from; for counting, and never logged."""
+    waits_at: set[Target] = field(default_factory=set)
+    calls: int = 0
+    """Calls that it began and that are not over."""
+
+
+class Registry:
+    """All clients and where they wait."""
+
+    def __init__(self) -> None:
+        self._clients: dict[bytes, Client] = {}
+        self._targets: dict[Target, Client] = {}
+        self._nameplates: Counter[str] = Counter()
+        self._hosts: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._clients)
+
+    def count_of(self, host: str) -> int:
+        """How many clients come from an address."""
+        return self._hosts[host]
+
+    def enter(self, client: Client) -> Client | None:
+        """Takes in a client; gives the one that it takes the place of, which was its own before."""
+        old = self._clients.get(client.pseudonym)
+        if old is not None:
+            self.leave(old)
+        self._clients[client.pseudonym] = client
+        self._hosts[client.host] += 1
+        return old
+
+    def leave(self, client: Client) -> None:
+        """Forgets a client and all that leads to it; nothing if it has left already."""
+        if self._clients.get(client.pseudonym) is not client:
+            return
+        for target in list(client.waits_at):
+            self._end(client, target)
+        del self._clients[client.pseudonym]
+        _count_down(self._hosts, client.host)
+
+    def register(
+        self, client: Client, rendezvous: Sequence[bytes], nameplates: Sequence[int]
+    ) -> tuple[int, ...]:
+        """Lets the client wait at these and nowhere else; gives the nameplates that are not free.
+
+        Raises LimitReached when this relay holds as much as it may.
+        """
+        wanted: set[Target] = {*rendezvous, *nameplates}
+        for target in client.waits_at - wanted:
+            self._end(client, target)
+        if len(self._targets) + len(wanted - client.waits_at) > RENDEZVOUS_IN_ALL_MAX:
+            raise LimitReached("this relay has no room for more")
+        taken = []
+        for target in sorted(wanted - client.waits_at, key=repr):
+            is_nameplate = isinstance(target, int)
+            is_full = self._nameplates[client.host] >= NAMEPLATES_PER_HOST_MAX
+            if target in self._targets or (is_nameplate and is_full):
+                if isinstance(target, int):
+                    taken.append(target)
+                continue
+            self._targets[target] = client
+            client.waits_at.add(target)
+            if is_nameplate:
+                self._nameplates[client.host] += 1
+        return tuple(sorted(taken))
+
+    def find(self, target: Target) -> Client | None:
+        """Who waits there."""
+        return self._targets.get(target)
+
+    def _end(self, client: Client, target: Target) -> None:
+        client.waits_at.discard(target)
+        del self._targets[target]
+        if isinstance(target, int):
+            _count_down(self._nameplates, client.host)
+
+
+def _count_down(counter: Counter[str], host: str) -> None:
+    counter[host] -= 1
+    if counter[host] <= 0:
+        del counter[host]

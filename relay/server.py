@@ -1,0 +1,258 @@
+"""The relay's door: one port for links of devices and for the streams that it joins.
+
+The first bytes tell the two apart. Until they are there, and until a device has proved its
+pseudonym, a connection holds one of few places for a few seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from crypto.ids import RelayId
+from crypto.keys import DeviceKeys
+from crypto.link_auth import link_binding
+from crypto.relay_ids import relay_id_of
+from protocol import tcp, tls
+from protocol.certificates import LinkCertificate
+from protocol.errors import ErrorCode, LimitReached, LinkError, ProtocolError
+from protocol.half_open import HalfOpen
+from protocol.relay_links import accept_device
+from protocol.relay_messages import STREAM_MAGIC, STREAM_PREFIX_SIZE, read_stream_prefix
+from protocol.tls import TlsLink
+from relay.calls import TICKET_LIFETIME_S, Call, Calls
+from relay.conversation import Desk, converse, summary
+from relay.errors import AddressInUse
+from relay.forwarding import join
+from relay.registry import Client
+
+log = logging.getLogger(__name__)
+
+HALF_OPEN_TIMEOUT_S: Final = 5.0
+"""From the connection to the ticket, or to the last frame that authenticates."""
+HALF_OPEN_MAX: Final = 512
+HALF_OPEN_PER_HOST_MAX: Final = 32
+"""An office behind one address comes back at once when the relay does, with jitter."""
+CLIENTS_MAX: Final = 4096
+CLIENTS_PER_HOST_MAX: Final = 256
+BACKLOG: Final = 512
+REPORT_INTERVAL_S: Final = 3600.0
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that takes connections there; port 0 finds a free one. Raises AddressInUse."""
+    listening: socket.socket | None = None
+    try:
+        family, kind, number, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, number)
+        listening.setblocking(False)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(BACKLOG)
+    except (OSError, UnicodeError) as error:
+        if listening is not None:
+            listening.close()
+        raise AddressInUse(
+            f"The relay cannot listen on {host} port {port}: {error}. Choose another with"
+            " `--listen HOST:PORT`."
+        ) from error
+    return listening
+
+
+class Relay:
+    """One relay at work, in the task group of its owner."""
+
+    def __init__(
+        self,
+        keys: DeviceKeys,
+        tasks: asyncio.TaskGroup,
+        random: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        certificate = LinkCertificate.generate()
+        self.half_open = HalfOpen(HALF_OPEN_MAX, HALF_OPEN_PER_HOST_MAX)
+        self.desk = Desk(Calls(random))
+        self.port = 0
+        """The port that was found, after `start`."""
+        self._keys, self._tasks, self._random = keys, tasks, random
+        self._context = tls.server_context(certificate)
+        self._binding = link_binding(certificate.der)
+        self._listening: socket.socket | None = None
+        self._running: set[asyncio.Task[None]] = set()
+        self._unclaimed: set[socket.socket] = set()
+        """Connections that no task has taken over yet."""
+        self._joined_bytes: Counter[str] = Counter()
+
+    @property
+    def relay_id(self) -> RelayId:
+        """What the fingerprint in its address stands for."""
+        return relay_id_of(self._keys.sign_public, self._keys.dh_public)
+
+    def start(self, listening: socket.socket) -> int:
+        """Answers on this socket, which is the relay's from now on; gives its port."""
+        self._listening = listening
+        self.port = listening.getsockname()[1]
+        self._spawn(self._accept(listening))
+        self._spawn(self._keep_house())
+        return self.port
+
+    async def stop(self) -> None:
+        """Closes the port, every link and every call, and ends the own tasks."""
+        for link in list(self.desk.links.values()):
+            link.abort()
+        for task in list(self._running):
+            task.cancel()
+        if self._running:
+            await asyncio.wait(self._running)
+        if self._listening is not None:
+            self._listening.close()
+        for connection in self._unclaimed:
+            connection.close()
+        self._unclaimed.clear()
+        self.desk.calls.end_all()
+
+    async def _keep_house(self) -> None:
+        """Ends calls that nobody came to, also when nobody begins another."""
+        loop = asyncio.get_running_loop()
+        reported_at = loop.time()
+        while True:
+            await asyncio.sleep(TICKET_LIFETIME_S / 4)
+            self.desk.calls.expire(loop.time())
+            if loop.time() - reported_at >= REPORT_INTERVAL_S:
+                reported_at = loop.time()
+                log.info(
+                    "%d devices, %d calls, %d bytes carried; refused: %s",
+                    len(self.desk.registry),
+                    len(self.desk.calls),
+                    self._joined_bytes["all"],
+                    summary(self.desk.counts),
+                )
+
+    async def _accept(self, listening: socket.socket) -> None:
+        while True:
+            # Not loop.sock_accept: cancelled at the wrong moment, that loses what it has accepted.
+            await tcp.until_readable(listening)
+            try:
+                connection, address = listening.accept()
+            except BlockingIOError:
+                continue
+            except OSError:  # out of descriptors, or the client is gone already
+                await asyncio.sleep(0.1)
+                continue
+            connection.setblocking(False)
+            host = address[0]
+            if not self.half_open.enter(host):
+                self._refused("HalfOpen")
+                connection.close()
+                continue
+            self._unclaimed.add(connection)
+            self._spawn(self._greet(connection, host))
+
+    async def _greet(self, connection: socket.socket, host: str) -> None:
+        """Finds out what a connection is to be, within five seconds."""
+        self._unclaimed.discard(connection)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + HALF_OPEN_TIMEOUT_S
+        is_half_open = is_ours = True
+
+        def leave() -> None:
+            nonlocal is_half_open
+            if is_half_open:
+                is_half_open = False
+                self.half_open.leave(host)
+
+        try:
+            async with asyncio.timeout_at(deadline):
+                first = await _peek(connection)
+                if first == STREAM_MAGIC[:1]:
+                    prefix = await _read(connection, STREAM_PREFIX_SIZE)
+                    self._take_stream(read_stream_prefix(prefix), connection)
+                    is_ours = False  # it is the call's
+                    return
+            is_ours = False  # TLS closes it, whatever comes
+            await self._serve(connection, host, deadline, leave)
+        except (ProtocolError, OSError, LinkError) as error:  # TimeoutError is an OSError
+            self._refused(type(error).__name__)
+        finally:
+            leave()
+            if is_ours:
+                connection.close()
+
+    # ------------------------------------------------------------ streams
+
+    def _take_stream(self, ticket: bytes, connection: socket.socket) -> None:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        now = asyncio.get_running_loop().time()
+        both = self.desk.calls.arrive(ticket, connection, now)
+        if both is not None:
+            call, other = both
+            self._unclaimed.update((connection, other))
+            self._spawn(self._carry(call, connection, other))
+
+    async def _carry(self, call: Call, one: socket.socket, other: socket.socket) -> None:
+        self._unclaimed.difference_update((one, other))
+        try:
+            self._joined_bytes["all"] += await join(one, other)
+        finally:
+            self.desk.calls.end(call)
+
+    # ------------------------------------------------------------ links
+
+    async def _serve(
+        self,
+        connection: socket.socket,
+        host: str,
+        deadline: float,
+        leave: Callable[[], None],
+    ) -> None:
+        """Talks with a device, from TLS to the end of the link."""
+        link = TlsLink(False, self._binding)
+        link.on_admit = leave
+        try:
+            async with asyncio.timeout_at(deadline):
+                await tls.accept(connection, self._context, link)
+                who = await accept_device(link, self._keys, self._random)
+            registry = self.desk.registry
+            if len(registry) >= CLIENTS_MAX or registry.count_of(host) >= CLIENTS_PER_HOST_MAX:
+                raise LimitReached("as many devices as this relay serves")
+            client = Client(who.peer.device_id, host)
+            await converse(self.desk, client, link, asyncio.get_running_loop().time)
+        finally:
+            link.abort(ErrorCode.NONE)
+
+    def _refused(self, what: str) -> None:
+        self.desk.counts[what] = self.desk.counts.get(what, 0) + 1
+        log.debug("refused: %s", what)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._tasks.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+
+async def _peek(connection: socket.socket) -> bytes:
+    """The first byte, which stays to be read; empty at the end of the stream."""
+    while True:
+        await tcp.until_readable(connection)
+        try:
+            return connection.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            continue
+
+
+async def _read(connection: socket.socket, size: int) -> bytes:
+    """So many bytes and not one more: what follows belongs to the other device."""
+    loop = asyncio.get_running_loop()
+    data = b""
+    while len(data) < size:
+        piece = await loop.sock_recv(connection, size - len(data))
+        if not piece:
+            break
+        data += piece
+    return data

@@ -1,0 +1,128 @@
+"""A real relay on loopback, and devices that speak to it by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from crypto.keys import DeviceKeys
+from protocol.link import Link
+from protocol.relay_address import RelayAddress
+from protocol.relay_links import dial_relay, open_stream
+from protocol.relay_messages import (
+    Call,
+    Called,
+    CallOutcome,
+    Incoming,
+    Register,
+    Registered,
+    RelayMessage,
+    decode,
+    encode,
+)
+from relay.server import Relay, listen
+
+LOOPBACK = "127.0.0.1"
+DEADLINE_S = 10.0
+
+
+def new_keys() -> DeviceKeys:
+    return DeviceKeys.generate(os.urandom)
+
+
+class Caller:
+    """A device's link to a relay, one question at a time."""
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+
+    def say(self, message: RelayMessage) -> None:
+        number, payload = encode(message)
+        self.link.send(number, [payload])
+
+    async def hear(self) -> RelayMessage | None:
+        async with asyncio.timeout(DEADLINE_S):
+            frame = await self.link.receive()
+        return None if frame is None else decode(*frame)
+
+    async def register(
+        self, rendezvous: tuple[bytes, ...] = (), nameplates: tuple[int, ...] = ()
+    ) -> tuple[int, ...]:
+        self.say(Register(1, rendezvous, nameplates))
+        answer = await self.hear()
+        assert isinstance(answer, Registered)
+        return answer.taken
+
+    async def call(self, target: bytes | int) -> Called:
+        self.say(Call(2, target))
+        answer = await self.hear()
+        assert isinstance(answer, Called)
+        return answer
+
+    async def ring(self) -> bytes:
+        """Waits for a call; its ticket."""
+        incoming = await self.hear()
+        assert isinstance(incoming, Incoming)
+        return incoming.ticket
+
+
+class RelayStage:
+    """A relay that runs until the test ends."""
+
+    def __init__(self, relay: Relay) -> None:
+        self.relay = relay
+        self.links: list[Link] = []
+
+    @property
+    def address(self) -> RelayAddress:
+        return RelayAddress(LOOPBACK, self.relay.port, self.relay.relay_id)
+
+    @property
+    def place(self) -> tuple[str, int]:
+        return LOOPBACK, self.relay.port
+
+    async def caller(self, keys: DeviceKeys | None = None) -> Caller:
+        link = await dial_relay(self.address, keys or new_keys())
+        self.links.append(link)
+        return Caller(link)
+
+    async def call(self, one: Caller, other: Caller, target: bytes | int) -> tuple[bytes, bytes]:
+        """Both tickets of a call."""
+        called = await one.call(target)
+        assert called.outcome == CallOutcome.CONNECTED
+        return called.ticket, await other.ring()
+
+    async def joined(self) -> tuple[socket.socket, socket.socket]:
+        """Two streams that the relay joins."""
+        one, other = await self.caller(), await self.caller()
+        target = os.urandom(16)
+        await other.register((target,))
+        tickets = await self.call(one, other, target)
+        first = await open_stream(self.place, tickets[0])
+        return first, await open_stream(self.place, tickets[1])
+
+
+@asynccontextmanager
+async def relaying() -> AsyncIterator[RelayStage]:
+    async with asyncio.TaskGroup() as tasks:
+        relay = Relay(new_keys(), tasks)
+        relay.start(listen(LOOPBACK, 0))
+        stage = RelayStage(relay)
+        try:
+            yield stage
+        finally:
+            for link in stage.links:
+                link.abort()
+            await relay.stop()
+    for _ in range(10):  # a transport that was aborted closes its socket some rounds later
+        await asyncio.sleep(0)
+
+
+async def until(condition: object, deadline_s: float = DEADLINE_S) -> None:
+    assert callable(condition)
+    async with asyncio.timeout(deadline_s):
+        while not condition():
+            await asyncio.sleep(0.005)
