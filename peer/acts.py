@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from peer import terminal
-from peer.errors import PeerError, TroubleFound
+from peer.errors import PeerError, TroubleFound, UsageError
 from peer.passphrase import ask_passphrase
 from peer.status import HoldAnswer
 
@@ -127,7 +127,11 @@ def join(arguments: argparse.Namespace) -> Answer:
         print("The code that the other device shows: ", end="", file=sys.stderr, flush=True)
         code = sys.stdin.readline(CODE_SIZE_MAX).strip()
     passphrase = ask_passphrase(is_new=True) if arguments.passphrase else None
-    joined = setup.join(_home(arguments), code, arguments.address, arguments.name, passphrase)
+    if arguments.address is not None and arguments.relay is not None:
+        raise UsageError("Give either --address or --relay.")
+    joined = setup.join(
+        _home(arguments), code, arguments.address, arguments.name, passphrase, relay=arguments.relay
+    )
     made = _run_async(joined)
     return _say(
         made,
@@ -159,10 +163,16 @@ def stop(arguments: argparse.Namespace) -> Answer:
 def invite(arguments: argparse.Namespace) -> Answer:
     """Have the daemon open an invitation."""
     invitation = _client(arguments).invite()
+    from_afar = [
+        f"If it is on another network: `holdfast join {invitation['code']} --name NAME"
+        f" --relay {relay}`"
+        for relay in invitation["relays"]
+    ]
     return _say(
         invitation,
         f"The code is {invitation['code']}",
         f"Type `holdfast join {invitation['code']} --name NAME` on your other device.",
+        *from_afar,
         f"It holds for {terminal.format_time(invitation['expires_s'])}, for one device.",
         "Then see by `holdfast devices` who joined; `holdfast devices remove NAME` takes it back.",
     )
@@ -188,6 +198,37 @@ def devices_remove(arguments: argparse.Namespace) -> Answer:
         f"{arguments.device} is none of your devices any more: it gets nothing from now on, and"
         " what it says is not believed. The files on its disk stay there.",
     )
+
+
+def relay_run(arguments: argparse.Namespace) -> Answer:
+    """Become the relay's program: it is not this one's, and neither imports the other."""
+    home, (host, port) = _home(arguments), arguments.listen
+    words = ["--home", str(home), "--host", host, "--port", str(port)]
+    words += [f"--{name}" for name in ("json", "verbose") if hasattr(arguments, name)]
+    # -P: a directory named `relay` where the command is given is not the program.
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "relay", *words])  # noqa: S606
+
+
+def relay_add(arguments: argparse.Namespace) -> Answer:
+    """Have the daemon use a relay."""
+    relay = _client(arguments).add_relay(arguments.address)
+    return _say(
+        relay,
+        "This device meets your others at that relay from now on. Your other devices have to be"
+        " told too, each by `holdfast relay add`; `holdfast relay list` shows how it stands.",
+    )
+
+
+def relay_list(arguments: argparse.Namespace) -> Answer:
+    """Ask for the relays."""
+    relays = _client(arguments).relays()
+    return Answer(relays, lambda: terminal.print_relays(relays))
+
+
+def relay_remove(arguments: argparse.Namespace) -> Answer:
+    """Have the daemon use a relay no more."""
+    _client(arguments).remove_relay(arguments.address)
+    return _say({}, "This device uses that relay no more.")
 
 
 def folder_add(arguments: argparse.Namespace) -> Answer:

@@ -10,12 +10,15 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from peer import acts, terminal
 from peer.errors import PeerError, UsageError, of_protocol
 from peer.status import HoldAnswer
 from protocol.errors import ProtocolError
+
+if TYPE_CHECKING:
+    from protocol.relay_address import RelayAddress
 
 LINK_KINDS = ("tls", "quic")
 _DATABASE_ERROR = "sqlite3.OperationalError"
@@ -78,6 +81,21 @@ def _address(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
+def _relay(text: str) -> "RelayAddress":
+    """A relay's address."""
+    from protocol.relay_address import RelayAddress
+
+    try:
+        return RelayAddress.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: {error}") from error
+
+
+def _relay_text(text: str) -> str:
+    """The same, written as it always is."""
+    return str(_relay(text))
+
+
 def _device_name(text: str) -> str:
     """A name that can stand in the name of a conflict copy."""
     from protocol.names import check_label
@@ -127,10 +145,14 @@ def make_parser() -> argparse.ArgumentParser:
         "--address", type=_address, metavar="HOST:PORT", help="where the other one is"
     )
     join.add_argument(
+        "--relay", type=_relay, metavar="ADDRESS", help="the relay at which the other one waits"
+    )
+    join.add_argument(
         "--name", required=True, type=_device_name, help="how your other devices call this one"
     )
     _add_passphrase(join)
     _add_folder_commands(commands)
+    _add_relay_commands(commands)
     add("status", acts.status, "show folders, what is not synced and why, and links")
     devices = add("devices", acts.devices, "show your devices")
     more = devices.add_subparsers(metavar="COMMAND")
@@ -183,6 +205,29 @@ def _add_folder_commands(commands: Any) -> None:
     attach.add_argument("path", type=Path, metavar="PATH")
     remove = add("remove", acts.folder_remove, "stop to sync a folder here; its files stay")
     remove.add_argument("folder", metavar="FOLDER", help="its name or id")
+
+
+def _add_relay_commands(commands: Any) -> None:
+    what = "meet across networks: use relays, or run one"
+    relay = commands.add_parser("relay", help=what, description=what)
+    relays = relay.add_subparsers(metavar="COMMAND", required=True)
+
+    def add(name: str, act: Any, what: str) -> argparse.ArgumentParser:
+        command: argparse.ArgumentParser = relays.add_parser(name, help=what, description=what)
+        command.set_defaults(act=act)
+        return command
+
+    run = add("run", acts.relay_run, "run a relay for devices, until it is told to stop")
+    run.add_argument(
+        "--listen", required=True, type=_address, metavar="HOST:PORT", help="where devices reach it"
+    )
+    new = add(
+        "add", acts.relay_add, "meet your other devices at a relay, if there is no direct way"
+    )
+    new.add_argument("address", type=_relay_text, metavar="ADDRESS", help="as the relay prints it")
+    add("list", acts.relay_list, "show the relays that this device uses")
+    remove = add("remove", acts.relay_remove, "use a relay no more on this device")
+    remove.add_argument("address", metavar="ADDRESS", help="its address or its host")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -70,6 +70,8 @@ class Connection:
     @property
     def kind_name(self) -> str:
         """The kind of link, as `status` names it."""
+        if self.link.is_relayed:
+            return "relayed"
         return "quic" if self.link.kind is LinkKind.QUIC else "tls"
 
     def poke(self) -> None:

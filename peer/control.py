@@ -21,7 +21,17 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from peer.errors import AccessRefused, PeerError, UsageError
-from peer.status import DeviceList, FolderEntry, FolderList, HoldAnswer, Invitation, Status
+from peer.status import (
+    DeviceList,
+    FolderEntry,
+    FolderList,
+    HoldAnswer,
+    Invitation,
+    RelayEntry,
+    RelayList,
+    Status,
+)
+from protocol.relay_address import BadRelayAddress, RelayAddress
 
 BODY_SIZE_MAX = 64 * 1024
 
@@ -56,6 +66,15 @@ class DaemonApi(Protocol):
 
     async def remove_device(self, name_or_id: str) -> None:
         """Make a device the user's no more, for good."""
+
+    async def add_relay(self, address: RelayAddress) -> RelayEntry:
+        """Meet the user's devices at one more relay."""
+
+    async def list_relays(self) -> RelayList:
+        """The relays of this device, and whether there is a link to each."""
+
+    async def remove_relay(self, address_or_host: str) -> None:
+        """Use a relay no more."""
 
     async def pause(self, name_or_id: str | None) -> None:
         """Pause a folder, or all of them."""
@@ -99,6 +118,13 @@ class _Fields:
             raise UsageError(f"`{name}` has to be an absolute path.")
         return path
 
+    def relay(self, name: str) -> RelayAddress:
+        """A relay's address."""
+        try:
+            return RelayAddress.parse(self.text(name))
+        except BadRelayAddress as error:
+            raise UsageError(str(error)) from error
+
     def answer(self, name: str) -> HoldAnswer:
         """One of HoldAnswer."""
         value = self.text(name)
@@ -139,6 +165,18 @@ async def _remove_device(daemon: DaemonApi, fields: _Fields) -> None:
     await daemon.remove_device(device)
 
 
+async def _add_relay(daemon: DaemonApi, fields: _Fields) -> Mapping[str, Any]:
+    address = fields.relay("address")
+    fields.end()
+    return await daemon.add_relay(address)
+
+
+async def _remove_relay(daemon: DaemonApi, fields: _Fields) -> None:
+    address = fields.text("address")
+    fields.end()
+    await daemon.remove_relay(address)
+
+
 async def _pause(daemon: DaemonApi, fields: _Fields) -> None:
     folder = fields.optional_text("folder")
     fields.end()
@@ -176,6 +214,9 @@ ROUTES: tuple[tuple[str, str, _Act], ...] = (
     ("GET", "/api/devices", lambda d, f: _without_fields(d.devices, f)),
     ("POST", "/api/devices/remove", _remove_device),
     ("POST", "/api/devices/invite", lambda d, f: _without_fields(d.invite, f)),
+    ("GET", "/api/relays", lambda d, f: _without_fields(d.list_relays, f)),
+    ("POST", "/api/relays/add", _add_relay),
+    ("POST", "/api/relays/remove", _remove_relay),
     ("POST", "/api/daemon/stop", lambda d, f: _without_fields(d.stop, f)),
 )
 """Everything that can be asked of a daemon: one line each."""

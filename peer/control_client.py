@@ -17,7 +17,16 @@ from peer.errors import (
     PeerError,
     of_code,
 )
-from peer.status import DeviceList, FolderEntry, FolderList, HoldAnswer, Invitation, Status
+from peer.status import (
+    DeviceList,
+    FolderEntry,
+    FolderList,
+    HoldAnswer,
+    Invitation,
+    RelayEntry,
+    RelayList,
+    Status,
+)
 
 SOCKET_NAME = "control.sock"
 TOKEN_NAME = "control.token"  # noqa: S105 - the file's name
@@ -84,6 +93,18 @@ class ControlClient:
     def remove_device(self, name_or_id: str) -> None:
         """Make a device the user's no more."""
         self.request("POST", "/api/devices/remove", {"device": name_or_id})
+
+    def add_relay(self, address: str) -> RelayEntry:
+        """Use one more relay."""
+        return cast(RelayEntry, self.request("POST", "/api/relays/add", {"address": address}))
+
+    def relays(self) -> RelayList:
+        """The relays of this device."""
+        return cast(RelayList, self.request("GET", "/api/relays"))
+
+    def remove_relay(self, address_or_host: str) -> None:
+        """Use a relay no more."""
+        self.request("POST", "/api/relays/remove", {"address": address_or_host})
 
     def pause(self, name_or_id: str | None = None) -> None:
         """Pause a folder, or all."""

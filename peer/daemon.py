@@ -38,6 +38,7 @@ from peer.home_store import FolderState as StoredState
 from peer.invitations import Invitations
 from peer.ledgers import Ledgers
 from peer.network import Network
+from peer.relays import Relays
 from peer.removing import expel_revoked, find_device, revoke
 from peer.reporting import Reports
 from peer.status import (
@@ -47,6 +48,8 @@ from peer.status import (
     FolderState,
     HoldAnswer,
     Invitation,
+    RelayEntry,
+    RelayList,
     Status,
 )
 from peer.surroundings import LOOK_INTERVAL_S, Surroundings
@@ -56,6 +59,7 @@ from protocol.handshake import HELLO
 from protocol.link import Link, LinkKind
 from protocol.links import Listener, authenticate_server
 from protocol.pairing_messages import PairingNumber
+from protocol.relay_address import RelayAddress
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +86,9 @@ class Daemon:
         self._listener = Listener(tasks)
         self._discovery: Discovery | None = None
         self.network = Network(self.ledgers, tasks, self._greeted, self._membership_changed)
+        self.relays = Relays(
+            home, self.ledgers, tasks, self._listener.adopt, lambda: self.dialling.relay_connected()
+        )
         self._reports = Reports(home, self.ledgers, self.network)
 
     async def start(self) -> None:
@@ -109,10 +116,11 @@ class Daemon:
             self._welcome_folders,
             self._membership_changed,
             self._tasks,
+            self.relays,
         )
         self.dialling = Dialling(
             self.home, self.ledgers, self.network, self._listener,
-            [KINDS[name] for name in self.config.links],
+            [KINDS[name] for name in self.config.links], self.relays,
         )  # fmt: skip
         await self.ledgers.settle()
         for stored in await home.store.folders():
@@ -122,6 +130,7 @@ class Daemon:
             await self._membership_changed()
         self._tasks.create_task(self.network.keep_time())
         self._tasks.create_task(self.dialling.run())
+        await self.relays.start()
         self._tasks.create_task(self._advance_generation())
         self._tasks.create_task(self._follow_surroundings())
         await self._announce()
@@ -176,6 +185,7 @@ class Daemon:
                 if self._discovery is not None:
                     await self._discovery.follow_interfaces()
                 self.network.doubt_all()
+                self.relays.doubt()
                 self.dialling.network_changed()
 
     # ------------------------------------------------------------ links
@@ -204,7 +214,8 @@ class Daemon:
         try:
             async with self.home.store.transaction() as write:
                 await write.put_device(Device(connection.device_id, connection.name, now))
-                if connection.link.is_client:
+                # Where a relay is says nothing of where the device is.
+                if connection.link.is_client and not connection.link.is_relayed:
                     host, port = connection.link.peer_address[:2]
                     await write.put_address(connection.device_id, DeviceAddress(host, port, now))
         except sqlite3.OperationalError as error:
@@ -230,6 +241,7 @@ class Daemon:
         self.network.tell_ledgers()
         for folder in self.network.folders.values():
             folder.membership_changed()
+        self.relays.membership_changed()
         await self._announce()
         self.dialling.wake()
 
@@ -463,6 +475,18 @@ class Daemon:
         if folder is None or not folder.asks:
             raise NothingToAnswer(f"{name_or_id!r} asks nothing.")
         folder.answer(answer is HoldAnswer.ACCEPT)
+
+    async def add_relay(self, address: RelayAddress) -> RelayEntry:
+        """Meets the user's devices at one more relay."""
+        return await self.relays.add(address)
+
+    async def list_relays(self) -> RelayList:
+        """The relays of this device."""
+        return self.relays.entries()
+
+    async def remove_relay(self, address_or_host: str) -> None:
+        """Uses a relay no more."""
+        await self.relays.remove(address_or_host)
 
     async def stop(self) -> None:
         """Begins to stop."""

@@ -1,4 +1,8 @@
-"""Whom to dial, where, and when again: back-off with jitter, the preferred kind of link first."""
+"""Whom to dial, where, and when again: back-off with jitter, the preferred kind of link first.
+
+Direct ways are tried first and, while a relay carries the link, go on being tried; a direct link
+takes the place of a relayed one.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ from crypto.ids import DeviceId
 from peer.home import Home
 from peer.ledgers import Ledgers
 from peer.network import Network
+from peer.relays import Relays
 from protocol.errors import LinkError, ProtocolError
 from protocol.link import Link, LinkKind
 from protocol.links import Listener, authenticate_client
@@ -27,6 +32,12 @@ SIGN_WAIT_S: Final = 1.0
 on the network can repeat what somebody announced."""
 HEAD_START_S: Final = 0.25
 """How long the preferred kind of link is tried alone (RFC 8305's connection attempt delay)."""
+RELAY_HEAD_START_S: Final = 1.0
+"""How long direct ways are tried alone; on a LAN they take a tenth of it."""
+CALL_WAIT_MAX_S: Final = 60.0
+"""Between two calls of a device that waits at no relay; when it comes back, it calls us."""
+BETTER_WAIT_MAX_S: Final = 300.0
+"""Between two looks for a direct way while a relay carries the link."""
 
 Place = tuple[str, int]
 
@@ -41,6 +52,10 @@ class _Known:
     attempt: asyncio.Timeout | None = None
     """Ends the wait for an address that does not answer, where a sign of life may do so."""
     is_busy: bool = False
+    call_wait_s: float = FIRST_WAIT_S
+    call_at: float | None = None
+    """When it is called through a relay next; None while there is a link."""
+    is_calling: bool = False
 
     def give_sign(self) -> None:
         """The device may be there: what was in vain before says little."""
@@ -61,9 +76,10 @@ class Dialling:
         network: Network,
         listener: Listener,
         kinds: Sequence[LinkKind],
+        relays: Relays,
     ) -> None:
         self._home, self._ledgers, self._network = home, ledgers, network
-        self._listener, self._kinds = listener, kinds
+        self._listener, self._kinds, self._relays = listener, kinds, relays
         self._known: dict[DeviceId, _Known] = {}
 
     def wake(self) -> None:
@@ -86,6 +102,14 @@ class Dialling:
             known.give_sign()
         self.wake()
 
+    def relay_connected(self) -> None:
+        """There is a relay again: whoever was called in vain may wait there."""
+        for known in self._known.values():
+            known.call_wait_s = FIRST_WAIT_S
+            if known.call_at is not None:
+                known.call_at = 0.0
+        self.wake()
+
     async def run(self) -> None:
         """Dials until cancelled."""
         loop = asyncio.get_running_loop()
@@ -99,9 +123,16 @@ class Dialling:
                     known = self._known.setdefault(device_id, _Known())
                     connection = self._network.connections.get(device_id)
                     if connection is not None:
-                        if connection.name and not connection.link.is_client:
-                            known.give_sign()  # it has found us: when it is lost, we look for it
-                        continue
+                        known.call_at = None
+                        if not connection.link.is_relayed:
+                            if connection.name and not connection.link.is_client:
+                                known.give_sign()  # it has found us; lost, we look for it
+                            continue
+                    else:
+                        if known.wait_s > WAIT_MAX_S:  # so rarely only while a relay carried us
+                            known.wait_s, known.next_at = FIRST_WAIT_S, now
+                        if self._relays.is_connected:
+                            soonest = min(soonest, self._consider_calling(device_id, known, tasks))
                     if known.is_busy:
                         continue
                     if known.next_at <= now:
@@ -116,6 +147,45 @@ class Dialling:
                 except TimeoutError:
                     pass
 
+    def _consider_calling(
+        self, device_id: DeviceId, known: _Known, tasks: asyncio.TaskGroup
+    ) -> float:
+        """Calls a device that there is no link to, if it is time; gives when to look again."""
+        now = asyncio.get_running_loop().time()
+        if known.call_at is None:
+            known.call_at = now + RELAY_HEAD_START_S
+        if known.is_calling:
+            return float("inf")
+        if known.call_at > now:
+            return known.call_at
+        known.is_calling = True
+        tasks.create_task(self._call(device_id, known, tasks))
+        return float("inf")
+
+    async def _call(self, device_id: DeviceId, known: _Known, tasks: asyncio.TaskGroup) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            link = await self._relays.call(device_id)
+            peer = self._ledgers.peer_keys(device_id)
+            if link is None:
+                return
+            if peer is None or device_id in self._network.connections:
+                link.abort()
+                return
+            try:
+                found = await authenticate_client(link, self._home.keys, peer, self._introduction())
+            except ProtocolError as error:
+                log.info("a relay led to another device: %s", type(error).__name__)
+                return
+            # A task of its own: meanwhile a direct way is looked for.
+            tasks.create_task(self._network.run_connection(link, found.peer))
+            known.call_wait_s = FIRST_WAIT_S
+        finally:
+            known.is_calling = False
+            known.call_at = loop.time() + known.call_wait_s * (0.5 + random.random() / 2)  # noqa: S311
+            known.call_wait_s = min(known.call_wait_s * 2, CALL_WAIT_MAX_S)
+            self.wake()
+
     async def _dial(self, device_id: DeviceId, known: _Known) -> None:
         loop = asyncio.get_running_loop()
         try:
@@ -126,7 +196,8 @@ class Dialling:
             known.is_busy = False
             # Full jitter, so that devices that lost one network do not come back in step.
             known.next_at = loop.time() + known.wait_s * (0.5 + random.random() / 2)  # noqa: S311
-            known.wait_s = min(known.wait_s * 2, WAIT_MAX_S)
+            is_linked = device_id in self._network.connections
+            known.wait_s = min(known.wait_s * 2, BETTER_WAIT_MAX_S if is_linked else WAIT_MAX_S)
             self.wake()
 
     async def _dial_each(

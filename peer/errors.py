@@ -172,6 +172,13 @@ class WrongDevice(PeerError):
     http_status = 409
 
 
+class UnknownRelay(PeerError):
+    """There is no relay of that address. `holdfast relay list` shows those of this device."""
+
+    exit_code = 19
+    http_status = 404
+
+
 class UnknownFolder(PeerError):
     """There is no folder of that name or id. `holdfast folder list` shows those there are."""
 
@@ -231,7 +238,7 @@ class DiskGone(DiskError):
     http_status = 409
 
 
-# 30-39: this device's own files.
+# 30-39: this device's own files, addresses and relays.
 
 
 class BadConfig(PeerError):
@@ -275,6 +282,20 @@ class IndexDamaged(PeerError):
     """
 
     exit_code = 35
+
+
+class RelayUnreachable(PeerError):
+    """The relay cannot be reached, or it is not the one whose fingerprint is in the address."""
+
+    exit_code = 36
+    http_status = 504
+
+
+class TooManyRelays(PeerError):
+    """This device uses four relays already. Remove one with `holdfast relay remove`."""
+
+    exit_code = 37
+    http_status = 409
 
 
 # 40-49: commands whose answer is a judgement.

@@ -19,6 +19,7 @@ from peer.folder import Folder
 from peer.home import Home
 from peer.home_store import Device
 from peer.ledgers import Ledgers
+from peer.relays import Relays
 from peer.status import Invitation as InvitationStatus
 from protocol.errors import ProtocolError
 from protocol.invitations import LIFETIME_S, Invitation
@@ -27,6 +28,7 @@ from protocol.messages import FrontierEntry
 from protocol.pairing import PairingListener, refusal
 from protocol.pairing_messages import PairingWrap, WelcomeFolder
 from protocol.wire import MESSAGE_LENGTH_MAX
+from protocol.words import NAMEPLATE_MAX
 
 log = logging.getLogger(__name__)
 
@@ -47,24 +49,38 @@ class Invitations:
         folders: Callable[[], dict[FolderId, tuple[str, Folder | None]]],
         on_paired: Callable[[], Coroutine[Any, Any, None]],
         tasks: asyncio.TaskGroup,
+        relays: Relays,
     ) -> None:
         self._ledgers, self._home, self._name, self._port = ledgers, home, name, port
         self._discovery, self._folders = discovery, folders
         self._on_paired, self._tasks = on_paired, tasks
+        self._relays = relays
         self._open: dict[int, Invitation] = {}
 
     async def open(self) -> InvitationStatus:
         """A new invitation for ten minutes and one device."""
         await self._withdraw_closed()
-        free = [n for n in range(1, NAMEPLATES + 1) if n not in self._open]
-        if not free:
-            raise TooManyInvitations
-        invitation = Invitation.create(secrets.choice(free), os.urandom, time.monotonic())
-        self._open[invitation.code.nameplate] = invitation
+        nameplate, relays = await self._choose()
+        invitation = Invitation.create(nameplate, os.urandom, time.monotonic())
+        self._open[nameplate] = invitation
         if self._discovery is not None:
-            await self._discovery.open_invitation(invitation.code.nameplate, self._port)
-            self._tasks.create_task(self._withdraw_later())
-        return {"code": str(invitation.code), "expires_s": LIFETIME_S}
+            await self._discovery.open_invitation(nameplate, self._port)
+        self._tasks.create_task(self._withdraw_later())
+        return {"code": str(invitation.code), "expires_s": LIFETIME_S, "relays": relays}
+
+    async def _choose(self) -> tuple[int, list[str]]:
+        """A number that is free here and at the relays, which show it from now on; a small one if
+        there is one.
+        """
+        for numbers in (NAMEPLATES, NAMEPLATES, NAMEPLATE_MAX, NAMEPLATE_MAX, NAMEPLATE_MAX):
+            free = [n for n in range(1, numbers + 1) if n not in self._open]
+            if not free or len(self._open) >= NAMEPLATES:
+                raise TooManyInvitations
+            nameplate = secrets.choice(free)
+            relays = await self._relays.show(nameplate)
+            if relays is not None:
+                return nameplate, relays
+        return nameplate, []  # a relay whose numbers are all taken is of no use
 
     async def _withdraw_later(self) -> None:
         await asyncio.sleep(LIFETIME_S + 1)
@@ -78,6 +94,7 @@ class Invitations:
         closed = [n for n, invitation in self._open.items() if not invitation.is_open(now)]
         for nameplate in closed:
             del self._open[nameplate]
+            self._relays.hide(nameplate)
         if self._discovery is not None:
             for nameplate in closed:
                 await self._discovery.close_invitation(nameplate)

@@ -117,12 +117,21 @@ class Network:
     def _admit(self, new: Connection) -> bool:
         old = self.connections.get(new.device_id)
         if old is not None:
+            is_recent = new.began_at - old.began_at < DIALLED_AT_ONCE_S
+            if new.link.is_relayed and not old.link.is_relayed and not old.link.is_closed:
+                # Called and dialled at once: the direct link stays. Later, who has a link does not
+                # call, so the other side has lost it.
+                if is_recent:
+                    old.doubt()
+                    return False
             own, other = self.ledgers.keys.device_id, new.device_id
+            is_better = old.link.is_relayed and not new.link.is_relayed
             dialler = own if new.link.is_client else other
             old_dialler = own if old.link.is_client else other
             # Both dialled at once: the link that the smaller id dialled stays (CRYPTO 7).
-            if dialler != old_dialler and dialler != min(own, other) and not old.link.is_closed:
-                if new.began_at - old.began_at < DIALLED_AT_ONCE_S:
+            is_second = dialler != old_dialler and dialler != min(own, other) and not is_better
+            if is_second and not old.link.is_closed:
+                if is_recent:
                     old.doubt()  # or its end was lost with the power
                     return False
                 # Who has a link dials none: for the other side the old one is gone.

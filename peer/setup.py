@@ -10,10 +10,18 @@ from typing import Any
 
 from crypto.keys import DeviceKeys, KitKeys
 from peer.discovery import Discovery
-from peer.errors import DeviceUnreachable, InvitationNotFound, OtherDeviceFailed
+from peer.errors import (
+    DeviceUnreachable,
+    InvitationNotFound,
+    OtherDeviceFailed,
+    PeerError,
+    RelayUnreachable,
+)
 from peer.folder_setup import encode_floor, floor_name
 from peer.home import Home
 from peer.home_store import Device, DeviceAddress, Folder, FolderState, Wrap
+from peer.relay_session import NotThere, RelaySession
+from peer.relays import SETTING, call_through, write_relays
 from protocol.changesets import INCARNATION_SIZE
 from protocol.errors import LinkError, ProtocolError, TimedOut
 from protocol.folder_ledger import FolderLedger
@@ -24,6 +32,8 @@ from protocol.links import dial
 from protocol.names import check_label
 from protocol.pairing import TIMEOUT_S, WELCOME_TIMEOUT_S, PairingDialler
 from protocol.pairing_messages import Welcome
+from protocol.relay_address import RelayAddress
+from protocol.relay_links import dial_relay
 from protocol.user_ledger import UserLedger
 from protocol.words import PairingCode, parse_code
 
@@ -59,6 +69,7 @@ async def join(
     address: tuple[str, int] | None,
     name: str,
     passphrase: str | None = None,
+    relay: RelayAddress | None = None,
 ) -> dict[str, Any]:
     """Makes this device one of the user's, with the help of the device that shows the code."""
     check_label(name)
@@ -66,9 +77,16 @@ async def join(
     keys = DeviceKeys.generate(os.urandom)
     home = await Home.create(path, keys)
     try:
-        places = [address] if address is not None else await _find(code)
-        welcome, pairing, place = await _pair_at(places, code, keys, name)
+        place: tuple[str, int] | None = None
+        if relay is not None:
+            welcome, pairing = await _pair_through(relay, code, keys, name)
+        else:
+            places = [address] if address is not None else await _find(code)
+            welcome, pairing, place = await _pair_at(places, code, keys, name)
         await _settle(home, keys, name, welcome, pairing, place)
+        if relay is not None:
+            async with home.store.transaction() as write:
+                await write.put_setting(SETTING, write_relays([relay]))
         await home.write_key(passphrase)
     finally:
         await home.close()
@@ -114,6 +132,47 @@ async def _pair_at(
     raise DeviceUnreachable
 
 
+async def _pair_through(
+    relay: RelayAddress, code: PairingCode, keys: DeviceKeys, name: str
+) -> tuple[Welcome, PairingDialler]:
+    """Pairs with the device that shows the code at a relay, which learns nothing of it."""
+    try:
+        link = await dial_relay(relay, keys)
+    except LinkError as error:
+        raise RelayUnreachable(
+            f"{error} Look at the address, and whether the relay runs."
+        ) from error
+    session = RelaySession(link, lambda _: None)  # nobody calls a device that nobody knows
+    async with asyncio.TaskGroup() as tasks:
+        talking = tasks.create_task(session.run())
+        outcome = await _pair_with_session(session, code, keys, name)
+        talking.cancel()
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
+async def _pair_with_session(
+    session: RelaySession, code: PairingCode, keys: DeviceKeys, name: str
+) -> tuple[Welcome, PairingDialler] | PeerError | ProtocolError:
+    """The errors are given, for a task group would wrap them."""
+    try:
+        link = await call_through(session, code.nameplate)
+    except NotThere:
+        return InvitationNotFound(
+            "No device shows that code at this relay. See that the other device uses it too"
+            " (`holdfast relay list`), and ask for a new code with `holdfast invite`."
+        )
+    except LinkError as error:
+        return DeviceUnreachable(f"The other device was not reached through the relay. {error}")
+    try:
+        return await _pair(link, code, keys, name)
+    except ProtocolError as error:
+        return error
+    finally:
+        await link.close()
+
+
 async def _pair(
     link: Link, code: PairingCode, keys: DeviceKeys, name: str
 ) -> tuple[Welcome, PairingDialler]:
@@ -145,7 +204,7 @@ async def _settle(
     name: str,
     welcome: Welcome,
     pairing: PairingDialler,
-    place: tuple[str, int],
+    place: tuple[str, int] | None,
 ) -> None:
     """Checks what was given and keeps it."""
     try:
@@ -166,7 +225,8 @@ async def _settle(
             LedgerKind.USER, user.user_id, [(e.id, e.wire) for e in user]
         )
         await write.put_device(Device(welcome.device_id, welcome.device_name, now))
-        await write.put_address(welcome.device_id, DeviceAddress(place[0], place[1], now))
+        if place is not None:
+            await write.put_address(welcome.device_id, DeviceAddress(place[0], place[1], now))
         for ledger, folder in ledgers:
             if ledger.folder_id != folder.folder_id or keys.device_id not in ledger.devices():
                 raise OtherDeviceFailed

@@ -72,7 +72,7 @@ class LinkStatus(TypedDict):
     device: str
     name: str
     kind: str
-    """`tls` or `quic`."""
+    """`tls` or `quic`; `relayed` where a relay carries it."""
     address: str
     sent_bytes: int
     received_bytes: int
@@ -132,6 +132,23 @@ class Invitation(TypedDict):
 
     code: str
     expires_s: float
+    relays: list[str]
+    """Addresses of the relays at which `join CODE --relay ADDRESS` finds this device."""
+
+
+class RelayEntry(TypedDict):
+    """One relay that this device uses."""
+
+    address: str
+    connected: bool
+    problem: str
+    """Why there is no link to it; empty if there is one."""
+
+
+class RelayList(TypedDict):
+    """The answer to `relay list`."""
+
+    relays: list[RelayEntry]
 
 
 class HoldAnswer(StrEnum):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # rich takes 0.1 s to import, and most commands print JSON or nothing.
     from rich.console import Console
 
-    from peer.status import DeviceList, FolderList, FolderStatus, Status
+    from peer.status import DeviceList, FolderList, FolderStatus, RelayList, Status
 
 UNSAFE_CATEGORIES = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
 """Controls (escape sequences), format characters (which reorder text), surrogates (which do not
@@ -141,6 +141,17 @@ def print_folders(folders: "FolderList") -> None:
         (
             (row["name"], row["id"][:8], row["state"], row["path"] or "-")
             for row in folders["folders"]
+        ),
+    )
+
+
+def print_relays(relays: "RelayList") -> None:
+    """Print the relays that a device uses."""
+    print_table(
+        ("relay", ""),
+        (
+            (row["address"], "connected" if row["connected"] else row["problem"])
+            for row in relays["relays"]
         ),
     )
 

@@ -38,6 +38,7 @@ PROMISES = {
     " both versions are kept.",
     "A14": "A device that signs two changesets for one position is proved to have done so;"
     " one counts, the same everywhere, and the other is kept.",
+    "A17": "A relay sees what the list in THREATS.md says, and nothing of what it carries.",
     "A24": "Who pairs in the middle or guesses has three tries of one code, and no way to test"
     " guesses off line.",
     "A25": "Who proves no known, live device is heard not one message.",
@@ -99,7 +100,7 @@ HEADER = """\
 # What is promised, and what holds us to it
 
 Made by `python -m tests.trust` from the marks of the tests; `python -m tests.trust all` runs
-them and notes the figures. A: attacks, F: faults; rows that concern relays, super-nodes and share
+them and notes the figures. A: attacks, F: faults; rows that concern super-nodes and share
 links come with these. *Last figure*: how many cases passed when the row was last run, and what
 they measured.
 

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from crypto.ids import RelayId
 from peer.control_socket import serve_control
 from peer.errors import PeerError
 from peer.status import (
@@ -15,11 +16,15 @@ from peer.status import (
     FolderState,
     HoldAnswer,
     Invitation,
+    RelayEntry,
+    RelayList,
     Status,
 )
+from protocol.relay_address import RelayAddress
 
 FOLDER_ID = "ab" * 32
 DEVICE_ID = "cd" * 32
+RELAY = RelayAddress("relay.example", 443, RelayId(b"r" * 32))
 
 
 class FakeDaemon:
@@ -83,7 +88,7 @@ class FakeDaemon:
 
     async def invite(self) -> Invitation:
         self.note("invite")
-        return {"code": "7-crossover-clockwork", "expires_s": 600}
+        return {"code": "7-crossover-clockwork", "expires_s": 600, "relays": [str(RELAY)]}
 
     async def add_folder(self, path: Path, name: str) -> FolderEntry:
         self.note("add_folder", path, name)
@@ -108,6 +113,18 @@ class FakeDaemon:
 
     async def remove_device(self, name_or_id: str) -> None:
         self.note("remove_device", name_or_id)
+
+    async def add_relay(self, address: RelayAddress) -> RelayEntry:
+        self.note("add_relay", address)
+        return {"address": str(address), "connected": True, "problem": ""}
+
+    async def list_relays(self) -> RelayList:
+        self.note("list_relays")
+        lost: RelayEntry = {"address": str(RELAY), "connected": False, "problem": "It is\x1b gone."}
+        return {"relays": [lost]}
+
+    async def remove_relay(self, address_or_host: str) -> None:
+        self.note("remove_relay", address_or_host)
 
     async def pause(self, name_or_id: str | None) -> None:
         self.note("pause", name_or_id)

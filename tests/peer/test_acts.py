@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,7 +15,8 @@ from peer import acts
 from peer.cli import main
 from peer.errors import KeyFileUnusable, TroubleFound
 from peer.passphrase import PASSPHRASE_FILE_VARIABLE, PASSPHRASE_VARIABLE
-from tests.peer.fake_daemon import running
+from protocol.relay_address import RelayAddress
+from tests.peer.fake_daemon import RELAY, running
 
 
 async def command(home: Path, *words: str) -> int:
@@ -31,6 +33,8 @@ async def test_each_command_asks_the_daemon(
             "folder attach photos pictures",
             "folder remove photos",
             "devices remove lost",
+            f"relay add {str(RELAY).upper().replace('HOLDFAST-RELAY', 'holdfast-relay')}",
+            "relay remove relay.example",
             "pause",
             "pause photos",
             "resume",
@@ -44,6 +48,8 @@ async def test_each_command_asks_the_daemon(
             ("attach_folder", "photos", tmp_path / "pictures"),
             ("remove_folder", "photos"),
             ("remove_device", "lost"),
+            ("add_relay", replace(RELAY, host="RELAY.EXAMPLE")),
+            ("remove_relay", "relay.example"),
             ("pause", None),
             ("pause", "photos"),
             ("resume", None),
@@ -56,7 +62,7 @@ async def test_each_command_asks_the_daemon(
 
 async def test_what_a_person_sees(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     async with running(tmp_path):
-        for words in ("status", "folder list", "devices", "invite"):
+        for words in ("status", "folder list", "devices", "invite", "relay list"):
             assert await command(tmp_path, *words.split()) == 0
     shown = capsys.readouterr().out
     assert "syncing (3 files, 1.4 MB left)" in shown
@@ -65,6 +71,8 @@ async def test_what_a_person_sees(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "\x1b" not in shown
     assert "seen 2 h ago" in shown
     assert "holdfast join 7-crossover-clockwork --name NAME" in shown
+    assert f"--relay {RELAY}`" in shown
+    assert "It is\\x1b gone." in shown
 
 
 class Setup(ModuleType):
@@ -73,12 +81,14 @@ class Setup(ModuleType):
     def __init__(self) -> None:
         super().__init__("peer.setup")
         self.calls: list[tuple[Any, ...]] = []
+        self.relay: RelayAddress | None = None
 
     async def init_home(self, home: Path, name: str, passphrase: str | None) -> dict[str, Any]:
         self.calls.append(("init", home, name, passphrase))
         return {"device": "cd" * 32, "recovery_kit": "AAAA-BBBB"}
 
-    async def join(self, *given: Any) -> dict[str, Any]:
+    async def join(self, *given: Any, relay: RelayAddress | None) -> dict[str, Any]:
+        self.relay = relay
         self.calls.append(("join", *given))
         return {"device": "cd" * 32}
 
@@ -112,6 +122,29 @@ def test_a_key_file_may_be_locked_from_the_start(
     error = KeyFileUnusable.exit_code
     assert main(["--home", str(tmp_path), *words, "--name", "alpha", "--passphrase"]) == error
     assert len(setup.calls) == 1
+
+
+def test_join_at_a_relay(tmp_path: Path, setup: Setup, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--home", str(tmp_path), "join", "7-a-b", "--name", "alpha", "--relay"]
+    assert main([*words, str(RELAY)]) == 0
+    assert setup.relay == RELAY
+    assert main([*words, f"{RELAY}x"]) == main([*words, str(RELAY), "--address", "h:1"]) == 2
+    said = capsys.readouterr().err
+    assert "holdfast-relay://HOST:PORT#FINGERPRINT" in said
+    assert "either --address or --relay" in said
+
+
+def test_a_relay_is_another_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    became: list[list[str]] = []
+
+    def execv(_: str, words: list[str]) -> None:
+        became.append(words)
+        raise KeyboardInterrupt  # a program that became another says no more
+
+    monkeypatch.setattr(os, "execv", execv)
+    main(["--home", str(tmp_path), "relay", "run", "--listen", "[::1]:443", "--json"])
+    assert became[0][1:4] == ["-P", "-m", "relay"]
+    assert became[0][4:] == ["--home", str(tmp_path), "--host", "::1", "--port", "443", "--json"]
 
 
 def test_join_with_everything_given(

@@ -7,7 +7,7 @@ import pytest
 
 from peer.control import BODY_SIZE_MAX, ROUTES, make_app
 from peer.errors import UnknownFolder
-from tests.peer.fake_daemon import FakeDaemon
+from tests.peer.fake_daemon import RELAY, FakeDaemon
 
 TOKEN = "the-token"  # not a secret: it opens nothing
 GOOD_HEADERS = {
@@ -79,6 +79,9 @@ async def test_each_act_reaches_the_daemon_with_its_fields(tmp_path: Path) -> No
     await ask_json(daemon, "/api/folders/attach", folder="photos", path=path)
     await ask_json(daemon, "/api/folders/remove", folder="photos")
     await ask_json(daemon, "/api/devices/remove", device="lost")
+    await ask_json(daemon, "/api/relays/add", address=str(RELAY))
+    await ask_json(daemon, "/api/relays/remove", address="relay.example")
+    await ask(daemon, "GET", "/api/relays")
     await ask_json(daemon, "/api/sync/pause", folder="photos")
     await ask_json(daemon, "/api/sync/resume", folder=None)
     await ask_json(daemon, "/api/sync/answer", folder="photos", answer="restore")
@@ -90,6 +93,9 @@ async def test_each_act_reaches_the_daemon_with_its_fields(tmp_path: Path) -> No
         ("attach_folder", "photos", tmp_path),
         ("remove_folder", "photos"),
         ("remove_device", "lost"),
+        ("add_relay", RELAY),
+        ("remove_relay", "relay.example"),
+        ("list_relays",),
         ("pause", "photos"),
         ("resume", None),
         ("answer_hold", "photos", "restore"),

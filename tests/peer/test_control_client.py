@@ -15,7 +15,7 @@ from peer.errors import (
     UnknownFolder,
 )
 from peer.status import HoldAnswer
-from tests.peer.fake_daemon import Refusal, running
+from tests.peer.fake_daemon import RELAY, Refusal, running
 
 PATIENCE_S = 15.0
 
@@ -33,6 +33,9 @@ async def test_every_method_asks_for_what_it_says(tmp_path: Path, client: Contro
         client.attach_folder("photos", tmp_path)
         client.remove_folder("photos")
         client.remove_device("lost")
+        client.add_relay(str(RELAY))
+        client.relays()
+        client.remove_relay("relay.example")
         client.pause("photos")
         client.resume()
         client.answer("photos", HoldAnswer.ACCEPT)
@@ -47,6 +50,9 @@ async def test_every_method_asks_for_what_it_says(tmp_path: Path, client: Contro
             ("attach_folder", "photos", tmp_path),
             ("remove_folder", "photos"),
             ("remove_device", "lost"),
+            ("add_relay", RELAY),
+            ("list_relays",),
+            ("remove_relay", "relay.example"),
             ("pause", "photos"),
             ("resume", None),
             ("answer_hold", "photos", "accept"),

@@ -1,0 +1,167 @@
+"""A device's talk with one relay, from an authenticated link to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
+
+from protocol.errors import LinkError, ProtocolError, Unexpected
+from protocol.link import Address, Link
+from protocol.relay_messages import (
+    Call,
+    Called,
+    CallOutcome,
+    Incoming,
+    Register,
+    Registered,
+    RelayMessage,
+    RelayPing,
+    RelayPong,
+    decode,
+    encode,
+)
+
+PING_INTERVAL_S: Final = 25.0
+"""Below the 30 s after which many routers forget a TCP connection that says nothing; a relay gives
+a device up after 90."""
+ANSWER_TIMEOUT_S: Final = 10.0
+UNSENT_BYTES_MAX: Final = 1 << 20
+
+A = TypeVar("A")
+
+
+class NotThere(LinkError):
+    """Nobody waits at the relay under that id or nameplate."""
+
+
+class RelaySession:
+    """Questions and answers on one link; `run` has to run meanwhile."""
+
+    def __init__(self, link: Link, on_incoming: Callable[[bytes], None]) -> None:
+        self._link = link
+        self._on_incoming = on_incoming
+        self._called: dict[int, asyncio.Future[Called]] = {}
+        self._registered: dict[int, asyncio.Future[Registered]] = {}
+        self._number = 0
+        self._heard = asyncio.Event()
+        self._doubted = asyncio.Event()
+        self._is_over = False
+
+    @property
+    def place(self) -> Address:
+        """Where the link ends; streams go there too."""
+        return self._link.peer_address
+
+    async def run(self) -> None:
+        """Talks until the link ends, whichever side ends it."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._receive())
+                tasks.create_task(self._keep_alive())
+        except* _Over:
+            pass
+        finally:
+            self._is_over = True
+            self._link.abort()
+            waiting: list[asyncio.Future[Any]] = [*self._called.values()]
+            for answer in [*waiting, *self._registered.values()]:
+                if not answer.done():
+                    answer.set_exception(LinkError("The link to the relay is lost."))
+
+    def doubt(self) -> None:
+        """The relay may be gone: it is asked at once."""
+        self._doubted.set()
+
+    async def register(
+        self, rendezvous: Sequence[bytes], nameplates: Sequence[int]
+    ) -> tuple[int, ...]:
+        """Waits at these from now on; gives the nameplates that others show. Raises LinkError."""
+        self._number += 1
+        message = Register(self._number, tuple(rendezvous), tuple(nameplates))
+        return (await self._ask(message, message.number, self._registered)).taken
+
+    async def call(self, target: bytes | int) -> bytes:
+        """The ticket of a new call; raises NotThere, or LinkError."""
+        self._number += 1
+        message = Call(self._number, target)
+        answer = await self._ask(message, message.number, self._called)
+        if answer.outcome == CallOutcome.NOT_THERE:
+            raise NotThere("Nobody waits there at this relay.")
+        if answer.outcome != CallOutcome.CONNECTED:
+            raise LinkError("The relay carries as much as it may just now.")
+        return answer.ticket
+
+    async def _ask(
+        self, message: RelayMessage, number: int, waiting: dict[int, asyncio.Future[A]]
+    ) -> A:
+        if self._is_over:
+            raise LinkError("The link to the relay is lost.")
+        answer: asyncio.Future[A] = asyncio.get_running_loop().create_future()
+        waiting[number] = answer
+        try:
+            self._send(message)
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                return await answer
+        except TimeoutError:
+            raise LinkError("The relay does not answer.") from None
+        finally:
+            del waiting[number]
+
+    def _send(self, message: RelayMessage) -> None:
+        number, payload = encode(message)
+        self._link.send(number, [payload])
+        if self._link.unsent_bytes > UNSENT_BYTES_MAX:
+            self._link.abort()
+
+    async def _receive(self) -> None:
+        try:
+            while (frame := await self._link.receive()) is not None:
+                self._heard.set()
+                self._take(decode(*frame))
+        except ProtocolError:
+            pass  # a relay that breaks the protocol is one that is lost
+        raise _Over
+
+    def _take(self, message: RelayMessage) -> None:
+        match message:
+            case Incoming(ticket):
+                self._on_incoming(ticket)
+            case Called(number):
+                _answer(self._called.get(number), message)
+            case Registered(number):
+                _answer(self._registered.get(number), message)
+            case RelayPong():
+                pass
+            case _:
+                raise Unexpected("a message that only a device sends")
+
+    async def _keep_alive(self) -> None:
+        while True:
+            # With jitter, so that a relay's devices do not all speak at one moment.
+            pause_s = PING_INTERVAL_S * (0.8 + 0.2 * random.random())  # noqa: S311
+            try:
+                async with asyncio.timeout(pause_s):
+                    await self._doubted.wait()
+            except TimeoutError:
+                pass
+            self._doubted.clear()
+            self._heard.clear()
+            self._number += 1
+            self._send(RelayPing(self._number))
+            try:
+                async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                    await self._heard.wait()
+            except TimeoutError:
+                raise _Over from None
+
+
+def _answer(waiting: asyncio.Future[A] | None, message: A) -> None:
+    # What comes too late was given up, and is nobody's offence.
+    if waiting is not None and not waiting.done():
+        waiting.set_result(message)
+
+
+class _Over(Exception):
+    """The link has ended."""

@@ -1,0 +1,316 @@
+"""The relays of this device: a link to each, where this device waits there, and calls through them.
+
+A relay is a way and nothing more: who is at the other end of a stream is proved by the handshake on
+it, as on any link. Which relays a device uses is its own setting; each device of a user is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import socket
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from crypto.errors import CryptoError
+from crypto.ids import DeviceId, RelayId
+from crypto.pair_secret import pair_secret
+from crypto.relay_ids import rendezvous_id
+from peer.errors import TooManyRelays, UnknownRelay
+from peer.home import Home
+from peer.ledgers import Ledgers
+from peer.relay_session import NotThere, RelaySession
+from peer.status import RelayEntry, RelayList
+from protocol import tls
+from protocol.errors import LinkError
+from protocol.link import Link
+from protocol.relay_address import RelayAddress
+from protocol.relay_links import dial_relay, open_stream
+from protocol.relay_messages import NAMEPLATES_MAX, RENDEZVOUS_MAX
+
+log = logging.getLogger(__name__)
+
+SETTING: Final = "relays"
+RELAYS_MAX: Final = 4
+FIRST_WAIT_S: Final = 1.0
+WAIT_MAX_S: Final = 60.0
+"""Full jitter below it: a relay that comes back finds its devices spread over a minute."""
+GOOD_AFTER_S: Final = 30.0
+"""A link that lasted so long was no failure: the next wait is a short one."""
+STREAMS_MAX: Final = 8
+"""Streams being opened for callers at once; a relay that rings more often is not listened to."""
+DAY_S: Final = 86_400
+REGISTER_INTERVAL_S: Final = 3600.0
+"""Ids change with the day, and yesterday's and tomorrow's are registered too."""
+
+
+@dataclass(eq=False, slots=True)
+class _Relay:
+    address: RelayAddress
+    session: RelaySession | None = None
+    problem: str = "It was not tried yet."
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
+
+
+def read_relays(setting: bytes | None) -> list[RelayAddress]:
+    """The addresses in a home's setting."""
+    return [RelayAddress.parse(line) for line in (setting or b"").decode().split()]
+
+
+def write_relays(addresses: Iterable[RelayAddress]) -> bytes:
+    """The inverse of `read_relays`."""
+    return "\n".join(map(str, addresses)).encode()
+
+
+class Relays:
+    """All relays of one device; `adopt` gets the streams of those who call it."""
+
+    def __init__(
+        self,
+        home: Home,
+        ledgers: Ledgers,
+        tasks: asyncio.TaskGroup,
+        adopt: Callable[[socket.socket, str], None],
+        on_connected: Callable[[], None],
+    ) -> None:
+        self._home, self._ledgers, self._tasks = home, ledgers, tasks
+        self._adopt, self._on_connected = adopt, on_connected
+        self._relays: dict[RelayId, _Relay] = {}
+        self._nameplates: set[int] = set()
+        self._secrets: dict[DeviceId, bytes] = {}
+        self._opening = 0
+
+    # ------------------------------------------------------------ which
+
+    async def start(self) -> None:
+        """Goes to the relays that are in the home."""
+        for address in read_relays(await self._home.store.setting(SETTING)):
+            self._begin(address)
+
+    async def add(self, address: RelayAddress) -> RelayEntry:
+        """Uses one more relay, or one that moved; raises TooManyRelays."""
+        old = self._relays.get(address.relay_id)
+        if old is None and len(self._relays) >= RELAYS_MAX:
+            raise TooManyRelays
+        if old is None or old.address != address:
+            await self._store([r.address for r in self._relays.values() if r is not old], address)
+            if old is not None:
+                self._end(old)
+            self._begin(address)
+        return self._entry(self._relays[address.relay_id])
+
+    async def remove(self, text: str) -> None:
+        """Uses a relay no more, by its address or host; raises UnknownRelay."""
+        found = [r for r in self._relays.values() if text in (str(r.address), r.address.host)]
+        if len(found) != 1:
+            raise UnknownRelay
+        await self._store([r.address for r in self._relays.values() if r is not found[0]])
+        self._end(found[0])
+
+    def entries(self) -> RelayList:
+        """What `relay list` shows."""
+        return {"relays": [self._entry(relay) for relay in self._relays.values()]}
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a relay to call through now."""
+        return any(relay.session is not None for relay in self._relays.values())
+
+    def _entry(self, relay: _Relay) -> RelayEntry:
+        return {
+            "address": str(relay.address),
+            "connected": relay.session is not None,
+            "problem": relay.problem if relay.session is None else "",
+        }
+
+    async def _store(self, addresses: list[RelayAddress], *more: RelayAddress) -> None:
+        async with self._home.store.transaction() as write:
+            await write.put_setting(SETTING, write_relays([*addresses, *more]))
+
+    def _begin(self, address: RelayAddress) -> None:
+        relay = self._relays[address.relay_id] = _Relay(address)
+        relay.task = self._tasks.create_task(self._keep(relay))
+
+    def _end(self, relay: _Relay) -> None:
+        if self._relays.get(relay.address.relay_id) is relay:
+            del self._relays[relay.address.relay_id]
+        if relay.task is not None:
+            relay.task.cancel()
+
+    # ------------------------------------------------------------ links to relays
+
+    async def _keep(self, relay: _Relay) -> None:
+        """Has a link to this relay, again and again, until cancelled."""
+        loop = asyncio.get_running_loop()
+        wait_s = FIRST_WAIT_S
+        while True:
+            began_at = loop.time()
+            try:
+                link = await dial_relay(relay.address, self._home.keys)
+            except LinkError as error:
+                relay.problem = str(error)
+                log.info("no relay at %s: %s", relay.address.host, error)
+            else:
+                relay.problem = "The link was lost; it is tried again."
+                log.info("linked to the relay at %s", relay.address.host)
+                await self._talk(relay, link)
+                log.info("the link to the relay at %s is lost", relay.address.host)
+            if loop.time() - began_at >= GOOD_AFTER_S:
+                wait_s = FIRST_WAIT_S
+            await asyncio.sleep(wait_s * (0.5 + random.random() / 2))  # noqa: S311
+            wait_s = min(wait_s * 2, WAIT_MAX_S)
+
+    async def _talk(self, relay: _Relay, link: Link) -> None:
+        session = RelaySession(link, lambda ticket: self._incoming(relay, ticket))
+        relay.session = session
+        relay.changed.set()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                registering = tasks.create_task(self._keep_registered(relay, session))
+                self._on_connected()
+                await session.run()
+                registering.cancel()
+        finally:
+            relay.session = None
+            link.abort()
+
+    async def _keep_registered(self, relay: _Relay, session: RelaySession) -> None:
+        while True:
+            relay.changed.clear()
+            try:
+                await session.register(self._waits_at(relay), sorted(self._nameplates))
+            except LinkError:
+                return  # the session ends too, or is not answered and will
+            try:
+                async with asyncio.timeout(REGISTER_INTERVAL_S):
+                    await relay.changed.wait()
+            except TimeoutError:
+                pass
+
+    def membership_changed(self) -> None:
+        """Other devices are the user's now: wait for these."""
+        live = self._others()
+        self._secrets = {known: s for known, s in self._secrets.items() if known in live}
+        for relay in self._relays.values():
+            relay.changed.set()
+
+    def doubt(self) -> None:
+        """The network has changed: the links to relays may be dead."""
+        for relay in self._relays.values():
+            if relay.session is not None:
+                relay.session.doubt()
+
+    # ------------------------------------------------------------ where to wait
+
+    def _others(self) -> list[DeviceId]:
+        own = self._home.keys.device_id
+        return [known for known in self._ledgers.user.live_devices() if known != own]
+
+    def _waits_at(self, relay: _Relay) -> list[bytes]:
+        """Where the others look for this device, yesterday, today and tomorrow."""
+        today, own = _today(), self._home.keys.device_id
+        waits_at: list[bytes] = []
+        for other in self._others():
+            secret = self._secret(other)
+            if secret is not None:
+                waits_at += [
+                    rendezvous_id(secret, relay.address.relay_id, day, own)
+                    for day in (today - 1, today, today + 1)
+                ]
+        return waits_at[:RENDEZVOUS_MAX]
+
+    def _secret(self, other: DeviceId) -> bytes | None:
+        if other not in self._secrets:
+            peer = self._ledgers.peer_keys(other)
+            if peer is None:
+                return None
+            try:
+                self._secrets[other] = pair_secret(self._home.keys, other, peer.dh_pk)
+            except CryptoError:
+                return None  # a device with keys that are none is called by nobody
+        return self._secrets[other]
+
+    # ------------------------------------------------------------ calls
+
+    async def call(self, other: DeviceId) -> Link | None:
+        """A link to that device through the first relay at which it waits; not authenticated."""
+        secret = self._secret(other)
+        if secret is None:
+            return None
+        for relay in list(self._relays.values()):
+            session = relay.session
+            if session is None:
+                continue
+            target = rendezvous_id(secret, relay.address.relay_id, _today(), other)
+            try:
+                return await call_through(session, target)
+            except NotThere:
+                continue
+            except LinkError as error:
+                log.info("no link through %s: %s", relay.address.host, error)
+        return None
+
+    def _incoming(self, relay: _Relay, ticket: bytes) -> None:
+        if self._opening < STREAMS_MAX:
+            self._opening += 1
+            self._tasks.create_task(self._open(relay, ticket))
+
+    async def _open(self, relay: _Relay, ticket: bytes) -> None:
+        try:
+            if relay.session is None:
+                return
+            place = relay.session.place
+            stream = await open_stream(place, ticket)
+        except LinkError as error:
+            log.info("%s", error)
+        else:
+            self._adopt(stream, place[0])
+        finally:
+            self._opening -= 1
+
+    # ------------------------------------------------------------ nameplates
+
+    async def show(self, nameplate: int) -> list[str] | None:
+        """Waits for who types a code of this number, at every relay there is a link to; gives their
+        addresses. None, and nowhere, if one of them shows the number for somebody else.
+        """
+        if len(self._nameplates) >= NAMEPLATES_MAX:
+            return []  # on the local network the code is good all the same
+        self._nameplates.add(nameplate)
+        shown = []
+        for relay in list(self._relays.values()):
+            if relay.session is None:
+                continue
+            try:
+                taken = await relay.session.register(
+                    self._waits_at(relay), sorted(self._nameplates)
+                )
+            except LinkError as error:
+                log.info("%s does not show the code: %s", relay.address.host, error)
+                continue
+            if nameplate in taken:
+                self.hide(nameplate)
+                return None
+            shown.append(str(relay.address))
+        return shown
+
+    def hide(self, nameplate: int) -> None:
+        """Waits for it no more."""
+        if nameplate in self._nameplates:
+            self._nameplates.discard(nameplate)
+            for relay in self._relays.values():
+                relay.changed.set()
+
+
+async def call_through(session: RelaySession, target: bytes | int) -> Link:
+    """A TLS link to who waits there; raises LinkError."""
+    ticket = await session.call(target)
+    return await tls.dial_over(await open_stream(session.place, ticket))
+
+
+def _today() -> int:
+    return int(time.time()) // DAY_S

@@ -1,0 +1,289 @@
+"""Devices that have no way to each other but a relay: they pair, link and sync through it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from crypto.ids import RelayId
+from peer import dialling, relays, setup
+from peer.daemon import Daemon
+from peer.errors import (
+    InvitationNotFound,
+    RelayUnreachable,
+    TooManyRelays,
+    UnknownRelay,
+)
+from peer.home import Home
+from peer.relays import SETTING, read_relays, write_relays
+from protocol.errors import ExpiredCode, WrongCode
+from protocol.relay_address import RelayAddress
+from tests.peer.device_stage import (
+    LOOPBACK,
+    Stage,
+    are_linked,
+    copy_homes,
+    device_id,
+    devices,
+    make_homes,
+    port_of,
+    until,
+)
+from tests.relay.relay_stage import RelayStage, relaying
+
+
+@pytest.fixture(scope="module")
+def homes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    base = tmp_path_factory.mktemp("homes")
+    asyncio.run(make_homes(base, "one", "two", "three"))
+    return base
+
+
+@pytest.fixture
+async def relay() -> AsyncIterator[RelayStage]:
+    async with relaying() as stage:
+        yield stage
+
+
+@pytest.fixture
+async def stage(
+    relay: RelayStage, homes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Stage]:
+    """Devices that know each other, but not where the others are; they use no relay yet."""
+    monkeypatch.setattr(dialling, "RELAY_HEAD_START_S", 0.05)
+    monkeypatch.setattr(relays, "FIRST_WAIT_S", 0.1)
+    copy_homes(homes, tmp_path)
+    async with devices(tmp_path) as stage:
+        for name in ("one", "two", "three"):
+            home = await Home.open(stage.home(name))
+            async with home.store.transaction() as write:
+                await write._execute("DELETE FROM addresses")
+            await home.close()
+        yield stage
+
+
+def kinds(daemon: Daemon) -> list[str]:
+    return [c.kind_name for c in daemon.network.status()]
+
+
+async def start(stage: Stage, relay: RelayStage, name: str) -> Daemon:
+    daemon = await stage.start(name)
+    await daemon.add_relay(relay.address)
+    await until(lambda: daemon.relays.is_connected)
+    return daemon
+
+
+async def until_shown(path: Path, data: bytes) -> None:
+    await until(lambda: path.is_file() and path.read_bytes() == data)
+
+
+async def test_two_devices_link_and_sync_through_a_relay(stage: Stage, relay: RelayStage) -> None:
+    one, two = [await start(stage, relay, name) for name in ("one", "two")]
+    await until(lambda: are_linked(one, two))
+    assert kinds(one) == kinds(two) == ["relayed"]
+    assert (await one.status())["links"][0]["kind"] == "relayed"
+    await stage.share(one, two)
+    data = bytes(range(256)) * 20_000
+    (stage.root("one") / "large").write_bytes(data)
+    (stage.root("two") / "small").write_bytes(b"back")
+    await until_shown(stage.root("two") / "large", data)
+    await until_shown(stage.root("one") / "small", b"back")
+    assert not await two.home.store.addresses(device_id(one)), "the relay's is not the device's"
+    assert not await one.home.store.addresses(device_id(two))
+
+
+async def test_a_direct_link_takes_the_place_of_a_relayed_one(
+    stage: Stage, relay: RelayStage
+) -> None:
+    one, two = [await start(stage, relay, name) for name in ("one", "two")]
+    await until(lambda: are_linked(one, two))
+    two.dialling.heard_of(device_id(one), LOOPBACK, port_of(one))
+    await until(lambda: kinds(one) == kinds(two) == ["tls"])
+    await until(lambda: len(relay.relay.desk.calls) == 0)
+    await asyncio.sleep(0.3)
+    assert kinds(one) == kinds(two) == ["tls"]
+
+
+async def test_when_the_direct_way_is_lost_the_relay_takes_over(
+    stage: Stage, relay: RelayStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = [await start(stage, relay, name) for name in ("one", "two")]
+    two.dialling.heard_of(device_id(one), LOOPBACK, port_of(one))
+    await until(lambda: kinds(one) == kinds(two) == ["tls"])
+
+    async def blocked(*_: object) -> None:
+        return None
+
+    monkeypatch.setattr(dialling.Dialling, "_try", blocked)
+    for connection in one.network.status():
+        connection.link.abort()
+    await until(lambda: kinds(one) == kinds(two) == ["relayed"])
+
+
+async def test_a_relay_that_comes_back_is_found_again(stage: Stage, relay: RelayStage) -> None:
+    one, two = [await start(stage, relay, name) for name in ("one", "two")]
+    await until(lambda: are_linked(one, two))
+    for link in list(relay.relay.desk.links.values()):
+        link.abort()
+    await until(lambda: len(relay.relay.desk.links) == 0)
+    await until(lambda: one.relays.is_connected and two.relays.is_connected)
+    assert are_linked(one, two), "calls go on while a device's own link to the relay is made anew"
+
+
+async def test_a_third_device_waits_for_both(stage: Stage, relay: RelayStage) -> None:
+    one, two, three = [await start(stage, relay, name) for name in ("one", "two", "three")]
+    await until(lambda: are_linked(one, two) and are_linked(two, three) and are_linked(one, three))
+
+
+async def test_the_relay_sees_no_id_of_a_device_and_other_ids_each_day(
+    stage: Stage, relay: RelayStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = await start(stage, relay, "one")
+    registry = relay.relay.desk.registry
+    await until(lambda: len(registry._targets) == 6)  # two others, three days
+    (client,) = registry._clients.values()
+    assert client.pseudonym != device_id(one)
+    today = relays._today()
+    monkeypatch.setattr(relays, "_today", lambda: today + 3)
+    before = set(registry._targets)
+    one.relays.membership_changed()
+    await until(lambda: not before & set(registry._targets) and len(registry._targets) == 6)
+
+
+# ---------------------------------------------------------------- pairing
+
+
+async def test_a_new_device_joins_through_a_relay(stage: Stage, relay: RelayStage) -> None:
+    one = await start(stage, relay, "one")
+    invitation = await one.invite()
+    assert invitation["relays"] == [str(relay.address)]
+    joined = await setup.join(
+        stage.home("four"), invitation["code"], None, "four", relay=relay.address
+    )
+    assert joined["with"] == "one"
+    four = await stage.start("four")
+    await until(lambda: are_linked(one, four))
+    assert kinds(four) == ["relayed"]
+    assert (await four.list_relays())["relays"][0]["connected"]
+    await until(lambda: not [t for t in relay.relay.desk.registry._targets if type(t) is int])
+
+
+async def test_what_can_go_wrong_when_joining_is_said(
+    stage: Stage, relay: RelayStage, tmp_path: Path
+) -> None:
+    one = await start(stage, relay, "one")
+    code = (await one.invite())["code"]
+    nameplate, first, second = code.split("-")
+    with pytest.raises(InvitationNotFound, match="at this relay"):
+        await setup.join(
+            tmp_path / "a", f"{int(nameplate) + 1}-{first}-{second}", None, "a", relay=relay.address
+        )
+    wrong = f"{nameplate}-{first}-{'abdomen' if second != 'abdomen' else 'abdominal'}"
+    for _ in range(3):
+        with pytest.raises(WrongCode):
+            await setup.join(tmp_path / "a", wrong, None, "a", relay=relay.address)
+    with pytest.raises((ExpiredCode, InvitationNotFound)):
+        await setup.join(tmp_path / "a", code, None, "a", relay=relay.address)
+    other = replace(relay.address, relay_id=RelayId(b"x" * 32))
+    with pytest.raises(RelayUnreachable, match="fingerprint"):
+        await setup.join(tmp_path / "a", code, None, "a", relay=other)
+    with pytest.raises(RelayUnreachable):
+        await setup.join(tmp_path / "a", code, None, "a", relay=replace(relay.address, port=1))
+
+
+async def test_a_number_that_another_shows_is_not_given_out(
+    stage: Stage, relay: RelayStage
+) -> None:
+    rival = await relay.caller()
+    held: list[int] = []
+    for start_at in range(1, 65, 16):
+        assert await rival.register(nameplates=tuple(range(start_at, start_at + 16))) == ()
+        held = list(range(start_at, start_at + 16))
+    one = await start(stage, relay, "one")
+    numbers = [int((await one.invite())["code"].split("-")[0]) for _ in range(16)]
+    assert not set(numbers) & set(held)
+    assert (await one.invite())["relays"] == [], "more than 16 are shown on the local network only"
+
+
+# ---------------------------------------------------------------- which relays
+
+
+async def test_relays_are_kept_listed_and_removed(stage: Stage, relay: RelayStage) -> None:
+    one = await start(stage, relay, "one")
+    address = str(relay.address)
+    assert await one.list_relays() == {
+        "relays": [{"address": address, "connected": True, "problem": ""}]
+    }
+    assert (await one.add_relay(relay.address))["connected"], "the same again changes nothing"
+    gone = replace(relay.address, port=1, relay_id=RelayId(b"g" * 32))
+    await one.add_relay(gone)
+    await until(
+        lambda: any("port 1" in entry["problem"] for entry in one.relays.entries()["relays"])
+    )
+    stored = read_relays(await one.home.store.setting(SETTING))
+    assert stored == [relay.address, gone]
+    with pytest.raises(UnknownRelay):
+        await one.remove_relay("nowhere")
+    with pytest.raises(UnknownRelay):
+        await one.remove_relay(LOOPBACK)  # both have this host
+    await one.remove_relay(address)
+    await until(lambda: len(relay.relay.desk.registry) == 0)
+    assert read_relays(await one.home.store.setting(SETTING)) == [gone]
+
+
+async def test_a_relay_that_moved_is_followed_and_a_fifth_is_too_many(
+    stage: Stage, relay: RelayStage
+) -> None:
+    one = await stage.start("one")
+    await one.add_relay(replace(relay.address, port=1))
+    await one.add_relay(relay.address)
+    await until(lambda: one.relays.is_connected)
+    assert len((await one.list_relays())["relays"]) == 1
+    for number in range(3):
+        await one.add_relay(RelayAddress("relay.invalid", 1, RelayId(bytes([number]) * 32)))
+    with pytest.raises(TooManyRelays):
+        await one.add_relay(RelayAddress("relay.invalid", 1, RelayId(b"f" * 32)))
+
+
+def test_the_setting_is_read_as_it_was_written(relay: RelayStage) -> None:
+    addresses = [relay.address, RelayAddress("2001:db8::1", 443, RelayId(b"r" * 32))]
+    assert read_relays(write_relays(addresses)) == addresses
+    assert read_relays(None) == read_relays(b"") == []
+
+
+# ---------------------------------------------------------------- a relay that is hostile
+
+
+@pytest.mark.row("A29")
+async def test_a_relay_that_rings_without_end_costs_a_few_connections(
+    stage: Stage, relay: RelayStage
+) -> None:
+    one, two = [await start(stage, relay, name) for name in ("one", "two")]
+    await until(lambda: are_linked(one, two))
+    (session,) = [r.session for r in one.relays._relays.values()]
+    assert session is not None
+    for number in range(10_000):
+        session._on_incoming(number.to_bytes(32, "big"))
+    assert one.relays._opening <= relays.STREAMS_MAX
+    await until(lambda: one.relays._opening == 0)
+    assert are_linked(one, two)
+
+
+async def test_a_relay_that_leads_to_another_device_gets_no_link(
+    stage: Stage, relay: RelayStage
+) -> None:
+    """It can connect whom it likes; who that is shows in the handshake between the devices."""
+    one = await start(stage, relay, "one")
+    registry = relay.relay.desk.registry
+    await until(lambda: len(registry) == 1)
+    (client,) = registry._clients.values()
+    registry.find = lambda target: client  # type: ignore[method-assign]
+    two = await start(stage, relay, "two")
+    # It calls the one and the third, who is not there: both calls lead to the one.
+    await until(lambda: one.network.counts.get("NotAuthenticated", 0) >= 1)
+    await until(lambda: are_linked(one, two))
+    assert {c.device_id for c in two.network.status()} == {device_id(one)}
