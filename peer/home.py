@@ -45,9 +45,19 @@ LOCK_NAME: Final = "lock"
 GENERATION_NAME: Final = "generation"
 CONFIG_NAME: Final = "config.toml"
 FOLDERS_NAME: Final = "folders"
+RELAY_KEY_NAME: Final = "relay.key"
+"""What `holdfast relay run` keeps there, when it is given the home of a device."""
 INCARNATION_SIZE: Final = 8
 
-_OURS: Final = (KEY_NAME, DATABASE_NAME, LOCK_NAME, GENERATION_NAME, CONFIG_NAME, FOLDERS_NAME)
+_OURS: Final = (
+    KEY_NAME,
+    DATABASE_NAME,
+    LOCK_NAME,
+    GENERATION_NAME,
+    CONFIG_NAME,
+    FOLDERS_NAME,
+    RELAY_KEY_NAME,
+)
 _BESIDE_DATABASE: Final = ("", "-wal", "-shm")
 
 log = logging.getLogger(__name__)

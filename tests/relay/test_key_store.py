@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from crypto.keys import DeviceKeys
+from peer.home import RELAY_KEY_NAME, Home
 from relay.errors import HomeExposed, KeyFileUnusable, PathUnusable
 from relay.key_store import KEY_NAME, load_keys
 
@@ -46,3 +48,13 @@ def test_a_home_that_cannot_be_used_is_said(tmp_path: Path) -> None:
     (tmp_path / KEY_NAME).symlink_to(tmp_path / "file")
     with pytest.raises(PathUnusable):
         load_keys(tmp_path)
+
+
+async def test_a_device_may_move_in_with_it(tmp_path: Path) -> None:
+    """Who runs a relay in the default home can make a device there, before or after."""
+    assert KEY_NAME == RELAY_KEY_NAME
+    relay = load_keys(tmp_path)
+    home = await Home.create(tmp_path, DeviceKeys.generate(os.urandom))
+    await home.write_key()
+    await home.close()
+    assert load_keys(tmp_path).device_id == relay.device_id
