@@ -9,7 +9,7 @@ from crypto.keys import device_id_of
 
 def test_ids_are_bytes_and_cost_nothing() -> None:
     names = [name for name in vars(ids) if name.endswith("Id")]
-    assert len(names) == 7
+    assert len(names) == 8
     for name in names:
         assert getattr(ids, name)(b"raw") == b"raw"
 
