@@ -866,8 +866,8 @@ BUGS: Final = (
     Bug(
         "half-open-unbounded", "2 A27", "one host takes all places of callers not known yet",
         "protocol/half_open.py",
-        "self._count >= HALF_OPEN_MAX or self._hosts[host] >= HALF_OPEN_PER_HOST_MAX:",
-        "self._count >= HALF_OPEN_MAX:",
+        "self._count >= self._count_max or self._hosts[host] >= self._per_host_max:",
+        "self._count >= self._count_max:",
         ("protocol/test_half_open.py",),
     ),
     Bug(
