@@ -100,7 +100,7 @@ def status_of(inode: CachedInode) -> Status:
     return Status(mode, inode.number, 1, links, size, inode.mtime_ns, inode.ctime_ns)
 
 
-def _as_it_is(files: FileSystem, data: bytes, offset: int) -> bytes:
+def _as_it_is(files: FileSystem, data: bytes, offset: int, is_proof: bool) -> bytes:
     return data
 
 
@@ -113,9 +113,10 @@ class System:
         self.roots: dict[str, FileSystem] = {}
         self._handles: dict[int, Handle] = {}
         self._next_fd = next(_FDS) << 20
-        self.read_back: Callable[[FileSystem, bytes, int], bytes] = _as_it_is
-        """What the disk gives for a range (whose bytes, from where) that has a hash to be told by:
-        the same, or others. What a scan reads is not of these: the file is what the disk says.
+        self.read_back: Callable[[FileSystem, bytes, int, bool], bytes] = _as_it_is
+        """What the disk gives for a range (whose bytes, from where, whether to prove a file right)
+        that has a hash to be told by: the same, or others. What a scan reads is not of these: the
+        file is what the disk says.
         """
         self.random: Callable[[int], bytes] = lambda size: bytes(size)
 
@@ -228,12 +229,13 @@ class System:
 
     def pread(self, fd: int, size: int, offset: int) -> bytes:
         handle = self._handle(fd, "read")
-        return self.read_back(handle.files, handle.inode.data[offset : offset + size], offset)
+        data = handle.inode.data[offset : offset + size]
+        return self.read_back(handle.files, data, offset, False)
 
     def preadv(self, fd: int, buffers: Sequence[memoryview], offset: int) -> int:
         handle = self._handle(fd, "read")
         data = handle.inode.data[offset : offset + len(buffers[0])]
-        data = self.read_back(handle.files, data, offset)
+        data = self.read_back(handle.files, data, offset, True)
         buffers[0][: len(data)] = data
         return len(data)
 

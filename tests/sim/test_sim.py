@@ -18,7 +18,7 @@ from tests.sim.chronicle import live, whole
 from tests.sim.history import play
 
 ROOT = SystemPath(__file__).parents[2]
-TOWNS = 100
+TOWNS = 500
 """The run is to play at least 500 seeds of three devices and 200 steps, each twice."""
 TOWNS_AT_ONCE = 5
 """In one test: a dozen seconds, so that two processes end at about the same time."""
