@@ -27,8 +27,9 @@ async def without_removed(resident: Directories, missing: list[NodeId]) -> list[
         turn = Turn(resident)
         await turn.load(removed)
         bases: dict[NodeId, Node] = {}
+        nodes: dict[NodeId, list[NodeId]] = {}
         for item in sorted(removed):
-            every = await members(turn, item)
+            every = nodes[item] = await members(turn, item)
             await turn.load(every)
             is_removed = every and all(_is_removed(turn.rows[m]) for m in every)
             if is_removed and not _shares_a_name(turn, every):
@@ -38,7 +39,8 @@ async def without_removed(resident: Directories, missing: list[NodeId]) -> list[
         if not bases:
             break
         await show(turn, bases)
-        shown = {i for i in removed if _is_shown(turn, i)}  # there are live things in it
+        # There are live things in it; another of its nodes may stand for it now.
+        shown = {i for i in removed if any(_is_shown(turn, node_id) for node_id in nodes[i])}
         removed -= shown
         if shown:
             continue
@@ -105,8 +107,11 @@ async def put_back(resident: Directories, items: Sequence[NodeId]) -> None:
     turn.merge()
 
 
-def _is_shown(turn: Turn, item: NodeId) -> bool:
-    return turn.item(item) is not None if is_directory(item) else not turn.is_gone(item)
+def _is_shown(turn: Turn, node_id: NodeId) -> bool:
+    if not is_directory(node_id):
+        return not turn.is_gone(node_id)
+    directory = turn.directory(node_id)
+    return directory is not None and bool(directory.item)
 
 
 def _shares_a_name(turn: Turn, every: Sequence[NodeId]) -> bool:

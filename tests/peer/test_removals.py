@@ -135,3 +135,29 @@ async def test_what_was_saved_in_a_directory_that_a_crash_left_stays(pair: Pair)
     await meet(pair)
     assert two.tree() == {"gone": None, "gone/new": b"2"}
     assert one.tree() == two.tree()
+
+
+@pytest.mark.parametrize("is_swapped", [False, True])
+async def test_a_removed_directory_that_something_lies_in_is_a_deletion_whoever_stands_for_it(
+    pair: Pair, is_swapped: bool
+) -> None:
+    """Two directories of one name are one. Without their records the other may stand for both (its
+    device's log decides, hence the swap), and is still shown for what lies in it.
+    """
+    one, two = reversed(pair) if is_swapped else pair
+    for device in pair:
+        (device.root / "d").mkdir()
+    (one.root / "d" / "f").write_bytes(b"1")
+    await one.scan()
+    await two.scan()
+    await meet(pair)
+    shutil.rmtree(one.root / "d")
+    await one.scan()
+    (two.root / "d" / "f").write_bytes(b"edited")
+    await two.scan()
+    shutil.rmtree(two.root / "d")
+    await two.ingest(one.authored)
+    await two.scan()
+    facts = await two.store.perform(LoadFacts(list(two.engine.directories.nodes)))
+    assert facts == []
+    assert list(two.engine.directories.items) == [ROOT]

@@ -28,7 +28,7 @@ def main() -> int:
     parser.add_argument("seeds", type=int, nargs="?", default=1)
     parser.add_argument("first", type=int, nargs="?", default=0)
     parser.add_argument("--steps", type=int)
-    parser.add_argument("--machines", type=int, default=0, help="in a town; 0: as the seed says")
+    parser.add_argument("--machines", type=int, default=0, help="how many; 0: as the seed says")
     parser.add_argument("--once", action="store_true", help="each once, not twice")
     parser.add_argument("--engines", action="store_true", help="engines alone")
     parser.add_argument("--folding", action="store_true", help="engines: one disk folds case")
@@ -43,7 +43,7 @@ def main() -> int:
         return _shrink(whole(arguments.shrink, steps, arguments.machines))
     player: Callable[[int], str] = partial(_town, steps, arguments.machines, arguments.verbose)
     if arguments.engines:
-        player = partial(_engines, steps, arguments.folding, arguments.verbose)
+        player = partial(_engines, steps, arguments.machines, arguments.folding, arguments.verbose)
     return _play_all(player, arguments)
 
 
@@ -51,8 +51,8 @@ def _town(steps: int, machines: int, is_verbose: bool, seed: int) -> str:
     return live(whole(seed, steps, machines), is_verbose=is_verbose)
 
 
-def _engines(steps: int, folds_case: bool, is_verbose: bool, seed: int) -> str:
-    return play_engines(seed, steps, folds_case=folds_case, is_verbose=is_verbose)
+def _engines(steps: int, devices: int, folds_case: bool, is_verbose: bool, seed: int) -> str:
+    return play_engines(seed, steps, devices=devices, folds_case=folds_case, is_verbose=is_verbose)
 
 
 def _play_all(player: Callable[[int], str], arguments: argparse.Namespace) -> int:

@@ -17,20 +17,21 @@ def play(
     seed: int,
     steps: int = STEPS,
     *,
+    devices: int = 0,
     folds_case: bool = False,
     is_verbose: bool = False,
     is_tame: bool = False,
 ) -> str:
     """Plays it; raises Broken where a promise does not hold; returns the trace's hash.
 
-    `folds_case`: the first device's disk does; `is_tame`: nobody acts while the engine writes, and
-    no machine crashes.
+    `devices`: how many, 0 leaves it to the seed; `folds_case`: the first device's disk does;
+    `is_tame`: nobody acts while the engine writes, and no machine crashes.
     """
     choice = Random(f"history {seed}")
-    devices = choice.choice([2, 2, 3, 4, 5])
+    count = choice.choice([2, 2, 3, 4, 5])
     world = World(
         seed,
-        devices,
+        devices or count,
         folding=(0,) if folds_case else (),
         bias=choice.choice(["any", "any", "moves", "edits"]),
         is_wild=not is_tame,
