@@ -50,7 +50,7 @@ class Config:
     """Deletions or rewrites at once, from which on the folder asks before it passes them on."""
     hold_percent: int = 25
     """The same as a share of the folder's files; the smaller of the two holds, but never below 10
-    files.
+    deletions or 50 rewrites.
     """
     free_space_min_bytes: int = 256 << 20
     """Below this much free space on a folder's disk nothing is fetched to it."""

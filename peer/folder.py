@@ -77,6 +77,8 @@ class Limits:
     free_min_bytes: int
     deletions_pass_max: Callable[[Summary], int]
     """How many deletions pass without a question in a folder of this size."""
+    rewrites_pass_max: Callable[[Summary], int]
+    """The same of rewrites."""
     policy: Policy = field(default_factory=Policy)
     """When logs are compacted."""
 
@@ -103,7 +105,7 @@ class Folder:
         self.progress = Progress()
         self.is_paused = False
         self.guard = DeletionGuard(lambda: limits.deletions_pass_max(self.progress.summary))
-        self.rewrites = RewriteGuard(lambda: limits.deletions_pass_max(self.progress.summary))
+        self.rewrites = RewriteGuard(lambda: limits.rewrites_pass_max(self.progress.summary))
         self.restoring: Restoring | None = None
         self.needs_incarnation = False
         """This device's log in the folder may not be written to any more."""

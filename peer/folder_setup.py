@@ -41,6 +41,8 @@ REMEDY = "Look into the system's log before trusting this disk."
 
 FIRST_HOLD = 10
 """Below this many deletions nobody is asked, however small the folder is."""
+FIRST_REWRITES = 50
+"""The same of rewrites: a formatter or `sed -i` over a small project is everyday work."""
 
 
 async def open_folder(
@@ -142,6 +144,7 @@ def _limits(config: Config) -> Limits:
         config.rescan_interval_s or float("inf"),
         config.free_space_min_bytes,
         lambda summary: _pass_max(summary, config),
+        lambda summary: _pass_max(summary, config, FIRST_REWRITES),
         Policy(
             config.compact_changesets_min,
             config.compact_ratio_min,
@@ -150,10 +153,10 @@ def _limits(config: Config) -> Limits:
     )
 
 
-def _pass_max(summary: Summary, config: Config) -> int:
-    """How many deletions are told without a question."""
+def _pass_max(summary: Summary, config: Config, least: int = FIRST_HOLD) -> int:
+    """How many deletions, or rewrites, are told without a question."""
     share = summary.files * config.hold_percent // 100
-    return min(config.hold_files, max(FIRST_HOLD, share))
+    return min(config.hold_files, max(least, share))
 
 
 def encode_floor(frontier: Sequence[FrontierEntry]) -> bytes:

@@ -183,7 +183,7 @@ async def test_get_changes_nothing() -> None:
         if method == "GET":
             for asks in ("GET", "HEAD"):
                 assert (await ask(daemon, asks, path)).status == 200
-    assert {call for (call,) in daemon.calls} == {"status", "folders", "devices"}
+    assert {call for (call,) in daemon.calls} == {"status", "folders", "devices", "list_relays"}
 
 
 @pytest.mark.row("A36")

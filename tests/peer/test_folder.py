@@ -93,7 +93,7 @@ class Scene:
     def folder(self) -> Folder:
         one = self.one
         engine: Engine = one.engine
-        limits = Limits(HOUR_S, 0, lambda summary: UNLIMITED)
+        limits = Limits(HOUR_S, 0, lambda summary: UNLIMITED, lambda summary: UNLIMITED)
         return Folder(
             one.place.ledger.folder_id, engine, self.store, one.disk, None, None, self.others,
             limits, HASHER, self._no_new_incarnation,

@@ -16,6 +16,7 @@ from peer.daemon import Daemon
 from peer.errors import DiskError, IndexDamaged, UsageError
 from peer.folder_setup import (
     FIRST_HOLD,
+    FIRST_REWRITES,
     _pass_max,
     check_markable,
     checked_name,
@@ -116,6 +117,8 @@ def test_how_many_deletions_pass() -> None:
     config = Config(hold_files=500, hold_percent=10)
     passed = {n: _pass_max(Summary(n, 0, 0, 0), config) for n in (0, 50, 1000, 100_000)}
     assert passed == {0: FIRST_HOLD, 50: FIRST_HOLD, 1000: 100, 100_000: 500}
+    rewrites = {n: _pass_max(Summary(n, 0, 0, 0), config, FIRST_REWRITES) for n in (0, 100, 1000)}
+    assert rewrites == {0: FIRST_REWRITES, 100: FIRST_REWRITES, 1000: 100}
     careful = Config(hold_files=1, hold_percent=10)
     assert _pass_max(Summary(1000, 0, 0, 0), careful) == 1
 

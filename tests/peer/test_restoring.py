@@ -18,13 +18,13 @@ from peer.status import FolderState, HoldAnswer
 from tests.peer.device_stage import Stage, devices, folder_of, until
 from tests.peer.test_daemon import until_state
 
-COUNT = 15
+COUNT = 60
 OLD = {f"{n}.txt": b"%d as it was" % n for n in range(COUNT)}
 NEW = {name: b"locked " + data for name, data in OLD.items()}
 
 
 class Pair:
-    """Two devices with fifteen files in sync."""
+    """Two devices with sixty files in sync."""
 
     def __init__(self, stage: Stage, one: Daemon, two: Daemon) -> None:
         self.stage, self.one, self.two = stage, one, two

@@ -237,7 +237,8 @@ class Machine:
             network.own_name = self.name
             folder = Folder(
                 self.folder_id, engine, store, disk, serving, watcher, network,
-                Limits(RESCAN_S, 0, lambda summary: UNLIMITED), HASHER, self._take_incarnation,
+                Limits(RESCAN_S, 0, lambda summary: UNLIMITED, lambda summary: UNLIMITED), HASHER,
+                self._take_incarnation,
             )  # fmt: skip
             folder.upkeep = Upkeep(engine, self.policy, values)
             await folder.drive(engine.load_name())
