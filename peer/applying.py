@@ -380,8 +380,10 @@ def _file_changes(
                 unstaged.add(item_id)
     gone = set(old) - set(new) - set(heirs.values())
     for item_id in sorted(gone):
-        home = _old_file_home(turn, item_id)
-        changes.append(FileChange(item_id, home, None, _file_stat(old[item_id], turn)))
+        home, row = _old_file_home(turn, item_id), old[item_id]
+        # Of a copy that is the file itself again, the only bytes here may be its own.
+        after = (row.origin,) if row.origin in new else ()
+        changes.append(FileChange(item_id, home, None, _file_stat(row, turn), after=after))
     return changes, unstaged
 
 

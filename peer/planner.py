@@ -62,7 +62,9 @@ class FileChange(NamedTuple):
     """To be set on what is there; None if it stays, or comes with the staged file."""
     mtime_ns: int | None = None
     after: tuple[NodeId, ...] = ()
-    """Files that have to be on the disk first: the conflict copies of what is replaced here."""
+    """Files that have to be on the disk first: the conflict copies of what is replaced here, or the
+    file that a copy goes back into.
+    """
 
 
 class Step(NamedTuple):
@@ -379,7 +381,8 @@ class Planner:
         for below in list(self._inside.get(unit.id, ())):
             self._remove(below)
         if unit.file is not None:
-            self._add(Remove(self._source_path(unit), _known(unit.file.stat)), unit)
+            remove = Remove(self._source_path(unit), _known(unit.file.stat))
+            self._add(remove, unit, after=unit.file.after)
         else:
             self._add(RemoveDirectory(self._source_path(unit)), unit)
         self._done(unit)

@@ -245,6 +245,17 @@ def test_what_is_to_come_first_comes_first(seed: int) -> None:
         assert copy in step.needs
 
 
+def test_a_copy_goes_only_when_the_file_that_it_is_again_has_come() -> None:
+    original, copy = file_id(1), file_id(2)
+    old = {original: ((ROOT, "a"), "#1 old"), copy: ((ROOT, "b"), "#2 old")}
+    case = Case(Tree({}, old), Tree({}, {original: ((ROOT, "a"), "#1 new")}), {})
+    publish, remove = carry_out(case, lambda item: (original,) if item == copy else ())
+    assert isinstance(publish.operation, Publish)
+    assert isinstance(remove.operation, Remove)
+    assert original in remove.needs
+    assert publish.round < remove.round
+
+
 @given(st.integers(0, 1 << 32))
 @settings(max_examples=300, deadline=None)
 def test_no_step_of_a_round_rests_on_another_of_it(seed: int) -> None:
