@@ -1,4 +1,4 @@
-"""What the kernel knows of a TCP connection: for how long the other side has acknowledged nothing.
+"""TCP as the kernel has it: who comes, and for how long the other side has acknowledged nothing.
 
 TCP_USER_TIMEOUT would also end the link of somebody who is alive and whose disk is slow, because it
 counts the time in which the other side lets nothing be sent; so the kernel is asked instead.
@@ -78,3 +78,21 @@ async def until_readable(connection: socket.socket) -> None:
         await is_readable
     finally:
         loop.remove_reader(connection)
+
+
+async def accept(listening: socket.socket) -> tuple[socket.socket, str]:
+    """The next connection, which does not block, and the host that it is from.
+
+    Not `loop.sock_accept`: cancelled at the wrong moment, that loses what it has accepted.
+    """
+    while True:
+        await until_readable(listening)
+        try:
+            connection, address = listening.accept()
+        except BlockingIOError:
+            continue
+        except OSError:  # out of descriptors, or the client is gone already
+            await asyncio.sleep(0.1)
+            continue
+        connection.setblocking(False)
+        return connection, address[0]

@@ -136,17 +136,7 @@ class Relay:
 
     async def _accept(self, listening: socket.socket) -> None:
         while True:
-            # Not loop.sock_accept: cancelled at the wrong moment, that loses what it has accepted.
-            await tcp.until_readable(listening)
-            try:
-                connection, address = listening.accept()
-            except BlockingIOError:
-                continue
-            except OSError:  # out of descriptors, or the client is gone already
-                await asyncio.sleep(0.1)
-                continue
-            connection.setblocking(False)
-            host = address[0]
+            connection, host = await tcp.accept(listening)
             if not self.half_open.enter(host):
                 self._refused("HalfOpen")
                 connection.close()
