@@ -16,7 +16,7 @@ from crypto.primitives import digest
 from peer.rows import DISPLACED, FOLDED, KEPT, Item, Row, place_of
 from peer.turn import Turn, is_directory
 from protocol.names import conflict_name, exact_key
-from protocol.nodes import ROOT, Content, Place, versions
+from protocol.nodes import ROOT, Content, Place, versions, winning_place
 
 Slots = dict[NodeId, set[str] | None]
 
@@ -141,7 +141,7 @@ def _name_lone_files(turn: Turn, item: Item, keys: set[str]) -> set[str]:
         row = turn.only_file_at(item.id, key)
         if row is None or key in subdirectories or not row.base.places:
             continue
-        name = row.base.places[0].name if len(row.base.places) == 1 else place_name(row)
+        name = winning_place(row.base).name
         shown, is_executable = row.shown, row.base.attributes.is_executable
         flags = shown.flags & ~(DISPLACED | FOLDED)
         if (shown.item, shown.name, shown.flags, shown.is_executable) != (
@@ -151,13 +151,6 @@ def _name_lone_files(turn: Turn, item: Item, keys: set[str]) -> set[str]:
             turn.show(row, shown)
         done.add(key)
     return done
-
-
-def place_name(row: Row) -> str:
-    """The name by the place that counts."""
-    place = place_of(row.base)
-    assert place is not None
-    return place.name
 
 
 Entries = dict[str, dict[tuple[Any, ...], list[_Entry]]]

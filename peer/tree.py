@@ -244,8 +244,7 @@ def _is_plain(row: Row) -> bool:
     """One place and one content that nobody deleted, as most files are: no versions to choose from,
     while no conflict copy of the folder has a record.
     """
-    _, contents, _ = row.base
-    places = row.base.places
+    places, contents, _ = row.base
     return (
         len(places) == 1
         and len(contents) == 1
