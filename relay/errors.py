@@ -29,6 +29,12 @@ class KeyFileUnusable(RelayError):
     exit_code = 31
 
 
+class HomeDamaged(RelayError):
+    """The relay's database cannot be used."""
+
+    exit_code = 32
+
+
 class HomeExposed(RelayError):
     """Other users of this machine can read the relay's key."""
 
