@@ -74,6 +74,12 @@ class Connection:
             return "relayed"
         return "quic" if self.link.kind is LinkKind.QUIC else "tls"
 
+    @property
+    def round_trip_s(self) -> float | None:
+        """To the other device and back, in seconds; None while it was not measured."""
+        measured = self.link.round_trip_s
+        return self.session.round_trip_s if measured is None else measured
+
     def poke(self) -> None:
         """Sends what the session has to send, and has its new events handled soon."""
         self._flush()
@@ -82,6 +88,11 @@ class Connection:
     def doubt(self) -> None:
         """Something says that the other side is gone: it is asked, and given up if it is silent."""
         self.session.doubt(asyncio.get_running_loop().time())
+        self.poke()
+
+    def measure(self) -> None:
+        """Has the round trip measured."""
+        self.session.measure(asyncio.get_running_loop().time())
         self.poke()
 
     def close(self, code: int = ErrorCode.NONE, text: str = "") -> None:

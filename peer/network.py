@@ -69,6 +69,8 @@ class Network:
         self.connections: dict[DeviceId, Connection] = {}
         self.counts: dict[str, int] = {}
         """What was refused, by the name of the error: for `status` and the log."""
+        self.direct_problems: dict[DeviceId, str] = {}
+        """Why there is no direct way to a device that a relay leads to: a sentence."""
         self.past_sent_bytes = 0
         self.past_received_bytes = 0
         self._tasks = tasks
@@ -291,6 +293,7 @@ class Network:
                 session.send(messages.LedgerHeadsKnown(ledgers.heads_for(connection.device_id)))
                 for folder_id in self.folders:
                     self._share(connection, folder_id)
+                connection.measure()
                 await self._on_greeted(connection)
                 self.changed.set()
             case LedgerHeadsReceived():

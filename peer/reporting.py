@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Final
 
 from crypto.ids import DeviceId
 from peer.connection import Connection
@@ -21,6 +22,9 @@ from peer.status import (
     LinkStatus,
     Status,
 )
+from peer.ways import path_of
+
+NOT_TRIED: Final = "No direct way was tried yet."
 
 
 class Reports:
@@ -55,11 +59,29 @@ class Reports:
         return {
             "device": self._device(self._home.keys.device_id, network.own_name, None),
             "folders": [await self._folder(stored) for stored in folders],
-            "links": [_link(c) for c in network.status()],
+            "links": [self._link(c) for c in network.status()],
             "totals": {
                 "sent_bytes": network.past_sent_bytes + sent,
                 "received_bytes": network.past_received_bytes + received,
             },
+        }
+
+    def _link(self, connection: Connection) -> LinkStatus:
+        link = connection.link
+        host, port = link.peer_address[:2]
+        problem = ""
+        if link.is_relayed:
+            problem = self._network.direct_problems.get(connection.device_id, NOT_TRIED)
+        return {
+            "device": connection.device_id.hex(),
+            "name": connection.name,
+            "kind": connection.kind_name,
+            "path": path_of(link),
+            "address": f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+            "round_trip_s": connection.round_trip_s,
+            "direct_problem": problem,
+            "sent_bytes": link.sent_bytes,
+            "received_bytes": link.received_bytes,
         }
 
     async def devices(self) -> DeviceList:
@@ -196,15 +218,3 @@ def _question(folder: Folder, stored: StoredFolder, name: str) -> str:
         f"{' '.join(said)} Your other devices were not told. Was it meant? `holdfast answer {name}"
         f" accept` tells them; `holdfast answer {name} restore` {', and '.join(restored)}."
     )
-
-
-def _link(connection: Connection) -> LinkStatus:
-    host, port = connection.link.peer_address[:2]
-    return {
-        "device": connection.device_id.hex(),
-        "name": connection.name,
-        "kind": connection.kind_name,
-        "address": f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
-        "sent_bytes": connection.link.sent_bytes,
-        "received_bytes": connection.link.received_bytes,
-    }

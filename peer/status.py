@@ -73,7 +73,14 @@ class LinkStatus(TypedDict):
     name: str
     kind: str
     """`tls` or `quic`; `relayed` where a relay carries it."""
+    path: str
+    """One of peer.ways.Path: `lan`, `direct`, `mapped` or `relayed`."""
     address: str
+    """For a relayed link the relay's."""
+    round_trip_s: float | None
+    """To the other device and back; None while it was not measured."""
+    direct_problem: str
+    """For a relayed link a sentence: why it is not a direct one. Else empty."""
     sent_bytes: int
     received_bytes: int
 

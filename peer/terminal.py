@@ -120,11 +120,13 @@ def print_status(status: "Status") -> None:
         print("No other device is connected.")
         return
     print_table(
-        ("connected to", "by", "address", "sent", "received"),
+        ("connected to", "by", "path", "round trip", "address", "sent", "received"),
         (
             (
                 link["name"],
                 link["kind"],
+                link["path"],
+                "-" if link["round_trip_s"] is None else format_time(link["round_trip_s"]),
                 link["address"],
                 format_size(link["sent_bytes"]),
                 format_size(link["received_bytes"]),
@@ -132,6 +134,9 @@ def print_status(status: "Status") -> None:
             for link in status["links"]
         ),
     )
+    for link in status["links"]:
+        if link["direct_problem"]:
+            print(f"{term_safe(link['name'])}: {term_safe(link['direct_problem'])}")
 
 
 def print_folders(folders: "FolderList") -> None:

@@ -51,6 +51,8 @@ class Link(ABC):
         """For a relayed link the relay's."""
         self.is_relayed = False
         """Whether a relay carries it; what the two devices prove to each other is the same."""
+        self.is_mapped = False
+        """Whether it goes to a port that a router was asked to open."""
         self.sent_bytes = 0
         self.received_bytes = 0
         """Bytes on the wire, without the headers of IP and TCP or UDP."""
@@ -70,6 +72,11 @@ class Link(ABC):
     def is_closed(self) -> bool:
         """Whether the link has ended, by either side or by an error."""
         return self._is_ended
+
+    @property
+    def round_trip_s(self) -> float | None:
+        """What the link itself knows of it; None if it does not measure it end to end."""
+        return None
 
     @property
     def unsent_bytes(self) -> int:

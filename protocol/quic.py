@@ -162,6 +162,11 @@ class Connection(QuicConnection):
         return self._max_datagram_size
 
     @property
+    def round_trip_s(self) -> float | None:
+        """The smoothed round trip; None before the first."""
+        return self._loss._rtt_smoothed if self._loss._rtt_initialized else None
+
+    @property
     def peer_certificate(self) -> bytes:
         """The server's certificate in DER, for a client; the one accessor of a private part."""
         certificate = self.tls._peer_certificate

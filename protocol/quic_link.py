@@ -76,6 +76,11 @@ class QuicLink(Link):
         self._terminated = self._loop.create_future()
         self._is_terminated = False
 
+    @property
+    def round_trip_s(self) -> float | None:
+        """As smoothed by QUIC, from its acknowledgements."""
+        return self.connection.round_trip_s
+
     # Sending
 
     def send(self, number: int, parts: Sequence[bytes | memoryview], *, bulk: bool = False) -> None:

@@ -145,6 +145,11 @@ class Session:
         self._doubted_until = now + DOUBT_MAX_S
         self._ping(now)
 
+    def measure(self, now: float) -> None:
+        """Asks for an answer, so that `round_trip_s` is known soon."""
+        if self.state is not SessionState.CLOSED:
+            self._ping(now)
+
     def _ping(self, now: float) -> None:
         self._ping_at = now + PING_AFTER_S
         self._pings += 1

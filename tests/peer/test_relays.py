@@ -85,7 +85,9 @@ async def test_two_devices_link_and_sync_through_a_relay(stage: Stage, relay: Re
     one, two = [await start(stage, relay, name) for name in ("one", "two")]
     await until(lambda: are_linked(one, two))
     assert kinds(one) == kinds(two) == ["relayed"]
-    assert (await one.status())["links"][0]["kind"] == "relayed"
+    (link,) = (await one.status())["links"]
+    assert (link["kind"], link["path"]) == ("relayed", "relayed")
+    assert link["direct_problem"].endswith(".")
     await stage.share(one, two)
     data = bytes(range(256)) * 20_000
     (stage.root("one") / "large").write_bytes(data)

@@ -29,7 +29,9 @@ async def test_a_status_says_it_all(stage: Stage, pair: Pair) -> None:
     status = await two.status()
     assert (status["device"]["name"], status["device"]["this"]) == ("two", True)
     (link,) = status["links"]
-    assert (link["name"], link["kind"]) == ("one", "tls")
+    assert (link["name"], link["kind"], link["path"]) == ("one", "tls", "lan")
+    assert link["direct_problem"] == ""
+    assert link["round_trip_s"] is not None
     (folder,) = status["folders"]
     assert (folder["name"], folder["files"], folder["bytes"]) == ("f", 1, 5)
     assert (folder["need_files"], folder["need_bytes"], folder["errors"]) == (0, 0, [])
