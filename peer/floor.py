@@ -50,7 +50,7 @@ class Floor:
     @classmethod
     def decode(cls, data: bytes) -> Floor:
         """A floor from its bytes, which are our own."""
-        rows = wire.decode(data, len(data)) if data else []
+        rows = wire.decode(data, len(data), len(data)) if data else []
         return cls(
             {LogId(log_id): Mark(seq, Source(source[0] if source else 0))
              for log_id, seq, *source in rows}

@@ -44,7 +44,7 @@ class Retention:
         """From the value of an earlier run; empty for none."""
         notes = {
             LogId(log_id): [Note(*note) for note in found]
-            for log_id, found in (wire.decode(data, len(data)) if data else ())
+            for log_id, found in (wire.decode(data, len(data), len(data)) if data else ())
         }
         return cls(notes, set(book.log_ids()))
 

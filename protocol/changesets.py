@@ -174,11 +174,13 @@ def author_changeset(
 ) -> Changeset:
     """Seals and signs records at a position of this device's own log.
 
-    Raises TooLong if they do not fit into one changeset: 16 MiB before compression, 4 MiB after.
+    Raises TooLong if they do not fit into one changeset: 16 MiB before compression, 4 MiB after,
+    and no more values than a reader takes.
     """
     assert slot.device_id == keys.device_id
     slot_bytes = slot.encode()
     raw = wire.encode([[list(entry) for entry in frontier], list(records)])
+    wire.check_items(raw, wire.ITEMS_MAX)
     try:
         body = seal_body(record_key, slot_bytes, raw, random(32))
     except TooLongError:
@@ -196,7 +198,7 @@ def decode_changeset(data: bytes) -> Changeset:
 
     Raises Malformed or TooLong.
     """
-    match wire.decode(data, wire.CHANGESET_LENGTH_MAX):
+    match wire.decode(data, wire.CHANGESET_LENGTH_MAX, 1 + 3):
         case [bytes(slot_bytes), bytes(body), bytes(signature)]:
             pass
         case _:
@@ -249,7 +251,7 @@ def open_changeset(changeset: Changeset, record_key: bytes) -> Body:
         raise BadRecord("a changeset's body does not open under its epoch") from None
     try:
         value = wire.decode(raw, RAW_SIZE_MAX)
-    except Malformed as error:
+    except (Malformed, TooLong) as error:
         raise BadRecord("a changeset's body is not of the profile") from error
     match value:
         case [list(frontier), list(records)] if len(frontier) <= FRONTIER_MAX:

@@ -21,6 +21,8 @@ class Field:
 
     schema: str
     read: Read
+    items: int = 1
+    """The most CBOR values that it can be: itself, and all within a list."""
 
 
 def unsigned(bits: int, minimum: int = 0) -> Field:
@@ -110,7 +112,7 @@ def list_of(item: Field, minimum: int, maximum: int) -> Field:
             raise TooLong(f"{len(value)} items where at most {maximum} are allowed")
         return tuple(map(read_item, value))
 
-    return Field(f"[{item.schema}]*{minimum}..{maximum}", read)
+    return Field(f"[{item.schema}]*{minimum}..{maximum}", read, 1 + maximum * item.items)
 
 
 def record_of(make: Callable[..., Any], *fields: Field) -> Field:
@@ -122,4 +124,5 @@ def record_of(make: Callable[..., Any], *fields: Field) -> Field:
             raise Malformed(f"not a list of {len(readers)} fields")
         return make(*(read(item) for read, item in zip(readers, value, strict=True)))
 
-    return Field("[" + ", ".join(field.schema for field in fields) + "]", read)
+    schema = "[" + ", ".join(field.schema for field in fields) + "]"
+    return Field(schema, read, 1 + sum(field.items for field in fields))

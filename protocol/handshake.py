@@ -38,6 +38,8 @@ INTRO_OVERHEAD_MAX: Final = 128
 """Length, device id, signature and the heads of three arrays and strings."""
 BYTES_HEAD_MAX: Final = 3
 """CBOR's head of a byte string below 64 KiB."""
+_ITEMS_MAX: Final = 1 + 3 + INTRO_ENTRIES_MAX
+"""CBOR values of an intro; the other three have fewer."""
 _VERSION: Final = 1
 _ID_SIZE: Final = 32
 _SIGNATURE_SIZE: Final = 64
@@ -203,7 +205,7 @@ def _newest_that_fit(entries: Sequence[bytes]) -> list[bytes]:
 
 def _fields(payload: bytes, count: int) -> list[Any]:
     try:
-        value = decode(payload, HANDSHAKE_FRAME_LENGTH_MAX)
+        value = decode(payload, HANDSHAKE_FRAME_LENGTH_MAX, _ITEMS_MAX)
     except ProtocolError:
         _refuse()
     _require(type(value) is list and len(value) == count)

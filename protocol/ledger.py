@@ -344,7 +344,7 @@ def _is_action(action: Any) -> bool:
 
 
 def _split(data: bytes) -> tuple[bytes, bytes]:
-    match wire.decode(data, WIRE_LENGTH_MAX):
+    match wire.decode(data, WIRE_LENGTH_MAX, 1 + 2):
         case [bytes(encoded), bytes(signature)] if len(signature) == SIGNATURE_SIZE:
             return encoded, signature
     raise BadLedger("not a signed ledger entry")

@@ -53,7 +53,7 @@ class LogRow(NamedTuple):
     @classmethod
     def decode(cls, data: bytes) -> LogRow:
         """A row from its bytes, which are our own."""
-        row = wire.decode(data, len(data))
+        row = wire.decode(data, len(data), len(data))
         row[10] = tuple((seq, tuple(heads)) for seq, heads in row[10])
         if row[11] is not None:
             row[11] = tuple((log_id, seq) for log_id, seq in row[11])

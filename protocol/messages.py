@@ -275,9 +275,9 @@ FORMS: Final[dict[MessageNumber, Form]] = {
     MessageNumber.CLOSE: Form(Close, _SMALL, (unsigned(16), text(CLOSE_TEXT_LENGTH_MAX))),
 }
 _NUMBERS: Final = {form.type: number for number, form in FORMS.items()}
-# For each number: the longest payload, the names to write and the record to read.
+# For each number: the longest payload and the record to read.
 _READERS: Final = {
-    int(number): (form.length_max, record_of(form.type, *form.fields).read)
+    int(number): (form.length_max, record_of(form.type, *form.fields))
     for number, form in FORMS.items()
     if form.type is not Chunks
 }
@@ -302,8 +302,8 @@ def decode(number: int, payload: bytes) -> Message:
     reader = _READERS.get(number)
     if reader is None:
         raise Unexpected(f"message number {number}")
-    length_max, read = reader
-    message: Message = read(wire.decode(payload, length_max))
+    length_max, form = reader
+    message: Message = form.read(wire.decode(payload, length_max, form.items))
     return message
 
 

@@ -248,5 +248,7 @@ def encode(message: PairingMessage) -> tuple[int, bytes]:
 def decode(kind: type[M], payload: bytes) -> M:
     """The message of this form; raises Malformed or TooLong."""
     form = FORMS[kind]
-    message: M = record_of(kind, *form.fields).read(wire.decode(payload, form.length_max))
+    record = record_of(kind, *form.fields)
+    items_max = min(record.items, wire.ITEMS_MAX)
+    message: M = record.read(wire.decode(payload, form.length_max, items_max))
     return message

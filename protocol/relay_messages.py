@@ -195,9 +195,8 @@ def decode(number: int, payload: bytes) -> RelayMessage:
     if number not in list(RelayNumber):
         raise Unexpected(f"message {number} on a link to a relay")
     form = FORMS[RelayNumber(number)]
-    message: RelayMessage = record_of(form.type, *form.fields).read(
-        wire.decode(payload, RELAY_FRAME_LENGTH_MAX)
-    )
+    record = record_of(form.type, *form.fields)
+    message: RelayMessage = record.read(wire.decode(payload, RELAY_FRAME_LENGTH_MAX, record.items))
     if type(message) is Called:
         is_whole = bool(message.ticket) == (message.outcome == CallOutcome.CONNECTED)
         if not is_whole:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import time
+import tracemalloc
+from collections.abc import Callable
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -8,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crypto.changesets import BODY_SIZE_MAX, body_hash, seal_body
+from crypto.changesets import BODY_SIZE_MAX, RAW_SIZE_MAX, body_hash, seal_body
 from crypto.ids import EntryId, FolderId, LogId
 from crypto.keys import DeviceKeys
 from crypto.primitives import digest
@@ -162,6 +165,39 @@ def test_what_does_not_fit_is_not_made() -> None:
         make(records=big)
     with pytest.raises(TooLong):
         make(records=[bytes(17 << 20)])
+
+
+@pytest.mark.row("A31")
+@pytest.mark.parametrize("inner", ["80" * 40, "8100" * 20, "626162" * 13])
+def test_a_body_of_millions_of_small_values_is_refused_before_they_are_made(
+    inner: str, record_property: Callable[[str, object], None]
+) -> None:
+    times = (RAW_SIZE_MAX - 64) // (len(inner) // 2)
+    items = times * {"80": 40, "81": 20, "62": 13}[inner[:2]]
+    raw = b"\x82\x80\x9a" + items.to_bytes(4, "big") + bytes.fromhex(inner) * times
+    evil = author_changeset(KEYS, KEY, SLOT, FRONTIER, RECORDS, RANDOM)
+    evil = replace(evil, body=seal_body(KEY, SLOT.encode(), raw, RANDOM(32)))
+    assert len(evil.body) < 64 << 10
+    started = time.process_time()
+    with pytest.raises(BadRecord):
+        open_changeset(evil, KEY)
+    elapsed_s = time.process_time() - started
+    tracemalloc.start()
+    with pytest.raises(BadRecord):
+        open_changeset(evil, KEY)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # The body and the decoder's piece of it, and not what it would become: a gigabyte.
+    assert peak_bytes < 2 * RAW_SIZE_MAX + (2 << 20)
+    assert elapsed_s < 1
+    record_property("figure", f"{peak_bytes >> 20} MiB for a body of {items:,} small values")
+
+
+def test_what_no_reader_takes_is_not_written() -> None:
+    with pytest.raises(TooLong):
+        make(records=[[]] * wire.ITEMS_MAX)
+    most = make(records=[[]] * (wire.ITEMS_MAX - 8))
+    assert len(open_changeset(most, KEY).records) == wire.ITEMS_MAX - 8
 
 
 @pytest.mark.row("A31")

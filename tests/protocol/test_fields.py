@@ -91,6 +91,13 @@ def test_control_characters_are_those_that_a_terminal_obeys() -> None:
     assert control == {chr(c) for c in [*range(0x20), *range(0x7F, 0xA0)]}
 
 
+def test_a_field_says_how_many_values_it_can_be() -> None:
+    assert BYTE.items == BOOLEAN.items == text(9).items == fixed_bytes(9).items == 1
+    record = record_of(tuple, BYTE, list_of(BYTE, 0, 5))
+    assert record.items == 1 + 1 + 6
+    assert list_of(record, 1, 10).items == 1 + 10 * 8
+
+
 def test_schemas_say_the_bounds() -> None:
     assert list_of(record_of(tuple, unsigned(8, 1), fixed_bytes(32)), 0, 9).schema == (
         "[[u8 from 1, bytes 32]]*0..9"

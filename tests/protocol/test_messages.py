@@ -77,6 +77,27 @@ def test_the_set_is_closed_and_numbered_without_gaps() -> None:
         decode(15, b"\x80")
 
 
+@pytest.mark.row("A31")
+@pytest.mark.parametrize("number", [n for n in MessageNumber if n is not MessageNumber.CHUNKS])
+@pytest.mark.parametrize("item", [b"\x80", b"\x81\x00", b"\x62ab"], ids=["80", "8100", "626162"])
+def test_a_message_full_of_small_values_costs_little(number: MessageNumber, item: bytes) -> None:
+    size = FORMS[number].length_max
+    # In the place of each field, for a reader might know only the others.
+    for position in range(len(FORMS[number].fields)):
+        fields = len(FORMS[number].fields)
+        room = size - fields - 6
+        inner = b"\x9a" + (room // len(item)).to_bytes(4, "big") + item * (room // len(item))
+        before, after = b"\0" * position, b"\0" * (fields - position - 1)
+        payload = bytes([0x80 + fields]) + before + inner + after
+        assert len(payload) <= size
+        tracemalloc.start()
+        with pytest.raises((Malformed, TooLong)):
+            decode(number, payload)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak_bytes < 8 << 20
+
+
 @pytest.mark.parametrize("number", [n for n in MessageNumber if n is not MessageNumber.CHUNKS])
 def test_a_payload_beyond_its_form_is_not_looked_at(number: MessageNumber) -> None:
     length_max = FORMS[number].length_max

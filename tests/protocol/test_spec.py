@@ -28,6 +28,8 @@ LIMITS = [
     "wire.FRAME_LENGTH_MAX",
     "wire.MESSAGE_LENGTH_MAX",
     "wire.DEPTH_MAX",
+    "wire.ITEMS_MAX",
+    "wire.UNCOUNTED_LENGTH",
     "wire.CHUNK_LENGTH_MAX",
     "wire.CHANGESET_LENGTH_MAX",
     "chunk_frames.WANTED_CHUNKS_MAX",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import tracemalloc
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -111,6 +112,90 @@ def test_hostile_bytes_cost_little(data: bytes) -> None:
     tracemalloc.stop()
     assert min(elapsed_s) < 0.01
     assert peak_bytes < 1 << 20
+
+
+def many(item: bytes, size: int) -> bytes:
+    """An array of so many bytes, all of one item: what becomes the most objects."""
+    count = (size - 5) // len(item)
+    return wire.encode([0] * count)[:-count] + item * count
+
+
+SMALL_ITEMS = {
+    "empty arrays": b"\x80",
+    "arrays of one": b"\x81\x00",
+    "arrays of an empty array": b"\x81\x80",
+    "texts of two": b"\x62ab",
+    "bytes of two": b"\x42ab",
+    "integers": b"\x19\x7f\xff",
+    "long heads": b"\x98\x18" + b"\x00" * 24,
+}
+
+
+@pytest.mark.row("A31")
+@pytest.mark.parametrize("item", SMALL_ITEMS.values(), ids=SMALL_ITEMS.keys())
+def test_millions_of_small_values_are_refused_before_they_are_made(
+    item: bytes, record_property: Callable[[str, object], None]
+) -> None:
+    data = many(item, 16 << 20)
+    tracemalloc.start()
+    with pytest.raises(TooLong):
+        wire.decode(data, len(data))
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    started = time.process_time()
+    with pytest.raises(TooLong):
+        wire.decode(data, len(data))
+    elapsed_s = time.process_time() - started
+    assert peak_bytes < 1 << 20
+    assert elapsed_s < 0.5
+    record_property("figure", f"16 MiB of small values: {peak_bytes / 1024:.0f} KiB at most")
+
+
+def test_the_most_values_that_may_be_take_tens_of_megabytes() -> None:
+    data = many(b"\x80", wire.ITEMS_MAX - 1 + 5)
+    tracemalloc.start()
+    assert len(wire.decode(data, len(data))) == wire.ITEMS_MAX - 1
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 64 << 20
+    with pytest.raises(TooLong):
+        wire.decode(many(b"\x80", wire.ITEMS_MAX + 5))
+
+
+def test_what_is_short_is_not_counted_and_cannot_be_much() -> None:
+    data = many(b"\x80", wire.UNCOUNTED_LENGTH)
+    assert len(wire.decode(data, items_max=1)) == wire.UNCOUNTED_LENGTH - 5
+    with pytest.raises(TooLong):
+        wire.decode(many(b"\x80", wire.UNCOUNTED_LENGTH + 8), items_max=100)
+
+
+def count(value: Any) -> int:
+    """A value and all that is in it."""
+    return 1 + sum(map(count, value)) if isinstance(value, list) else 1
+
+
+@given(st.lists(values, max_size=5))
+def test_every_value_is_counted_once(inner: list[Any]) -> None:
+    value = [bytes(wire.UNCOUNTED_LENGTH), *inner, "x" * 300, 2**40, -(2**20), [0] * 300]
+    data, items = wire.encode(value), count(value)
+    assert wire.decode(data, items_max=items) == value
+    with pytest.raises(TooLong):
+        wire.decode(data, items_max=items - 1)
+
+
+@settings(max_examples=500)
+@given(st.binary(max_size=200))
+def test_no_bytes_become_more_values_than_were_counted(data: bytes) -> None:
+    # Behind a long string, so that they are counted; whatever they are, counting ends.
+    head = wire.encode([bytes(wire.UNCOUNTED_LENGTH), None])[:-1]
+    try:
+        items = count(wire.decode(head + data))
+    except ProtocolError:
+        items = 1 << 40
+    try:
+        wire.check_items(head + data, min(items, len(data) + 3))
+    except TooLong:
+        pytest.fail("more were counted than there are bytes, or than were decoded")
 
 
 def test_a_map_is_refused_at_its_first_key_unless_python_hashes_that_at_random() -> None:
