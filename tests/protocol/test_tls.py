@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import socket
 import ssl
 import tempfile
@@ -18,6 +19,7 @@ from protocol.errors import TimedOut
 from protocol.half_open import HALF_OPEN_PER_HOST_MAX
 from protocol.link import LinkKind
 from protocol.tls import GATHER_BYTES, TlsLink, _gather, client_context, server_context
+from protocol.wire import frame
 from tests.protocol.link_stage import LOOPBACK, link_pair, serving
 
 TLS = LinkKind.TLS
@@ -159,6 +161,42 @@ async def test_frames_around_the_sizes_of_the_buffers() -> None:
             tasks.create_task(send())
             for number, payload in enumerate(payloads):
                 assert await server.receive() == (number, payload)
+
+
+async def test_links_that_share_a_buffer_mix_nothing_and_keep_none() -> None:
+    """A relay's links: idle ones have no buffer, and pieces of frames come in any order."""
+    rng = random.Random(7)
+    links = [TlsLink(False, bytes(32)) for _ in range(3)]
+    frames = [
+        [(n, rng.randbytes(rng.choice((0, 9, 900, 16_384)))) for n in range(20)] for _ in links
+    ]
+    rests = [b"".join(b"".join(frame(n, [p])) for n, p in each) for each in frames]
+    got: list[list[tuple[int, bytes]]] = [[], [], []]
+    while any(rests):
+        number = rng.choice([n for n, rest in enumerate(rests) if rest])
+        link, rest = links[number], rests[number]
+        for each in links:
+            assert len(each.get_buffer(-1)) > 0  # TLS asks also when it has nothing to fill in
+        buffer = link.get_buffer(-1)
+        size = min(len(buffer), len(rest), rng.choice((1, 4, 1000, 20_000)))
+        buffer[:size], rests[number] = rest[:size], rest[size:]
+        link.buffer_updated(size)
+        while link._unread or len(got[number]) < _whole(frames[number], rests[number]):
+            async with asyncio.timeout(1):
+                received = await link.receive()
+            assert received is not None
+            got[number].append(received)
+    assert got == frames
+    assert [len(link._buffer) for link in links] == [0, 0, 0]
+
+
+def _whole(frames: list[tuple[int, bytes]], rest: bytes) -> int:
+    """How many frames have come in whole."""
+    missing, left = len(rest), len(frames)
+    while missing > 0:
+        left -= 1
+        missing -= 5 + len(frames[left][1])
+    return left
 
 
 @given(st.lists(st.binary(max_size=50) | st.just(bytes(GATHER_BYTES)), max_size=40))
