@@ -12,6 +12,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,8 @@ END_TIMEOUT_S: Final = 20.0
 TRACER_TIMEOUT_S: Final = 20.0
 POLL_S: Final = 0.005
 PR_SET_PTRACER: Final = 0x59616D61
+PR_SET_PDEATHSIG: Final = 1
+CLONE_NEWNET: Final = 0x40000000
 TRACER: Final = re.compile(r"^TracerPid:\t(\d+)$", re.MULTILINE)
 
 
@@ -62,23 +65,40 @@ class Nursery:
     """The forking process, seen from a test."""
 
     def __init__(self) -> None:
+        self._asking = threading.Lock()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.end_to_end.nursery"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
         )  # fmt: skip
 
-    def start(self, words: Sequence[str], log: Path, is_traced: bool = False) -> Forked:
-        """Forks `holdfast WORDS`; with `is_traced` it does nothing until a tracer is attached."""
-        asked = {"words": list(words), "log": str(log), "is_traced": is_traced}
+    def start(
+        self,
+        words: Sequence[str],
+        log: Path,
+        is_traced: bool = False,
+        *,
+        network: str | None = None,
+        errors: Path | None = None,
+    ) -> Forked:
+        """Forks `holdfast WORDS`; with `is_traced` it does nothing until a tracer is attached.
+
+        `network` is the file of a network namespace for it; `errors` is for its standard error, if
+        that is not to be in the log.
+        """
+        asked = {
+            "words": list(words), "log": str(log), "is_traced": is_traced,
+            "network": network, "errors": str(errors or log),
+        }  # fmt: skip
         return Forked(self, self.ask(asked))
 
     def ask(self, question: dict[str, Any]) -> Any:
         """One question, one answer."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(question) + "\n")
-        self._process.stdin.flush()
-        return json.loads(self._process.stdout.readline())
+        with self._asking:
+            self._process.stdin.write(json.dumps(question) + "\n")
+            self._process.stdin.flush()
+            return json.loads(self._process.stdout.readline())
 
     def end(self) -> None:
         """Ends the forking process; whoever was forked is to be ended before."""
@@ -107,25 +127,34 @@ def serve(questions: TextIO, answers: TextIO) -> list[str] | None:
         else:
             answer = os.fork()
             if not answer:
-                _become(Path(question["log"]), question["is_traced"])
+                _become(question)
                 words: list[str] = question["words"]
                 return words
         print(json.dumps(answer), file=answers, flush=True)
     return None
 
 
-def _become(log: Path, is_traced: bool) -> None:
-    """Leaves the nursery's pipes, and waits for the tracer if there is to be one."""
+def _become(question: dict[str, Any]) -> None:
+    """Leaves the nursery's pipes, enters its network, and waits for the tracer if there is to be
+    one. It ends with the nursery, and that with the test: a test that is killed leaves nothing.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), 0, 0, 0)
+    if question["network"] is not None:
+        with open(question["network"], "rb") as network:
+            if libc.setns(network.fileno(), CLONE_NEWNET):
+                sys.exit(f"cannot enter the network: {os.strerror(ctypes.get_errno())}")
+    appends = os.O_WRONLY | os.O_APPEND | os.O_CREAT
     for descriptor, path, flags in (
         (0, os.devnull, os.O_RDONLY),
-        (1, log, os.O_WRONLY | os.O_APPEND | os.O_CREAT),
+        (1, question["log"], appends),
+        (2, question["errors"], appends),
     ):
         opened = os.open(path, flags, 0o644)
         os.dup2(opened, descriptor)
         os.close(opened)
-    os.dup2(1, 2)
-    if is_traced:
-        ctypes.CDLL(None).prctl(PR_SET_PTRACER, ctypes.c_ulong(-1), 0, 0, 0)  # whoever may
+    if question["is_traced"]:
+        libc.prctl(PR_SET_PTRACER, ctypes.c_ulong(-1), 0, 0, 0)  # whoever may
         deadline = time.monotonic() + TRACER_TIMEOUT_S
         while not tracer_of("self"):
             if time.monotonic() > deadline:
