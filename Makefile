@@ -9,7 +9,7 @@ RUN := $(VENV)/bin/python -m
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check lab bench clean
 
 demo: $(INSTALLED) ## Two daemons, a real tree, each promise timed and checked.
 	$(VENV)/bin/holdfast demo $(TREE)
@@ -22,6 +22,9 @@ check: $(INSTALLED) ## The style: lint, format, types, layers.
 	$(RUN) ruff format --check
 	$(RUN) mypy
 	$(VENV)/bin/lint-imports
+
+lab: $(INSTALLED) ## Two devices behind every two kinds of routers; prints the matrix and the times. Needs root.
+	$(RUN) tests.nat
 
 bench: $(INSTALLED) ## The comparison with Syncthing; ARGS goes to the benchmark.
 	HOLDFAST="$(abspath $(VENV)/bin/holdfast)" $(RUN) tests.bench.sync_bench $(ARGS)

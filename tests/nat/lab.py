@@ -6,11 +6,10 @@ programs treat those of documents as private; nothing leaves the namespaces.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final, Self
 
 from tests.nat.namespaces import Namespace, check_machine
-from tests.nat.routers import PORTS_PER_HOST, Inner, Kind, rules
+from tests.nat.routers import FIRST_PORT, PORTS_PER_HOST, SHIFT, Inner, Kind, rules
 
 WORLD: Final = "11.0.0"
 WORLD6: Final = "2600:cafe::"
@@ -46,7 +45,7 @@ class Home:
         isolated: bool = False,
     ) -> None:
         """`isolated`: the hosts do not see each other on the LAN, as in many a guest network."""
-        self.kind, self.hairpin = kind, hairpin
+        self.kind, self.hairpin, self.number = kind, hairpin, number
         self.outer = f"{WORLD}.{number}"
         self.router = world.namespace(f"router{number}", *_FORWARDS)
         self.router.ip("link add lan type bridge", "link set lan up")
@@ -69,40 +68,39 @@ class Home:
         else:
             self.router.ip(f"addr add {LAN}.1/24 dev lan")
         for _ in range(hosts):
-            self.add_host(world, number, isolated=isolated)
-        self.apply_rules()
+            self.take_in(world.namespace(f"host{number}-{len(self.hosts)}"), isolated=isolated)
 
-    def add_host(self, world: World, number: int, *, isolated: bool = False) -> None:
-        """One more host on the LAN."""
+    def take_in(self, host: Namespace, *, isolated: bool = False) -> None:
+        """Attaches a host to the LAN, with an address, a way out and its ports at the router."""
         place = len(self.hosts)
-        host = world.namespace(f"host{number}-{place}")
         port = f"port{place}"
         wire(self.router, port, host, "eth0")
         self.router.ip(f"link set {port} master lan")
         if isolated:
             self.router.ip(f"link set {port} type bridge_slave isolated on")
         self.hosts.append(host)
-        self.settle(host, place, number)
+        self.inner.append(Inner("", FIRST_PORT + PORTS_PER_HOST * place))
+        self.give_address(place, place + 2)
 
-    def settle(self, host: Namespace, place: int, number: int) -> None:
-        """Gives a host on this LAN its address and its way out."""
+    def give_address(self, place: int, number: int) -> None:
+        """Gives a host of this LAN an address in place of what it has."""
+        host = self.hosts[place]
+        host.ip("addr flush dev eth0")
         if self.kind is Kind.IPV6_ONLY:
-            address = f"{WORLD6}{number}:{place + 2}"
-            host.ip(
-                f"addr add {address}/112 dev eth0 nodad",
-                f"route add default via {WORLD6}{number}:1",
-            )
+            address, router = (f"{WORLD6}{self.number}:{end}" for end in (number, 1))
+            host.ip(f"addr add {address}/112 dev eth0 nodad")
         else:
-            address = f"{LAN}.{place + 2}"
-            host.ip(f"addr add {address}/24 dev eth0", f"route add default via {LAN}.1")
-        inner = Inner(address, 22330 + PORTS_PER_HOST * place)
-        self.inner = [*self.inner[:place], inner, *self.inner[place + 1 :]]
+            address, router = f"{LAN}.{number}", f"{LAN}.1"
+            host.ip(f"addr add {address}/24 dev eth0")
+        host.ip(f"route add default via {router}")
+        self.inner[place] = Inner(address, self.inner[place].first_port)
+        self.apply_rules()
 
     def apply_rules(self) -> None:
         """Makes the router what its kind says."""
         if self.kind is Kind.DOUBLE:
             self.router.nft(rules(Kind.PORT_RESTRICTED, self.middle, self.inner))
-            beyond = Inner(self.middle, self.inner[0].first_port + 10_000)
+            beyond = Inner(self.middle, self.inner[0].first_port + SHIFT)
             self.provider.nft(rules(Kind.PORT_RESTRICTED, self.outer, [beyond]))
         else:
             self.router.nft(rules(self.kind, self.outer, self.inner, hairpin=self.hairpin))
@@ -179,8 +177,3 @@ def shape(space: Namespace, interface: str, megabits_s: int, latency: str = "50m
         "tc", "qdisc", "replace", "dev", interface, "root", "tbf",
         "rate", f"{megabits_s}mbit", "burst", "64kb", "latency", latency,
     )  # fmt: skip
-
-
-def kinds() -> Sequence[Kind]:
-    """All kinds, in the order of the matrix."""
-    return list(Kind)

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from tests.nat.lab import World
+from tests.nat.lab import Home, World
 from tests.nat.probe import NONE, Behaviour, behaviour
 from tests.nat.routers import FIRST_PORT, SHIFT, Kind
 
@@ -46,10 +46,7 @@ def test_a_port_is_another_one_outside() -> None:
 def test_two_behind_one_router_meet_at_its_outside_only_with_hairpinning(hairpin: bool) -> None:
     with World() as world:
         home = world.home(Kind.PORT_RESTRICTED, 2, hairpin=hairpin, isolated=True)
-        one, other = (
-            host.call(lambda inner=inner: bound("0.0.0.0", inner.first_port))
-            for host, inner in zip(home.hosts, home.inner, strict=True)
-        )
+        one, other = (bound_in(home, place) for place in (0, 1))
         with one, other:
             one.sendto(b"direct", (home.inner[1].address, home.inner[1].first_port))
             one.sendto(b"hairpin", (home.outer, home.inner[1].first_port + SHIFT))
@@ -60,6 +57,10 @@ def test_two_behind_one_router_meet_at_its_outside_only_with_hairpinning(hairpin
             else:
                 with pytest.raises(TimeoutError):
                     other.recvfrom(100)
+
+
+def bound_in(home: Home, place: int) -> socket.socket:
+    return home.hosts[place].call(lambda: bound("0.0.0.0", home.inner[place].first_port))
 
 
 def bound(host: str, port: int) -> socket.socket:

@@ -1,0 +1,35 @@
+"""`python -m tests.nat`: the matrix of all pairs of homes, and the lab's times."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.nat.devices import Site
+from tests.nat.lab import World
+from tests.nat.matrix import pairs, play_all, table
+from tests.nat.namespaces import NoLab
+from tests.nat.theory import expected_now
+
+
+def main() -> int:
+    """Prints the matrix; the exit code is 1 if a pair found another way than it should."""
+    with tempfile.TemporaryDirectory(prefix="holdfast-lab-") as directory:
+        try:
+            World().close()
+        except NoLab as error:
+            print(error, file=sys.stderr)
+            return 2
+        site = Site(Path(directory))
+        try:
+            outcomes = play_all(site, pairs())
+        finally:
+            site.close()
+    print("\n".join(table(outcomes)))
+    wrong = [pair for pair, found in outcomes.items() if found.path != expected_now(*pair)]
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+"""Every pair of kinds of homes: two devices of each meet at the relay, sync a tree, and find a way.
+
+    python -m tests.nat            the whole matrix, printed with the times
+
+Each pair is a user of its own with two devices, so that nothing reaches the one but from the other.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final
+
+from tests.end_to_end.device import wait_until
+from tests.nat.devices import Site, SiteDevice, found_through_relay, share_tree
+from tests.nat.lab import Home
+from tests.nat.routers import Kind
+from tests.nat.theory import DIRECT, PUNCHING_IS_BUILT, RELAYED, Expected, expected
+
+AT_ONCE: Final = 4
+"""Pairs that are played at the same time; most of a pair's time is waiting."""
+SETTLE_TIMEOUT_S: Final = 30.0
+"""For a direct way to be found, or to be known as one that there is not. A machine that others
+use too takes many times what is measured alone.
+"""
+UNTRIED: Final = "No direct way was tried yet."
+Pair = tuple[Kind, Kind]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a pair."""
+
+    path: str
+    problem: str
+    """Why there is no direct way, as `status` says it."""
+    meeting_s: float
+    """From the answer of the second daemon to a link over the relay."""
+    settling_s: float
+    """From then to the final way."""
+
+
+def pairs() -> list[Pair]:
+    """All pairs, each once."""
+    return list(itertools.combinations_with_replacement(Kind, 2))
+
+
+def play(one: SiteDevice, other: SiteDevice, wait_for: str | None = None) -> Outcome:
+    """Two devices meet, sync a tree and find their way; they are stopped afterwards.
+
+    The way counts when both tell the same one and, if it is relayed, why; or when it is `wait_for`.
+    """
+    try:
+        found_through_relay(one, other)
+        began_at = time.monotonic()
+        wait_until(
+            lambda: one.way() != "none" and other.way() != "none",
+            lambda: f"a link of {one.name} and {other.name}:\n{one.log_tail()}\n{other.log_tail()}",
+        )
+        met_at = time.monotonic()
+        share_tree(one, other)
+        wait_until(
+            lambda: _is_settled(one, wait_for) and _is_settled(other, wait_for),
+            lambda: (
+                f"{one.name} and {other.name} to settle: {one.link()} {other.link()}\n"
+                f"{one.log_tail()}\n{other.log_tail()}"
+            ),
+            SETTLE_TIMEOUT_S,
+        )
+        link = one.link()
+        assert link is not None
+        return Outcome(
+            link["path"], link["direct_problem"], met_at - began_at, time.monotonic() - met_at
+        )
+    finally:
+        one.kill()
+        other.kill()
+
+
+def _is_settled(device: SiteDevice, wait_for: str | None) -> bool:
+    link = device.link()
+    if link is None or wait_for is not None:
+        return link is not None and link["path"] == wait_for
+    if not PUNCHING_IS_BUILT:
+        return True
+    return link["path"] != RELAYED or link["direct_problem"] != UNTRIED
+
+
+def play_all(site: Site, chosen: Iterable[Pair]) -> Mapping[Pair, Outcome]:
+    """Plays pairs, some at a time; each kind has two homes, where all devices of the kind live."""
+    homes: dict[Kind, tuple[Home, Home]] = {
+        kind: (site.world.home(kind), site.world.home(kind)) for kind in Kind
+    }
+
+    def one_pair(pair: Pair) -> Outcome:
+        (first, _), (_, second) = homes[pair[0]], homes[pair[1]]
+        return play(site.device(f"a {pair[0]}", first), site.device(f"b {pair[1]}", second))
+
+    chosen = list(chosen)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return dict(zip(chosen, pool.map(one_pair, chosen), strict=True))
+
+
+def table(outcomes: Mapping[Pair, Outcome]) -> Sequence[str]:
+    """The matrix as lines of Markdown."""
+    lines = ["| between | and | expected | found | met | settled | theory, or what `status` says |"]
+    lines.append("|---|---|---|---|---|---|---|")
+    for (one, other), outcome in outcomes.items():
+        theory: Expected = expected(one, other)
+        said = theory.reason if theory.path == DIRECT else outcome.problem
+        lines.append(
+            f"| {one} | {other} | {theory.path} | {outcome.path} | {outcome.meeting_s:.2f} s"
+            f" | {outcome.settling_s:.2f} s | {said} |"
+        )
+    return lines

@@ -1,0 +1,99 @@
+"""What happens while two devices are linked: the relay goes and comes back, a device moves."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.end_to_end.device import wait_for_same, wait_until
+from tests.nat.devices import Site, SiteDevice, found_through_relay, share_tree
+from tests.nat.lab import shape
+from tests.nat.routers import Kind
+
+Pair = tuple[SiteDevice, SiteDevice]
+MEGABITS_S = 40
+LARGE_BYTES = 12 << 20
+
+
+@pytest.fixture
+def relayed(site: Site) -> Iterator[Pair]:
+    """Two devices that only a relay links, with a folder."""
+    yield from linked_pair(site, Kind.UDP_BLOCKED, Kind.SYMMETRIC)
+
+
+@pytest.fixture
+def pair(site: Site) -> Iterator[Pair]:
+    """Two devices in usual homes, with a folder."""
+    yield from linked_pair(site, Kind.PORT_RESTRICTED, Kind.ADDRESS_RESTRICTED)
+
+
+def linked_pair(site: Site, one_kind: Kind, other_kind: Kind) -> Iterator[Pair]:
+    one = site.device("mover", site.world.home(one_kind))
+    other = site.device("other", site.world.home(other_kind))
+    try:
+        found_through_relay(one, other)
+        share_tree(one, other)
+        yield one, other
+    finally:
+        one.kill()
+        other.kill()
+
+
+def wait_for_copy(one: SiteDevice, other: SiteDevice, name: str, timeout_s: float = 60) -> float:
+    """Saves a file on one, waits until the other has it; gives how long it took."""
+    began_at = time.monotonic()
+    (one.folder / name).write_text(name)
+
+    def is_there() -> bool:
+        path = other.folder / name
+        return path.exists() and path.read_text() == name
+
+    wait_until(is_there, lambda: f"{name}: {other.log_tail()}\n{one.log_tail()}", timeout_s)
+    return time.monotonic() - began_at
+
+
+@pytest.mark.row("F27")
+def test_the_relay_is_killed_and_comes_back(
+    site: Site, relayed: Pair, record_property: Any
+) -> None:
+    one, other = relayed
+    site.relay.kill()
+    (one.folder / "meanwhile").write_text("written without a relay")
+    wait_until(lambda: one.way() == other.way() == "none", "the end of the links")
+    site.relay.start()
+    took_s = wait_for_copy(one, other, "afterwards")
+    record_property("figure", f"in sync {took_s:.1f} s after the relay is back")
+    wait_for_same(one, other)
+
+
+@pytest.mark.row("F14")
+@pytest.mark.parametrize("how", ["other address", "other router"])
+def test_a_device_moves_in_the_middle_of_a_transfer(
+    site: Site, pair: Pair, how: str, record_property: Any
+) -> None:
+    one, other = pair
+    home = one.place
+    shape(home.hosts[0], "eth0", MEGABITS_S)
+    (one.folder / "large").write_bytes(random.Random(how).randbytes(LARGE_BYTES))
+    wait_until(lambda: received_bytes(other) > LARGE_BYTES // 4, "the first part", 60)
+    before = received_bytes(other)
+    if how == "other address":
+        home.give_address(0, 77)
+    else:
+        home.router.ip("link del port0")
+        site.world.home(Kind.PORT_RESTRICTED, hosts=0).take_in(home.hosts[0])
+    moved_at = time.monotonic()
+    wait_until(lambda: received_bytes(other) > before + (256 << 10), lambda: one.log_tail(), 60)
+    record_property("figure", f"{how}: bytes flow again after {time.monotonic() - moved_at:.1f} s")
+    wait_for_same(one, other, timeout_s=60)
+    # Not from the start: what had come was kept. A tenth is for what was on its way, and talk.
+    assert received_bytes(other) - before < LARGE_BYTES * 85 // 100
+    wait_for_copy(other, one, "back")
+
+
+def received_bytes(device: SiteDevice) -> int:
+    return device.status()["totals"]["received_bytes"]

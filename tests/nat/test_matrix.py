@@ -1,0 +1,32 @@
+"""Two devices in two homes of any two kinds pair, sync and find the best way that there is."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.nat.devices import Site
+from tests.nat.matrix import Pair, pairs, play, play_all
+from tests.nat.routers import Kind
+from tests.nat.theory import DIRECT, LAN, PUNCHING_IS_BUILT, RELAYED, expected_now
+
+
+@pytest.mark.row("F11", "F12")
+def test_every_pair_of_homes_syncs_by_the_best_way(site: Site) -> None:
+    outcomes = play_all(site, pairs())
+    found: dict[Pair, str] = {pair: outcome.path for pair, outcome in outcomes.items()}
+    assert found == {pair: expected_now(*pair) for pair in pairs()}
+
+
+def test_on_one_network_the_link_stays_on_it(site: Site) -> None:
+    home = site.world.home(Kind.SYMMETRIC, hosts=2)
+    one, other = site.device("near", home), site.device("by", home, 1)
+    one.discovery = other.discovery = True
+    assert play(one, other, wait_for=LAN).path == LAN
+
+
+@pytest.mark.parametrize("hairpin", [True, False])
+def test_behind_one_router_that_keeps_them_apart(site: Site, hairpin: bool) -> None:
+    """RFC 4787, REQ-9: then its outside is the only way, if the router leads it back in."""
+    home = site.world.home(Kind.PORT_RESTRICTED, hosts=2, hairpin=hairpin, isolated=True)
+    outcome = play(site.device("one", home), site.device("other", home, 1))
+    assert outcome.path == (DIRECT if hairpin and PUNCHING_IS_BUILT else RELAYED)
