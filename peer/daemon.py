@@ -5,6 +5,7 @@ wiring.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import sqlite3
@@ -24,13 +25,12 @@ from peer.errors import (
     AddressInUse,
     AmbiguousFolder,
     FolderExists,
-    IndexDamaged,
     NothingToAnswer,
     PathUnusable,
     PeerError,
     UnknownFolder,
 )
-from peer.folder import Folder, IndexBehind
+from peer.folder import Folder
 from peer.home import Home
 from peer.home_store import Device, DeviceAddress
 from peer.home_store import Folder as StoredFolder
@@ -38,6 +38,7 @@ from peer.home_store import FolderState as StoredState
 from peer.invitations import Invitations
 from peer.ledgers import Ledgers
 from peer.network import Network
+from peer.openings import OPENING_ERRORS, Openings
 from peer.relays import Relays
 from peer.removing import expel_revoked, find_device, revoke
 from peer.reporting import Reports
@@ -45,7 +46,6 @@ from peer.status import (
     DeviceList,
     FolderEntry,
     FolderList,
-    FolderState,
     HoldAnswer,
     Invitation,
     RelayEntry,
@@ -65,8 +65,6 @@ log = logging.getLogger(__name__)
 
 KINDS: Mapping[str, LinkKind] = {"tls": LinkKind.TLS, "quic": LinkKind.QUIC}
 GENERATION_INTERVAL_S = 3600.0
-REOPEN_S = 5.0
-"""How long an index that could not be opened is let alone: its disk may be full."""
 
 
 class Daemon:
@@ -76,12 +74,7 @@ class Daemon:
         self.home, self.config = home, config
         self.ledgers = Ledgers(home.store, home.keys)
         self.name = ""
-        self.stored: dict[FolderId, StoredFolder] = {}
         self._tasks = tasks
-        self._running: dict[FolderId, asyncio.Task[None]] = {}
-        self._rebuilt: set[FolderId] = set()
-        """Folders whose index was found damaged while it was used."""
-        self._opening = asyncio.Lock()
         self._stopped = asyncio.Event()
         self._listener = Listener(tasks)
         self._discovery: Discovery | None = None
@@ -89,7 +82,9 @@ class Daemon:
         self.relays = Relays(
             home, self.ledgers, tasks, self._listener.adopt, lambda: self.dialling.relay_connected()
         )
-        self._reports = Reports(home, self.ledgers, self.network)
+        self.openings = Openings(home, self.ledgers, self.network, config, tasks, self._opened_late)
+        self.stored = self.openings.stored
+        self._reports = Reports(home, self.ledgers, self.network, self.openings.failures)
 
     async def start(self) -> None:
         """Opens everything, in the order in which one rests on the other."""
@@ -98,7 +93,7 @@ class Daemon:
         name = await home.store.device_name()
         if user_id is None or name is None:
             raise PeerError("This device was not set up. Run `holdfast init` or `holdfast join`.")
-        self.name = self.network.own_name = name
+        self.name = self.network.own_name = self.openings.label = name
         await self.ledgers.load(user_id)
         suspicion = home.incarnation_is_suspect()
         if suspicion is not None:
@@ -125,8 +120,8 @@ class Daemon:
         await self.ledgers.settle()
         for stored in await home.store.folders():
             self.stored[stored.folder_id] = stored
-        await self._open_folders()
-        if await expel_revoked(self.ledgers, self.network.folders.values()):  # cut short before
+        await self.openings.open_all()
+        if await expel_revoked(self.ledgers, self._at_work()):  # cut short before
             await self._membership_changed()
         self._tasks.create_task(self.network.keep_time())
         self._tasks.create_task(self.dialling.run())
@@ -237,7 +232,7 @@ class Daemon:
     async def _membership_changed(self) -> None:
         """Ledgers or wraps have grown: admit, open and tell."""
         await self.ledgers.settle()
-        await self._open_folders()
+        await self.openings.open_all()
         self.network.tell_ledgers()
         for folder in self.network.folders.values():
             folder.membership_changed()
@@ -247,98 +242,13 @@ class Daemon:
 
     # ------------------------------------------------------------ folders
 
-    async def _open_folders(self) -> None:
-        async with self._opening:
-            for folder_id, membership in list(self.ledgers.folders.items()):
-                if folder_id in self.network.folders or membership.chain.folder_keys() is None:
-                    continue
-                if self.home.keys.device_id not in membership.ledger.devices():
-                    continue
-                stored = self.stored.get(folder_id)
-                if stored is None:
-                    stored = StoredFolder(
-                        folder_id, "", None, StoredState.OFFERED, os.urandom(INCARNATION_SIZE)
-                    )
-                    await self._store(stored)
-                await self._open(stored)
+    def _at_work(self) -> list[Folder]:
+        return [folder for folder in self.network.folders.values() if not folder.is_closed]
 
-    async def _open(self, stored: StoredFolder) -> Folder:
-        folder = await folder_setup.open_folder(
-            self.home, self.ledgers.folders[stored.folder_id], stored, self.name,
-            self.config, self.network, self._new_incarnation,
-        )  # fmt: skip
-        folder.is_paused = stored.state is StoredState.PAUSED
-        self.network.add_folder(folder)
-        self._running[stored.folder_id] = self._tasks.create_task(self._run_folder(folder))
-        return folder
-
-    async def _run_folder(self, folder: Folder) -> None:
-        try:
-            await folder.run()
-        except IndexDamaged as error:
-            self._tasks.create_task(self._rebuild(folder, error))
-        except IndexBehind:
-            self._tasks.create_task(self._open_anew(folder))
-        except Exception:
-            # The engine's door (STYLE 4.4): a defect in one folder must not end the others.
-            log.exception("the folder %s stopped by a defect", folder.engine.name)
-            folder.progress.state = FolderState.TROUBLE
-            folder.progress.trouble = "Holdfast has a defect here; its log says which. Restart it."
-
-    async def _rebuild(self, folder: Folder, error: IndexDamaged) -> None:
-        """Goes on with an empty index; once a run, for then it is the disk that has to be
-        replaced.
-        """
-        if folder.folder_id in self._rebuilt:
-            folder.progress.state = FolderState.TROUBLE
-            folder.progress.trouble = f"{error} It happened twice: look after this disk."
-            return
-        self._rebuilt.add(folder.folder_id)
-        try:
-            await self._reopen(self.stored[folder.folder_id], error)
-        except (PeerError, OSError, sqlite3.Error) as again:
-            log.exception("the index of %s cannot be made anew", folder.engine.name)
-            folder.progress.state = FolderState.TROUBLE
-            folder.progress.trouble = f"{error} It cannot be made anew: {again}"
-
-    async def _open_anew(self, folder: Folder) -> None:
-        """Goes on from what the index holds, as soon as it can be opened."""
-        while self.network.folders.get(folder.folder_id) is folder:
-            try:
-                # A commit that failed may have been carried out, and be gone after a crash: what
-                # it said is never said again under the same position.
-                await self._new_incarnation(folder.folder_id, os.urandom(INCARNATION_SIZE))
-                await self._reopen(self.stored[folder.folder_id])
-            except (PeerError, OSError, sqlite3.OperationalError) as error:
-                folder.progress.trouble = f"The folder's index cannot be opened: {error}."
-                log.warning("%s", folder.progress.trouble)
-                await asyncio.sleep(REOPEN_S)
-
-    async def _store(self, stored: StoredFolder) -> None:
-        self.stored[stored.folder_id] = stored
-        async with self.home.store.transaction() as write:
-            await write.put_folder(stored)
-
-    async def _new_incarnation(self, folder_id: FolderId, incarnation: bytes) -> None:
-        old = self.stored[folder_id]
-        await self._store(StoredFolder(folder_id, old.name, old.path, old.state, incarnation))
-
-    async def _reopen(self, stored: StoredFolder, damage: IndexDamaged | None = None) -> Folder:
-        """Starts a folder anew, attached or not; who talks of it with us notices nothing."""
-        old = self.network.folders.get(stored.folder_id)
-        if old is not None:
-            task = self._running.pop(stored.folder_id, None)
-            if task is not None:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
-            await old.close()
-            if damage is not None:
-                path = folder_setup.index_path(self.home, stored.folder_id)
-                folder_setup.move_aside(path, damage)
-        new = await self._open(stored)
-        if old is not None:
-            new.take_over(old)
-        return new
+    async def _opened_late(self, folder: Folder) -> None:
+        """What was done with all folders while this one could not be opened is done with it."""
+        if await expel_revoked(self.ledgers, [folder]):
+            await self._membership_changed()
 
     def _find(self, name_or_id: str) -> StoredFolder:
         found = [
@@ -384,7 +294,7 @@ class Daemon:
         """Makes a device the user's no more."""
         entries = (await self.devices())["devices"]
         await revoke(self.ledgers, find_device(entries, name_or_id))
-        await expel_revoked(self.ledgers, self.network.folders.values())
+        await expel_revoked(self.ledgers, self._at_work())
         await self._membership_changed()
 
     async def invite(self) -> Invitation:
@@ -402,10 +312,10 @@ class Daemon:
         stored = StoredFolder(
             membership.folder_id, name, path, StoredState.ACTIVE, os.urandom(INCARNATION_SIZE)
         )
-        await self._store(stored)
+        await self.openings.store(stored)
         await self.ledgers.settle()
         folder_setup.mark(path, membership.folder_id)
-        folder = await self._open(stored)
+        folder = await self.openings.open(stored)
         await folder.call(folder.end_joining)  # it is new: nobody knows more of it
         changesets = await folder.call(
             lambda: folder.drive(folder.engine.name_folder(name, time.time_ns()))
@@ -428,8 +338,8 @@ class Daemon:
         attached = StoredFolder(
             stored.folder_id, self._name_of(stored), path, StoredState.ACTIVE, stored.incarnation
         )
-        await self._store(attached)
-        await self._reopen(attached)
+        await self.openings.store(attached)
+        await self.openings.reopen(attached)
         return self._reports.entry(attached)
 
     async def remove_folder(self, name_or_id: str) -> None:
@@ -439,8 +349,9 @@ class Daemon:
             stored.folder_id, self._name_of(stored), None, StoredState.REMOVED,
             os.urandom(INCARNATION_SIZE),
         )  # fmt: skip
-        await self._store(detached)
-        await self._reopen(detached)
+        await self.openings.store(detached)
+        with contextlib.suppress(*OPENING_ERRORS):  # told in `status`, and tried again
+            await self.openings.reopen(detached)
         if stored.path is not None:
             folder_setup.unmark(stored.path, stored.folder_id)
 
@@ -457,13 +368,14 @@ class Daemon:
         chosen = list(self.stored.values()) if name_or_id is None else [self._find(name_or_id)]
         for stored in chosen:
             folder = self.network.folders.get(stored.folder_id)
-            if stored.path is None or folder is None:
+            if stored.path is None:
                 continue
             state = StoredState.PAUSED if is_paused else StoredState.ACTIVE
-            await self._store(
+            await self.openings.store(
                 StoredFolder(stored.folder_id, stored.name, stored.path, state, stored.incarnation)
             )
-            folder.pause(is_paused)
+            if folder is not None:
+                folder.pause(is_paused)
 
     async def answer_hold(self, name_or_id: str, answer: HoldAnswer) -> None:
         """Goes on with a folder that asks."""

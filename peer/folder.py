@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 
 from crypto.chunks import ChunkHasher
 from crypto.ids import ChunkId, FolderId, LogId
@@ -27,7 +27,8 @@ from peer.disk_types import Disk, DiskError, DiskFull, DiskGone, Path
 from peer.engine import Engine
 from peer.fetcher import Fetcher
 from peer.floor import Floor
-from peer.index_store import JOINED, ChunkPlace, IndexStore, Summary
+from peer.floor_keeping import FloorKeeper, keep_nothing
+from peer.index_store import JOINED, ChunkPlace, IndexStore, Summary, disk_error
 from peer.intake import Intake
 from peer.joining import Joining
 from peer.neighbours import Neighbours
@@ -35,7 +36,7 @@ from peer.performing import Performer
 from peer.progress import Progress
 from peer.restoring import Restoring
 from peer.rewrite_guard import RewriteGuard
-from peer.serving import Serving
+from peer.serving import Offer, Serving
 from peer.status import FolderState
 from peer.upkeep import Policy, Upkeep
 from peer.watcher import Watcher
@@ -48,25 +49,16 @@ log = logging.getLogger(__name__)
 
 RETRY_S: Final = 5.0
 """After the disk refused something, was full or gone, nothing is tried for so long."""
-FLOOR_INTERVAL_S: Final = 10.0
-"""How often it is written down how far the logs are."""
 T = TypeVar("T")
 
 
 class IndexBehind(Exception):
     """A commit failed, and the engine knows what its index does not: open the folder anew."""
 
-
-class Offer(NamedTuple):
-    """Stored changesets of one log, for somebody who lacks them."""
-
-    first_seq: int
-    wires: list[bytes]
-    declared_at: int = 0
-    """Not 0 if the first is the log's floor and more than they lack was told again: the position
-    that says so, to be shown before.
-    """
-    declaration: Sequence[bytes] = ()
+    def __init__(self, cause: DiskError) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+        """What a person is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +113,7 @@ class Folder:
         self._heard: dict[LogId, FrontierEntry] = {}
         """How far others hold the logs."""
         self.on_incarnation = on_incarnation
-        self.floor = Floor()
-        """Less than this of the logs is an old state."""
-        self.keep_floor: Callable[[], Awaitable[None]] = _keep_nothing
-        self._floor_kept_at = float("-inf")
+        self.floor_keeper = FloorKeeper(Floor(), keep_nothing)
         self._takes_what_there_is = False
         self._wholeness = Wholeness()
         self.upkeep = Upkeep(engine, limits.policy, {})
@@ -267,9 +256,10 @@ class Folder:
                     self._trouble(error, loop.time())
                     worked = False
                 except sqlite3.OperationalError as error:
-                    self._trouble(error, loop.time())
+                    told = disk_error("used", error)
+                    self._trouble(told, loop.time())
                     await self._rest(loop)
-                    raise IndexBehind from error
+                    raise IndexBehind(told) from error
                 except (BadEpoch, NotEntitled) as error:
                     # Somebody was removed or revoked, and the new keys are not here yet.
                     self._trouble(error, loop.time())
@@ -297,7 +287,7 @@ class Folder:
         state = FolderState.TROUBLE
         if isinstance(error, DiskGone):
             state = FolderState.NO_DISK
-        elif isinstance(error, DiskFull) or "full" in str(error):  # SQLite says it in words only
+        elif isinstance(error, DiskFull):
             state = FolderState.NO_SPACE
         reason = str(error) or error.__doc__ or ""
         if reason != self.progress.trouble:  # once, however often it is tried
@@ -320,6 +310,8 @@ class Folder:
         deadlines = [self._wholeness.deadline]
         if self.delivery is not None and not self.is_paused:
             deadlines.append(self.delivery.next_due())
+            if self.progress.state is FolderState.IN_SYNC and self.delivery.is_at_rest:
+                deadlines.append(self.floor_keeper.due)
         if self.intake is not None and not self.is_paused:
             if self._joining is None or self._has_adopted:
                 deadlines.append(self.intake.next_due())
@@ -433,6 +425,11 @@ class Folder:
         return True
 
     @property
+    def floor(self) -> Floor:
+        """Less than this of the logs is an old state."""
+        return self.floor_keeper.floor
+
+    @property
     def _lacking(self) -> int:
         return self.floor.lacking(self.engine.book)
 
@@ -459,16 +456,8 @@ class Folder:
         self.floor.settle_for(self.engine.book)
         self._takes_what_there_is = True
         self._tell_lacking()
-        await self.keep_floor()
+        await self.floor_keeper.keep()
         self.survey_again()
-
-    async def _raise_floor(self, now: float) -> None:
-        """Remembers outside of the index how far it is: an older one is noticed by that."""
-        if now < self._floor_kept_at + FLOOR_INTERVAL_S:
-            return
-        if self.floor.rise(self.engine.book, self.engine.keys.device_id):
-            self._floor_kept_at = now
-            await self.keep_floor()
 
     async def _holds_something(self) -> bool:
         assert self.disk is not None
@@ -519,8 +508,11 @@ class Folder:
             self.progress.state = FolderState.TROUBLE if is_stuck else FolderState.SYNCING
         else:
             self.progress.state = FolderState.IN_SYNC
-            await self._raise_floor(asyncio.get_running_loop().time())
-            frontier = self.engine.book.frontier()
+            book = self.engine.book
+            now = asyncio.get_running_loop().time()
+            await self.floor_keeper.rise(book, self.engine.keys.device_id, now)
+            self.progress.trouble = self.floor_keeper.trouble
+            frontier = book.frontier()
             if frontier != self._applied_told:
                 self._applied_told = frontier
                 self.neighbours.applied(self.folder_id, frontier)
@@ -530,22 +522,26 @@ class Folder:
     def _path_of_chunk(self, place: ChunkPlace) -> Path | None:
         return self.engine.directories.child_path(place.parent, place.name)
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether another one has taken its place, or will as soon as its index can be opened."""
+        return self._is_closed
+
+    async def summary(self) -> Summary:
+        """Counts for `status`; as they last were, if the index does not tell."""
+        return await self._serving.summary(self.progress.summary)
+
     async def read_chunks(self, ids: Sequence[ChunkId]) -> list[bytes | None]:
-        """The bytes of chunks, each verified; None for those that this device has not."""
-        if self._is_closed:
-            return [None] * len(ids)
+        """The bytes of chunks, each verified; None for those that this device has not, or cannot
+        find for now: who lacks them asks again.
+        """
         return await self._serving.read_chunks(ids)
 
-    async def changesets(self, log_id: LogId, after_seq: int, bytes_max: int) -> Offer:
-        """What to tell of one log to somebody who holds it up to a position."""
-        first, declared_at = self.engine.book.offer_from(log_id, after_seq)
-        offer = Offer(
-            first, await self.store.perform(c.LoadChangesets(log_id, first - 1, bytes_max))
-        )
-        if declared_at:
-            declaration = await self.store.perform(c.LoadChangesets(log_id, declared_at - 1, 1))
-            offer = offer._replace(declared_at=declared_at, declaration=declaration)
-        return offer
+    async def changesets(self, log_id: LogId, after_seq: int, bytes_max: int) -> Offer | None:
+        """What to tell of one log to somebody who holds it up to a position; None while it cannot
+        be read.
+        """
+        return await self._serving.offer(self.engine.book, log_id, after_seq, bytes_max)
 
     async def receive_chunks(
         self, chunks: Sequence[ReceivedChunk]
@@ -580,9 +576,10 @@ class Folder:
         """Closes database, watcher and threads."""
         if self._is_closed:
             return
-        self._is_closed = True
+        self._is_closed = self._serving.is_closed = True
         if self.progress.state is FolderState.IN_SYNC:
-            await self._raise_floor(float("inf"))
+            self.floor_keeper.note(self.engine.book, self.engine.keys.device_id)
+            await self.floor_keeper.write()
         if self.fetcher is not None:
             self.fetcher.drop(list(self.fetcher.jobs))
         self._performer.executor.shutdown(wait=True)
@@ -590,7 +587,3 @@ class Folder:
         if self.watcher is not None:
             self.watcher.close()
         await self.store.close()
-
-
-async def _keep_nothing() -> None:
-    """For a folder without a home."""

@@ -19,11 +19,12 @@ from peer.disk_types import DiskError
 from peer.engine import Engine
 from peer.errors import IndexDamaged, UsageError
 from peer.floor import Floor
+from peer.floor_keeping import FloorKeeper
 from peer.folder import Folder, Limits
 from peer.home import Home
 from peer.home_store import Folder as StoredFolder
 from peer.home_store import HomeStore
-from peer.index_store import JOINED, IndexStore, Summary, damage_told
+from peer.index_store import JOINED, IndexStore, Summary, damage_told, disk_error
 from peer.joining import Joining
 from peer.ledgers import FolderMembership
 from peer.neighbours import Neighbours
@@ -36,8 +37,6 @@ from protocol.logs import LogBook
 from protocol.names import exact_key, name_problem
 
 log = logging.getLogger(__name__)
-
-REMEDY = "Look into the system's log before trusting this disk."
 
 FIRST_HOLD = 10
 """Below this many deletions nobody is asked, however small the folder is."""
@@ -81,7 +80,7 @@ async def open_folder(
             move_aside(path, error)
             is_lost = True
         except sqlite3.OperationalError as error:
-            raise DiskError(f"The folder's index cannot be opened: {error}. {REMEDY}") from error
+            raise disk_error("opened", error) from error
 
 
 async def _open(
@@ -128,8 +127,7 @@ async def _open(
         on_incarnation,
     )  # fmt: skip
     folder.upkeep = Upkeep(engine, limits.policy, values)
-    folder.floor = floor
-    folder.keep_floor = lambda: keep_floor(home.store, folder_id, floor)
+    folder.floor_keeper = FloorKeeper(floor, lambda: keep_floor(home.store, folder_id, floor))
     folder.progress.summary = await store.summary()
     await folder.drive(engine.load_name())
     if stored.path is not None and JOINED not in values:

@@ -17,7 +17,7 @@ import aiosqlite
 
 from crypto.ids import ChunkId, LogId, NodeId
 from peer import commands as c
-from peer.errors import IndexDamaged
+from peer.errors import DiskError, DiskFull, IndexDamaged
 from peer.index_format import COLUMNS, prepare
 from peer.node_format import decode_node, encode_node
 from peer.rows import (
@@ -76,6 +76,14 @@ def damage_told() -> Iterator[None]:
         raise
     except sqlite3.DatabaseError as error:
         raise IndexDamaged(f"The folder's index is damaged: {error}") from error
+
+
+def disk_error(what: str, error: sqlite3.OperationalError) -> DiskError:
+    """What a person is told when the disk does not let us use an index; `what`: opened, written."""
+    text = f"The folder's index cannot be {what}: {error}."
+    if "full" in str(error):  # SQLite says it in words only
+        return DiskFull(f"{text} Free some space on the disk that Holdfast's home is on.")
+    return DiskError(f"{text} Look into the system's log before trusting that disk.")
 
 
 class ChunkPlace(NamedTuple):

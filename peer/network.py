@@ -16,8 +16,9 @@ from peer.branches import Branches
 from peer.connection import Connection
 from peer.engine import Ingested
 from peer.errors import PeerError
-from peer.folder import Folder, Offer
+from peer.folder import Folder
 from peer.ledgers import Ledgers
+from peer.serving import Offer
 from protocol import messages
 from protocol.changesets import Changeset, FrontierEntry
 from protocol.errors import ErrorCode, ProtocolError
@@ -48,6 +49,8 @@ UNREAD_FRAMES: Final = 32
 """Chunk frames waiting for the disk's thread: 8 to 16 MiB; beyond that the link waits."""
 FRAMES_AT_ONCE: Final = 16
 REQUESTS_MIN: Final = 64
+OFFER_AGAIN_S: Final = 5.0
+"""When to read again what an index could not give: as long as its folder lets the disk alone."""
 DIALLED_AT_ONCE_S: Final = 10.0
 """What two devices that dial each other at the same time may be apart: the five seconds of a dial
 and those of a handshake."""
@@ -382,11 +385,22 @@ class Network:
         for need in event.logs:
             offer = Offer(need.after_seq + 1, [])
             if folder is not None:
-                offer = await folder.changesets(need.log_id, need.after_seq, max(budget, 1))
+                read = await folder.changesets(need.log_id, need.after_seq, max(budget, 1))
+                if read is None:  # its index does not answer; an empty offer would be an answer
+                    again = ChangesetsNeeded(event.folder_id, (need,), event.budget_bytes)
+                    self._tasks.create_task(self._offer_later(connection, again))
+                    continue
+                offer = read
             budget -= sum(map(len, offer.wires))
             session, where = connection.session, (event.folder_id, need.log_id)
             session.show_changesets(*where, offer.declared_at, offer.declaration)
             session.offer_changesets(*where, offer.first_seq, offer.wires)
+
+    async def _offer_later(self, connection: Connection, event: ChangesetsNeeded) -> None:
+        await asyncio.sleep(OFFER_AGAIN_S)
+        if self.connections.get(connection.device_id) is connection:
+            await self._offer(connection, event)
+            connection.poke()
 
     # ------------------------------------------------------------ chunks
 

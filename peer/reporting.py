@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from crypto.ids import DeviceId
+from crypto.ids import DeviceId, FolderId
 from peer.connection import Connection
 from peer.folder import Folder
 from peer.home import Home
 from peer.home_store import Folder as StoredFolder
+from peer.index_store import Summary
 from peer.ledgers import Ledgers
 from peer.network import Network
+from peer.openings import Failure
 from peer.status import (
     DeviceEntry,
     DeviceList,
@@ -30,8 +32,12 @@ NOT_TRIED: Final = "No direct way was tried yet."
 class Reports:
     """One daemon's answers (`peer.status` says their shapes)."""
 
-    def __init__(self, home: Home, ledgers: Ledgers, network: Network) -> None:
+    def __init__(
+        self, home: Home, ledgers: Ledgers, network: Network, failures: Mapping[FolderId, Failure]
+    ) -> None:
+        """`failures`: the folders that could not be opened."""
         self._home, self._ledgers, self._network = home, ledgers, network
+        self._failures = failures
 
     def name_of(self, stored: StoredFolder) -> str:
         """What the folder is called now."""
@@ -44,6 +50,8 @@ class Reports:
         state = FolderState.OFFERED
         if folder is not None and stored.path is not None:
             state = FolderState.PAUSED if folder.is_paused else folder.progress.state
+        if failure := self._failures.get(stored.folder_id):
+            state = failure.state
         return {
             "id": stored.folder_id.hex(),
             "name": self.name_of(stored),
@@ -110,12 +118,16 @@ class Reports:
     async def _folder(self, stored: StoredFolder) -> FolderStatus:
         folder = self._network.folders.get(stored.folder_id)
         name = self.name_of(stored)
-        if folder is None or stored.path is None:
+        failure = self._failures.get(stored.folder_id)
+        if folder is None or stored.path is None or failure is not None:
+            summary = Summary(0, 0, 0, 0) if folder is None else folder.progress.summary
             return {
                 "id": stored.folder_id.hex(), "name": name,
                 "path": str(stored.path) if stored.path is not None else None,
-                "state": FolderState.OFFERED, "files": 0, "bytes": 0, "need_files": 0,
-                "need_bytes": 0, "errors": [],
+                "state": FolderState.OFFERED if failure is None else failure.state,
+                "files": summary.files, "bytes": summary.size_bytes,
+                "need_files": summary.need_files, "need_bytes": 0,
+                "errors": [] if failure is None else [{"path": "", "reason": failure.reason}],
             }  # fmt: skip
         answer = await _attached(folder, stored, name)
         if warnings := await self._warnings(folder):
@@ -144,7 +156,7 @@ class Reports:
 
 
 async def _attached(folder: Folder, stored: StoredFolder, name: str) -> FolderStatus:
-    summary = await folder.store.summary()
+    summary = await folder.summary()
     progress = folder.progress
     state = progress.state
     if folder.is_paused:

@@ -1,21 +1,30 @@
-"""Gives others the chunks that this device has: from memory, else from where they lie in synced
-files.
+"""Answers what others ask of a folder: its changesets, its counts, and the chunks that this device
+has: from memory, else from where they lie in synced files.
 
 In place means that a person may have changed the file since: what is read is hashed again, and
-goes out only if it still is the chunk that was asked for.
+goes out only if it still is the chunk that was asked for. What the index cannot answer is not
+there for now: the folder's own task meets the same trouble, and sees to it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import contextlib
+import logging
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Final, NamedTuple
 
 from crypto.chunks import ChunkHasher
-from crypto.ids import ChunkId
+from crypto.ids import ChunkId, LogId
+from peer.commands import LoadChangesets
 from peer.disk_types import Disk, Path, RangeRequest
-from peer.index_store import ChunkPlace, IndexStore
+from peer.errors import IndexDamaged
+from peer.index_store import ChunkPlace, IndexStore, Summary
+from protocol.logs import LogBook
+
+log = logging.getLogger(__name__)
 
 READ_BYTES_MAX: Final = 4 << 20
 """Chunks read at once for one who asks, unless one alone is larger: a request may name 256."""
@@ -23,8 +32,20 @@ CACHE_BYTES: Final = 16 << 20
 """Small new contents kept for whoever asks next."""
 
 
+class Offer(NamedTuple):
+    """Stored changesets of one log, for somebody who lacks them."""
+
+    first_seq: int
+    wires: list[bytes]
+    declared_at: int = 0
+    """Not 0 if the first is the log's floor and more than they lack was told again: the position
+    that says so, to be shown before.
+    """
+    declaration: Sequence[bytes] = ()
+
+
 class Serving:
-    """One folder's chunks, as other devices ask for them."""
+    """One folder, as other devices and `status` ask for it."""
 
     def __init__(
         self,
@@ -38,6 +59,47 @@ class Serving:
         self._executor = ThreadPoolExecutor(1, "serve")
         self._cache: dict[bytes, bytes] = {}
         self._cache_bytes = 0
+        self.is_closed = False
+        """Nothing is asked of the index any more."""
+
+    @contextlib.contextmanager
+    def _only_asking(self) -> Iterator[None]:
+        """Whoever only asks does not end by what the index cannot answer."""
+        try:
+            yield
+        except (sqlite3.Error, IndexDamaged) as error:
+            log.warning("the index does not answer: %s", error)
+        except ValueError:  # what aiosqlite says of a database that was closed meanwhile
+            if not self.is_closed:
+                raise
+
+    async def summary(self, last: Summary) -> Summary:
+        """The folder's counts, or those that were known last."""
+        if not self.is_closed:
+            with self._only_asking():
+                return await self._store.summary()
+        return last
+
+    async def offer(
+        self, book: LogBook, log_id: LogId, after_seq: int, bytes_max: int
+    ) -> Offer | None:
+        """Stored changesets for somebody who holds the log up to a position; None while they
+        cannot be read.
+        """
+        if not self.is_closed:
+            with self._only_asking():
+                return await self._read_offer(book, log_id, after_seq, bytes_max)
+        return None
+
+    async def _read_offer(
+        self, book: LogBook, log_id: LogId, after_seq: int, bytes_max: int
+    ) -> Offer:
+        first, declared_at = book.offer_from(log_id, after_seq)
+        wires = await self._store.perform(LoadChangesets(log_id, first - 1, bytes_max))
+        if not declared_at:
+            return Offer(first, wires)
+        declaration = await self._store.perform(LoadChangesets(log_id, declared_at - 1, 1))
+        return Offer(first, wires, declared_at, declaration)
 
     def remember(self, chunk_id: bytes, data: bytes) -> None:
         """Keeps a new content that others will ask for at once.
@@ -51,8 +113,15 @@ class Serving:
 
     async def read_chunks(self, ids: Sequence[ChunkId]) -> list[bytes | None]:
         """The bytes of the first of these chunks, each verified; None for those that this device
-        has not. At least one is answered, and no more than fit into READ_BYTES_MAX.
+        has not, or cannot find for now. At least one is answered, and no more than fit into
+        READ_BYTES_MAX.
         """
+        if not self.is_closed:
+            with self._only_asking():
+                return await self._read_first(ids)
+        return [None] * len(ids)
+
+    async def _read_first(self, ids: Sequence[ChunkId]) -> list[bytes | None]:
         places = await self._store.find_chunks([i for i in ids if i not in self._cache])
         lengths = {place.id: place.length for place in places}
         ids = self._first(ids, lengths)

@@ -42,8 +42,8 @@ VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "base"
 BROAD_DOORS = {
     ("peer", "cli.py"): "the command line's door",
     ("peer", "control.py"): "the control API's door: one request's defect is that request's",
-    ("peer", "daemon.py"): "perform(command): a defect in one folder is that folder's",
     ("peer", "network.py"): "the session's edge: a defect in handling one peer is that link's",
+    ("peer", "openings.py"): "a folder's task: a defect in one folder is that folder's",
 }
 
 

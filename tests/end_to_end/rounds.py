@@ -118,7 +118,8 @@ class Rounds:
             self._look(before, after)
             self.other.start()
         elif outcome != NOT_REACHED:
-            self._firsts = {}  # after an I/O error it goes on in a new log, which has nothing yet
+            if point.database != "home":  # after an I/O error it goes on in a new log, still empty
+                self._firsts = {}
             outcome += self._recover(after)
             self.other.stop()
             self.other.start()

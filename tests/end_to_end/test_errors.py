@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from peer.status import FolderStatus
 from tests.end_to_end.device import (
     Device,
     end,
@@ -138,3 +139,68 @@ def test_what_cannot_be_read(pair: Pair, place: str, calls: str, error: str) -> 
         assert (one.folder / place / "edit" / VICTIM).read_bytes() == OLD
     finally:
         settle(pair, injected)
+
+
+# ---------------------------------------------------------------- one index of two
+
+SECOND = "photos"
+
+
+def states(device: Device) -> dict[str, FolderStatus]:
+    return {folder["name"]: folder for folder in device.status()["folders"]}
+
+
+@pytest.fixture
+def two_folders(tmp_path: Path) -> Iterator[Pair]:
+    """A pair with a second folder, `photos`, in a directory of that name below each home."""
+    nursery = Nursery()
+    one, other = make_pair(tmp_path, "tls", nursery)
+    for device in (one, other):
+        second_of(device).mkdir()
+    one.command("folder", "add", str(second_of(one)), "--name", SECOND)
+    wait_until(lambda: SECOND in states(other), lambda: explain((one, other)))
+    other.command("folder", "attach", SECOND, str(second_of(other)))
+    yield one, other
+    end([one, other])
+    nursery.end()
+
+
+def second_of(device: Device) -> Path:
+    return device.folder.with_name(f"{device.name} {SECOND}")
+
+
+def comes(device: Device, root: Path, name: str) -> None:
+    wait_until(lambda: (root / name).exists(), lambda: f"{name} at {device.name}: {states(device)}")
+
+
+@pytest.mark.row("F07")
+@pytest.mark.parametrize("calls", ["openat", "pread64"])
+def test_an_index_that_cannot_be_opened(two_folders: Pair, calls: str) -> None:
+    """It is that folder's trouble, with a sentence that says what to do, and is tried again; the
+    other folder goes on.
+    """
+    one, other = two_folders
+    (one.folder / "first").write_bytes(b"1")
+    comes(other, other.folder, "first")
+    other.wait_for_state("in sync")
+    [index] = (other.home / "folders").glob(f"{states(other)['notes']['id']}.db")
+    other.stop()
+    injected = Injected(other, Point(calls, calls, path=str(index)), "error=EIO", 0)
+    try:
+        other.wait_for_answer()
+        other.wait_for_state("trouble")
+        (error,) = states(other)["notes"]["errors"]
+        assert "cannot be opened" in error["reason"]
+        assert "system's log" in error["reason"]
+        (one.folder / "second").write_bytes(b"2")
+        for maker, device in ((one, other), (other, one)):
+            (second_of(maker) / f"of {maker.name}").write_bytes(b"3")
+            comes(device, second_of(device), f"of {maker.name}")
+        assert not (other.folder / "second").exists()
+    finally:
+        injected.lift()
+    comes(other, other.folder, "second")
+    (other.folder / "third").write_bytes(b"3")
+    comes(one, one.folder, "third")
+    other.wait_for_state("in sync")
+    assert told(other) == {}

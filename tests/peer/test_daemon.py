@@ -343,6 +343,40 @@ async def test_a_commit_that_failed_is_made_good(
         await stage.start("one")  # its logs have no gap
 
 
+@pytest.mark.row("F06")
+async def test_a_home_that_cannot_be_written_ends_no_log(
+    stage: Stage, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder goes on in the log that it has, says what is wrong, and writes down what it owes
+    when there is space.
+    """
+    monkeypatch.setattr("peer.floor_keeping.FLOOR_INTERVAL_S", 0.02)
+    one, _ = pair
+    folder, _ = await stage.share(one, pair[1])
+    incarnation, keep = folder.engine.incarnation, folder.floor_keeper.keep
+    written = asyncio.Event()
+
+    async def full() -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    async def has_space() -> None:
+        await keep()
+        written.set()
+
+    folder.floor_keeper.keep = full
+    (stage.root("one") / "a").write_bytes(b"1")
+    await until(lambda: shows(stage.root("two"), "a", b"1"))
+    await until_state(one, FolderState.TROUBLE)
+    (told,) = (await one.status())["folders"][0]["errors"]
+    assert "home cannot be written: database or disk is full" in told["reason"]
+    folder.floor_keeper.keep = has_space
+    await asyncio.wait_for(written.wait(), 15)
+    await until_state(one, FolderState.IN_SYNC)
+    assert folder_of(one) is folder
+    assert folder.engine.incarnation == incarnation
+    assert len(folder.engine.book.frontier()) == 1
+
+
 async def test_a_missing_disk_is_not_asked_all_the_time(tmp_path: Path) -> None:
     async with devices(tmp_path) as stage:
         one = await stage.found("one")

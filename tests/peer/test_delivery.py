@@ -55,6 +55,7 @@ async def test_a_directory_that_was_taken_away_above_is_made_again(scene: Scene)
     async with running(scene) as folder:
         await in_sync(folder)
         offer = await folder.changesets(scene.own_log, 0, 1 << 20)
+        assert offer is not None
         await two.ingest(offer.wires)
         await two.bring(one)
         (two.root / "above" / "gone" / "new").mkdir()

@@ -145,9 +145,9 @@ async def test_a_power_cut_while_they_are_brought_back_loses_nothing(
     await pair.question()
     cut_after_apply(folder_of(pair.one), ["parked", "published", "beside"].index(when))
     await pair.one.answer_hold("f", HoldAnswer.RESTORE)
-    running = pair.one._running[folder_of(pair.one).folder_id]
+    running = pair.one.openings._running[folder_of(pair.one).folder_id]
     await until(running.done)
-    await pair.one._reopen(pair.one.stored[folder_of(pair.one).folder_id])
+    await pair.one.openings.reopen(pair.one.stored[folder_of(pair.one).folder_id])
     await until_settled(pair.one)
     tree = pair.tree(pair.one)
     assert set(tree.values()) >= set(NEW.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -10,12 +11,13 @@ import pytest
 from crypto.ids import ChunkId, LogId
 from peer import commands as c
 from peer.disk import PosixDisk
-from peer.index_store import ChunkPlace, IndexStore
+from peer.index_store import ChunkPlace, IndexStore, Summary
 from peer.serving import CACHE_BYTES, Serving
 from protocol.nodes import ROOT, Content, Node
 from protocol.records import encode_manifest
 from tests.peer.real_disk import HASHER, open_disk
 from tests.peer.tree_stage import TreeStage, file_id, place, stat
+from tests.protocol.test_logs import pair
 
 F, G = file_id(3), file_id(4)
 LOG = LogId(b"L" * 16)
@@ -145,3 +147,43 @@ async def test_a_folder_that_is_not_on_this_disk_has_nothing(kitchen: Kitchen) -
     await kitchen.put("s", [b"small"])
     assert await serving.read_chunks(ids(b"small")) == [None]
     serving.close()
+
+
+# ---------------------------------------------------------------- an index that does not answer
+
+
+async def ask_everything(kitchen: Kitchen) -> tuple[object, ...]:
+    one, _ = pair()
+    log_id = one.write().changeset.log_id
+    return (
+        await kitchen.serving.read_chunks(ids(b"small", b"large")),
+        await kitchen.serving.offer(one.book, log_id, 0, 1 << 20),
+        await kitchen.serving.summary(Summary(7, 0, 0, 0)),
+    )
+
+
+SILENCE = ([None, None], None, Summary(7, 0, 0, 0))
+
+
+@pytest.mark.parametrize("what", [sqlite3.OperationalError, sqlite3.DatabaseError])
+@pytest.mark.row("F07")
+async def test_whoever_asks_does_not_end_by_an_index_that_fails(
+    kitchen: Kitchen, monkeypatch: pytest.MonkeyPatch, what: type[Exception]
+) -> None:
+    await kitchen.put("s", [b"small"])
+
+    async def fails(*_: object) -> None:
+        raise what("disk I/O error")
+
+    for name in ("perform", "find_chunks", "summary"):
+        monkeypatch.setattr(kitchen.store, name, fails)
+    assert await ask_everything(kitchen) == SILENCE
+
+
+async def test_a_closed_index_is_not_asked_and_may_close_while_it_is(kitchen: Kitchen) -> None:
+    await kitchen.put("s", [b"small"])
+    await kitchen.store.close()
+    with pytest.raises(ValueError, match=r"no active connection|Connection closed"):
+        await ask_everything(kitchen)  # nobody said that it was closed: a defect
+    kitchen.serving.is_closed = True
+    assert await ask_everything(kitchen) == SILENCE
