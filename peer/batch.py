@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from crypto.ids import LogId, NodeId
 from peer.rewinding import as_seen
-from peer.rows import ADRIFT, DISPLACED, FOLDED, KEPT, Item, Row
+from peer.rows import ADRIFT, DISPLACED, FOLDED, KEPT, Item, Row, place_of
 from peer.turn import Turn, is_directory
 from protocol import version_vector as vv
 from protocol.nodes import (
@@ -176,14 +176,21 @@ class Batch:
     # ------------------------------------------------------------ what must not move [12]
 
     async def keep_as_shown(
-        self, left: set[NodeId], gone_from: Iterable[NodeId], missing: set[NodeId]
+        self,
+        left: set[NodeId],
+        gone_from: Iterable[NodeId],
+        missing: set[NodeId],
+        arrived: Iterable[tuple[NodeId, str]] = (),
     ) -> None:
         """Soft places for what a person's acts would otherwise rename or move.
 
         `left`: shown directories in which something was moved away, deleted or edited;
         `gone_from`: items that were moved or deleted; `missing`: items that are not on the disk
-        any more.
+        any more; `arrived`: the shown directories and names of what was made or moved there.
         """
+        if self.turn.resident.folds_case:
+            for item_id, name in arrived:
+                await self._settle_folded(item_id, name, missing)
         for item_id in sorted(left):
             item = self.turn.item(item_id)
             if item is not None and item.crowded:
@@ -207,11 +214,29 @@ class Batch:
                 if shown is not None and shown.flags & DISPLACED and shown.id not in missing:
                     await self._fix(node_id, item.id, shown.name)
 
-    async def settle_folded(self, rows: Iterable[Row], parent: NodeId) -> None:
-        """On a disk that folds case: items whose record's name somebody just took (MERGE 12c)."""
+    async def _settle_folded(self, item_id: NodeId, name: str, missing: set[NodeId]) -> None:
+        """On a disk that folds case: what has a conflict name there alone, and whose record's name
+        somebody has just given to something else (MERGE 12c).
+        """
+        turn, item = self.turn, self.turn.item(item_id)
+        key = turn.name_key(name)
+        if item is None or key not in item.crowded:
+            return
+        rows = await turn.load_slots([(m, key) for m in item.members])
+        names = {
+            r.id: r.shown.name for r in rows if r.shown.item == r.id and r.shown.flags & FOLDED
+        }
         for row in rows:
-            if row.shown.flags & FOLDED and row.shown.item == row.id:
-                await self._fix(row.id, parent, row.shown.name)
+            first, place = row.shown.item, place_of(row.base)
+            if first in names and first not in missing and place and place.name == name:
+                await self._fix(row.id, item.id, names[first])
+        for member in item.members:
+            for node_id in turn.known_directory(member).subdirectories.get(key, ()):
+                shown = turn.item(turn.known_directory(node_id).item)
+                if shown is None or not shown.flags & FOLDED or shown.id in missing:
+                    continue
+                if turn.known_directory(node_id).name == name:
+                    await self._fix(node_id, item.id, shown.name)
 
     async def _settle_ancestors(self, item_id: NodeId, missing: set[NodeId]) -> None:
         turn = self.turn

@@ -524,6 +524,11 @@ class Engine:
         ]
         return done, needs
 
+    def take_misnamed(self) -> list[NodeId]:
+        """The nodes that are to be renamed on this disk without a record's saying so."""
+        misnamed, self.directories.misnamed = list(self.directories.misnamed), {}
+        return misnamed
+
     # ------------------------------------------------------------ look-ups
 
     def find(self, path: Path) -> tuple[NodeId, bool]:

@@ -362,6 +362,8 @@ class Folder:
         if self._joining is not None and not await self._arrive(self._joining, intake, now):
             return False
         if await intake.step(now):
+            if misnamed := self.engine.take_misnamed():
+                delivery.nodes_came(misnamed)
             return True
         if self.restoring is not None and await self.restoring.step(now):
             return True

@@ -25,6 +25,7 @@ from peer.rows import (
     DERIVED,
     DISPLACED,
     FOLDED,
+    MISNAMED,
     Directories,
     Directory,
     DiskFacts,
@@ -490,7 +491,7 @@ def _values(row: Row) -> tuple[Any, ...]:
     base = None if is_same else encode_node(row.base)
     dirty = (1 if kind == 1 else 2) if (is_derived and row.state != NOTHING) or (
         not is_derived and not is_same
-    ) else 0  # fmt: skip
+    ) or shown.flags & MISNAMED else 0  # fmt: skip
     return (
         row.id, kind, state, base, dirty, row.origin or None, shown.parent or None,
         shown.key if shown.parent else None,

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from crypto.ids import NodeId
 from peer.batch import Batch
 from peer.disk_types import FileRead, Kind, Stat
+from peer.misnamed import keep_names
 from peer.observation import Entry, Observation
 from peer.rows import NOT_THERE, DiskFacts
 from peer.tree import show
@@ -63,7 +64,8 @@ async def record_structure(
             await batch.delete(member)
         left.add(old_parent)
         gone_from.append(entry.item)
-    await batch.keep_as_shown(left - {NO_NODE}, gone_from, all_missing)
+    arrived = [(e.parent, e.name) for e in (*directories, *moved)]
+    await batch.keep_as_shown(left - {NO_NODE}, gone_from, all_missing, arrived)
 
 
 async def _keep_executable(batch: Batch, item_id: NodeId) -> None:
@@ -86,6 +88,7 @@ async def record_files(
     turn = batch.turn
     left: set[NodeId] = set()
     linked: list[tuple[NodeId, Stat]] = []
+    arrived: list[tuple[NodeId, str]] = []
     files = list(files)
     await turn.load([e.item for e, _ in files if e.item])
     for entry, read in files:
@@ -101,6 +104,7 @@ async def record_files(
                 stat.mtime_ns, stat.executable and stat.kind is Kind.FILE,
             )  # fmt: skip
             linked.append((node_id, stat))
+            arrived.append((entry.parent, entry.name))
             continue
         row = turn.rows[entry.item]
         if row.shown.item != entry.item:
@@ -122,7 +126,7 @@ async def record_files(
         ):
             for member in every:
                 await batch.attributes(member, executable, stat.mtime_ns)
-    await batch.keep_as_shown(left - {NO_NODE}, (), all_missing)
+    await batch.keep_as_shown(left - {NO_NODE}, (), all_missing, arrived)
     return linked
 
 
@@ -179,6 +183,8 @@ async def take_in(batch: Batch) -> None:
             row.state = join(row.state, node)
         turn.touched.add(node_id)
     await show(turn, bases)
+    placed = {n for n, d in batch.delta.items() if any(not p.is_soft for p in d.places)}
+    await keep_names(turn, placed)
     await carry_disk_facts(turn)
 
 

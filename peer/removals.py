@@ -10,6 +10,7 @@ from crypto.ids import NodeId
 from peer.commands import Apply, Commit
 from peer.disk_types import Refusal, RefusalKind, RemoveDirectory
 from peer.local_changes import carry_disk_facts, directory_heirs, members
+from peer.misnamed import keep_names
 from peer.rows import NOT_THERE, Directories, Row
 from peer.tree import show
 from peer.turn import Turn, is_directory
@@ -49,6 +50,7 @@ async def without_removed(resident: Directories, missing: list[NodeId]) -> list[
             inside = {i for i in removed if _home(turn, i) in kept}
             removed -= inside or removed
             continue
+        await keep_names(turn)
         await carry_disk_facts(turn)
         await turn.finish()
         await Commit(turn.rows_to_store(), turn.rows_to_delete())
@@ -102,6 +104,7 @@ async def put_back(resident: Directories, items: Sequence[NodeId]) -> None:
             first = versions(row.origin, base, turn.is_settled)[:1]
             bases.setdefault(row.origin, base._replace(contents=tuple(first)))
     await show(turn, bases)
+    await keep_names(turn)
     await turn.finish()
     await Commit(turn.rows_to_store(), turn.rows_to_delete())
     turn.merge()

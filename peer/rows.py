@@ -28,6 +28,10 @@ HAS_COPIES: Final = 16
 """Derived copies of this node are shown."""
 ADRIFT: Final = 32
 """Not under the parent that its record names (MERGE 9)."""
+MISNAMED: Final = 64
+"""It, or a derived copy of it, has to be renamed on this disk, though its record stays as it is: a
+clash of folded case is over.
+"""
 
 
 class Shown(NamedTuple):
@@ -122,8 +126,9 @@ class Row:
     @property
     def is_dirty(self) -> bool:
         """The replica says something that the disk does not show yet."""
-        base = NOTHING if self.shown.flags & DERIVED else self.base
-        return base is not self.state and base != self.state
+        flags = self.shown.flags
+        base = NOTHING if flags & DERIVED else self.base
+        return (base is not self.state and base != self.state) or bool(flags & MISNAMED)
 
 
 @dataclass(slots=True)
@@ -183,6 +188,8 @@ class Directories:
         """Rows that are soon wanted again: what is known and not yet on the disk. Never changed in
         place.
         """
+        self.misnamed: dict[NodeId, None] = {}
+        """Nodes that were marked as such since the engine was last asked for them."""
 
     def remember(self, row: Row) -> None:
         """Keeps a row that was just committed, as long as it is to be applied."""

@@ -12,7 +12,17 @@ from typing import Final
 
 from crypto.ids import NodeId
 from peer.commands import LoadChildren, LoadCopies, LoadRows, LoadSlots
-from peer.rows import ADRIFT, HIDDEN, NOT_THERE, Directories, Directory, Item, Row, Shown
+from peer.rows import (
+    ADRIFT,
+    HIDDEN,
+    MISNAMED,
+    NOT_THERE,
+    Directories,
+    Directory,
+    Item,
+    Row,
+    Shown,
+)
 from protocol.names import exact_key, fold_key
 from protocol.nodes import NO_NODE, NOTHING, ROOT, Kind, is_copy, new_node_id
 
@@ -280,6 +290,8 @@ class Turn:
             row = self.rows[node_id]
             row.stored = True
             resident.remember(row)
+            if row.shown.flags & MISNAMED:
+                resident.misnamed[node_id] = None
 
 
 def _in_order(ids: set[NodeId]) -> Iterable[NodeId]:

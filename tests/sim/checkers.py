@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from crypto.ids import NodeId
-from peer.rows import Directories, Row
+from peer.rows import MISNAMED, Directories, Row
 from peer.turn import is_directory
 from protocol.nodes import NOTHING, ROOT, Node, join, kind_of
 from tests.peer import oracle
@@ -201,7 +201,11 @@ def check_mirror(world: World, rounds: int) -> None:
         world.act(device)
         device.scan()
         want = disk_paths(device)
+        # Whether its folding of case had taken a name that this act gives back.
+        is_misnamed = any(row.shown.flags & MISNAMED for row in device.index.rows.values())
         world.exchange()
+        if is_misnamed:
+            continue
         for other in world.devices:
             if other.disk.folds_case == device.disk.folds_case and disk_paths(other) != want:
                 wrong = difference(disk_paths(other), want)

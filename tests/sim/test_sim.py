@@ -62,6 +62,13 @@ def test_histories_of_other_sizes(first: int) -> None:
 
 
 @pytest.mark.row("F11", "F15")
+@pytest.mark.parametrize("first", range(0, 60, 20))
+def test_histories_with_a_disk_that_folds_case(first: int) -> None:
+    for seed in range(first, first + 20):
+        play(seed, STEPS, folds_case=True)
+
+
+@pytest.mark.row("F11", "F15")
 @pytest.mark.parametrize("machines", [2, 4, 5])
 def test_towns_of_other_sizes(machines: int) -> None:
     for seed in range(1000, 1004):
