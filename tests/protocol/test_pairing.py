@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from crypto.ids import EntryId, FolderId, LogId, UserId
 from crypto.keys import DeviceKeys, KitKeys
 from crypto.pairing_keys import PairingExchange, Side, pairing_password, pairing_transcript
+from crypto.wordlist import WORD_COUNT
 from protocol import wire
 from protocol.errors import (
     BadLedger,
@@ -50,7 +51,7 @@ from protocol.pairing_messages import (
 )
 from protocol.user_ledger import UserLedger, make_certificate
 from protocol.wire import HANDSHAKE_FRAME_LENGTH_MAX, MESSAGE_LENGTH_MAX
-from protocol.words import PairingCode
+from protocol.words import NAMEPLATE_MAX, PairingCode
 
 NOW = 5000.0
 QUIC, TLS = 1, 2
@@ -488,3 +489,27 @@ def test_any_bytes_raise_only_protocol_errors(form: type, payload: bytes) -> Non
         decode(form, payload)
     except ProtocolError:
         pass
+
+
+@pytest.mark.row("A24")
+def test_who_goes_through_numbers_and_words_is_answered_three_times(
+    world: World, record_property: Callable[[str, object], None]
+) -> None:
+    """All numbers and hundreds of words, on as many links as it likes: a number that nobody shows
+    costs nothing and tells nothing, one that is shown answers as often as it has tries.
+    """
+    numbers = [*range(1, NAMEPLATE_MAX + 1)]
+    message = decode(PairHello, world.dialler(WRONG).hello()[1]).message
+    answered = 0
+    for number in [*numbers, *[CODE.nameplate] * 500]:
+        guess = PairHello(1, TLS, b"n" * 32, number, message)
+        try:
+            world.listener().receive(*encode(guess), NOW)
+            answered += 1
+        except ExpiredCode:
+            continue
+    assert answered == TRIES
+    assert world.invitation.tries_left == 0
+    odds = TRIES / WORD_COUNT**2
+    assert odds < 5.1e-8
+    record_property("figure", f"{answered} answers to {len(numbers) + 500:,} guesses: {odds:.1e}")

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
-from protocol.relay_messages import Call, CallOutcome, Register, RelayKeys, RelayPing, RelayPong
+from protocol.relay_messages import (
+    NAMEPLATES_MAX,
+    Call,
+    CallOutcome,
+    Register,
+    RelayKeys,
+    RelayPing,
+    RelayPong,
+)
+from protocol.words import NAMEPLATE_MAX
 from relay import conversation as module
 from relay.allowance import Allowance
-from relay.conversation import summary
+from relay.conversation import GUESSES_PER_MINUTE, summary
 from tests.relay.relay_stage import relaying, until
 
 RID = b"r" * 16
@@ -39,6 +49,31 @@ async def test_calls_and_guesses_and_rings_have_a_measure() -> None:
         stage.relay.desk.rings = Allowance(1)
         assert (await two.call(RID)).outcome == CallOutcome.CONNECTED
         assert (await one.call(RID)).outcome == CallOutcome.BUSY
+
+
+@pytest.mark.row("A24")
+async def test_who_goes_through_all_numbers_reaches_thirty_a_minute(
+    record_property: Callable[[str, object], None],
+) -> None:
+    """Under as many pseudonyms as it likes: what counts is its address. Who shows a number hears of
+    those that reached it and of no others, and each of these has to spend a try of the code.
+    """
+    async with relaying() as stage:
+        showing = await stage.caller()
+        await showing.register((), tuple(range(1, NAMEPLATES_MAX + 1)))
+        reached = asked = 0
+        for _ in range(5):
+            guesser = await stage.caller()
+            for number in range(1, 2 * NAMEPLATES_MAX):
+                asked += 1
+                reached += (await guesser.call(number)).outcome == CallOutcome.CONNECTED
+        assert 0 < reached <= GUESSES_PER_MINUTE < asked
+        for _ in range(reached):
+            await showing.ring()
+        showing.say(RelayPing(1))
+        assert await showing.hear() == RelayPong(1), "and of nothing else"
+        hours = NAMEPLATE_MAX / GUESSES_PER_MINUTE / 60
+        record_property("figure", f"{hours:.1f} h for all numbers at a relay from one address")
 
 
 @pytest.mark.row("A29")
