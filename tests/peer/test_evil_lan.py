@@ -306,8 +306,8 @@ async def work_of_a_sync(scene: EvilStage, files: int) -> float:
 
 @asynccontextmanager
 async def stuck_strangers(scene: EvilStage, count: int) -> AsyncIterator[None]:
-    """So many from as many addresses, each stopped after another step; who is thrown out comes back.
-    They have all been answered or refused once when this begins.
+    """So many from as many addresses, each stopped after another step; who is thrown out comes
+    back. They have all been answered or refused once when this begins.
     """
     steps = [b"", b"\x16", tls_hello()[:-1], tls_hello()]
     refused = [0]
