@@ -13,17 +13,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from peer import terminal
-from peer.errors import PeerError, TroubleFound, UsageError
+from peer.errors import NotRestored, PeerError, TroubleFound, UsageError
 from peer.passphrase import ask_passphrase
 from peer.status import HoldAnswer
 
 if TYPE_CHECKING:
     from peer.control_client import ControlClient
+    from peer.status import RestoreReport
 
 Result = TypeVar("Result")
 
 HOME_VARIABLE = "HOLDFAST_HOME"
 CODE_SIZE_MAX = 256
+RESTORE_TIMEOUT_S = 24 * 3600.0
+"""Large files may have to come from another device first."""
 
 
 class Answer(NamedTuple):
@@ -55,10 +58,10 @@ def _home(arguments: argparse.Namespace) -> Path:
     return user_data_path("holdfast", appauthor=False)
 
 
-def _client(arguments: argparse.Namespace) -> "ControlClient":
+def _client(arguments: argparse.Namespace, timeout_s: float = 60) -> "ControlClient":
     from peer.control_client import ControlClient
 
-    return ControlClient(_home(arguments))
+    return ControlClient(_home(arguments), timeout_s)
 
 
 def _run_async(work: Coroutine[Any, Any, Result]) -> Result:
@@ -270,6 +273,44 @@ def resume(arguments: argparse.Namespace) -> Answer:
     """Resume a folder, or all."""
     _client(arguments).resume(arguments.folder)
     return _say({}, f"Resumed {arguments.folder or 'all folders'}.")
+
+
+def versions(arguments: argparse.Namespace) -> Answer:
+    """Ask what a file was, or what was deleted."""
+    found = _client(arguments).versions(arguments.path, is_deleted=arguments.deleted)
+    return Answer(found, lambda: terminal.print_versions(found))
+
+
+def restore(arguments: argparse.Namespace) -> Answer:
+    """Bring a version back."""
+    report = _client(arguments, RESTORE_TIMEOUT_S).restore(
+        arguments.path, arguments.version, arguments.at, arguments.to
+    )
+    return _restored(report)
+
+
+def restore_folder(arguments: argparse.Namespace) -> Answer:
+    """Bring a directory back to a time."""
+    report = _client(arguments, RESTORE_TIMEOUT_S).restore_folder(
+        arguments.path, arguments.at, is_dry=arguments.dry_run
+    )
+    if arguments.dry_run:
+        paths = report["restored"]
+        return _say(report, *paths, f"{len(paths)} files would be brought back.")
+    return _restored(report)
+
+
+def _restored(report: "RestoreReport") -> Answer:
+    failed, count = report["failed"], len(report["restored"])
+    lines = [f"{problem['path']}: {problem['reason']}" for problem in failed]
+    if count == 1:
+        lines.append(f"Brought back {report['restored'][0]}.")
+    elif count or not failed:
+        lines.append(f"Brought back {count} files.")
+    if report["unchanged"]:
+        lines = ["It is what it was then; nothing was done."]
+    answer = _say(report, *lines)
+    return answer._replace(failure=NotRestored() if failed else None)
 
 
 def answer(arguments: argparse.Namespace) -> Answer:

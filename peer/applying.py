@@ -22,6 +22,7 @@ from peer.disk_types import (
     Publish,
     Refusal,
     RefusalKind,
+    Remove,
     SetExecutable,
     SetMtime,
     Stat,
@@ -40,6 +41,7 @@ from peer.rewinding import next_base
 from peer.rows import Directories, Item, Row
 from peer.tree import show
 from peer.turn import Turn, is_directory
+from peer.versions import ended, kept_name, read_kept_name
 from protocol.nodes import NO_NODE, ROOT, Content, Node, copy_id
 
 Staged = Mapping[tuple[NodeId, bytes], str]
@@ -82,6 +84,8 @@ class Applied:
     """Items whose bytes are not staged: nothing was done for them."""
     used: set[str] = field(default_factory=set)
     """Temp files that are no more."""
+    kept: dict[NodeId, str] = field(default_factory=dict)
+    """Items whose files went to the trash, and under which name."""
     made: list[Path] = field(default_factory=list)
     """New or moved directories: to be watched."""
 
@@ -90,9 +94,14 @@ async def apply_bases(
     resident: Directories,
     bases: Mapping[NodeId, Node],
     staged: Staged,
+    keep_at_s: int | None = None,
 ) -> tuple[Turn, Applied]:
-    """Applies these records to disk and tree; the caller has scanned whatever hints there were."""
+    """Applies these records to disk and tree; the caller has scanned whatever hints there were.
+
+    `keep_at_s`: the time, if files that are replaced or removed are to be kept as versions.
+    """
     done = Applied()
+    keeps = keep_at_s is not None
     turn = Turn(resident)
     await turn.load(bases)
     # With what a scan has found since they were surveyed: nobody's act is undone.
@@ -101,7 +110,7 @@ async def apply_bases(
     while True:
         await show(turn, wanted)
         directories = _directory_changes(turn)
-        files, unstaged = _file_changes(turn, staged, directories)
+        files, unstaged = _file_changes(turn, staged, directories, keeps=keeps)
         if not unstaged:
             break
         done.unstaged |= {i: _lack(turn, i) for i in sorted(unstaged)}
@@ -131,6 +140,7 @@ async def apply_bases(
         now, _ = _file_changes(turn, staged, changes)
         news = {f.id for f in now if f.old_home is None} | {d.new for d in changes if not d.old}
         failed = {i for i in news if i is not None and i not in stats}
+    over = ended(turn, keep_at_s, done.kept) if keep_at_s is not None else ()
     await carry_disk_facts(turn)
     for item, stat in stats.items():
         shown = _as_shown(turn, item)
@@ -138,7 +148,7 @@ async def apply_bases(
             await link(turn, item, stat, stat.ctime_ns if item in unsure else OWN_WRITE)
     done.nodes = set(wanted)
     await turn.finish()
-    await Commit(turn.rows_to_store(), turn.rows_to_delete())
+    await Commit(turn.rows_to_store(), turn.rows_to_delete(), ended=over)
     turn.merge()
     done.made = [
         resident.path(d.new)
@@ -226,6 +236,8 @@ async def _carry_out(
                 _note_refusal(step, result, done)
                 continue
             stats[step.id] = result
+            if isinstance(operation, Publish | Remove) and operation.keep and operation.expected:
+                _note_kept(operation.keep, done)
             if isinstance(operation, Publish):
                 done.used.add(operation.temp_name)
             elif isinstance(operation, Move):
@@ -238,6 +250,12 @@ async def _carry_out(
     for item in failed:
         stats.pop(item, None)
     return failed, stats
+
+
+def _note_kept(name: str, done: Applied) -> None:
+    found = read_kept_name(name)
+    assert found is not None
+    done.kept[found[0]] = name
 
 
 def _note_refusal(step: Step, refusal: Refusal, done: Applied) -> None:
@@ -343,7 +361,7 @@ def _directory_stat(item: Item | None) -> Stat | None:
 
 
 def _file_changes(
-    turn: Turn, staged: Staged, directories: Iterable[DirectoryChange]
+    turn: Turn, staged: Staged, directories: Iterable[DirectoryChange], *, keeps: bool = False
 ) -> tuple[list[FileChange], set[NodeId]]:
     """The files that come, go or change, and the items whose bytes are not there yet."""
     disk_of = {d.new: d.old for d in directories if d.new is not None and d.old is not None}
@@ -371,7 +389,7 @@ def _file_changes(
     unstaged: set[NodeId] = set()
     for item_id, row in sorted(new.items()):
         before_id = item_id if item_id in old else heirs.get(item_id, NO_NODE)
-        change, is_there = _file_change(turn, row, before_id, staged, disk_of)
+        change, is_there = _file_change(turn, row, before_id, staged, disk_of, keeps=keeps)
         if change is not None and item_id in copies:
             change = change._replace(after=tuple(copies[item_id]))
         if change is not None:
@@ -383,13 +401,23 @@ def _file_changes(
         home, row = _old_file_home(turn, item_id), old[item_id]
         # Of a copy that is the file itself again, the only bytes here may be its own.
         after = (row.origin,) if row.origin in new else ()
-        changes.append(FileChange(item_id, home, None, _file_stat(row, turn), after=after))
+        keep = _trash_name(turn, item_id) if keeps else None
+        changes.append(
+            FileChange(item_id, home, None, _file_stat(row, turn), after=after, keep=keep)
+        )
     return changes, unstaged
 
 
 def _old_file_home(turn: Turn, item_id: NodeId) -> tuple[NodeId, str]:
     before = turn.before[item_id]
     return (turn.resident.nodes[before.parent].item, before.name)
+
+
+def _trash_name(turn: Turn, item_id: NodeId) -> str | None:
+    """Under which name the trash keeps this file; what a symlink was is in its record."""
+    if item_id[15] & 3:
+        return None
+    return kept_name(item_id, turn.before[item_id].hash, turn.rows[item_id].disk)
 
 
 def _file_stat(row: Row, turn: Turn) -> Stat:
@@ -407,6 +435,8 @@ def _file_change(
     before_id: NodeId,
     staged: Staged,
     disk_of: Mapping[NodeId, NodeId],
+    *,
+    keeps: bool,
 ) -> tuple[FileChange | None, bool]:
     shown = row.shown
     new_home = (turn.known_directory(shown.parent).item, shown.name)
@@ -418,7 +448,8 @@ def _file_change(
     stat = _file_stat(turn.rows[before_id], turn)
     if before.hash != shown.hash:
         temp = _staged_for(turn, row, staged)
-        return FileChange(row.id, old_home, new_home, stat, temp), temp is not None
+        keep = _trash_name(turn, before_id) if keeps else None
+        return FileChange(row.id, old_home, new_home, stat, temp, keep=keep), temp is not None
     disk_home = (disk_of.get(new_home[0], new_home[0]), new_home[1])
     is_file = not row.id[15] & 3
     executable = shown.is_executable if shown.is_executable != before.is_executable else None

@@ -8,7 +8,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
@@ -107,6 +107,24 @@ def _device_name(text: str) -> str:
     return text
 
 
+def _moment(text: str) -> int:
+    """A time in the past, in seconds since 1970: `2026-01-31`, `2026-01-31 14:00`, or how long ago:
+    `90m`, `6h`, `3d`, `2w`.
+    """
+    import time
+    from datetime import datetime
+
+    number, unit = text[:-1], {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}.get(text[-1:])
+    if unit is not None and number.isascii() and number.isdecimal() and len(number) < 6:
+        return int(time.time()) - int(number) * unit
+    try:
+        return int(datetime.fromisoformat(text).timestamp())
+    except (ValueError, OverflowError, OSError) as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no time like 2026-01-31, '2026-01-31 14:00', 6h or 3d"
+        ) from error
+
+
 def _links(text: str) -> tuple[str, ...]:
     """Kinds of link, the preferred one first."""
     kinds = tuple(text.split(","))
@@ -160,6 +178,7 @@ def make_parser() -> argparse.ArgumentParser:
     remove = more.add_parser("remove", help=what, description=what)
     remove.set_defaults(act=acts.devices_remove)
     remove.add_argument("device", metavar="DEVICE", help="its name or id")
+    _add_history_commands(add)
     pause = add("pause", acts.pause, "send, fetch and write nothing")
     resume = add("resume", acts.resume, "go on after a pause")
     for command in (pause, resume):
@@ -205,6 +224,24 @@ def _add_folder_commands(commands: Any) -> None:
     attach.add_argument("path", type=Path, metavar="PATH")
     remove = add("remove", acts.folder_remove, "stop to sync a folder here; its files stay")
     remove.add_argument("folder", metavar="FOLDER", help="its name or id")
+
+
+def _add_history_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
+    versions = add("versions", acts.versions, "show what a file was before")
+    versions.add_argument("path", type=Path, metavar="PATH")
+    versions.add_argument(
+        "--deleted", action="store_true", help="show what was deleted from this directory"
+    )
+    restore = add("restore", acts.restore, "bring a version of a file back, also a deleted one")
+    restore.add_argument("path", type=Path, metavar="PATH")
+    which = restore.add_mutually_exclusive_group()
+    which.add_argument("--version", type=int, metavar="N", help="as `versions` numbers it")
+    which.add_argument("--at", type=_moment, metavar="TIME", help="as it was then: a date, or 3d")
+    restore.add_argument("--to", type=Path, metavar="DEST", help="put it there instead")
+    folder = add("restore-folder", acts.restore_folder, "bring a directory back to a time")
+    folder.add_argument("path", type=Path, metavar="PATH", help="a folder, or a directory in one")
+    folder.add_argument("--at", type=_moment, required=True, metavar="TIME", help="a date, or 3d")
+    folder.add_argument("--dry-run", action="store_true", help="only list what it would do")
 
 
 def _add_relay_commands(commands: Any) -> None:

@@ -174,6 +174,8 @@ class Commit(Command[None]):
     """Changesets to be kept on no log, as they count nowhere; otherwise as above."""
     cut: Sequence[tuple[LogId, int]] = ()
     """From these positions on, what is stored of a log goes aside."""
+    ended: Sequence[tuple[object, ...]] = ()
+    """What the disk shows no more from now on (`versions.Version`)."""
 
 
 # ---------------------------------------------------------------- the disk

@@ -61,6 +61,13 @@ class Config:
     keep_superseded_days: int = 30
     """How long changesets stay in the index whose content was told again by a compaction."""
 
+    history_days: int = 30
+    """How long every version of a file is kept that another device replaced or deleted; 0 keeps
+    none.
+    """
+    history_thinned_days: int = 180
+    """How long one version a week is kept after that, counted from when it was replaced."""
+
     def with_values(self, **changes: Any) -> Config:
         """A copy with some fields replaced, as by command line options; see `read_value`."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -172,6 +179,10 @@ KEYS: Final[Mapping[str, Key]] = {
     ),
     "keep_superseded_days": Key(
         "folders.keep_superseded_days", _between(0, 3650), _write_as_is, "0 to 3650 days"
+    ),
+    "history_days": Key("history.days", _between(0, 3650), _write_as_is, "0 to 3650 days"),
+    "history_thinned_days": Key(
+        "history.thinned_days", _between(0, 36500), _write_as_is, "0 to 36500 days"
     ),
 }
 """Every key of `config.toml`, by the field of `Config` that it sets."""

@@ -29,7 +29,9 @@ from peer.status import (
     Invitation,
     RelayEntry,
     RelayList,
+    RestoreReport,
     Status,
+    VersionList,
 )
 from protocol.relay_address import BadRelayAddress, RelayAddress
 
@@ -85,6 +87,20 @@ class DaemonApi(Protocol):
     async def answer_hold(self, name_or_id: str, answer: HoldAnswer) -> None:
         """Go on with a folder that asks."""
 
+    async def versions(self, path: Path) -> VersionList:
+        """What a file is and was."""
+
+    async def deleted(self, path: Path) -> VersionList:
+        """What was deleted below a directory."""
+
+    async def restore(
+        self, path: Path, version: int | None, at_s: int | None, out: Path | None
+    ) -> RestoreReport:
+        """Bring one version of a file back; return when it is there, or cannot be."""
+
+    async def restore_folder(self, path: Path, at_s: int, *, is_dry: bool) -> RestoreReport:
+        """Bring all files below a directory back to what they were."""
+
     async def stop(self) -> None:
         """Begin to stop, and return at once."""
 
@@ -124,6 +140,34 @@ class _Fields:
             return RelayAddress.parse(self.text(name))
         except BadRelayAddress as error:
             raise UsageError(str(error)) from error
+
+    def optional_path(self, name: str) -> Path | None:
+        """The same, or None when it is missing or null."""
+        if self._members.get(name) is None:
+            self._members.pop(name, None)
+            return None
+        return self.path(name)
+
+    def number(self, name: str) -> int:
+        """A whole number that is not negative."""
+        value = self._members.pop(name, None)
+        if type(value) is not int or not 0 <= value < 1 << 62:
+            raise UsageError(f"`{name}` has to be a whole number.")
+        return value
+
+    def optional_number(self, name: str) -> int | None:
+        """The same, or None when it is missing or null."""
+        if self._members.get(name) is None:
+            self._members.pop(name, None)
+            return None
+        return self.number(name)
+
+    def flag(self, name: str) -> bool:
+        """True or false; false when it is missing."""
+        value = self._members.pop(name, False)
+        if type(value) is not bool:
+            raise UsageError(f"`{name}` has to be true or false.")
+        return value
 
     def answer(self, name: str) -> HoldAnswer:
         """One of HoldAnswer."""
@@ -195,6 +239,27 @@ async def _answer(daemon: DaemonApi, fields: _Fields) -> None:
     await daemon.answer_hold(folder, answer)
 
 
+async def _versions(daemon: DaemonApi, fields: _Fields) -> Mapping[str, Any]:
+    path, is_deleted = fields.path("path"), fields.flag("deleted")
+    fields.end()
+    return await (daemon.deleted(path) if is_deleted else daemon.versions(path))
+
+
+async def _restore(daemon: DaemonApi, fields: _Fields) -> Mapping[str, Any]:
+    path, version = fields.path("path"), fields.optional_number("version")
+    at_s, out = fields.optional_number("at_s"), fields.optional_path("to")
+    fields.end()
+    if version is not None and at_s is not None:
+        raise UsageError("Give either `version` or `at_s`.")
+    return await daemon.restore(path, version, at_s, out)
+
+
+async def _restore_folder(daemon: DaemonApi, fields: _Fields) -> Mapping[str, Any]:
+    path, at_s, is_dry = fields.path("path"), fields.number("at_s"), fields.flag("dry_run")
+    fields.end()
+    return await daemon.restore_folder(path, at_s, is_dry=is_dry)
+
+
 async def _without_fields(
     call: Callable[[], Awaitable[Mapping[str, Any] | None]], fields: _Fields
 ) -> Mapping[str, Any] | None:
@@ -211,6 +276,9 @@ ROUTES: tuple[tuple[str, str, _Act], ...] = (
     ("POST", "/api/folders/create", _add_folder),
     ("POST", "/api/folders/attach", _attach_folder),
     ("POST", "/api/folders/remove", _remove_folder),
+    ("POST", "/api/versions", _versions),
+    ("POST", "/api/versions/restore", _restore),
+    ("POST", "/api/folders/restore", _restore_folder),
     ("GET", "/api/devices", lambda d, f: _without_fields(d.devices, f)),
     ("POST", "/api/devices/remove", _remove_device),
     ("POST", "/api/devices/invite", lambda d, f: _without_fields(d.invite, f)),

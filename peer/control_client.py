@@ -25,7 +25,9 @@ from peer.status import (
     Invitation,
     RelayEntry,
     RelayList,
+    RestoreReport,
     Status,
+    VersionList,
 )
 
 SOCKET_NAME = "control.sock"
@@ -117,6 +119,26 @@ class ControlClient:
     def answer(self, name_or_id: str, answer: HoldAnswer) -> None:
         """Answer a folder that asks."""
         self.request("POST", "/api/sync/answer", {"folder": name_or_id, "answer": answer.value})
+
+    def versions(self, path: Path, *, is_deleted: bool = False) -> VersionList:
+        """What a file is and was, or what was deleted below a directory."""
+        body = {"path": str(path.absolute()), "deleted": is_deleted}
+        return cast(VersionList, self.request("POST", "/api/versions", body))
+
+    def restore(
+        self, path: Path, version: int | None, at_s: int | None, out: Path | None
+    ) -> RestoreReport:
+        """Bring a version of a file back."""
+        body = {
+            "path": str(path.absolute()), "version": version, "at_s": at_s,
+            "to": None if out is None else str(out.absolute()),
+        }  # fmt: skip
+        return cast(RestoreReport, self.request("POST", "/api/versions/restore", body))
+
+    def restore_folder(self, path: Path, at_s: int, *, is_dry: bool) -> RestoreReport:
+        """Bring all files below a directory back to what they were."""
+        body = {"path": str(path.absolute()), "at_s": at_s, "dry_run": is_dry}
+        return cast(RestoreReport, self.request("POST", "/api/folders/restore", body))
 
     def stop(self) -> None:
         """Have the daemon stop."""

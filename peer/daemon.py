@@ -31,6 +31,7 @@ from peer.errors import (
     UnknownFolder,
 )
 from peer.folder import Folder
+from peer.history_requests import HistoryRequests
 from peer.home import Home
 from peer.home_store import Device, DeviceAddress
 from peer.home_store import Folder as StoredFolder
@@ -50,7 +51,9 @@ from peer.status import (
     Invitation,
     RelayEntry,
     RelayList,
+    RestoreReport,
     Status,
+    VersionList,
 )
 from peer.surroundings import LOOK_INTERVAL_S, Surroundings
 from protocol.changesets import INCARNATION_SIZE
@@ -85,6 +88,7 @@ class Daemon:
         self.openings = Openings(home, self.ledgers, self.network, config, tasks, self._opened_late)
         self.stored = self.openings.stored
         self._reports = Reports(home, self.ledgers, self.network, self.openings.failures)
+        self.history = HistoryRequests(self.stored.values, self.network.folders)
 
     async def start(self) -> None:
         """Opens everything, in the order in which one rests on the other."""
@@ -399,6 +403,24 @@ class Daemon:
     async def remove_relay(self, address_or_host: str) -> None:
         """Uses a relay no more."""
         await self.relays.remove(address_or_host)
+
+    async def versions(self, path: Path) -> VersionList:
+        """What a file is and was."""
+        return await self.history.versions(path)
+
+    async def deleted(self, path: Path) -> VersionList:
+        """What was deleted below a directory."""
+        return await self.history.deleted(path)
+
+    async def restore(
+        self, path: Path, version: int | None, at_s: int | None, out: Path | None
+    ) -> RestoreReport:
+        """Brings one version of a file back."""
+        return await self.history.restore(path, version, at_s, out)
+
+    async def restore_folder(self, path: Path, at_s: int, *, is_dry: bool) -> RestoreReport:
+        """Brings all files below a directory back to what they were."""
+        return await self.history.restore_folder(path, at_s, is_dry=is_dry)
 
     async def stop(self) -> None:
         """Begins to stop."""

@@ -7,6 +7,7 @@ Everything here runs in the folder's one task.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -261,7 +262,7 @@ class Delivery:
         directories = {n: s for n, s in self._ready.items() if n[15] & 3 == 1}
         ready = directories or dict(self._ready)
         applied, needs = await self._performer.drive(
-            self._engine.apply(dict(ready), fetcher.staged)
+            self._engine.apply(dict(ready), fetcher.staged, int(time.time()))
         )
         for node_id in list(ready):
             self._ready.pop(node_id, None)  # somebody may have asked to survey again meanwhile

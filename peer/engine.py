@@ -18,12 +18,13 @@ from crypto.keys import DeviceKeys
 from peer.adoption import adopt
 from peer.applying import Applied, Staged, apply_bases
 from peer.batch import Batch
-from peer.chunker import average_of
 from peer.commands import Commit, LoadDirty, LoadRows, ReadFiles
 from peer.compaction import TELL_AGAIN, Compaction
 from peer.disk_types import FileRead, Path, Problem, ReadRequest, Stat, Trouble
 from peer.lacking import add_parents, without
 from peer.local_changes import (
+    average_before,
+    is_rewritten,
     link,
     record_files,
     record_structure,
@@ -35,6 +36,7 @@ from peer.removals import put_back, without_removed
 from peer.rewinding import rewind
 from peer.rows import Directories, Row
 from peer.turn import Turn, is_directory
+from peer.versions import Version, ended
 from protocol.changesets import Changeset
 from protocol.errors import BadRecord
 from protocol.log_outcomes import (
@@ -60,7 +62,7 @@ from protocol.nodes import (
     versions,
     winning_place,
 )
-from protocol.records import MANIFEST_ENTRY, Records, Stamp, decode_records, encode_records
+from protocol.records import Records, Stamp, decode_records, encode_records
 from protocol.version_vector import is_within
 
 ACTS_AT_ONCE: Final = 2_000
@@ -160,9 +162,11 @@ class Engine:
         """How far the logs are durable here: what others may be told, unlike the book's own."""
         self.rewinds = 0
         """How often something was taken back that had counted."""
+        self.keeps_versions = False
+        """Whether what is replaced or deleted is noted, and kept if this device does it."""
         self.is_joining = False
         """What is new on this disk may be old: it is not known yet what others have."""
-        self._random = random
+        self.random = random
 
     @property
     def needs_incarnation(self) -> bool:
@@ -182,9 +186,9 @@ class Engine:
         """Compares these shown directories with the disk and records what was made, moved and
         deleted.
         """
-        turn = Turn(self.directories, self._random)
+        turn = Turn(self.directories, self.random)
         observer = Observer(
-            turn, lambda: new_node_id(Kind.DIRECTORY, self._random), is_ignored, is_recursive
+            turn, lambda: new_node_id(Kind.DIRECTORY, self.random), is_ignored, is_recursive
         )
         scope = [i for i in scope if i in self.directories.items]
         found = await observer.observe(scope)
@@ -246,8 +250,8 @@ class Engine:
         out.again = await moved_on(entries, rows, resident)
         entries = [e for e in entries if e not in out.again]
         requests = [
-            ReadRequest((*resident.path(e.parent), e.name), e.stat, _average(rows.get(e.item)))
-            for e in entries
+            ReadRequest((*resident.path(e.parent), e.name), e.stat, average_before(row))
+            for e, row in ((e, rows.get(e.item)) for e in entries)
         ]
         files: list[tuple[Entry, FileRead]] = []
         for entry, read in zip(entries, await ReadFiles(requests), strict=True):
@@ -259,9 +263,9 @@ class Engine:
                 out.again.append(entry)
             elif read.trouble is not Trouble.GONE:
                 out.problems.append(read)
-        out.rewritten = [e for e, read in files if _is_rewritten(rows.get(e.item), read)]
+        out.rewritten = [e for e, read in files if is_rewritten(rows.get(e.item), read)]
         if not records_rewritten:
-            files = [(e, read) for e, read in files if not _is_rewritten(rows.get(e.item), read)]
+            files = [(e, read) for e, read in files if not is_rewritten(rows.get(e.item), read)]
         links: list[tuple[NodeId, Stat]] = []
 
         async def record(batch: Batch) -> None:
@@ -282,7 +286,7 @@ class Engine:
         draft = self.book.draft(self.keys.device_id, self.incarnation)
         slot = draft.slot
         stamp = Stamp(slot.log_id, slot.seq, slot.lamport)
-        turn = Turn(self.directories, self._random)
+        turn = Turn(self.directories, self.random)
         batch = Batch(turn, stamp, self.label, now_ns // 1_000_000_000)
         batch.is_of_unknown_age = self.is_joining
         batch.forks = self.book.forks()
@@ -293,19 +297,22 @@ class Engine:
             records = encode_records(
                 batch.delta, batch.origins, stamp, self.label, batch.time_s, is_scan_complete
             )
-            sealed = self.book.seal(self.keys, draft, records, self._random)
+            sealed = self.book.seal(self.keys, draft, records, self.random)
             self.book.accept(sealed)
             changesets.append(sealed.changeset)
         for node_id, stat in links:
             await link(turn, node_id, stat, now_ns)
         await turn.finish()
-        await self._commit(turn, changesets)
+        over = ended(turn, batch.time_s, {}) if self.keeps_versions else ()
+        await self._commit(turn, changesets, over)
         return changesets
 
-    async def _commit(self, turn: Turn, changesets: Iterable[Changeset]) -> None:
+    async def _commit(
+        self, turn: Turn, changesets: Iterable[Changeset], over: Sequence[Version] = ()
+    ) -> None:
         rows = [(f"log:{row.log_id.hex()}", row.encode()) for row in self.book.take_changed()]
         stored = [(c.log_id, c.slot.seq, c.hash, c.slot.lamport, c.wire) for c in changesets]
-        await Commit(turn.rows_to_store(), turn.rows_to_delete(), stored, rows)
+        await Commit(turn.rows_to_store(), turn.rows_to_delete(), stored, rows, ended=over)
         self.frontier = self.book.frontier()
         turn.merge()
 
@@ -360,7 +367,7 @@ class Engine:
         # What comes back may stand below our floor only, where newcomers do not look for it.
         if self.book.floor_of(self.book.log_id(self.keys.device_id, self.incarnation))[0] > 1:
             await Commit(values=[(TELL_AGAIN, b"1")])
-        author = Author(self.keys, self.incarnation, self.label, self._random)
+        author = Author(self.keys, self.incarnation, self.label, self.random)
         done = await rewind(self.directories, self.book, author, aside)
         self.incarnation, self.frontier = author.incarnation, self.book.frontier()
         await self.load_name()
@@ -406,7 +413,7 @@ class Engine:
 
     async def compact(self, work: Compaction) -> list[Changeset]:
         """The next changeset of a compaction of this device's log."""
-        author = Author(self.keys, self.incarnation, self.label, self._random)
+        author = Author(self.keys, self.incarnation, self.label, self.random)
         authored = await work.step(self.book, author)
         self.frontier = self.book.frontier()
         return authored
@@ -513,11 +520,14 @@ class Engine:
         elif row.synced.contents and row.shown.parent and row.synced.places != state.places:
             out.ready[row.id] = Node(state.places, row.synced.contents, state.attributes)
 
-    async def apply(self, bases: dict[NodeId, Node], staged: Staged) -> tuple[Applied, list[Need]]:
+    async def apply(
+        self, bases: dict[NodeId, Node], staged: Staged, now_s: int = 0
+    ) -> tuple[Applied, list[Need]]:
         """Brings these records to the disk; the second value is bytes that turned out to be
         lacking.
         """
-        _, done = await apply_bases(self.directories, bases, staged)
+        keep_at_s = now_s if self.keeps_versions else None
+        _, done = await apply_bases(self.directories, bases, staged, keep_at_s)
         needs = [
             Need(item, lack.content, lack.owner, lack.is_executable)
             for item, lack in done.unstaged.items()
@@ -579,20 +589,6 @@ def _has_seen(new: Sequence[Content], old: Sequence[Content], state: Node) -> bo
         is_within(c.vector, gone) or any(c == n or is_within(c.vector, n.vector) for n in new)
         for c in old
     )
-
-
-def _is_rewritten(row: Row | None, read: FileRead) -> bool:
-    return row is not None and bool(row.shown.parent) and row.shown.hash != read.file_hash
-
-
-def _average(row: Row | None) -> int | None:
-    """The average chunk that the file was cut with before: it stays what it was when a file
-    changes.
-    """
-    if row is None or not row.base.contents or row.id[15] & 3 != Kind.FILE:
-        return None
-    content = max(row.base.contents, key=Content.key)
-    return average_of(content.size, len(content.manifest) // MANIFEST_ENTRY.size)
 
 
 def _parts(values: Sequence[object], size: int) -> Iterator[list[tuple[int, object]]]:

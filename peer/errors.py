@@ -238,6 +238,22 @@ class DiskGone(DiskError):
     http_status = 409
 
 
+class NotInFolder(PeerError):
+    """The path is in none of your folders. `holdfast folder list` shows where they are."""
+
+    exit_code = 28
+    http_status = 404
+
+
+class NoSuchVersion(PeerError):
+    """There is no such version. `holdfast versions PATH` lists those there are; add `--deleted` to
+    see what was deleted from a directory.
+    """
+
+    exit_code = 29
+    http_status = 404
+
+
 # 30-39: this device's own files, addresses and relays.
 
 
@@ -307,6 +323,12 @@ class DemoFailed(PeerError):
     """
 
     exit_code = 40
+
+
+class NotRestored(PeerError):
+    """Not everything could be brought back. What was said of each path says why."""
+
+    exit_code = 42
 
 
 class TroubleFound(PeerError):

@@ -8,7 +8,7 @@ nothing here is visible to the person until the engine publishes it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -100,6 +100,8 @@ class Fetcher:
         """Of what is unavailable or a problem: whose record asks for it."""
         self.has_refused = False
         """The disk did not take something: worth another try soon."""
+        self.make_room: Callable[[int], Awaitable[int]] | None = None
+        """Who can let go of something to free so many bytes, and says how many it freed."""
         self.pending_bytes = 0
         self.no_room = ""
         """Why something was not begun: what to tell the person once all else is done."""
@@ -127,8 +129,12 @@ class Fetcher:
         """Starts to get these bytes, as far as there is room for them."""
         small: list[tuple[Job, bytes]] = []
         chunked: list[Job] = []
+        needs = list(needs)
         free = await self._in_disk_thread(self._disk.free_bytes)
         room = free - self._free_min_bytes - self.pending_bytes
+        wanted = sum(need.content.size for need in needs)
+        if wanted > room and self.make_room is not None:
+            room += await self.make_room(wanted - room)
         lacking = 0
         for need in needs:
             key = (need.node, need.content.hash)

@@ -15,7 +15,6 @@ import sqlite3
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from crypto.chunks import ChunkHasher
@@ -23,14 +22,16 @@ from crypto.ids import ChunkId, FolderId, LogId
 from peer import commands as c
 from peer.deletion_guard import DeletionGuard
 from peer.delivery import Delivery
-from peer.disk_types import Disk, DiskError, DiskFull, DiskGone, Path
+from peer.disk_types import TRASH, Disk, DiskError, DiskFull, DiskGone, Path
 from peer.engine import Engine
 from peer.fetcher import Fetcher
 from peer.floor import Floor
 from peer.floor_keeping import FloorKeeper, keep_nothing
+from peer.history import History
 from peer.index_store import JOINED, ChunkPlace, IndexStore, Summary, disk_error
 from peer.intake import Intake
 from peer.joining import Joining
+from peer.limits import Limits
 from peer.neighbours import Neighbours
 from peer.performing import Performer
 from peer.progress import Progress
@@ -38,7 +39,7 @@ from peer.restoring import Restoring
 from peer.rewrite_guard import RewriteGuard
 from peer.serving import Offer, Serving
 from peer.status import FolderState
-from peer.upkeep import Policy, Upkeep
+from peer.upkeep import Upkeep
 from peer.watcher import Watcher
 from peer.wholeness import Wholeness
 from protocol.changesets import INCARNATION_SIZE, Changeset, FrontierEntry, log_id_of
@@ -59,20 +60,6 @@ class IndexBehind(Exception):
         super().__init__(str(cause))
         self.cause = cause
         """What a person is told."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a person may set for folders, as the parts of one want it."""
-
-    rescan_interval_s: float
-    free_min_bytes: int
-    deletions_pass_max: Callable[[Summary], int]
-    """How many deletions pass without a question in a folder of this size."""
-    rewrites_pass_max: Callable[[Summary], int]
-    """The same of rewrites."""
-    policy: Policy = field(default_factory=Policy)
-    """When logs are compacted."""
 
 
 class Folder:
@@ -99,6 +86,7 @@ class Folder:
         self.guard = DeletionGuard(lambda: limits.deletions_pass_max(self.progress.summary))
         self.rewrites = RewriteGuard(lambda: limits.rewrites_pass_max(self.progress.summary))
         self.restoring: Restoring | None = None
+        self.history: History | None = None
         self.needs_incarnation = False
         """This device's log in the folder may not be written to any more."""
         self._performer = Performer(store, disk, watcher)
@@ -139,9 +127,12 @@ class Folder:
             self.engine, disk, performer, fetcher, self.intake.hinting, progress,
             lambda: self.asks,
         )  # fmt: skip
-        self.restoring = Restoring(
-            self.engine, performer, fetcher, self.rewrites, self.intake.hinting
-        )
+        hinting = self.intake.hinting
+        self.restoring = Restoring(self.engine, performer, fetcher, self.rewrites, hinting)
+        self.history = History(
+            self.engine, self.store, performer, fetcher, hinting, self.rewrites, limits.versions,
+            self.wake,
+        )  # fmt: skip
 
     # ------------------------------------------------------------ driving the engine
 
@@ -277,6 +268,8 @@ class Folder:
         delivery.fetcher.begin_anew()
         await self._performer.clean_incoming()
         await self._performer.empty_trash()
+        if self.history is not None:
+            await self.history.tidy(is_full=self.progress.state is FolderState.NO_SPACE)
         await self._performer.unpark(
             lambda item: self.drive(self.engine.path_of(item)), self.engine.label
         )
@@ -367,6 +360,8 @@ class Folder:
             return True
         if self.restoring is not None and await self.restoring.step(now):
             return True
+        if self.history is not None and await self.history.step(now):
+            return True
         if is_whole and self._inbox and await delivery.survey():
             return True
         if is_whole and await delivery.step():
@@ -385,6 +380,8 @@ class Folder:
         """A piece of what a folder at rest does for its logs; False when there is none."""
         authored = await self.drive(self.upkeep.step(int(time.time())))
         self._announce(authored or ())
+        if authored is None and self.history is not None:
+            return await self.history.expire(int(time.time()))
         return authored is not None
 
     # ------------------------------------------------------------ from the disk
@@ -522,6 +519,8 @@ class Folder:
     # ------------------------------------------------------------ serving
 
     def _path_of_chunk(self, place: ChunkPlace) -> Path | None:
+        if not place.parent:
+            return (*TRASH, place.name)
         return self.engine.directories.child_path(place.parent, place.name)
 
     @property

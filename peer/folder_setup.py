@@ -20,15 +20,18 @@ from peer.engine import Engine
 from peer.errors import IndexDamaged, UsageError
 from peer.floor import Floor
 from peer.floor_keeping import FloorKeeper
-from peer.folder import Folder, Limits
+from peer.folder import Folder
 from peer.home import Home
 from peer.home_store import Folder as StoredFolder
 from peer.home_store import HomeStore
-from peer.index_store import JOINED, IndexStore, Summary, damage_told, disk_error
+from peer.index_store import JOINED, IndexStore, Summary, disk_error
 from peer.joining import Joining
 from peer.ledgers import FolderMembership
+from peer.limits import Limits
 from peer.neighbours import Neighbours
+from peer.transaction import damage_told
 from peer.upkeep import DAY_S, Policy, Upkeep
+from peer.version_store import VersionPolicy
 from peer.watcher import open_watcher
 from protocol.changesets import INCARNATION_SIZE, FrontierEntry
 from protocol.errors import ProtocolError
@@ -148,6 +151,7 @@ def _limits(config: Config) -> Limits:
             config.compact_ratio_min,
             keep_s=config.keep_superseded_days * DAY_S,
         ),
+        VersionPolicy(config.history_days * DAY_S, config.history_thinned_days * DAY_S),
     )
 
 

@@ -65,3 +65,24 @@ CREATE TABLE IF NOT EXISTS quarantine (
 );
 
 CREATE TABLE IF NOT EXISTS value (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+
+-- What the disk showed once and shows no more (peer/versions.py).
+CREATE TABLE IF NOT EXISTS version (
+    number INTEGER PRIMARY KEY,
+    node BLOB NOT NULL,
+    hash BLOB NOT NULL,
+    size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    executable INTEGER NOT NULL,
+    manifest BLOB NOT NULL,
+    written_s INTEGER NOT NULL,
+    label TEXT NOT NULL,
+    path TEXT NOT NULL,
+    ended_s INTEGER NOT NULL,
+    deleted INTEGER NOT NULL,
+    kept TEXT                  -- its file in the trash; NULL when its bytes are not here
+);
+CREATE INDEX IF NOT EXISTS version_path ON version (path, ended_s);
+CREATE INDEX IF NOT EXISTS version_node ON version (node, ended_s);
+CREATE INDEX IF NOT EXISTS version_ended ON version (ended_s);
+CREATE INDEX IF NOT EXISTS version_kept ON version (hash) WHERE kept IS NOT NULL;

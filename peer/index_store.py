@@ -5,7 +5,6 @@ returns.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -35,8 +34,9 @@ from peer.rows import (
     Shown,
     place_of,
 )
-from peer.transaction import transaction
+from peer.transaction import damage_told, transaction
 from peer.tree import place_again
+from peer.version_store import STORE_VERSION, VersionStore
 from protocol.nodes import NO_NODE, NOTHING, ROOT, is_copy
 from protocol.records import MANIFEST_ENTRY
 
@@ -66,19 +66,6 @@ _COUNTS: Final = Struct(">QQ")
 T = TypeVar("T")
 
 
-@contextlib.contextmanager
-def damage_told() -> Iterator[None]:
-    """What SQLite says of a damaged file becomes IndexDamaged; a full disk or a lock stays what it
-    is.
-    """
-    try:
-        yield
-    except sqlite3.OperationalError:
-        raise
-    except sqlite3.DatabaseError as error:
-        raise IndexDamaged(f"The folder's index is damaged: {error}") from error
-
-
 def disk_error(what: str, error: sqlite3.OperationalError) -> DiskError:
     """What a person is told when the disk does not let us use an index; `what`: opened, written."""
     text = f"The folder's index cannot be {what}: {error}."
@@ -94,7 +81,7 @@ class ChunkPlace(NamedTuple):
     offset: int
     length: int
     parent: NodeId
-    """The directory node that shows the file."""
+    """The directory node that shows the file; NO_NODE if it is a version kept in the trash."""
     name: str
 
 
@@ -113,6 +100,7 @@ class IndexStore:
     def __init__(self, db: aiosqlite.Connection) -> None:
         self._db = db
         self._lock = asyncio.Lock()
+        self.versions = VersionStore(db, self._lock)
         self._counts: tuple[int, int] | None = None
         """What `SHOWN` keeps, once it is known."""
 
@@ -306,6 +294,8 @@ class IndexStore:
             )
             for sql in (whole, inside):
                 out += [ChunkPlace(*r) for r in await self._db.execute_fetchall(sql, part)]
+            for id_, offset, length, kept in await self.versions.find_chunks(part):
+                out.append(ChunkPlace(id_, offset, length, NO_NODE, kept))
         return out
 
     async def summary(self) -> Summary:
@@ -406,6 +396,8 @@ class IndexStore:
                 await db.executemany(
                     "INSERT OR IGNORE INTO changeset VALUES (?,?,?,?,?)", commit.changesets
                 )
+            if commit.ended:
+                await db.executemany(STORE_VERSION, commit.ended)
             if commit.values:
                 await db.executemany("INSERT OR REPLACE INTO value VALUES (?,?)", commit.values)
         self._counts = counts
@@ -455,6 +447,7 @@ class IndexStore:
         """Forgets the chunk places of contents that no file on this disk has any more."""
         await self._db.execute(
             "DELETE FROM chunk WHERE NOT EXISTS (SELECT 1 FROM node WHERE node.hash = chunk.file)"
+            " AND NOT EXISTS (SELECT 1 FROM version WHERE version.hash = chunk.file)"
         )
 
 

@@ -8,14 +8,15 @@ from collections.abc import Iterable, Sequence
 
 from crypto.ids import NodeId
 from peer.batch import Batch
+from peer.chunker import average_of
 from peer.disk_types import FileRead, Kind, Stat
 from peer.misnamed import keep_names
 from peer.observation import Entry, Observation
-from peer.rows import NOT_THERE, DiskFacts
+from peer.rows import NOT_THERE, DiskFacts, Row
 from peer.tree import show
 from peer.turn import Turn, is_directory
-from protocol.nodes import NO_NODE, NOTHING, ROOT, join
-from protocol.records import encode_manifest
+from protocol.nodes import NO_NODE, NOTHING, ROOT, Content, join
+from protocol.records import MANIFEST_ENTRY, encode_manifest
 
 RACY_NS = 12_000_000
 """The coarsest tick of a Linux kernel's file timestamps is 10 ms (100 Hz): within it two writes
@@ -257,11 +258,28 @@ async def link(turn: Turn, node_id: NodeId, stat: Stat, now_ns: int) -> None:
         turn.touched.add(first)
 
 
+def is_rewritten(row: Row | None, read: FileRead) -> bool:
+    """Whether a file that was in sync holds other bytes now."""
+    return row is not None and bool(row.shown.parent) and row.shown.hash != read.file_hash
+
+
+def average_before(row: Row | None) -> int | None:
+    """The average chunk that the file was cut with before: it stays what it was when a file
+    changes.
+    """
+    if row is None or not row.base.contents or row.id[15] & 3 != Kind.FILE:
+        return None
+    content = max(row.base.contents, key=Content.key)
+    return average_of(content.size, len(content.manifest) // MANIFEST_ENTRY.size)
+
+
 __all__ = [
     "Observation",
+    "average_before",
     "carry_disk_facts",
     "directory_heirs",
     "facts_of",
+    "is_rewritten",
     "link",
     "members",
     "record_files",

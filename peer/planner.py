@@ -65,6 +65,8 @@ class FileChange(NamedTuple):
     """Files that have to be on the disk first: the conflict copies of what is replaced here, or the
     file that a copy goes back into.
     """
+    keep: str | None = None
+    """The trash name under which the bytes on the disk are kept, if they go."""
 
 
 class Step(NamedTuple):
@@ -360,12 +362,14 @@ class Planner:
         if file.temp_name is not None:
             there = self._occupant.get(self._key(slot))
             expected, over = file.stat if file.old_home is not None else None, NO_NODE
+            keep = file.keep
             if there is not None and there is not unit:
                 assert there.file is not None
-                expected, over = there.file.stat, there.id
+                expected, over, keep = there.file.stat, there.id, there.file.keep
                 there.is_done = True
                 self._vacated(there)
-            self._add(Publish(file.temp_name, target, expected), unit, over, file.after)
+            publish = Publish(file.temp_name, target, expected, keep=keep)
+            self._add(publish, unit, over, file.after)
             self._active.add(unit.id)
         else:
             if file.executable is not None:
@@ -381,7 +385,7 @@ class Planner:
         for below in list(self._inside.get(unit.id, ())):
             self._remove(below)
         if unit.file is not None:
-            remove = Remove(self._source_path(unit), _known(unit.file.stat))
+            remove = Remove(self._source_path(unit), _known(unit.file.stat), unit.file.keep)
             self._add(remove, unit, after=unit.file.after)
         else:
             self._add(RemoveDirectory(self._source_path(unit)), unit)

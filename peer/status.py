@@ -158,6 +158,43 @@ class RelayList(TypedDict):
     relays: list[RelayEntry]
 
 
+class VersionEntry(TypedDict):
+    """What a file is or was."""
+
+    version: int
+    """Its number on this device; 0 for what is there now."""
+    path: str
+    """Where it is or was last, from the folder's root."""
+    size: int
+    written_s: int
+    """When it was written, in seconds since 1970."""
+    ended_s: int | None
+    """When it was replaced or deleted, as this device saw it; None for what is there now."""
+    device: str
+    """The name of the device that wrote it; empty when that is not known."""
+    deleted: bool
+    """Whether nothing took its place."""
+    here: bool
+    """Whether its bytes are on this device; else they are asked of the others."""
+
+
+class VersionList(TypedDict):
+    """The answer to `versions`."""
+
+    path: str
+    versions: list[VersionEntry]
+
+
+class RestoreReport(TypedDict):
+    """The answer to `restore` and `restore-folder`."""
+
+    restored: list[str]
+    """Paths: in the folder, or the absolute one that was asked for."""
+    failed: list[PathProblem]
+    unchanged: int
+    """Files that are what they were at that time."""
+
+
 class HoldAnswer(StrEnum):
     """What a person can say to a folder that asks."""
 

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # rich takes 0.1 s to import, and most commands print JSON or nothing.
     from rich.console import Console
 
-    from peer.status import DeviceList, FolderList, FolderStatus, RelayList, Status
+    from peer.status import (
+        DeviceList,
+        FolderList,
+        FolderStatus,
+        RelayList,
+        Status,
+        VersionList,
+    )
 
 UNSAFE_CATEGORIES = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
 """Controls (escape sequences), format characters (which reorder text), surrogates (which do not
@@ -146,6 +153,34 @@ def print_folders(folders: "FolderList") -> None:
         (
             (row["name"], row["id"][:8], row["state"], row["path"] or "-")
             for row in folders["folders"]
+        ),
+    )
+
+
+def print_versions(found: "VersionList") -> None:
+    """Print what a file was, or what was deleted."""
+    import time
+
+    if not found["versions"]:
+        print("There are no versions of it.")
+        return
+
+    def moment(at_s: int) -> str:
+        return time.strftime("%Y-%m-%d %H:%M", time.localtime(at_s)) if at_s else "-"
+
+    print_table(
+        ("version", "path", "size", "written", "by", "until", ""),
+        (
+            (
+                str(one["version"]) if one["version"] else "now",
+                one["path"],
+                format_size(one["size"]),
+                moment(one["written_s"]),
+                one["device"] or "-",
+                moment(one["ended_s"] or 0) + (", deleted" if one["deleted"] else ""),
+                "" if one["here"] else "on another device",
+            )
+            for one in found["versions"]
         ),
     )
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 import aiosqlite
+
+from peer.errors import IndexDamaged
 
 
 @asynccontextmanager
@@ -22,3 +24,16 @@ async def transaction(db: aiosqlite.Connection) -> AsyncIterator[None]:
         with suppress(sqlite3.OperationalError):  # it had not begun, or was committed
             await db.execute_fetchall("ROLLBACK")
         raise
+
+
+@contextmanager
+def damage_told() -> Iterator[None]:
+    """What SQLite says of a damaged file becomes IndexDamaged; a full disk or a lock stays what it
+    is.
+    """
+    try:
+        yield
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError as error:
+        raise IndexDamaged(f"The folder's index is damaged: {error}") from error

@@ -24,7 +24,7 @@ from peer.rows import (
     Shown,
 )
 from protocol.names import exact_key, fold_key
-from protocol.nodes import NO_NODE, NOTHING, ROOT, Kind, is_copy, new_node_id
+from protocol.nodes import NO_NODE, NOTHING, ROOT, Kind, Node, is_copy, new_node_id
 
 _DIRECTORY: Final = int(Kind.DIRECTORY)
 """A plain number: what is asked ten times for a file is not to look into an enumeration."""
@@ -41,6 +41,8 @@ class Turn:
         self.rows: dict[NodeId, Row] = {}
         self.before: dict[NodeId, Shown] = {}
         """How the synced tree showed each loaded row when the turn began."""
+        self.bases: dict[NodeId, Node] = {}
+        """The records behind that, of files and symlinks."""
         self.touched: set[NodeId] = set()
         self.removed: set[NodeId] = set()
         self.directories: dict[NodeId, Directory] = {}
@@ -72,6 +74,8 @@ class Turn:
             return known
         self.rows[row.id] = row
         self.before[row.id] = row.shown
+        if row.shown.hash:
+            self.bases[row.id] = row.base
         if row.shown.parent and not is_directory(row.id):
             self._slots.setdefault((row.shown.parent, row.shown.key), set()).add(row.id)
         return row

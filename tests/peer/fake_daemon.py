@@ -18,7 +18,10 @@ from peer.status import (
     Invitation,
     RelayEntry,
     RelayList,
+    RestoreReport,
     Status,
+    VersionEntry,
+    VersionList,
 )
 from protocol.relay_address import RelayAddress
 
@@ -137,6 +140,35 @@ class FakeDaemon:
 
     async def answer_hold(self, name_or_id: str, answer: HoldAnswer) -> None:
         self.note("answer_hold", name_or_id, answer)
+
+    async def versions(self, path: Path) -> VersionList:
+        self.note("versions", path)
+        return {"path": str(path), "versions": [self.version(0), self.version(7)]}
+
+    async def deleted(self, path: Path) -> VersionList:
+        self.note("deleted", path)
+        return {"path": str(path), "versions": []}
+
+    def version(self, number: int) -> VersionEntry:
+        return {
+            "version": number, "path": "a/no\x1bte", "size": 1_400, "written_s": 10**9,
+            "ended_s": 10**9 + 60 if number else None, "device": "beta",
+            "deleted": bool(number), "here": not number,
+        }  # fmt: skip
+
+    async def restore(
+        self, path: Path, version: int | None, at_s: int | None, out: Path | None
+    ) -> RestoreReport:
+        self.note("restore", path, version, at_s, out)
+        return {
+            "restored": [] if self.errors else [str(out or path)],
+            "failed": [{"path": one["path"], "reason": one["reason"]} for one in self.errors],
+            "unchanged": 0,
+        }
+
+    async def restore_folder(self, path: Path, at_s: int, *, is_dry: bool) -> RestoreReport:
+        self.note("restore_folder", path, at_s, is_dry)
+        return {"restored": ["a", "b"], "failed": [], "unchanged": 0}
 
     async def stop(self) -> None:
         self.note("stop")

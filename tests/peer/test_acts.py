@@ -40,6 +40,9 @@ async def test_each_command_asks_the_daemon(
             "resume",
             "answer photos accept",
             "answer photos restore",
+            "versions note",
+            "versions . --deleted",
+            "restore-folder . --at 2001-02-03T04:05:06+00:00 --dry-run",
             "stop",
         ):
             assert await command(tmp_path, *words.split()) == 0
@@ -55,6 +58,9 @@ async def test_each_command_asks_the_daemon(
             ("resume", None),
             ("answer_hold", "photos", "accept"),
             ("answer_hold", "photos", "restore"),
+            ("versions", tmp_path / "note"),
+            ("deleted", tmp_path),
+            ("restore_folder", tmp_path, 981_173_106, True),
             ("stop",),
         ]
     assert capsys.readouterr().err == ""
@@ -73,6 +79,32 @@ async def test_what_a_person_sees(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "holdfast join 7-crossover-clockwork --name NAME" in shown
     assert f"--relay {RELAY}`" in shown
     assert "It is\\x1b gone." in shown
+
+
+async def test_what_a_person_sees_of_history(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with running(tmp_path) as daemon:
+        assert await command(tmp_path, "versions", "note") == 0
+        shown = capsys.readouterr().out
+        assert "a/no\\x1bte" in shown
+        assert "2001-09-09" in shown
+        assert "deleted" in shown
+        assert "on another device" in shown
+        assert await command(tmp_path, "versions", "note", "--deleted") == 0
+        assert "no versions" in capsys.readouterr().out
+        assert await command(tmp_path, "restore-folder", ".", "--at", "3d", "--dry-run") == 0
+        assert "2 files would be brought back" in capsys.readouterr().out
+        assert await command(tmp_path, "restore-folder", ".", "--at", "2w") == 0
+        assert "Brought back 2 files." in capsys.readouterr().out
+        assert await command(tmp_path, "restore", "note", "--version", "7") == 42
+        assert "a/b: It is a socket" in capsys.readouterr().out
+        daemon.errors = []
+        assert await command(tmp_path, "restore", "note", "--to", "out") == 0
+        assert f"Brought back {tmp_path / 'out'}." in capsys.readouterr().out
+        assert await command(tmp_path, "restore", "note", "--at", "yesterday") == 2
+        assert "'2026-01-31 14:00', 6h or 3d" in capsys.readouterr().err
 
 
 class Setup(ModuleType):

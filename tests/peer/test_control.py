@@ -85,6 +85,12 @@ async def test_each_act_reaches_the_daemon_with_its_fields(tmp_path: Path) -> No
     await ask_json(daemon, "/api/sync/pause", folder="photos")
     await ask_json(daemon, "/api/sync/resume", folder=None)
     await ask_json(daemon, "/api/sync/answer", folder="photos", answer="restore")
+    note, out = tmp_path / "note", tmp_path / "out"
+    await ask_json(daemon, "/api/versions", path=str(note))
+    await ask_json(daemon, "/api/versions", path=str(tmp_path), deleted=True)
+    await ask_json(daemon, "/api/versions/restore", path=str(note), version=7, to=str(out))
+    await ask_json(daemon, "/api/versions/restore", path=str(note), at_s=5)
+    await ask_json(daemon, "/api/folders/restore", path=str(tmp_path), at_s=5, dry_run=True)
     await ask(daemon, "POST", "/api/devices/invite")
     await ask(daemon, "GET", "/api/folders")
     await ask(daemon, "POST", "/api/daemon/stop")
@@ -99,6 +105,11 @@ async def test_each_act_reaches_the_daemon_with_its_fields(tmp_path: Path) -> No
         ("pause", "photos"),
         ("resume", None),
         ("answer_hold", "photos", "restore"),
+        ("versions", note),
+        ("deleted", tmp_path),
+        ("restore", note, 7, None, out),
+        ("restore", note, None, 5, None),
+        ("restore_folder", tmp_path, 5, True),
         ("invite",),
         ("folders",),
         ("stop",),
@@ -268,3 +279,23 @@ async def test_cancelling_is_not_swallowed() -> None:
     daemon.failure = asyncio.CancelledError()  # type: ignore[assignment]
     with pytest.raises(asyncio.CancelledError):
         await ask(daemon, "GET", "/api/sync/status")
+
+
+@pytest.mark.parametrize(
+    ("path", "members"),
+    [
+        ("/api/versions", {}),
+        ("/api/versions", {"path": "relative"}),
+        ("/api/versions", {"path": "/x", "deleted": 1}),
+        ("/api/versions/restore", {"path": "/x", "version": -1}),
+        ("/api/versions/restore", {"path": "/x", "version": True}),
+        ("/api/versions/restore", {"path": "/x", "version": 1, "at_s": 1}),
+        ("/api/versions/restore", {"path": "/x", "to": "relative"}),
+        ("/api/folders/restore", {"path": "/x"}),
+        ("/api/folders/restore", {"path": "/x", "at_s": 1 << 80}),
+    ],
+)
+async def test_what_is_asked_of_history_is_checked(path: str, members: dict[str, Any]) -> None:
+    daemon = FakeDaemon()
+    assert (await ask_json(daemon, path, **members)).status == 400
+    assert daemon.calls == []

@@ -39,6 +39,11 @@ async def test_every_method_asks_for_what_it_says(tmp_path: Path, client: Contro
         client.pause("photos")
         client.resume()
         client.answer("photos", HoldAnswer.ACCEPT)
+        client.versions(tmp_path / "note")
+        client.versions(tmp_path, is_deleted=True)
+        client.restore(tmp_path / "note", 7, None, tmp_path / "out")
+        client.restore(tmp_path / "note", None, 5, None)
+        client.restore_folder(tmp_path, 5, is_dry=True)
         client.stop()
 
     async with running(tmp_path) as daemon:
@@ -56,6 +61,11 @@ async def test_every_method_asks_for_what_it_says(tmp_path: Path, client: Contro
             ("pause", "photos"),
             ("resume", None),
             ("answer_hold", "photos", "accept"),
+            ("versions", tmp_path / "note"),
+            ("deleted", tmp_path),
+            ("restore", tmp_path / "note", 7, None, tmp_path / "out"),
+            ("restore", tmp_path / "note", None, 5, None),
+            ("restore_folder", tmp_path, 5, True),
             ("stop",),
         ]
 

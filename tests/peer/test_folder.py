@@ -19,8 +19,9 @@ from peer.chunker import Chunker
 from peer.deletion_guard import UNLIMITED
 from peer.disk import PosixDisk
 from peer.engine import Engine, Ingested
-from peer.folder import Folder, Limits
+from peer.folder import Folder
 from peer.index_store import IndexStore
+from peer.limits import Limits
 from peer.status import FolderState
 from protocol.changesets import Changeset, FrontierEntry
 from tests.peer.device_stage import until

@@ -62,7 +62,7 @@ async def restart(device: FolderDevice) -> None:
     """The same disk and index, and nothing of what was in memory."""
     old = device.engine
     directories = await device.store.load_directories(False)
-    device.engine = Engine(directories, old.book, old.keys, old.incarnation, old.label, old._random)
+    device.engine = Engine(directories, old.book, old.keys, old.incarnation, old.label, old.random)
 
 
 def to_nowhere(root: Path) -> None:

@@ -20,10 +20,11 @@ from peer.deletion_guard import UNLIMITED
 from peer.disk import PosixDisk
 from peer.disk_types import Path
 from peer.engine import Engine
-from peer.folder import Folder, IndexBehind, Limits
+from peer.folder import Folder, IndexBehind
 from peer.index_store import JOINED, IndexStore
 from peer.joining import Joining
 from peer.ledgers import FolderMembership, Ledgers
+from peer.limits import Limits
 from peer.network import Network
 from peer.upkeep import Policy, Upkeep
 from peer.watcher import Hints, Watcher

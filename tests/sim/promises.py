@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from crypto.ids import LogId, NodeId
 from peer import commands as c
 from peer import index_store
+from peer.disk_types import TRASH
 from peer.rows import Directories, Row
 from peer.turn import is_directory
 from protocol.nodes import NOTHING, Node, join
@@ -20,6 +21,7 @@ from tests.sim.checkers import (
     oracle_paths,
     tree_paths,
 )
+from tests.sim.disk import HASHER, ROOT_INODE
 
 if TYPE_CHECKING:
     from tests.sim.machine import Machine
@@ -170,3 +172,17 @@ def check_at_rest(town: Town) -> None:
             raise Broken(f"{machine.name}'s disk is not the oracle's: {difference(have, want)}")
         if tree_paths(view) != want:
             raise Broken(f"{machine.name}'s tree: {difference(tree_paths(view), want)}")
+        _check_versions(machine)
+
+
+def _check_versions(machine: Machine) -> None:
+    """What the index calls kept is in the trash, and is what it says."""
+    inodes = machine.files.inodes
+    there = inodes[ROOT_INODE].entries
+    for name in TRASH:
+        there = inodes[there[name]].entries if name in there else {}
+    for kept, hash_ in machine.index.execute("SELECT kept, hash FROM version WHERE kept NOT NULL"):
+        if kept not in there:
+            raise Broken(f"{machine.name} says that it keeps {kept}")
+        if HASHER.chunk_id(inodes[there[kept]].data) != hash_:
+            raise Broken(f"{machine.name} keeps {kept}, and it is something else")

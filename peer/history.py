@@ -1,0 +1,346 @@
+"""One folder's history: brings versions back, forgets them when their time is over, and gives way
+when the disk is needed.
+
+What comes back is put into the folder as if the person had put it there, and is told by the scan
+that follows; what it replaces is a version in its turn. Everything here runs in the folder's one
+task but for `restore`, which leaves a note for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from crypto.ids import NodeId
+from peer import commands as c
+from peer.copying_out import copy_out
+from peer.disk_types import (
+    INCOMING,
+    TRASH,
+    Kind,
+    MakeDirectory,
+    Operation,
+    Path,
+    Publish,
+    Refusal,
+    Remove,
+    Stat,
+)
+from peer.engine import Engine, Need
+from peer.fetcher import Fetcher, Key
+from peer.hinting import Hinting
+from peer.index_store import IndexStore
+from peer.performing import Performer
+from peer.rewrite_guard import RewriteGuard
+from peer.rows import Row
+from peer.version_store import StoredVersion, VersionPolicy
+from peer.versions import PATH_SEPARATOR, Version, kept_name, read_kept_name
+from protocol.names import exact_key, fold_key
+from protocol.nodes import Content, new_node_id
+from protocol.nodes import Kind as NodeKind
+
+AT_ONCE: Final = 200
+"""Versions asked for, and brought back, in one step; or forgotten."""
+BYTES_AT_ONCE: Final = 256 << 20
+EXPIRE_INTERVAL_S: Final = 600
+"""How often it is looked whose time is over, and whether what is kept has become too much."""
+GIVE_WAY_BYTES: Final = 64 << 20
+"""How much is let go of at once when the disk is full and nobody knows how much is needed."""
+NOT_HERE: Final = (
+    "Its bytes are not on this device, and no device that is connected has them. Try again when"
+    " another device is there."
+)
+CHANGED: Final = "What is there now has just been changed. Try again in a moment."
+IN_THE_WAY: Final = "There is something else in its place. Restore it to another path with --to."
+
+
+class Wanted(NamedTuple):
+    """A version to be brought back."""
+
+    version: Version
+    target: Path
+    """Where in the folder; the last names of it where it goes out of the folder."""
+    out: str | None = None
+    """An absolute path outside of the folder, where nothing is."""
+
+
+@dataclass(slots=True)
+class Restored:
+    """What came of a request."""
+
+    done: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    """Why not, by path."""
+
+
+@dataclass(eq=False, slots=True)
+class _Request:
+    answer: asyncio.Future[Restored]
+    left: int
+    result: Restored = field(default_factory=Restored)
+
+    def note(self, wanted: Wanted, reason: str = "") -> None:
+        """One of its versions is dealt with."""
+        path = wanted.out or PATH_SEPARATOR.join(wanted.target)
+        if reason:
+            self.result.failed[path] = reason
+        else:
+            self.result.done.append(path)
+        self.left -= 1
+        if not self.left and not self.answer.done():
+            self.answer.set_result(self.result)
+
+
+class History:
+    """The versions of one attached folder."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        store: IndexStore,
+        performer: Performer,
+        fetcher: Fetcher,
+        hinting: Hinting,
+        rewrites: RewriteGuard,
+        policy: VersionPolicy,
+        wake: Callable[[], None],
+    ) -> None:
+        self._engine, self._performer, self._fetcher = engine, performer, fetcher
+        self._versions = store.versions
+        self._hinting, self._rewrites, self._policy = hinting, rewrites, policy
+        self._wake = wake
+        self._todo: deque[tuple[Wanted, _Request]] = deque()
+        self._asked: dict[Key, tuple[Wanted, _Request]] = {}
+        self._expire_at_s = 0
+        engine.keeps_versions = policy.all_s > 0
+        fetcher.make_room = self.make_room
+
+    # ------------------------------------------------------------ what there is
+
+    async def of_path(self, path: Path) -> tuple[Content | None, list[StoredVersion]]:
+        """What is shown at a path now, and what was before."""
+        row = await self._row_at(path)
+        nodes = [row.id] if row is not None else []
+        found = await self._versions.of_file(PATH_SEPARATOR.join(path), nodes)
+        if row is None:
+            return None, found
+        return next((n for n in row.base.contents if n.hash == row.shown.hash), None), found
+
+    async def at_time(self, directory: Path, at_s: int) -> list[Version]:
+        """What was shown below a directory at a time, where it differs from what is now."""
+        found = await self._versions.shown_at(PATH_SEPARATOR.join(directory), at_s)
+        then = [v.version for v in found if v.version.written_s <= at_s]
+        out = []
+        for version in then:
+            row = await self._row_at(tuple(version.path.split(PATH_SEPARATOR)))
+            if row is None or row.shown.hash != version.hash:
+                out.append(version)
+        return out
+
+    async def deleted(self, directory: Path, limit: int) -> list[StoredVersion]:
+        """Deleted files below a directory, the latest first."""
+        return await self._versions.deleted(PATH_SEPARATOR.join(directory), limit)
+
+    async def _row_at(self, path: Path) -> Row | None:
+        """The file or symlink that is shown there."""
+        if not path:
+            return None
+        resident = self._engine.directories
+        item, is_exact = self._engine.find(path[:-1])
+        if not is_exact:
+            return None
+        key = (fold_key if resident.folds_case else exact_key)(path[-1])
+        slots = [(member, key) for member in resident.items[item].members]
+        rows = await self._performer.perform(c.LoadSlots(slots))
+        return next((r for r in rows if r.shown.item == r.id and r.shown.name == path[-1]), None)
+
+    # ------------------------------------------------------------ bringing back
+
+    async def restore(self, wanted: Sequence[Wanted]) -> Restored:
+        """Brings these versions back; answers when each of them is there, or cannot be."""
+        if not wanted:
+            return Restored()
+        request = _Request(asyncio.get_running_loop().create_future(), len(wanted))
+        self._rewrites.allow()  # a person has asked for it
+        self._todo.extend((one, request) for one in wanted)
+        self._wake()
+        return await request.answer
+
+    async def step(self, now: float) -> bool:
+        """Asks for the bytes of a few, or brings back those that have come; False if there is
+        nothing to do but wait.
+        """
+        staged = [key for key in self._asked if key in self._fetcher.staged]
+        if staged:
+            await self._bring(staged, now)
+            return True
+        gone = [key for key in self._asked if key not in self._fetcher.jobs]
+        for key in gone:
+            wanted, request = self._asked.pop(key)
+            request.note(wanted, self._fetcher.problems.pop(key, "") or NOT_HERE)
+            self._fetcher.unavailable.discard(key)
+            self._fetcher.owners.pop(key, None)
+        if not self._asked and self._todo:
+            await self._ask()
+            return True
+        return bool(gone)
+
+    async def _ask(self) -> None:
+        needs: list[Need] = []
+        size = 0
+        while self._todo and len(needs) < AT_ONCE and size < BYTES_AT_ONCE:
+            wanted, request = self._todo.popleft()
+            version = wanted.version
+            kind = NodeKind.SYMLINK if version.is_symlink else NodeKind.FILE
+            # An id of its own: the node may be wanted with these bytes, or shown with them.
+            node = new_node_id(kind, self._engine.random)
+            self._asked[node, version.hash] = wanted, request
+            needs.append(Need(node, version.content(), node, version.is_executable))
+            size += version.size
+        await self._fetcher.need(needs)
+
+    async def _bring(self, keys: Sequence[Key], now: float) -> None:
+        performer, fetcher = self._performer, self._fetcher
+        jobs = {key: (*self._asked.pop(key), fetcher.staged.pop(key)) for key in keys}
+        await performer.perform(c.SyncStaged())
+        left = []
+        for wanted, request, temp in jobs.values():
+            if wanted.out is not None:
+                source, out = (*INCOMING, temp), wanted.out
+                reason = await performer.on_disk(
+                    lambda s=source, o=out, v=wanted.version: copy_out(performer.disk, s, v, o)  # type: ignore[misc]
+                )
+                left.append(temp)
+            else:
+                reason = await self._put(wanted, temp)
+                if reason:
+                    left.append(temp)
+                else:
+                    self._hinting.add(wanted.target[:-1], False, now)
+            request.note(wanted, reason)
+        self._expire_at_s = 0  # what was replaced is in the trash, and becomes a version by a scan
+        await performer.on_disk(lambda: performer.disk.discard_staged(left))
+
+    async def _put(self, wanted: Wanted, temp: str) -> str:
+        """Publishes a staged file in the folder; returns why not, or nothing."""
+        target = wanted.target
+        reason = await self._make_parents(target)
+        if reason:
+            return reason
+        (there,) = await self._performer.perform(c.StatPaths([target]))
+        keep = None
+        if there is not None:
+            if there.kind is Kind.DIRECTORY:
+                return IN_THE_WAY
+            row = await self._row_at(target)
+            if row is None or (row.disk.inode, row.disk.size, row.disk.mtime_ns) != there_is(there):
+                return CHANGED
+            if there.kind is Kind.FILE and self._engine.keeps_versions:
+                keep = kept_name(row.id, row.shown.hash, row.disk)
+        return await self._apply([Publish(temp, target, there, keep=keep)])
+
+    async def _make_parents(self, target: Path) -> str:
+        above = [target[:depth] for depth in range(1, len(target))]
+        stats = await self._performer.perform(c.StatPaths(above)) if above else []
+        if any(stat is not None and stat.kind is not Kind.DIRECTORY for stat in stats):
+            return IN_THE_WAY
+        missing = [path for path, stat in zip(above, stats, strict=True) if stat is None]
+        reason = await self._apply([MakeDirectory(path) for path in missing])
+        if missing:
+            now = asyncio.get_running_loop().time()
+            self._hinting.add(missing[0][:-1], True, now)
+        return reason
+
+    async def _apply(self, operations: Sequence[Operation]) -> str:
+        if not operations:
+            return ""
+        results = await self._performer.perform(c.Apply(operations))
+        return next((r.reason for r in results if isinstance(r, Refusal)), "")
+
+    # ------------------------------------------------------------ letting go
+
+    async def expire(self, now_s: int) -> bool:
+        """Forgets those whose time is over, a few at once; False when it is up to date."""
+        if self._expire_at_s - EXPIRE_INTERVAL_S <= now_s < self._expire_at_s:
+            return False
+        over = await self._versions.over(now_s, self._policy, AT_ONCE)
+        if over:
+            await self._forget(over)
+            return True
+        await self.take_stock()
+        # What is kept for later may not take more than what is left for now.
+        _, kept = await self._versions.kept()
+        free = await self._performer.on_disk(self._performer.disk.free_bytes)
+        if kept > free:
+            await self.make_room((kept - free) // 2)
+        self._expire_at_s = now_s + EXPIRE_INTERVAL_S
+        return False
+
+    async def tidy(self, *, is_full: bool) -> None:
+        """After a start, or after the disk failed or was full."""
+        await self.take_stock()
+        if is_full:
+            await self.make_room()
+
+    async def make_room(self, size: int = GIVE_WAY_BYTES) -> int:
+        """Lets go of some until so many bytes more are free; returns how many are."""
+        freed = 0
+        while freed < size:
+            found = await self._versions.first_to_go(AT_ONCE)
+            if not found:
+                break
+            part: list[StoredVersion] = []
+            for version in found:
+                if freed >= size:
+                    break
+                part.append(version)
+                freed += version.version.size
+            await self._forget(part)
+        return freed
+
+    async def _forget(self, versions: Sequence[StoredVersion]) -> None:
+        """The file first: a crash in between leaves a version without bytes, and no bytes without a
+        version.
+        """
+        names = [v.version.kept for v in versions if v.version.kept is not None]
+        stats = await self._performer.perform(c.StatPaths([(*TRASH, name) for name in names]))
+        await self._apply(
+            [
+                Remove((*TRASH, name), stat)
+                for name, stat in zip(names, stats, strict=True)
+                if stat is not None
+            ]
+        )
+        await self._versions.forget(versions)
+
+    async def take_stock(self) -> None:
+        """Compares the trash with what the index says of it: a crash may have come between, and a
+        person may have emptied it.
+        """
+        disk = self._performer.disk
+        listing = (await self._performer.on_disk(lambda: disk.list_directories([TRASH])))[0]
+        there = {name: stat for name, stat in listing.entries or () if read_kept_name(name)}
+        known = await self._versions.kept_names()
+        if lost := known - there.keys():
+            await self._versions.lose(lost)
+        for name in sorted(there.keys() - known):
+            await self._versions.adopt(await self._found(name, there[name]))
+
+    async def _found(self, name: str, stat: Stat) -> Version:
+        """As much as can be said of a file in the trash that no version is known of."""
+        node, hash_ = read_kept_name(name) or (NodeId(b""), b"")
+        path = await self._performer.drive(self._engine.path_of(node)) or ("recovered", name)
+        return Version(
+            node, hash_, stat.size, stat.mtime_ns, stat.executable, b"",
+            max(0, stat.mtime_ns // 1_000_000_000), "", PATH_SEPARATOR.join(path),
+            int(time.time()), True, name,
+        )  # fmt: skip
+
+
+def there_is(stat: Stat) -> tuple[int, int, int]:
+    """What a stat says of a file, as far as every rename leaves it alone."""
+    return stat.inode, stat.size, stat.mtime_ns
