@@ -67,6 +67,7 @@ _NAMES: Final = (
     "relay",
     "relay pseudonym",
     "relay ask",
+    "relay invitation",
     "node key",
     "node tag",
     "node open",

@@ -40,3 +40,8 @@ def rendezvous_id(secret: bytes, relay_id: RelayId, day: int, waiting: DeviceId)
     """
     size = RENDEZVOUS_ID_SIZE
     return derive(secret, "rendezvous", relay_id, day.to_bytes(4, "big"), waiting, size=size)
+
+
+def invitation_tag(token: bytes) -> bytes:
+    """The 32 bytes by which a relay knows the token of an invitation, which it does not keep."""
+    return digest("relay invitation", token)

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
 from peer import terminal
 from peer.errors import NotRestored, PeerError, TroubleFound, UsageError
@@ -204,9 +204,37 @@ def devices_remove(arguments: argparse.Namespace) -> Answer:
 
 
 def relay_run(arguments: argparse.Namespace) -> Answer:
+    """Run a relay."""
+    host, port = arguments.listen
+    config = [] if arguments.config is None else ["--config", str(arguments.config)]
+    return _become_relay(arguments, "run", "--host", host, "--port", str(port), *config)
+
+
+def relay_config(arguments: argparse.Namespace) -> Answer:
+    """Print every key of a relay's settings."""
+    return _become_relay(arguments, "config")
+
+
+def relay_invite(arguments: argparse.Namespace) -> Answer:
+    """Make a token for a closed relay."""
+    numbers = (("--devices", arguments.devices), ("--days", arguments.days))
+    given = [word for name, n in numbers if n is not None for word in (name, str(n))]
+    return _become_relay(arguments, "invite", *given)
+
+
+def relay_invitations(arguments: argparse.Namespace) -> Answer:
+    """Show whom a closed relay lets in."""
+    return _become_relay(arguments, "invitations")
+
+
+def relay_withdraw(arguments: argparse.Namespace) -> Answer:
+    """Take an invitation back."""
+    return _become_relay(arguments, "withdraw", arguments.invitation)
+
+
+def _become_relay(arguments: argparse.Namespace, command: str, *more: str) -> NoReturn:
     """Become the relay's program: it is not this one's, and neither imports the other."""
-    home, (host, port) = _home(arguments), arguments.listen
-    words = ["--home", str(home), "--host", host, "--port", str(port)]
+    words = [command, "--home", str(_home(arguments)), *more]
     words += [f"--{name}" for name in ("json", "verbose") if hasattr(arguments, name)]
     # -P: a directory named `relay` where the command is given is not the program.
     os.execv(sys.executable, [sys.executable, "-P", "-m", "relay", *words])  # noqa: S606

@@ -258,6 +258,14 @@ def _add_relay_commands(commands: Any) -> None:
     run.add_argument(
         "--listen", required=True, type=_address, metavar="HOST:PORT", help="where devices reach it"
     )
+    run.add_argument("--config", type=Path, metavar="FILE", help="relay.toml; see `relay config`")
+    add("config", acts.relay_config, "print every key of relay.toml, with what it means")
+    invite = add("invite", acts.relay_invite, "make a token that lets devices use a closed relay")
+    invite.add_argument("--devices", type=int, metavar="NUMBER", help="how many; 8 if not given")
+    invite.add_argument("--days", type=int, metavar="NUMBER", help="for how long; 30 if not given")
+    add("invitations", acts.relay_invitations, "show the invitations of a closed relay")
+    withdraw = add("withdraw", acts.relay_withdraw, "take an invitation back, and whom it let in")
+    withdraw.add_argument("invitation", metavar="INVITATION", help="as `relay invitations` has it")
     new = add(
         "add", acts.relay_add, "meet your other devices at a relay, if there is no direct way"
     )

@@ -300,6 +300,13 @@ class IndexDamaged(PeerError):
     exit_code = 35
 
 
+class UnknownInvitation(PeerError):
+    """There is no such invitation. `holdfast relay invitations` shows those of this relay."""
+
+    exit_code = 38
+    http_status = 404
+
+
 class RelayUnreachable(PeerError):
     """The relay cannot be reached, or it is not the one whose fingerprint is in the address."""
 

@@ -1,4 +1,4 @@
-"""What a device and a relay say to each other: nine frames and one prefix (SPEC 14). No I/O.
+"""What a device and a relay say to each other: its frames and one prefix (SPEC 14). No I/O.
 
 A device says its whole state each time (under what ids it waits), so nothing has to be undone and
 a repeated message changes nothing. A relay is told no device id, no user and no folder.
@@ -15,6 +15,7 @@ from crypto.relay_ids import RENDEZVOUS_ID_SIZE
 from protocol import wire
 from protocol.errors import Malformed, Unexpected
 from protocol.fields import Field, fixed_bytes, list_of, one_of, record_of, unsigned
+from protocol.relay_token import TOKEN_SIZE
 from protocol.words import NAMEPLATE_MAX
 
 RELAY_VERSION: Final = 1
@@ -42,6 +43,8 @@ class RelayNumber(IntEnum):
     INCOMING = 54
     RELAY_PING = 55
     RELAY_PONG = 56
+    ADMIT = 60
+    ADMISSION = 61
 
 
 class CallOutcome(IntEnum):
@@ -53,6 +56,18 @@ class CallOutcome(IntEnum):
     """Nobody waits under that id."""
     BUSY = 2
     """The relay carries as much as it may, in all or for these two."""
+    OVER_QUOTA = 3
+    """It has carried for one of these two what it carries for anybody on one day."""
+
+
+class AdmissionOutcome(IntEnum):
+    """Whether a device may use the relay."""
+
+    ADMITTED = 0
+    NEEDED = 1
+    """The relay is closed, and the device has shown no token."""
+    REFUSED = 2
+    """The token is none, too old, or used up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +142,32 @@ class RelayPong:
     value: int
 
 
+@dataclass(frozen=True, slots=True)
+class Admit:
+    """Shows the token of an invitation; the first message of a device that has one."""
+
+    token: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Answers it, and whatever else a device asks of a closed relay that has not let it in."""
+
+    outcome: int
+
+
 RelayMessage: TypeAlias = (
-    RelayAsk | RelayKeys | Register | Registered | Call | Called | Incoming | RelayPing | RelayPong
+    RelayAsk
+    | RelayKeys
+    | Register
+    | Registered
+    | Call
+    | Called
+    | Incoming
+    | RelayPing
+    | RelayPong
+    | Admit
+    | Admission
 )
 
 
@@ -178,6 +217,8 @@ FORMS: Final[dict[RelayNumber, RelayForm]] = {
     RelayNumber.INCOMING: RelayForm(Incoming, (fixed_bytes(TICKET_SIZE),)),
     RelayNumber.RELAY_PING: RelayForm(RelayPing, (unsigned(64),)),
     RelayNumber.RELAY_PONG: RelayForm(RelayPong, (unsigned(64),)),
+    RelayNumber.ADMIT: RelayForm(Admit, (fixed_bytes(TOKEN_SIZE),)),
+    RelayNumber.ADMISSION: RelayForm(Admission, (one_of(*AdmissionOutcome),)),
 }
 """The whole schema; each number has one form."""
 

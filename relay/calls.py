@@ -13,14 +13,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from protocol.relay_messages import TICKET_SIZE
+from relay.limits import Limits
 from relay.registry import Client
 
 TICKET_LIFETIME_S: Final = 10.0
 """Twice what a connection and its prefix may take."""
-CALLS_MAX: Final = 1024
-CALLS_PER_CLIENT_MAX: Final = 64
-CALLS_PER_HOST_MAX: Final = 128
-"""Behind one address are the devices of an office; one that fills this keeps its own house out."""
 
 
 @dataclass(slots=True, eq=False)
@@ -28,6 +25,7 @@ class Call:
     """Two streams to be joined, as soon as both are there."""
 
     caller: Client
+    called: Client
     expires_at: float
     tickets: tuple[bytes, bytes]
     waiting: dict[bytes, socket.socket] = field(default_factory=dict)
@@ -38,8 +36,8 @@ class Call:
 class Calls:
     """All calls, from the moment a caller is given its ticket to their end."""
 
-    def __init__(self, random: Callable[[int], bytes]) -> None:
-        self._random = random
+    def __init__(self, random: Callable[[int], bytes], limits: Limits) -> None:
+        self._random, self._limits = random, limits
         self._tickets: dict[bytes, Call] = {}
         self._pending: dict[Call, None] = {}
         """Calls of which a stream is missing, the oldest first."""
@@ -54,17 +52,17 @@ class Calls:
         """How many tickets are good now."""
         return len(self._tickets)
 
-    def begin(self, caller: Client, now: float) -> Call | None:
+    def begin(self, caller: Client, called: Client, now: float) -> Call | None:
         """A new call; None if there are too many, in all or of this caller."""
         self.expire(now)
         if (
-            self._count >= CALLS_MAX
-            or caller.calls >= CALLS_PER_CLIENT_MAX
-            or self._hosts[caller.host] >= CALLS_PER_HOST_MAX
+            self._count >= self._limits.calls
+            or caller.calls >= self._limits.calls_per_device
+            or self._hosts[caller.host] >= self._limits.calls_per_address
         ):
             return None
         tickets = (self._random(TICKET_SIZE), self._random(TICKET_SIZE))
-        call = Call(caller, now + TICKET_LIFETIME_S, tickets)
+        call = Call(caller, called, now + TICKET_LIFETIME_S, tickets)
         for ticket in tickets:
             self._tickets[ticket] = call
         self._pending[call] = None

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
 from protocol.errors import ErrorCode, LimitReached, TimedOut, Unexpected
 from protocol.link import Link
 from protocol.relay_messages import (
+    Admission,
+    AdmissionOutcome,
+    Admit,
     Call,
     Called,
     CallOutcome,
@@ -22,9 +26,12 @@ from protocol.relay_messages import (
     decode,
     encode,
 )
+from relay.admissions import Admissions
 from relay.allowance import Allowance
 from relay.calls import Calls
+from relay.limits import Limits
 from relay.registry import Client, Registry
+from relay.usage import Usage
 
 log = logging.getLogger(__name__)
 
@@ -32,44 +39,57 @@ SILENCE_MAX_S: Final = 90.0
 """A device pings every 25 s."""
 UNSENT_BYTES_MAX: Final = 256 << 10
 """More than this unread, and a device is not told of calls any more."""
-MESSAGES_PER_MINUTE: Final = 240
-"""Of one device: more is an offence, for an honest one needs a tenth of it."""
-CALLS_PER_MINUTE: Final = 60
-"""Of one device; it looks for each of its others once a minute, and for a newcomer at once."""
-GUESSES_PER_MINUTE: Final = 30
-"""Calls of nameplates from one address: each may burn a try of somebody's code."""
-RINGS_PER_MINUTE: Final = 120
-"""Calls of one device, whoever calls."""
+GUEST_MAX_S: Final = 60.0
+"""What a closed relay gives who is not let in yet: time to call a code and to show a token."""
+TOKENS_PER_MINUTE: Final = 10
+"""Tokens shown from one address: 2^128 take longer, and each costs the database a look."""
 
 
 class Desk:
     """What all conversations share."""
 
-    def __init__(self, calls: Calls) -> None:
-        self.registry = Registry()
-        self.calls = calls
+    def __init__(self, limits: Limits, calls: Calls, admissions: Admissions, usage: Usage) -> None:
+        self.registry = Registry(limits)
+        self.calls, self.admissions, self.usage = calls, admissions, usage
         self.links: dict[Client, Link] = {}
+        self.wall_clock = time.time
         self.counts: dict[str, int] = {}
         """What was refused, by the name of the error; for the log, without addresses."""
-        self.messages = Allowance(MESSAGES_PER_MINUTE)
-        self.callers = Allowance(CALLS_PER_MINUTE)
-        self.guesses = Allowance(GUESSES_PER_MINUTE)
-        self.rings = Allowance(RINGS_PER_MINUTE)
+        self.messages = Allowance(limits.messages_per_minute)
+        self.callers = Allowance(limits.calls_per_minute)
+        self.calls_by_host = Allowance(limits.calls_per_minute_per_address)
+        self.guesses = Allowance(limits.codes_per_minute_per_address)
+        self.rings = Allowance(limits.rings_per_minute)
+        self.tokens = Allowance(TOKENS_PER_MINUTE)
 
 
 async def converse(desk: Desk, client: Client, link: Link, clock: Callable[[], float]) -> None:
     """Answers a device until its link ends; raises ProtocolError for an offence."""
+    client.is_admitted = await desk.admissions.is_admitted(client.pseudonym)
     old = desk.registry.enter(client)
     if old is not None and (old_link := desk.links.pop(old, None)) is not None:
         old_link.abort()  # for the device it is gone, or it would not have come again
     desk.links[client] = link
+    guest_until = clock() + GUEST_MAX_S
     try:
         while True:
-            async with asyncio.timeout(SILENCE_MAX_S):
+            until = clock() + SILENCE_MAX_S
+            if not client.is_admitted:
+                until = min(until, guest_until)
+            async with asyncio.timeout_at(until):
                 frame = await link.receive()
                 if frame is None:
                     return
-                answer = _answer(desk, client, decode(*frame), clock())
+                message = decode(*frame)
+                if not desk.messages.take(client.pseudonym, clock()):
+                    raise LimitReached("too many messages in a minute")
+                answer: RelayMessage | None
+                if isinstance(message, Admit):
+                    answer = await _admit(desk, client, message, clock())
+                elif not client.is_admitted and not _is_for_guests(message):
+                    answer = Admission(AdmissionOutcome.NEEDED)
+                else:
+                    answer = _answer(desk, client, message, clock())
                 if answer is not None:
                     send(link, answer)
                     await link.drain()
@@ -89,8 +109,6 @@ def send(link: Link, message: RelayMessage) -> None:
 
 
 def _answer(desk: Desk, client: Client, message: RelayMessage, now: float) -> RelayMessage | None:
-    if not desk.messages.take(client.pseudonym, now):
-        raise LimitReached("too many messages in a minute")
     match message:
         case Register(number, rendezvous, nameplates):
             return Registered(number, desk.registry.register(client, rendezvous, nameplates))
@@ -102,9 +120,31 @@ def _answer(desk: Desk, client: Client, message: RelayMessage, now: float) -> Re
             raise Unexpected("a message that only a relay sends, or one of the handshake")
 
 
+async def _admit(desk: Desk, client: Client, message: Admit, now: float) -> Admission:
+    """Lets the device in if its token is good, and tells it."""
+    if client.is_admitted:
+        return Admission(AdmissionOutcome.ADMITTED)
+    if not desk.tokens.take(client.host, now):
+        return Admission(AdmissionOutcome.NEEDED)  # the token was not looked at
+    outcome = await desk.admissions.admit(client.pseudonym, message.token)
+    client.is_admitted = outcome is AdmissionOutcome.ADMITTED
+    return Admission(outcome)
+
+
+def _is_for_guests(message: RelayMessage) -> bool:
+    """Whether a device may say this that a closed relay has not let in: who calls a pairing code
+    is about to get a token from the device that shows it.
+    """
+    return isinstance(message, RelayPing) or (
+        isinstance(message, Call) and isinstance(message.target, int)
+    )
+
+
 def _call(desk: Desk, client: Client, message: Call, now: float) -> Called:
     refused = Called(message.number, CallOutcome.BUSY, b"")
-    if not desk.callers.take(client.pseudonym, now):
+    if not desk.callers.take(client.pseudonym, now) or not desk.calls_by_host.take(
+        client.host, now
+    ):
         return refused
     if isinstance(message.target, int) and not desk.guesses.take(client.host, now):
         return refused
@@ -114,7 +154,10 @@ def _call(desk: Desk, client: Client, message: Call, now: float) -> Called:
         return Called(message.number, CallOutcome.NOT_THERE, b"")
     if link.unsent_bytes > UNSENT_BYTES_MAX or not desk.rings.take(called.pseudonym, now):
         return refused
-    call = desk.calls.begin(client, now)
+    now_s = desk.wall_clock()
+    if not desk.usage.may_carry(client, now_s) or not desk.usage.may_carry(called, now_s):
+        return Called(message.number, CallOutcome.OVER_QUOTA, b"")
+    call = desk.calls.begin(client, called, now)
     if call is None:
         return refused
     send(link, Incoming(call.tickets[1]))

@@ -17,10 +17,34 @@ class RelayError(Exception):
         return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(self).__name__).lower()
 
 
+class UsageError(RelayError):
+    """The command was not understood."""
+
+    exit_code = 2
+
+
+class UnknownInvitation(RelayError):
+    """There is no invitation of that name."""
+
+    exit_code = 38
+
+
+class TooManyInvitations(RelayError):
+    """There are as many invitations as a relay keeps."""
+
+    exit_code = 15
+
+
 class PathUnusable(RelayError):
     """The home cannot be used: it has to be a directory that you can write."""
 
     exit_code = 23
+
+
+class BadConfig(RelayError):
+    """The configuration is not valid."""
+
+    exit_code = 30
 
 
 class KeyFileUnusable(RelayError):

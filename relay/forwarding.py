@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 from typing import Final
 
 PIECE_BYTES: Final = 64 << 10
@@ -22,18 +23,19 @@ LINGER_S: Final = 5.0
 class _Joined:
     """What the two directions have in common."""
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, carry: Callable[[int], bool]) -> None:
         self.moved_at = now
-        self.bytes = 0
+        self.carry = carry
 
 
-async def join(one: socket.socket, other: socket.socket) -> int:
-    """Forwards both ways until the streams end or rest for too long; closes both. Gives the bytes.
+async def join(one: socket.socket, other: socket.socket, carry: Callable[[int], bool]) -> None:
+    """Forwards both ways until the streams end or rest for too long; closes both.
 
-    The sockets are non-blocking.
+    `carry` is told of the bytes of each piece, and answers whether to go on. The sockets are
+    non-blocking.
     """
     loop = asyncio.get_running_loop()
-    joined = _Joined(loop.time())
+    joined = _Joined(loop.time(), carry)
     try:
         async with asyncio.TaskGroup() as tasks:
             ways = {
@@ -46,7 +48,6 @@ async def join(one: socket.socket, other: socket.socket) -> int:
     finally:
         one.close()
         other.close()
-    return joined.bytes
 
 
 async def _watch(ways: set[asyncio.Task[None]], joined: _Joined) -> None:
@@ -69,7 +70,8 @@ async def _forward(source: socket.socket, sink: socket.socket, joined: _Joined) 
         while count := await loop.sock_recv_into(source, piece):
             await loop.sock_sendall(sink, piece[:count])
             joined.moved_at = loop.time()
-            joined.bytes += count
+            if not joined.carry(count):
+                return
             # A socket that is always ready would keep the loop from everybody else.
             await asyncio.sleep(0)
         sink.shutdown(socket.SHUT_WR)

@@ -9,14 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 from protocol.errors import LimitReached
-
-RENDEZVOUS_IN_ALL_MAX: Final = 400_000
-"""Some 100 MB; 2,000 devices that wait for ten others each are 60,000."""
-NAMEPLATES_PER_HOST_MAX: Final = 64
-"""Of 9,999: one address must not use up the numbers of all."""
+from relay.limits import Limits
 
 Target = bytes | int
 """A rendezvous id, or the number of a pairing code."""
@@ -28,7 +23,9 @@ class Client:
 
     pseudonym: bytes
     host: str
-    """The address that it comes from; for counting, and never logged."""
+    """What can be told apart by its address (origins.py); for counting, and never logged."""
+    is_admitted: bool = True
+    """Whether it may do more than call somebody's pairing code."""
     waits_at: set[Target] = field(default_factory=set)
     calls: int = 0
     """Calls that it began and that are not over."""
@@ -37,14 +34,22 @@ class Client:
 class Registry:
     """All clients and where they wait."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
         self._clients: dict[bytes, Client] = {}
         self._targets: dict[Target, Client] = {}
         self._nameplates: Counter[str] = Counter()
+        self._places: Counter[str] = Counter()
+        """Where the devices of one address wait, in all."""
         self._hosts: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._clients)
+
+    @property
+    def places(self) -> int:
+        """At how many places somebody waits."""
+        return len(self._targets)
 
     def count_of(self, host: str) -> int:
         """How many clients come from an address."""
@@ -78,18 +83,23 @@ class Registry:
         wanted: set[Target] = {*rendezvous, *nameplates}
         for target in client.waits_at - wanted:
             self._end(client, target)
-        if len(self._targets) + len(wanted - client.waits_at) > RENDEZVOUS_IN_ALL_MAX:
+        more, limits = len(wanted - client.waits_at), self._limits
+        if (
+            len(self._targets) + more > limits.waiting_places
+            or self._places[client.host] + more > limits.waiting_places_per_address
+        ):
             raise LimitReached("this relay has no room for more")
         taken = []
         for target in sorted(wanted - client.waits_at, key=repr):
             is_nameplate = isinstance(target, int)
-            is_full = self._nameplates[client.host] >= NAMEPLATES_PER_HOST_MAX
+            is_full = self._nameplates[client.host] >= limits.nameplates_per_address
             if target in self._targets or (is_nameplate and is_full):
                 if isinstance(target, int):
                     taken.append(target)
                 continue
             self._targets[target] = client
             client.waits_at.add(target)
+            self._places[client.host] += 1
             if is_nameplate:
                 self._nameplates[client.host] += 1
         return tuple(sorted(taken))
@@ -101,6 +111,7 @@ class Registry:
     def _end(self, client: Client, target: Target) -> None:
         client.waits_at.discard(target)
         del self._targets[target]
+        _count_down(self._places, client.host)
         if isinstance(target, int):
             _count_down(self._nameplates, client.host)
 

@@ -10,7 +10,8 @@ import asyncio
 import logging
 import os
 import socket
-from collections import Counter
+import sqlite3
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
@@ -25,23 +26,25 @@ from protocol.half_open import HalfOpen
 from protocol.relay_links import accept_device
 from protocol.relay_messages import STREAM_MAGIC, STREAM_PREFIX_SIZE, read_stream_prefix
 from protocol.tls import TlsLink
+from relay.admissions import Admissions
+from relay.allowance import Allowance
 from relay.calls import TICKET_LIFETIME_S, Call, Calls
 from relay.conversation import Desk, converse, summary
 from relay.errors import AddressInUse
 from relay.forwarding import join
+from relay.limits import Limits
+from relay.origins import origin_of
 from relay.registry import Client
+from relay.usage import Usage
 
 log = logging.getLogger(__name__)
 
 HALF_OPEN_TIMEOUT_S: Final = 5.0
 """From the connection to the ticket, or to the last frame that authenticates."""
-HALF_OPEN_MAX: Final = 512
-HALF_OPEN_PER_HOST_MAX: Final = 32
-"""An office behind one address comes back at once when the relay does, with jitter."""
-CLIENTS_MAX: Final = 4096
-CLIENTS_PER_HOST_MAX: Final = 256
 BACKLOG: Final = 512
 REPORT_INTERVAL_S: Final = 3600.0
+SAVE_INTERVAL_S: Final = 60.0
+"""What a crash may forget of what was carried for whom today."""
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -74,10 +77,21 @@ class Relay:
         keys: DeviceKeys,
         tasks: asyncio.TaskGroup,
         random: Callable[[int], bytes] = os.urandom,
+        limits: Limits | None = None,
+        admissions: Admissions | None = None,
+        usage: Usage | None = None,
     ) -> None:
+        """Open to everybody and with nothing on disk, unless it is told otherwise."""
         certificate = LinkCertificate.generate()
-        self.half_open = HalfOpen(HALF_OPEN_MAX, HALF_OPEN_PER_HOST_MAX)
-        self.desk = Desk(Calls(random))
+        self.limits = limits = limits or Limits()
+        self.half_open = HalfOpen(limits.half_open, limits.half_open_per_address)
+        self.connections = Allowance(limits.connections_per_minute_per_address)
+        self.desk = Desk(
+            limits,
+            Calls(random, limits),
+            admissions or Admissions(None, True, time.time),
+            usage or Usage(limits),
+        )
         self.port = 0
         """The port that was found, after `start`."""
         self._keys, self._tasks, self._random = keys, tasks, random
@@ -87,7 +101,6 @@ class Relay:
         self._running: set[asyncio.Task[None]] = set()
         self._unclaimed: set[socket.socket] = set()
         """Connections that no task has taken over yet."""
-        self._joined_bytes: Counter[str] = Counter()
 
     @property
     def relay_id(self) -> RelayId:
@@ -117,26 +130,53 @@ class Relay:
         self._unclaimed.clear()
         self.desk.calls.end_all()
 
+    async def save(self) -> None:
+        """Writes what was carried; a disk that cannot is no reason to carry nothing."""
+        try:
+            await self.desk.usage.save(self.desk.wall_clock())
+        except sqlite3.Error as error:
+            log.error("what was carried today cannot be stored: %s", error)
+
+    async def expel(self) -> None:
+        """Ends the links of devices whose invitation was taken back."""
+        admitted = {c.pseudonym: link for c, link in self.desk.links.items() if c.is_admitted}
+        try:
+            expelled = await self.desk.admissions.expelled(admitted)
+        except sqlite3.Error as error:
+            log.error("who may use this relay cannot be read: %s", error)
+            return
+        for pseudonym in expelled:
+            admitted[pseudonym].abort()
+
     async def _keep_house(self) -> None:
         """Ends calls that nobody came to, also when nobody begins another."""
         loop = asyncio.get_running_loop()
-        reported_at = loop.time()
+        reported_at = saved_at = loop.time()
         while True:
             await asyncio.sleep(TICKET_LIFETIME_S / 4)
             self.desk.calls.expire(loop.time())
+            if loop.time() - saved_at >= SAVE_INTERVAL_S:
+                saved_at = loop.time()
+                await self.save()
+                await self.expel()
             if loop.time() - reported_at >= REPORT_INTERVAL_S:
                 reported_at = loop.time()
-                log.info(
-                    "%d devices, %d calls, %d bytes carried; refused: %s",
-                    len(self.desk.registry),
-                    len(self.desk.calls),
-                    self._joined_bytes["all"],
-                    summary(self.desk.counts),
-                )
+                values = {
+                    "devices": len(self.desk.registry),
+                    "calls": len(self.desk.calls),
+                    "carried_bytes": self.desk.usage.bytes,
+                    "refused": summary(self.desk.counts),
+                }
+                log.info("how it stands", extra={"values": values})
 
     async def _accept(self, listening: socket.socket) -> None:
         while True:
-            connection, host = await tcp.accept(listening)
+            connection, address = await tcp.accept(listening)
+            host = origin_of(address)
+            if not self.connections.take(host, asyncio.get_running_loop().time()):
+                self._refused("Connections")
+                connection.close()
+                continue
             if not self.half_open.enter(host):
                 self._refused("HalfOpen")
                 connection.close()
@@ -169,6 +209,9 @@ class Relay:
             await self._serve(connection, host, deadline, leave)
         except (ProtocolError, OSError, LinkError) as error:  # TimeoutError is an OSError
             self._refused(type(error).__name__)
+        except sqlite3.Error as error:  # the device comes again, and the disk may be well by then
+            self._refused("Database")
+            log.error("who may use this relay cannot be read: %s", error)
         finally:
             leave()
             if is_ours:
@@ -187,8 +230,9 @@ class Relay:
 
     async def _carry(self, call: Call, one: socket.socket, other: socket.socket) -> None:
         self._unclaimed.difference_update((one, other))
+        both, desk = (call.caller, call.called), self.desk
         try:
-            self._joined_bytes["all"] += await join(one, other)
+            await join(one, other, lambda count: desk.usage.carry(both, count, desk.wall_clock()))
         finally:
             self.desk.calls.end(call)
 
@@ -209,7 +253,11 @@ class Relay:
                 await tls.accept(connection, self._context, link)
                 who = await accept_device(link, self._keys, self._random)
             registry = self.desk.registry
-            if len(registry) >= CLIENTS_MAX or registry.count_of(host) >= CLIENTS_PER_HOST_MAX:
+            limits = self.limits
+            if (
+                len(registry) >= limits.devices
+                or registry.count_of(host) >= limits.devices_per_address
+            ):
                 raise LimitReached("as many devices as this relay serves")
             client = Client(who.peer.device_id, host)
             await converse(self.desk, client, link, asyncio.get_running_loop().time)

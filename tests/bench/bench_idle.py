@@ -117,7 +117,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as home:
-        command = [sys.executable, "-m", "relay", "--home", home]
+        command = [sys.executable, "-m", "relay", "run", "--home", home]
         command += ["--host", "127.0.0.1", "--port", "0"]
         relay = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         try:

@@ -176,7 +176,18 @@ def test_a_relay_is_another_program(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(os, "execv", execv)
     main(["--home", str(tmp_path), "relay", "run", "--listen", "[::1]:443", "--json"])
     assert became[0][1:4] == ["-P", "-m", "relay"]
-    assert became[0][4:] == ["--home", str(tmp_path), "--host", "::1", "--port", "443", "--json"]
+    home = ["--home", str(tmp_path)]
+    assert became[0][4:] == ["run", *home, "--host", "::1", "--port", "443", "--json"]
+    for given, words in (
+        ("run --listen h:1 --config c.toml", "run {} --host h --port 1 --config c.toml"),
+        ("config", "config {}"),
+        ("invite", "invite {}"),
+        ("invite --devices 3 --days 2", "invite {} --devices 3 --days 2"),
+        ("invitations --verbose", "invitations {} --verbose"),
+        ("withdraw abc", "withdraw {} abc"),
+    ):
+        main([*home, "relay", *given.split()])
+        assert " ".join(became[-1][4:]) == words.format(" ".join(home))
 
 
 def test_join_with_everything_given(

@@ -23,7 +23,10 @@ from protocol.relay_messages import (
     decode,
     encode,
 )
+from relay.admissions import Admissions
+from relay.limits import Limits
 from relay.server import Relay, listen
+from relay.usage import Usage
 
 LOOPBACK = "127.0.0.1"
 DEADLINE_S = 10.0
@@ -106,9 +109,13 @@ class RelayStage:
 
 
 @asynccontextmanager
-async def relaying() -> AsyncIterator[RelayStage]:
+async def relaying(
+    limits: Limits | None = None,
+    admissions: Admissions | None = None,
+    usage: Usage | None = None,
+) -> AsyncIterator[RelayStage]:
     async with asyncio.TaskGroup() as tasks:
-        relay = Relay(new_keys(), tasks)
+        relay = Relay(new_keys(), tasks, limits=limits, admissions=admissions, usage=usage)
         relay.start(listen(LOOPBACK, 0))
         stage = RelayStage(relay)
         try:

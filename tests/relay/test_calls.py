@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import socket
 
-import pytest
-
-from relay import calls as module
-from relay.calls import CALLS_PER_CLIENT_MAX, TICKET_LIFETIME_S, Calls
+from relay.calls import TICKET_LIFETIME_S, Calls
+from relay.limits import Limits
 from relay.registry import Client
+
+CALLED = Client(b"called", "far")
 
 
 def stream() -> tuple[socket.socket, socket.socket]:
@@ -21,9 +21,9 @@ def is_closed(end: socket.socket) -> bool:
 
 
 def test_two_tickets_make_a_pair_whichever_comes_first() -> None:
-    calls, caller = Calls(os.urandom), Client(b"c", "h")
+    calls, caller = Calls(os.urandom, Limits()), Client(b"c", "h")
     for order in ((0, 1), (1, 0)):
-        call = calls.begin(caller, 0.0)
+        call = calls.begin(caller, CALLED, 0.0)
         assert call is not None
         (a, far_a), (b, far_b) = stream(), stream()
         assert calls.arrive(call.tickets[order[0]], a, 1.0) is None
@@ -36,8 +36,8 @@ def test_two_tickets_make_a_pair_whichever_comes_first() -> None:
 
 
 def test_a_ticket_is_used_up() -> None:
-    calls, caller = Calls(os.urandom), Client(b"c", "h")
-    call = calls.begin(caller, 0.0)
+    calls, caller = Calls(os.urandom, Limits()), Client(b"c", "h")
+    call = calls.begin(caller, CALLED, 0.0)
     assert call is not None
     (first, far_first), (again, far_again) = stream(), stream()
     calls.arrive(call.tickets[0], first, 1.0)
@@ -50,8 +50,8 @@ def test_a_ticket_is_used_up() -> None:
 
 
 def test_late_is_never() -> None:
-    calls, caller = Calls(os.urandom), Client(b"c", "h")
-    call = calls.begin(caller, 0.0)
+    calls, caller = Calls(os.urandom, Limits()), Client(b"c", "h")
+    call = calls.begin(caller, CALLED, 0.0)
     assert call is not None
     (first, far_first), (late, far_late) = stream(), stream()
     calls.arrive(call.tickets[0], first, 1.0)
@@ -65,16 +65,14 @@ def test_late_is_never() -> None:
         end.close()
 
 
-def test_calls_are_bounded_in_all_by_caller_and_by_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls, caller = Calls(os.urandom), Client(b"c", "h")
-    begun = [calls.begin(caller, 0.0) for _ in range(CALLS_PER_CLIENT_MAX)]
-    assert all(begun)
-    assert calls.begin(caller, 0.0) is None
+def test_calls_are_bounded_in_all_by_caller_and_by_address() -> None:
+    limits = Limits(calls=5, calls_per_device=3, calls_per_address=4)
+    calls, caller = Calls(os.urandom, limits), Client(b"c", "h")
+    assert all([calls.begin(caller, CALLED, 0.0) for _ in range(3)])
+    assert calls.begin(caller, CALLED, 0.0) is None
     neighbour, stranger = Client(b"n", "h"), Client(b"s", "elsewhere")
-    monkeypatch.setattr(module, "CALLS_PER_HOST_MAX", CALLS_PER_CLIENT_MAX + 1)
-    assert calls.begin(neighbour, 0.0) is not None
-    assert calls.begin(neighbour, 0.0) is None
-    monkeypatch.setattr(module, "CALLS_MAX", len(calls) + 1)
-    assert calls.begin(stranger, 0.0) is not None
-    assert calls.begin(stranger, 0.0) is None
-    assert calls.begin(caller, TICKET_LIFETIME_S) is not None
+    assert calls.begin(neighbour, CALLED, 0.0) is not None
+    assert calls.begin(neighbour, CALLED, 0.0) is None
+    assert calls.begin(stranger, CALLED, 0.0) is not None
+    assert calls.begin(stranger, CALLED, 0.0) is None
+    assert calls.begin(caller, CALLED, TICKET_LIFETIME_S) is not None

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import pytest
 
+from crypto.relay_ids import invitation_tag
+from protocol.relay_links import open_stream
 from protocol.relay_messages import (
     NAMEPLATES_MAX,
+    Admission,
+    AdmissionOutcome,
+    Admit,
     Call,
     CallOutcome,
     Register,
@@ -16,11 +25,16 @@ from protocol.relay_messages import (
     RelayPing,
     RelayPong,
 )
+from protocol.relay_token import parse_token
 from protocol.words import NAMEPLATE_MAX
 from relay import conversation as module
+from relay.admissions import Admissions, invite, withdraw
 from relay.allowance import Allowance
-from relay.conversation import GUESSES_PER_MINUTE, summary
-from tests.relay.relay_stage import relaying, until
+from relay.conversation import summary
+from relay.limits import MIB, Limits
+from relay.store import RelayStore
+from relay.usage import Usage
+from tests.relay.relay_stage import Caller, RelayStage, new_keys, relaying, until
 
 RID = b"r" * 16
 
@@ -67,12 +81,12 @@ async def test_who_goes_through_all_numbers_reaches_thirty_a_minute(
             for number in range(1, 2 * NAMEPLATES_MAX):
                 asked += 1
                 reached += (await guesser.call(number)).outcome == CallOutcome.CONNECTED
-        assert 0 < reached <= GUESSES_PER_MINUTE < asked
+        assert 0 < reached <= Limits().codes_per_minute_per_address < asked
         for _ in range(reached):
             await showing.ring()
         showing.say(RelayPing(1))
         assert await showing.hear() == RelayPong(1), "and of nothing else"
-        hours = NAMEPLATE_MAX / GUESSES_PER_MINUTE / 60
+        hours = NAMEPLATE_MAX / Limits().codes_per_minute_per_address / 60
         record_property("figure", f"{hours:.1f} h for all numbers at a relay from one address")
 
 
@@ -130,12 +144,131 @@ async def test_a_device_that_does_not_read_is_not_told_for_ever() -> None:
         assert (await caller.call(RID)).outcome == CallOutcome.BUSY
 
 
-async def test_a_full_relay_ends_the_link(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relay.registry.RENDEZVOUS_IN_ALL_MAX", 1)
-    async with relaying() as stage:
+async def test_a_full_relay_ends_the_link() -> None:
+    async with relaying(Limits(waiting_places=1)) as stage:
         caller = await stage.caller()
         caller.say(Register(1, (RID, b"s" * 16), ()))
         assert await caller.hear() is None
+
+
+@asynccontextmanager
+async def closed(tmp_path: Path) -> AsyncIterator[tuple[RelayStage, RelayStore]]:
+    store = await RelayStore.open(tmp_path)
+    async with relaying(admissions=Admissions(store, False, time.time)) as stage:
+        yield stage, store
+    await store.close()
+
+
+async def shown(caller: Caller, token: bytes) -> int:
+    caller.say(Admit(token))
+    answer = await caller.hear()
+    assert isinstance(answer, Admission)
+    return answer.outcome
+
+
+async def test_a_closed_relay_lets_in_who_was_invited(tmp_path: Path) -> None:
+    async with closed(tmp_path) as (stage, store):
+        token = await invite(store, 1, 1, time.time(), os.urandom)
+        assert token is not None
+        keys, caller = new_keys(), await stage.caller()
+        guest = await stage.caller(keys)
+        for message in (Register(1, (RID,), ()), Call(1, RID)):
+            guest.say(message)
+            assert await guest.hear() == Admission(AdmissionOutcome.NEEDED)
+        assert stage.relay.desk.registry.places == 0
+        assert await shown(guest, bytes(16)) == AdmissionOutcome.REFUSED
+        assert await shown(guest, parse_token(token)) == AdmissionOutcome.ADMITTED
+        assert await guest.register((RID,)) == ()
+        again = await stage.caller(keys)  # it stays in, and needs no token any more
+        assert await again.register((RID,)) == ()
+        assert await shown(caller, parse_token(token)) == AdmissionOutcome.REFUSED, "used up"
+
+
+async def test_a_guest_of_a_closed_relay_may_call_a_code_and_no_more(tmp_path: Path) -> None:
+    async with closed(tmp_path) as (stage, store):
+        token = await invite(store, 1, 1, time.time(), os.urandom)
+        assert token is not None
+        shows, guest = await stage.caller(), await stage.caller()
+        assert await shown(shows, parse_token(token)) == AdmissionOutcome.ADMITTED
+        assert await shows.register((RID,), (7,)) == ()
+        assert (await guest.call(7)).outcome == CallOutcome.CONNECTED
+        guest.say(Register(1, (), (8,)))
+        assert await guest.hear() == Admission(AdmissionOutcome.NEEDED)
+        guest.say(RelayPing(1))
+        assert await guest.hear() == RelayPong(1)
+
+
+@pytest.mark.row("A29")
+async def test_a_guest_stays_a_minute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "GUEST_MAX_S", 0.2)
+    async with closed(tmp_path) as (stage, _):
+        guest = await stage.caller()
+        number = 0
+        with suppress(AssertionError):  # the link's end, in place of an answer
+            while True:
+                guest.say(RelayPing(number))
+                assert await guest.hear() == RelayPong(number)
+                number += 1
+                await asyncio.sleep(0.03)
+        await until(lambda: len(stage.relay.desk.registry) == 0)
+
+
+@pytest.mark.row("A29")
+async def test_tokens_are_guessed_a_few_a_minute_from_one_address(tmp_path: Path) -> None:
+    async with closed(tmp_path) as (stage, store):
+        token = await invite(store, 1, 1, time.time(), os.urandom)
+        assert token is not None
+        callers = [await stage.caller() for _ in range(2)]
+        for _ in range(module.TOKENS_PER_MINUTE // 2):
+            for caller in callers:
+                assert await shown(caller, os.urandom(16)) == AdmissionOutcome.REFUSED
+        assert await shown(callers[0], parse_token(token)) == AdmissionOutcome.NEEDED
+
+
+async def test_who_was_let_in_is_put_out_with_the_invitation(tmp_path: Path) -> None:
+    async with closed(tmp_path) as (stage, store):
+        tokens = [await invite(store, 2, 1, time.time(), os.urandom) for _ in range(2)]
+        one, other = await stage.caller(), await stage.caller()
+        for caller, token in zip((one, other), tokens, strict=True):
+            assert await shown(caller, parse_token(token or "")) == AdmissionOutcome.ADMITTED
+            await caller.register()
+        await stage.relay.expel()
+        tag = invitation_tag(parse_token(tokens[0] or ""))
+        assert await withdraw(store, tag.hex()[:12]) == 1
+        await stage.relay.expel()
+        assert await one.hear() is None
+        other.say(RelayPing(1))
+        assert await other.hear() == RelayPong(1)
+
+
+@pytest.mark.row("A29")
+@pytest.mark.parametrize(
+    "limits", [Limits(mib_per_day_per_device=1), Limits(mib_per_day_per_address=1)]
+)
+async def test_a_quota_is_not_evaded_by_coming_again(limits: Limits) -> None:
+    """Nor, by address, under many pseudonyms."""
+    usage = Usage(limits)
+    async with relaying(limits, usage=usage) as stage:
+        keys, called = new_keys(), await stage.caller()
+        await called.register((RID,))
+        caller = await stage.caller(keys)
+        tickets = await stage.call(caller, called, RID)
+        one = await open_stream(stage.place, tickets[0])
+        other = await open_stream(stage.place, tickets[1])
+        await asyncio.get_running_loop().sock_sendall(one, bytes(MIB // 2))
+        await until(lambda: usage.bytes == MIB // 2)
+        with suppress(OSError):
+            await asyncio.get_running_loop().sock_sendall(one, bytes(MIB))
+        await until(lambda: len(stage.relay.desk.calls) == 0)  # both streams are closed
+        again = await stage.caller(keys)
+        assert (await again.call(RID)).outcome == CallOutcome.OVER_QUOTA
+        is_by_address = bool(limits.mib_per_day_per_address)
+        stranger, target = await stage.caller(), await stage.caller()
+        await target.register((b"s" * 16,))
+        outcome = (await stranger.call(b"s" * 16)).outcome
+        assert outcome == (CallOutcome.OVER_QUOTA if is_by_address else CallOutcome.CONNECTED)
+        one.close()
+        other.close()
 
 
 async def test_requests_may_be_many_at_once() -> None:

@@ -12,6 +12,10 @@ from relay import forwarding as module
 from relay.forwarding import join
 
 
+def always(_: int) -> bool:
+    return True
+
+
 def pair() -> tuple[socket.socket, socket.socket]:
     near, far = socket.socketpair()
     for end in (near, far):
@@ -36,12 +40,19 @@ async def test_both_directions_pass_at_once_and_are_counted() -> None:
         stream.shutdown(socket.SHUT_WR)
 
     async with asyncio.timeout(30):
-        joining = asyncio.ensure_future(join(one, other))
+        carried: list[int] = []
+
+        def carry(count: int) -> bool:
+            carried.append(count)
+            return True
+
+        joining = asyncio.ensure_future(join(one, other, carry))
         got = await asyncio.gather(
             _read_all(far_other), _read_all(far_one), send(far_one, there), send(far_other, back)
         )
         assert (got[0], got[1]) == (there, back)
-        assert await joining == 5_000_000
+        await joining
+        assert sum(carried) == 5_000_000
     assert one.fileno() == other.fileno() == -1
     far_one.close()
     far_other.close()
@@ -50,7 +61,7 @@ async def test_both_directions_pass_at_once_and_are_counted() -> None:
 @pytest.mark.row("A29")
 async def test_who_does_not_read_stops_who_writes() -> None:
     (one, far_one), (other, far_other) = pair(), pair()
-    joining = asyncio.ensure_future(join(one, other))
+    joining = asyncio.ensure_future(join(one, other, always))
     sent = 0
     with far_one, far_other:
         for _ in range(200):
@@ -73,7 +84,7 @@ async def test_streams_that_rest_are_ended(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(module, "IDLE_MAX_S", 0.1)
     (one, far_one), (other, far_other) = pair(), pair()
     async with asyncio.timeout(10):
-        assert await join(one, other) == 0
+        await join(one, other, always)
         assert await _read_all(far_one) == await _read_all(far_other) == b""
     far_one.close()
     far_other.close()
@@ -85,14 +96,32 @@ async def test_half_an_end_is_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> N
     (one, far_one), (other, far_other) = pair(), pair()
     far_one.shutdown(socket.SHUT_WR)
     async with asyncio.timeout(10):
-        await join(one, other)
+        await join(one, other, always)
+    far_one.close()
+    far_other.close()
+
+
+@pytest.mark.row("A29")
+async def test_what_is_used_up_ends_the_call() -> None:
+    (one, far_one), (other, far_other) = pair(), pair()
+    rest = [100]
+
+    def carry(count: int) -> bool:
+        rest[0] -= count
+        return rest[0] > 0
+
+    joining = asyncio.ensure_future(join(one, other, carry))
+    far_one.send(bytes(150))
+    async with asyncio.timeout(10):
+        assert await _read_all(far_other) == bytes(150)
+        await joining
     far_one.close()
     far_other.close()
 
 
 async def test_a_side_that_vanishes_ends_both() -> None:
     (one, far_one), (other, far_other) = pair(), pair()
-    joining = asyncio.ensure_future(join(one, other))
+    joining = asyncio.ensure_future(join(one, other, always))
     await asyncio.sleep(0)
     far_one.close()
     async with asyncio.timeout(10):

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.errors import LimitReached
-from relay import registry as module
-from relay.registry import NAMEPLATES_PER_HOST_MAX, Client, Registry
+from relay.limits import Limits
+from relay.registry import Client, Registry
 
 
 def rid(number: int) -> bytes:
@@ -16,7 +16,7 @@ def rid(number: int) -> bytes:
 
 
 def test_the_whole_state_is_said_each_time() -> None:
-    registry, one = Registry(), Client(b"one", "h")
+    registry, one = Registry(Limits()), Client(b"one", "h")
     registry.enter(one)
     assert registry.register(one, [rid(1), rid(2)], [7]) == ()
     assert registry.find(rid(1)) is registry.find(7) is one
@@ -26,7 +26,7 @@ def test_the_whole_state_is_said_each_time() -> None:
 
 
 def test_the_first_keeps_its_place() -> None:
-    registry, one, other = Registry(), Client(b"one", "h"), Client(b"other", "h")
+    registry, one, other = Registry(Limits()), Client(b"one", "h"), Client(b"other", "h")
     for client in (one, other):
         registry.enter(client)
     registry.register(one, [rid(1)], [7])
@@ -38,11 +38,11 @@ def test_the_first_keeps_its_place() -> None:
 
 
 def test_one_address_shows_so_many_nameplates() -> None:
-    registry = Registry()
+    registry = Registry(Limits())
     clients = [Client(bytes([n]), "h") for n in range(2)]
     for client in clients:
         registry.enter(client)
-    numbers = list(range(1, NAMEPLATES_PER_HOST_MAX + 1))
+    numbers = list(range(1, Limits().nameplates_per_address + 1))
     assert registry.register(clients[0], [], numbers) == ()
     assert registry.register(clients[1], [], [9000]) == (9000,)
     far = Client(b"far", "elsewhere")
@@ -50,9 +50,10 @@ def test_one_address_shows_so_many_nameplates() -> None:
     assert registry.register(far, [], [9000]) == ()
 
 
-def test_a_full_relay_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "RENDEZVOUS_IN_ALL_MAX", 3)
-    registry, one, other = Registry(), Client(b"one", "h"), Client(b"other", "h")
+@pytest.mark.parametrize("limits", [Limits(waiting_places=3), Limits(waiting_places_per_address=3)])
+@pytest.mark.row("A29")
+def test_a_full_relay_says_so(limits: Limits) -> None:
+    registry, one, other = Registry(limits), Client(b"one", "h"), Client(b"other", "h")
     for client in (one, other):
         registry.enter(client)
     registry.register(one, [rid(1), rid(2)], [])
@@ -76,7 +77,7 @@ def test_a_full_relay_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_whoever_leaves_leaves_nothing_behind(
     acts: list[tuple[int, tuple[list[int], list[int]] | None]],
 ) -> None:
-    registry, clients = Registry(), [Client(bytes([n % 3]), "h") for n in range(4)]
+    registry, clients = Registry(Limits()), [Client(bytes([n % 3]), "h") for n in range(4)]
     inside: set[int] = set()
     for number, what in acts:
         client = clients[number]
@@ -97,3 +98,4 @@ def test_whoever_leaves_leaves_nothing_behind(
     assert not registry._targets
     assert not registry._nameplates
     assert not registry._hosts
+    assert not registry._places

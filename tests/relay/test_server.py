@@ -36,6 +36,7 @@ from protocol.relay_messages import (
 )
 from relay import server as module
 from relay.errors import AddressInUse
+from relay.limits import Limits
 from relay.server import listen
 from tests.relay.relay_stage import LOOPBACK, Caller, RelayStage, new_keys, relaying, until
 
@@ -244,9 +245,9 @@ async def test_who_stops_at_a_step_keeps_its_place_for_seconds_only(
 
 @pytest.mark.row("A29")
 async def test_one_address_has_few_half_open_places() -> None:
-    async with relaying() as stage:
-        streams = [await _raw(stage) for _ in range(module.HALF_OPEN_PER_HOST_MAX)]
-        await until(lambda: len(stage.relay.half_open) == module.HALF_OPEN_PER_HOST_MAX)
+    async with relaying(Limits(half_open_per_address=32)) as stage:
+        streams = [await _raw(stage) for _ in range(32)]
+        await until(lambda: len(stage.relay.half_open) == 32)
         beyond = await _raw(stage)
         assert await _receive(beyond, 1) == b""
         for stream in (*streams, beyond):
@@ -255,9 +256,8 @@ async def test_one_address_has_few_half_open_places() -> None:
         await stage.caller()
 
 
-async def test_one_address_has_so_many_devices(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CLIENTS_PER_HOST_MAX", 2)
-    async with relaying() as stage:
+async def test_one_address_has_so_many_devices() -> None:
+    async with relaying(Limits(devices_per_address=2)) as stage:
         callers = [await stage.caller() for _ in range(3)]
         for caller in callers[:2]:
             await caller.register()
@@ -311,10 +311,11 @@ def test_messages_are_those_of_the_specification() -> None:
 
 def test_limits_are_those_of_the_specification() -> None:
     rows = rows_of("limit")
-    assert len(rows) == 22
+    assert len(rows) == 29
     for name, shown in rows:
         where, constant = name.strip("`").rsplit(".", 1)
-        value = getattr(importlib.import_module(where), constant)
+        is_limit = where.endswith(".Limits")
+        value = getattr(Limits() if is_limit else importlib.import_module(where), constant)
         unit = " s" if constant.endswith("_S") else ""
         unit = " bytes" if "LENGTH" in constant or "BYTES" in constant else unit
         assert shown == (f"{value:,g}{unit}" if unit == " s" else f"{value:,}{unit}")

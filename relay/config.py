@@ -1,0 +1,299 @@
+"""What a person can set for a relay: `relay.toml`, checked and never guessed at.
+
+Every key has a default, so no file is a valid one. A key that is not known, or a value that is not
+allowed, is an error that names the file, the key, the value and what is allowed. `example` writes
+the whole file with its defaults and what each key means.
+"""
+
+from __future__ import annotations
+
+import textwrap
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Final
+
+from protocol.relay_address import RelayAddress
+from relay.errors import BadConfig
+from relay.limits import Limits
+
+CONFIG_LENGTH_MAX: Final = 64 << 10
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+LOG_FORMS: Final = ("text", "json")
+LOOPBACK: Final = "127.0.0.1"
+
+Address = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class RelayConfig:
+    """One relay's settings."""
+
+    public_host: str = ""
+    is_open: bool = True
+    watch: Address | None = None
+    """Where /metrics and /healthz are answered."""
+    log_level: str = "info"
+    log_form: str = "text"
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key of the file."""
+
+    dotted: str
+    name: str
+    """The field of `RelayConfig` or of `Limits`."""
+    read: Callable[[Any], Any]
+    """From the file's value to the field's; raises ValueError or TypeError for what is not allowed.
+    """
+    allowed: str
+    """Completes the sentence "allowed is ..."."""
+    meaning: str
+    """For who reads the example."""
+    default: str
+    """As it stands in the file."""
+
+
+def _boolean(value: Any) -> bool:
+    if type(value) is not bool:
+        raise TypeError
+    return value
+
+
+def _host(value: Any) -> str:
+    if type(value) is not str:
+        raise TypeError
+    if value:
+        # An address with this host has to be one that devices read.
+        host = f"[{value}]" if ":" in value else value
+        RelayAddress.parse(f"holdfast-relay://{host}:1#{'a' * 52}")
+    return value
+
+
+def _watch(value: Any) -> Address | None:
+    """A port of this machine alone, or an address and a port."""
+    if type(value) is int:
+        host, port = LOOPBACK, value
+    elif type(value) is str:
+        if not value:
+            return None
+        host, separator, text = value.rpartition(":")
+        if not separator or not text.isascii() or not text.isdecimal() or len(text) > 5:
+            raise ValueError
+        port = int(text)
+        if host.startswith("[") and host.endswith("]"):
+            host = host[1:-1]
+        host = str(ip_address(host))
+    else:
+        raise TypeError
+    if not 0 < port <= 65535:
+        raise ValueError
+    return host, port
+
+
+def _one_of(allowed: tuple[str, ...]) -> Callable[[Any], str]:
+    def read(value: Any) -> str:
+        if type(value) is not str:
+            raise TypeError
+        if value not in allowed:
+            raise ValueError
+        return value
+
+    return read
+
+
+def _between(low: int, high: int) -> Callable[[Any], int]:
+    def read(value: Any) -> int:
+        # bool is an int in Python, and `devices = true` is a mistake.
+        if type(value) is not int:
+            raise TypeError
+        if not low <= value <= high:
+            raise ValueError
+        return value
+
+    return read
+
+
+def _limit(name: str, low: int, high: int, meaning: str, unit: str = "") -> Key:
+    allowed = f"{low:,} to {high:,}{unit}"
+    return Key(
+        f"limits.{name}", name, _between(low, high), allowed, meaning, str(getattr(Limits(), name))
+    )
+
+
+KEYS: Final = (
+    Key(
+        "relay.public_host",
+        "public_host",
+        _host,
+        'a name or an address without a port, like "relay.example.org"',
+        "The name or address by which devices reach this machine. It is only printed, in the"
+        " address that you give to people; empty: what --listen says.",
+        '""',
+    ),
+    Key(
+        "relay.open",
+        "is_open",
+        _boolean,
+        "true or false",
+        "true: whoever knows the address may use this relay. false: only devices with a token"
+        " that `holdfast relay invite` made, and those that have once shown one.",
+        "true",
+    ),
+    Key(
+        "log.level",
+        "log_level",
+        _one_of(LOG_LEVELS),
+        '"debug", "info", "warning" or "error"',
+        "From info on no line has anybody's address in it.",
+        '"info"',
+    ),
+    Key(
+        "log.form",
+        "log_form",
+        _one_of(LOG_FORMS),
+        '"text" or "json"',
+        "json: an object a line, for programs.",
+        '"text"',
+    ),
+    Key(
+        "watch.listen",
+        "watch",
+        _watch,
+        'a port of this machine alone, like 9330, or an address like "192.0.2.1:9330", or ""',
+        "Where /metrics (for Prometheus) and /healthz are answered, to whoever asks; empty:"
+        " nowhere. A bare port is one of 127.0.0.1.",
+        '""',
+    ),
+    _limit("devices", 1, 65_536, "Devices linked at once; each takes 40 KiB."),
+    _limit("devices_per_address", 1, 65_536, "The same from one address (of IPv6: one /64)."),
+    _limit("half_open", 16, 8_192, "Connections that have not shown yet what they are."),
+    _limit("half_open_per_address", 4, 8_192, "The same from one address."),
+    _limit(
+        "connections_per_minute_per_address",
+        60,
+        1_000_000,
+        "New connections; each link costs some 2 ms of a processor.",
+    ),
+    _limit("messages_per_minute", 60, 10_000, "Of one device; more ends its link."),
+    _limit("calls_per_minute", 10, 10_000, "Calls that one device begins."),
+    _limit("calls_per_minute_per_address", 10, 100_000, "The same from one address."),
+    _limit(
+        "codes_per_minute_per_address",
+        1,
+        1_000,
+        "Calls of pairing codes: each may burn one of the three tries of somebody's code.",
+    ),
+    _limit("rings_per_minute", 10, 10_000, "Calls of one device, whoever calls."),
+    _limit("calls", 1, 16_384, "Calls under way at once; each takes two connections."),
+    _limit("calls_per_device", 1, 1_024, "The same, begun by one device."),
+    _limit("calls_per_address", 1, 16_384, "The same, begun from one address."),
+    _limit("waiting_places", 1_000, 4_000_000, "Ids that devices wait under, 250 bytes each."),
+    _limit("waiting_places_per_address", 1_000, 4_000_000, "The same from one address."),
+    _limit("nameplates_per_address", 1, 1_000, "Pairing codes shown from one address."),
+    _limit(
+        "mib_per_day_per_device",
+        0,
+        1 << 30,
+        "What is carried for one device on one day (UTC); 0: as much as it likes.",
+        " MiB",
+    ),
+    _limit(
+        "mib_per_day_per_address",
+        0,
+        1 << 30,
+        "The same for all devices of one address; 0: as much as they like.",
+        " MiB",
+    ),
+)
+"""Every key of `relay.toml`, in the order of the example."""
+
+_KEYS: Final = {key.dotted: key for key in KEYS}
+_LIMITS: Final = {each.name for each in fields(Limits)}
+
+
+def read_config(path: Path | None) -> RelayConfig:
+    """Reads and checks the file; defaults if none is named. Raises BadConfig with a sentence that
+    says what to change.
+    """
+    if path is None:
+        return RelayConfig()
+    values: dict[str, Any] = {}
+    limits: dict[str, int] = {}
+    for dotted, value in _flatten(_load(path), path).items():
+        key = _KEYS.get(dotted)
+        if key is None:
+            raise BadConfig(
+                f"{path}: there is no key {dotted}. `holdfast relay config` prints every key there"
+                " is, with what it means."
+            )
+        (limits if key.name in _LIMITS else values)[key.name] = _read(key, value, path)
+    return RelayConfig(**values, limits=Limits(**limits))
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            data = file.read(CONFIG_LENGTH_MAX + 1)
+    except OSError as error:
+        raise BadConfig(
+            f"{path} cannot be read: {error.strerror}. Name another with `--config`, or leave it"
+            " out for the defaults."
+        ) from error
+    if len(data) > CONFIG_LENGTH_MAX:
+        raise BadConfig(f"{path} is longer than {CONFIG_LENGTH_MAX >> 10} KiB: is it the file?")
+    try:
+        return tomllib.loads(data.decode())
+    except UnicodeDecodeError as error:
+        raise BadConfig(f"{path} is not UTF-8 text: is it the file?") from error
+    except tomllib.TOMLDecodeError as error:
+        raise BadConfig(f"{path} is not TOML: {error}. Correct it there.") from error
+
+
+def _flatten(table: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    sections = {key.dotted.split(".")[0] for key in KEYS}
+    flat: dict[str, Any] = {}
+    for section, content in table.items():
+        if section in sections and not isinstance(content, dict):
+            raise BadConfig(
+                f"{path}: {section} has to be a table: write [{section}] on a line of its own, and"
+                " its keys below."
+            )
+        if isinstance(content, dict):
+            flat |= {f"{section}.{name}": value for name, value in content.items()}
+        else:
+            flat[section] = content
+    return flat
+
+
+def _read(key: Key, value: Any, path: Path) -> Any:
+    try:
+        return key.read(value)
+    except (TypeError, ValueError):
+        shown = {True: "true", False: "false"}.get(value) if type(value) is bool else repr(value)
+        raise BadConfig(
+            f"{path}: {key.dotted} is {str(shown)[:80]}, but allowed is {key.allowed}. Correct it"
+            " there, and start the relay again."
+        ) from None
+
+
+def example() -> str:
+    """The whole file: every key with its default, what it means and what is allowed."""
+    lines = [
+        "# relay.toml: what can be set for a relay. Each key stands here with its default, and may",
+        "# be left out. Use it by `holdfast relay run --listen HOST:PORT --config relay.toml`.",
+    ]
+    section = ""
+    for key in KEYS:
+        table, name = key.dotted.split(".")
+        if table != section:
+            section = table
+            lines += ["", f"[{section}]"]
+        text = f"{key.meaning} Allowed: {key.allowed}."
+        lines += textwrap.wrap(text, 96, initial_indent="# ", subsequent_indent="# ")
+        lines.append(f"{name} = {key.default}")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,116 @@
+"""A relay as a program: from its home and its settings to the moment when it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import resource
+import signal
+import socket
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from protocol.relay_address import RelayAddress
+from relay.admissions import Admissions
+from relay.config import RelayConfig
+from relay.errors import AddressInUse
+from relay.key_store import load_keys
+from relay.limits import Limits
+from relay.server import Relay, listen
+from relay.store import RelayStore
+from relay.usage import Usage
+
+log = logging.getLogger(__name__)
+
+STOP_TIMEOUT_S: Final = 4.0
+"""Whoever stops a service kills it after a while; five seconds are what was promised."""
+DESCRIPTORS_SPARE: Final = 64
+"""For the database, the log and what Python itself has open."""
+
+
+async def serve(
+    home: Path, host: str, port: int, config: RelayConfig, announce: Callable[[str], None]
+) -> None:
+    """Runs a relay until SIGTERM or SIGINT; `announce` gets its address. Raises RelayError."""
+    keys = load_keys(home)
+    raise_descriptor_limit(config.limits)
+    store = await RelayStore.open(home)
+    try:
+        listening, watched = listen(host, port), _listen_for_watchers(config)
+        usage = Usage(config.limits, store)
+        await usage.load(time.time())
+        admissions = Admissions(store, config.is_open, time.time)
+        stopped = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+        async with asyncio.TaskGroup() as tasks:
+            relay = Relay(keys, tasks, limits=config.limits, admissions=admissions, usage=usage)
+            found = relay.start(listening)
+            watching = _watch(relay, store, watched, tasks)
+            announce(str(RelayAddress(config.public_host or host, found, relay.relay_id)))
+            log.info("the relay runs", extra={"values": {"port": found, "open": config.is_open}})
+            try:
+                await stopped.wait()
+                log.info("the relay stops")
+            finally:
+                if watching is not None:
+                    watching.cancel()
+                async with asyncio.timeout(STOP_TIMEOUT_S):
+                    await relay.stop()
+                    await relay.save()
+    finally:
+        await store.close()
+
+
+def _listen_for_watchers(config: RelayConfig) -> socket.socket | None:
+    if config.watch is None:
+        return None
+    try:
+        return listen(*config.watch)
+    except AddressInUse as error:
+        raise AddressInUse(
+            "Another program uses the address for /metrics and /healthz. Choose another by"
+            " watch.listen in relay.toml."
+        ) from error
+
+
+def _watch(
+    relay: Relay, store: RelayStore, listening: socket.socket | None, tasks: asyncio.TaskGroup
+) -> asyncio.Task[None] | None:
+    if listening is None:
+        return None
+    # Only here: what it imports takes memory, and most relays are watched by nobody.
+    from relay.watch import Watch
+
+    async def is_well() -> str:
+        try:
+            await store.rows("SELECT 1 FROM usage LIMIT 1")
+        except sqlite3.Error:
+            return "the database cannot be read"
+        return ""
+
+    return tasks.create_task(Watch(relay, is_well).serve(listening))
+
+
+def descriptors_wanted(limits: Limits) -> int:
+    """How many descriptors a relay has open when it is as full as it may be."""
+    return limits.devices + limits.half_open + 2 * limits.calls + DESCRIPTORS_SPARE
+
+
+def raise_descriptor_limit(limits: Limits) -> None:
+    """Asks the system for as many descriptors as the limits need, and says if it gives fewer."""
+    wanted = descriptors_wanted(limits)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft >= wanted or soft == resource.RLIM_INFINITY:
+        return
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    if most < wanted:
+        log.warning(
+            "this system lets the relay open fewer connections than its limits allow: raise"
+            " LimitNOFILE, or lower limits.devices and limits.calls",
+            extra={"values": {"descriptors": most, "wanted": wanted}},
+        )
