@@ -24,7 +24,6 @@ from protocol.candidates import Candidate, CandidateKind
 from protocol.errors import Malformed
 from protocol.mapped_port import (
     LIFETIME_S,
-    Epoch,
     MappedPort,
     PortRefused,
     bounded_lifetime,
@@ -39,8 +38,12 @@ WAIT_MAX_S: Final = 3600.0
 """Between two tries at a router that opens nothing: it may be set up otherwise one day."""
 HEARD_WAIT_S: Final = 2.0
 """Between an announcement and the answer to it, at random below: a router that restarts has all
-its clients come back (RFC 6887 8.5), and anybody on the network can repeat announcements."""
+its clients come back."""
+DEAF_S: Final = 10.0
+"""After an announcement or what is none: anybody on the network can send them in its name."""
 CLOSE_TIMEOUT_S: Final = 1.0
+WAYS: Final = ("PCP", "NAT-PMP", "UPnP")
+"""The quickest and best guarded first."""
 CONFLICTS_MAX: Final = 4
 DYNAMIC_PORTS: Final = (49152, 65535)
 
@@ -63,12 +66,13 @@ class PortMapping:
         port: int,
         on_change: Callable[[], None],
         find: Callable[[], Gateway | None] = find_gateway,
+        ways: Sequence[str] = WAYS,
     ) -> None:
         """`on_change` hears that `candidates` has another answer."""
+        self._ways = ways
         self._port, self._on_change, self._find = port, on_change, find
         self._agreed: _Agreed | None = None
         self._nonce = os.urandom(pcp.NONCE_SIZE)
-        self._epoch = Epoch()
         self._hurry = asyncio.Event()
         self.problem = "The router was not asked yet."
         """Why there is no open port; empty if there is one."""
@@ -133,7 +137,7 @@ class PortMapping:
     async def _agree(self, gateway: Gateway, old: _Agreed | None) -> _Agreed | None:
         """Asks in each of the ways, the one that was good before first."""
         ways = {"PCP": self._by_pcp, "NAT-PMP": self._by_nat_pmp, "UPnP": self._by_upnp}
-        order = sorted(ways, key=lambda way: old is None or way != old.way)
+        order = sorted(self._ways, key=lambda way: old is None or way != old.way)
         wanted = old.mapped.port if old is not None else self._port
         self.problem = "The router answers none of PCP, NAT-PMP and UPnP."
         for way in order:
@@ -163,7 +167,6 @@ class PortMapping:
         answer = await ask(gateway, nat_pmp.PORT, request(LIFETIME_S), read)
         if not isinstance(answer, pcp.Mapped) or not answer.lifetime_s:
             return None
-        self._note_epoch(answer.epoch_s)
         mapped = MappedPort(
             check_outside(answer.host),
             check_port(answer.external_port),
@@ -192,7 +195,6 @@ class PortMapping:
         answer = await ask(gateway, nat_pmp.PORT, request, read)
         if answer is None or not answer.lifetime_s:
             return None
-        self._note_epoch(answer.epoch_s)
         mapped = MappedPort(
             host, check_port(answer.external_port), bounded_lifetime(answer.lifetime_s)
         )
@@ -231,11 +233,12 @@ class PortMapping:
 
     # ------------------------------------------------------------ a router that restarts
 
-    def _note_epoch(self, epoch_s: int) -> bool:
-        return self._epoch.was_reset(epoch_s, asyncio.get_running_loop().time())
-
     async def _listen(self) -> None:
-        """Hears routers that have restarted: what was open there is not any more."""
+        """Hears routers that have restarted or have another address: then it is asked anew.
+
+        Whether the epoch says so is not looked at: to ask costs one datagram, and a router that
+        restarts twice within seconds could not be told from one that has not.
+        """
         loop = asyncio.get_running_loop()
         try:
             udp = _announcements()
@@ -246,16 +249,14 @@ class PortMapping:
             while True:
                 try:
                     datagram, place = await loop.sock_recvfrom(udp, pcp.ANSWER_LENGTH_MAX)
-                    epoch_s = pcp.read_announcement(datagram)
+                    pcp.read_announcement(datagram)
                 except (OSError, Malformed):
-                    await asyncio.sleep(HEARD_WAIT_S)  # whoever floods it is not listened to
+                    await asyncio.sleep(DEAF_S)
                     continue
-                agreed = self._agreed
-                if agreed is None or place[0] != agreed.gateway.host:
-                    continue
-                if self._note_epoch(epoch_s):
+                if self._agreed is not None and place[0] == self._agreed.gateway.host:
                     await asyncio.sleep(HEARD_WAIT_S * random.random())  # noqa: S311
                     self._hurry.set()
+                    await asyncio.sleep(DEAF_S)
 
 
 def _announcements() -> socket.socket:

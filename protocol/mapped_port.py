@@ -1,4 +1,4 @@
-"""A port that a router opens for us: what was agreed, and whether the router still knows it.
+"""A port that a router opens for us: what was agreed.
 
 No I/O. NAT-PMP, PCP and UPnP are three ways to agree on the same thing (`protocol.nat_pmp`,
 `protocol.pcp`, `protocol.upnp`); whatever answers on the local network is hostile by assumption,
@@ -18,7 +18,6 @@ open port behind for as long."""
 LIFETIME_MIN_S: Final = 120
 LIFETIME_MAX_S: Final = 86_400
 """A router that grants less or more is asked again after half of these all the same."""
-EPOCH_SLACK_S: Final = 2
 
 
 class MappedPort(NamedTuple):
@@ -58,21 +57,3 @@ def check_port(port: int) -> int:
     if not 1024 <= port <= 65535:
         raise Malformed("no port of a device")
     return port
-
-
-class Epoch:
-    """The router's clock of mappings: if it goes back, they are gone (RFC 6887 8.5)."""
-
-    def __init__(self) -> None:
-        self._seen: tuple[int, float] | None = None
-
-    def was_reset(self, epoch_s: int, now: float) -> bool:
-        """Notes what an answer said; True if the router has forgotten since the one before."""
-        before, self._seen = self._seen, (epoch_s, now)
-        if before is None:
-            return False
-        theirs, ours = epoch_s - before[0], now - before[1]
-        if theirs < -1:
-            return True
-        slack_s = EPOCH_SLACK_S
-        return ours + slack_s < theirs - theirs / 16 or theirs + slack_s < ours - ours / 16

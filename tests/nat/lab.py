@@ -85,14 +85,14 @@ class Home:
     def give_address(self, place: int, number: int) -> None:
         """Gives a host of this LAN an address in place of what it has."""
         host = self.hosts[place]
-        host.ip("addr flush dev eth0")
+        host.ip("addr flush dev eth0 scope global")
         if self.kind is Kind.IPV6_ONLY:
             address, router = (f"{WORLD6}{self.number}:{end}" for end in (number, 1))
             host.ip(f"addr add {address}/112 dev eth0 nodad")
         else:
             address, router = f"{LAN}.{number}", f"{LAN}.1"
             host.ip(f"addr add {address}/24 dev eth0")
-        host.ip(f"route add default via {router}")
+        host.ip(f"route replace default via {router}")
         self.inner[place] = Inner(address, self.inner[place].first_port)
         self.apply_rules()
 

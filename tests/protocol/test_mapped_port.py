@@ -1,4 +1,4 @@
-"""What a router grants is bounded, and its clock tells when it has forgotten."""
+"""What a router grants is bounded, and of its words an address of the internet counts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from protocol.errors import Malformed
 from protocol.mapped_port import (
     LIFETIME_MAX_S,
     LIFETIME_MIN_S,
-    Epoch,
     PortRefused,
     bounded_lifetime,
     check_outside,
@@ -40,23 +39,3 @@ def test_an_outside_of_the_internet_is_one() -> None:
 def test_a_port_of_somebody_else_is_none_of_ours(port: int) -> None:
     with pytest.raises(Malformed):
         check_port(port)
-
-
-def test_a_clock_that_goes_on_has_not_forgotten() -> None:
-    epoch = Epoch()
-    assert not epoch.was_reset(1000, 50.0)
-    assert not epoch.was_reset(1600, 650.0)
-    assert not epoch.was_reset(1600, 650.5)
-
-
-@given(st.integers(0, 10**6), st.integers(100, 10**6))
-def test_a_clock_that_begins_anew_has(before: int, passed: int) -> None:
-    epoch = Epoch()
-    epoch.was_reset(before + passed, 0.0)
-    assert epoch.was_reset(0, 10.0)
-
-
-def test_a_clock_that_lags_has_been_set_back_while_nobody_looked() -> None:
-    epoch = Epoch()
-    epoch.was_reset(100, 0.0)
-    assert epoch.was_reset(200, 1000.0)
