@@ -27,6 +27,8 @@ GIVE_BYTES: Final = 1 << 20
 """Chunks read and queued at a time, so that a slow reader holds no more than twice this."""
 UNSENT_BYTES_MAX: Final = 32 << 20
 """What may wait to be sent to somebody who does not read, before the link is given up."""
+DOUBTFUL_AFTER_S: Final = 1.0
+"""Three round trips around the world."""
 COMPRESS_FROM_BYTES: Final = 4 << 10
 
 ReadChunks = Callable[[FolderId, list[ChunkId]], Awaitable[list[bytes | None]]]
@@ -89,6 +91,14 @@ class Connection:
         """Something says that the other side is gone: it is asked, and given up if it is silent."""
         self.session.doubt(asyncio.get_running_loop().time())
         self.poke()
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether there is reason to think that the other side is gone, and no sign that it is not
+        for a second: another way is worth trying.
+        """
+        now = asyncio.get_running_loop().time()
+        return self.session.is_doubted_for(now) >= DOUBTFUL_AFTER_S
 
     def measure(self) -> None:
         """Has the round trip measured."""

@@ -40,6 +40,7 @@ from peer.invitations import Invitations
 from peer.ledgers import Ledgers
 from peer.network import Network
 from peer.openings import OPENING_ERRORS, Openings
+from peer.punching import Punching
 from peer.relays import Relays
 from peer.removing import expel_revoked, find_device, revoke
 from peer.reporting import Reports
@@ -83,8 +84,16 @@ class Daemon:
         self._discovery: Discovery | None = None
         self.network = Network(self.ledgers, tasks, self._greeted, self._membership_changed)
         self.relays = Relays(
-            home, self.ledgers, tasks, self._listener.adopt, lambda: self.dialling.relay_connected()
+            home, self.ledgers, tasks, self._listener,
+            on_connected=lambda: self.dialling.relay_connected(),
+            on_lost=self.network.doubt_relayed,
+            on_seen=lambda: self.punching.addresses_changed(),
+        )  # fmt: skip
+        self.punching = Punching(
+            home, self.ledgers, self.network, self._listener, self.relays, tasks, self._hosts
         )
+        self.network.on_paths = self.punching.paths_received
+        self._listener.on_datagram = self.punching.datagram_received
         self.openings = Openings(home, self.ledgers, self.network, config, tasks, self._opened_late)
         self.stored = self.openings.stored
         self._reports = Reports(home, self.ledgers, self.network, self.openings.failures)
@@ -154,6 +163,11 @@ class Daemon:
             self._discovery = discovery
             self._tasks.create_task(discovery.run())
 
+    def _hosts(self) -> Sequence[str]:
+        """The machine's addresses at which this device answers."""
+        announced, _ = _announced([host for host, _ in self.config.listen])
+        return own_hosts() if announced is None else announced
+
     async def run(self) -> None:
         """Works until told to stop."""
         await self._stopped.wait()
@@ -186,6 +200,7 @@ class Daemon:
                 self.network.doubt_all()
                 self.relays.doubt()
                 self.dialling.network_changed()
+                self.punching.addresses_changed()
 
     # ------------------------------------------------------------ links
 
@@ -206,15 +221,18 @@ class Daemon:
             self.network.counts[name] = self.network.counts.get(name, 0) + 1
             log.info("refused a link from %s: %s", link.peer_address[0], name)
             return
+        self.punching.note_mapped(link)
         await self.network.run_connection(link, peer.peer)
 
     async def _greeted(self, connection: Connection) -> None:
+        self.punching.greeted(connection)
         now = time.time()
         try:
             async with self.home.store.transaction() as write:
                 await write.put_device(Device(connection.device_id, connection.name, now))
                 # Where a relay is says nothing of where the device is.
-                if connection.link.is_client and not connection.link.is_relayed:
+                link = connection.link
+                if link.is_client and not link.is_relayed and not link.is_passing:
                     host, port = connection.link.peer_address[:2]
                     await write.put_address(connection.device_id, DeviceAddress(host, port, now))
         except sqlite3.OperationalError as error:

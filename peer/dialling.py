@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from crypto.ids import DeviceId
+from peer.connection import DOUBTFUL_AFTER_S
 from peer.home import Home
 from peer.ledgers import Ledgers
 from peer.network import Network
@@ -101,6 +102,8 @@ class Dialling:
         for known in self._known.values():
             known.give_sign()
         self.wake()
+        # By then it shows who still answers; who does not is called through a relay meanwhile.
+        asyncio.get_running_loop().call_later(DOUBTFUL_AFTER_S + 0.01, self.wake)
 
     def relay_connected(self) -> None:
         """There is a relay again: whoever was called in vain may wait there."""
@@ -122,7 +125,7 @@ class Dialling:
                         continue
                     known = self._known.setdefault(device_id, _Known())
                     connection = self._network.connections.get(device_id)
-                    if connection is not None:
+                    if connection is not None and not connection.is_doubtful:
                         known.call_at = None
                         if not connection.link.is_relayed:
                             if connection.name and not connection.link.is_client:
@@ -169,7 +172,8 @@ class Dialling:
             peer = self._ledgers.peer_keys(device_id)
             if link is None:
                 return
-            if peer is None or device_id in self._network.connections:
+            current = self._network.connections.get(device_id)
+            if peer is None or (current is not None and not current.is_doubtful):
                 link.abort()
                 return
             try:

@@ -33,6 +33,7 @@ from protocol.events import (
     FrontierReceived,
     LedgerHeadsReceived,
     LedgerReceived,
+    PathsReceived,
     PeerGreeted,
     PeerState,
     ReceivedChunk,
@@ -40,7 +41,7 @@ from protocol.events import (
 )
 from protocol.handshake import PeerKeys
 from protocol.ledger import LedgerKind
-from protocol.link import Link
+from protocol.link import Address, Link, LinkKind
 from protocol.transfers import Ask, CancelAsk, FileUnavailable, Transfers
 
 log = logging.getLogger(__name__)
@@ -74,6 +75,8 @@ class Network:
         """What was refused, by the name of the error: for `status` and the log."""
         self.direct_problems: dict[DeviceId, str] = {}
         """Why there is no direct way to a device that a relay leads to: a sentence."""
+        self.on_paths: Callable[[Connection, PathsReceived], None] = _ignore_paths
+        """Takes part in rounds of probes."""
         self.past_sent_bytes = 0
         self.past_received_bytes = 0
         self._tasks = tasks
@@ -123,19 +126,20 @@ class Network:
         old = self.connections.get(new.device_id)
         if old is not None:
             is_recent = new.began_at - old.began_at < DIALLED_AT_ONCE_S
-            if new.link.is_relayed and not old.link.is_relayed and not old.link.is_closed:
-                # Called and dialled at once: the direct link stays. Later, who has a link does not
+            is_alive = not old.link.is_closed and not old.is_doubtful
+            if _rank(new.link) < _rank(old.link) and is_alive:
+                # Called and dialled at once: the better link stays. Later, who has a link does not
                 # call, so the other side has lost it.
                 if is_recent:
                     old.doubt()
                     return False
             own, other = self.ledgers.keys.device_id, new.device_id
-            is_better = old.link.is_relayed and not new.link.is_relayed
+            is_better = _rank(new.link) > _rank(old.link)
             dialler = own if new.link.is_client else other
             old_dialler = own if old.link.is_client else other
             # Both dialled at once: the link that the smaller id dialled stays (CRYPTO 7).
             is_second = dialler != old_dialler and dialler != min(own, other) and not is_better
-            if is_second and not old.link.is_closed:
+            if is_second and is_alive:
                 if is_recent:
                     old.doubt()  # or its end was lost with the power
                     return False
@@ -155,6 +159,12 @@ class Network:
         """The network has changed: whoever is not there any more is to be noticed soon."""
         for connection in self.connections.values():
             connection.doubt()
+
+    def doubt_relayed(self, place: Address) -> None:
+        """A relay is lost: what it carried is to be noticed soon."""
+        for connection in self.connections.values():
+            if connection.link.is_relayed and connection.link.peer_address[:2] == place[:2]:
+                connection.doubt()
 
     def close_all(self) -> None:
         """Says goodbye to everybody."""
@@ -333,6 +343,8 @@ class Network:
                 self._drive_transfers()
             case PeerState():
                 pass
+            case PathsReceived():
+                self.on_paths(connection, event)
 
     def _folder_with(self, connection: Connection, folder_id: FolderId) -> Folder | None:
         """The folder, if this device is in it now, and not only when it connected."""
@@ -502,6 +514,17 @@ class Network:
             except TimeoutError:
                 self._drive_transfers()
             self._tick.clear()
+
+
+def _rank(link: Link) -> int:
+    """The higher the better; what a relay forwards by UDP costs it and both ends less than TCP."""
+    if not link.is_relayed:
+        return 2
+    return 1 if link.kind is LinkKind.QUIC else 0
+
+
+def _ignore_paths(connection: Connection, event: PathsReceived) -> None:
+    """Nobody looks for direct ways here."""
 
 
 def _entries(entries: Iterable[FrontierEntry]) -> list[messages.FrontierEntry]:

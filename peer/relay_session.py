@@ -19,6 +19,8 @@ from protocol.relay_messages import (
     RelayMessage,
     RelayPing,
     RelayPong,
+    UdpAsk,
+    UdpKey,
     decode,
     encode,
 )
@@ -27,6 +29,8 @@ PING_INTERVAL_S: Final = 25.0
 """Below the 30 s after which many routers forget a TCP connection that says nothing; a relay gives
 a device up after 90."""
 ANSWER_TIMEOUT_S: Final = 10.0
+DOUBTED_TIMEOUT_S: Final = 1.0
+"""After the network has changed: a link that is made anew in vain costs less than the wait."""
 UNSENT_BYTES_MAX: Final = 1 << 20
 
 A = TypeVar("A")
@@ -39,15 +43,17 @@ class NotThere(LinkError):
 class RelaySession:
     """Questions and answers on one link; `run` has to run meanwhile."""
 
-    def __init__(self, link: Link, on_incoming: Callable[[bytes], None]) -> None:
+    def __init__(self, link: Link, on_incoming: Callable[[bytes, bytes], None]) -> None:
         self._link = link
         self._on_incoming = on_incoming
         self._called: dict[int, asyncio.Future[Called]] = {}
         self._registered: dict[int, asyncio.Future[Registered]] = {}
+        self._keys: dict[int, asyncio.Future[UdpKey]] = {}
         self._number = 0
         self._heard = asyncio.Event()
         self._doubted = asyncio.Event()
         self._is_over = False
+        self._is_doubted = False
 
     @property
     def place(self) -> Address:
@@ -66,12 +72,13 @@ class RelaySession:
             self._is_over = True
             self._link.abort()
             waiting: list[asyncio.Future[Any]] = [*self._called.values()]
-            for answer in [*waiting, *self._registered.values()]:
+            for answer in [*waiting, *self._registered.values(), *self._keys.values()]:
                 if not answer.done():
                     answer.set_exception(LinkError("The link to the relay is lost."))
 
     def doubt(self) -> None:
-        """The relay may be gone: it is asked at once."""
+        """The relay may be gone: it is asked at once, and has less time to answer."""
+        self._is_doubted = True
         self._doubted.set()
 
     async def register(
@@ -82,8 +89,13 @@ class RelaySession:
         message = Register(self._number, tuple(rendezvous), tuple(nameplates))
         return (await self._ask(message, message.number, self._registered)).taken
 
-    async def call(self, target: bytes | int) -> bytes:
-        """The ticket of a new call; raises NotThere, or LinkError."""
+    async def udp_key(self) -> UdpKey:
+        """A key to show by UDP where this device is; raises LinkError."""
+        self._number += 1
+        return await self._ask(UdpAsk(self._number), self._number, self._keys)
+
+    async def call(self, target: bytes | int) -> Called:
+        """The ticket and the prefix of a new call; raises NotThere, or LinkError."""
         self._number += 1
         message = Call(self._number, target)
         answer = await self._ask(message, message.number, self._called)
@@ -91,7 +103,7 @@ class RelaySession:
             raise NotThere("Nobody waits there at this relay.")
         if answer.outcome != CallOutcome.CONNECTED:
             raise LinkError("The relay carries as much as it may just now.")
-        return answer.ticket
+        return answer
 
     async def _ask(
         self, message: RelayMessage, number: int, waiting: dict[int, asyncio.Future[A]]
@@ -126,12 +138,14 @@ class RelaySession:
 
     def _take(self, message: RelayMessage) -> None:
         match message:
-            case Incoming(ticket):
-                self._on_incoming(ticket)
+            case Incoming(ticket, prefix):
+                self._on_incoming(ticket, prefix)
             case Called(number):
                 _answer(self._called.get(number), message)
             case Registered(number):
                 _answer(self._registered.get(number), message)
+            case UdpKey(number):
+                _answer(self._keys.get(number), message)
             case RelayPong():
                 pass
             case _:
@@ -150,8 +164,10 @@ class RelaySession:
             self._heard.clear()
             self._number += 1
             self._send(RelayPing(self._number))
+            answer_s = DOUBTED_TIMEOUT_S if self._is_doubted else ANSWER_TIMEOUT_S
+            self._is_doubted = False
             try:
-                async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                async with asyncio.timeout(answer_s):
                     await self._heard.wait()
             except TimeoutError:
                 raise _Over from None

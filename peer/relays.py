@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import socket
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from crypto.errors import CryptoError
@@ -25,11 +25,14 @@ from peer.ledgers import Ledgers
 from peer.relay_session import NotThere, RelaySession
 from peer.status import RelayEntry, RelayList
 from protocol import tls
+from protocol.datagrams import RelayedAddress
 from protocol.errors import LinkError
-from protocol.link import Link
+from protocol.link import Address, Link
+from protocol.links import Listener
 from protocol.relay_address import RelayAddress
 from protocol.relay_links import dial_relay, open_stream
 from protocol.relay_messages import NAMEPLATES_MAX, RENDEZVOUS_MAX
+from protocol.showing import Showing
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +57,9 @@ class _Relay:
     problem: str = "It was not tried yet."
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
+    showing: Showing | None = None
+    must_show: asyncio.Event = field(default_factory=asyncio.Event)
+    must_dial: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 def read_relays(setting: bytes | None) -> list[RelayAddress]:
@@ -67,18 +73,21 @@ def write_relays(addresses: Iterable[RelayAddress]) -> bytes:
 
 
 class Relays:
-    """All relays of one device; `adopt` gets the streams of those who call it."""
+    """All relays of one device; the listener gets the streams of those who call it."""
 
     def __init__(
         self,
         home: Home,
         ledgers: Ledgers,
         tasks: asyncio.TaskGroup,
-        adopt: Callable[[socket.socket, str], None],
+        listener: Listener,
         on_connected: Callable[[], None],
+        on_lost: Callable[[Address], None],
+        on_seen: Callable[[], None],
     ) -> None:
         self._home, self._ledgers, self._tasks = home, ledgers, tasks
-        self._adopt, self._on_connected = adopt, on_connected
+        self._listener = listener
+        self._on_connected, self._on_lost, self._on_seen = on_connected, on_lost, on_seen
         self._relays: dict[RelayId, _Relay] = {}
         self._nameplates: set[int] = set()
         self._secrets: dict[DeviceId, bytes] = {}
@@ -161,22 +170,32 @@ class Relays:
                 log.info("the link to the relay at %s is lost", relay.address.host)
             if loop.time() - began_at >= GOOD_AFTER_S:
                 wait_s = FIRST_WAIT_S
-            await asyncio.sleep(wait_s * (0.5 + random.random() / 2))  # noqa: S311
-            wait_s = min(wait_s * 2, WAIT_MAX_S)
+            relay.must_dial.clear()
+            try:
+                async with asyncio.timeout(wait_s * (0.5 + random.random() / 2)):  # noqa: S311
+                    await relay.must_dial.wait()
+                wait_s = FIRST_WAIT_S  # another network: what was tried in vain says little
+            except TimeoutError:
+                wait_s = min(wait_s * 2, WAIT_MAX_S)
 
     async def _talk(self, relay: _Relay, link: Link) -> None:
-        session = RelaySession(link, lambda ticket: self._incoming(relay, ticket))
+        session = RelaySession(link, partial(self._incoming, relay))
         relay.session = session
         relay.changed.set()
         try:
             async with asyncio.TaskGroup() as tasks:
-                registering = tasks.create_task(self._keep_registered(relay, session))
+                work = [
+                    tasks.create_task(self._keep_registered(relay, session)),
+                    tasks.create_task(self._keep_showing(relay, session)),
+                ]
                 self._on_connected()
                 await session.run()
-                registering.cancel()
+                for each in work:
+                    each.cancel()
         finally:
-            relay.session = None
+            relay.session = relay.showing = None
             link.abort()
+            self._on_lost(link.peer_address)
 
     async def _keep_registered(self, relay: _Relay, session: RelaySession) -> None:
         while True:
@@ -191,6 +210,47 @@ class Relays:
             except TimeoutError:
                 pass
 
+    async def _keep_showing(self, relay: _Relay, session: RelaySession) -> None:
+        """Shows the relay by UDP where this device is, as long as the link lasts."""
+        if not self._listener.has_udp(session.place[0]):
+            return
+        loop = asyncio.get_running_loop()
+        try:
+            key = await session.udp_key()
+        except LinkError:
+            return
+        showing = relay.showing = Showing(key.client_id, key.key, loop.time())
+        while True:
+            for datagram in showing.datagrams_to_send(loop.time(), random.random()):  # noqa: S311
+                self._listener.send_datagram(datagram, session.place)
+            relay.must_show.clear()
+            try:
+                async with asyncio.timeout_at(showing.next_deadline):
+                    await relay.must_show.wait()
+            except TimeoutError:
+                pass
+
+    def seen(self, datagram: bytes, place: Address) -> None:
+        """A relay answered by UDP, or somebody says so."""
+        loop = asyncio.get_running_loop()
+        for relay in self._relays.values():
+            if relay.showing is None or relay.session is None or relay.session.place != place:
+                continue
+            if relay.showing.receive(datagram, loop.time(), random.random()):  # noqa: S311
+                self._on_seen()
+            relay.must_show.set()
+
+    def observed(self) -> list[Address]:
+        """Where the relays see this device's UDP socket."""
+        showings = [relay.showing for relay in self._relays.values()]
+        return [s.observed for s in showings if s is not None and s.observed is not None]
+
+    @property
+    def is_udp_blocked(self) -> bool:
+        """Whether there are relays and none of them answers by UDP."""
+        showings = [relay.showing for relay in self._relays.values() if relay.showing is not None]
+        return bool(showings) and all(showing.is_blocked for showing in showings)
+
     def membership_changed(self) -> None:
         """Other devices are the user's now: wait for these."""
         live = self._others()
@@ -200,9 +260,14 @@ class Relays:
 
     def doubt(self) -> None:
         """The network has changed: the links to relays may be dead."""
+        now = asyncio.get_running_loop().time()
         for relay in self._relays.values():
+            relay.must_dial.set()
             if relay.session is not None:
                 relay.session.doubt()
+            if relay.showing is not None:
+                relay.showing.hurry(now)
+                relay.must_show.set()
 
     # ------------------------------------------------------------ where to wait
 
@@ -254,12 +319,12 @@ class Relays:
                 log.info("no link through %s: %s", relay.address.host, error)
         return None
 
-    def _incoming(self, relay: _Relay, ticket: bytes) -> None:
+    def _incoming(self, relay: _Relay, ticket: bytes, prefix: bytes) -> None:
         if self._opening < STREAMS_MAX:
             self._opening += 1
-            self._tasks.create_task(self._open(relay, ticket))
+            self._tasks.create_task(self._open(relay, ticket, prefix))
 
-    async def _open(self, relay: _Relay, ticket: bytes) -> None:
+    async def _open(self, relay: _Relay, ticket: bytes, prefix: bytes) -> None:
         try:
             if relay.session is None:
                 return
@@ -268,7 +333,8 @@ class Relays:
         except LinkError as error:
             log.info("%s", error)
         else:
-            self._adopt(stream, place[0])
+            path = RelayedAddress(*place, prefix) if prefix else None
+            self._listener.adopt(stream, place[0], path)
         finally:
             self._opening -= 1
 
@@ -308,8 +374,11 @@ class Relays:
 
 async def call_through(session: RelaySession, target: bytes | int) -> Link:
     """A TLS link to who waits there; raises LinkError."""
-    ticket = await session.call(target)
-    return await tls.dial_over(await open_stream(session.place, ticket))
+    called = await session.call(target)
+    link = await tls.dial_over(await open_stream(session.place, called.ticket))
+    if called.prefix:
+        link.relay_path = RelayedAddress(*session.place, called.prefix)
+    return link
 
 
 def _today() -> int:

@@ -142,7 +142,7 @@ async def _pair_through(
         raise RelayUnreachable(
             f"{error} Look at the address, and whether the relay runs."
         ) from error
-    session = RelaySession(link, lambda _: None)  # nobody calls a device that nobody knows
+    session = RelaySession(link, lambda *_: None)  # nobody calls a device that nobody knows
     async with asyncio.TaskGroup() as tasks:
         talking = tasks.create_task(session.run())
         outcome = await _pair_with_session(session, code, keys, name)

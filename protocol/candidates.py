@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import IntEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from protocol.errors import Malformed
 
@@ -67,6 +67,16 @@ def is_probeable(host: str, port: int, *, may_be_loopback: bool) -> bool:
     if isinstance(address, IPv4Address) and (address.packed[0] in (0, 255) or address.is_reserved):
         return False
     return may_be_loopback or not address.is_loopback
+
+
+def check_host(value: Any) -> str:
+    """A host as it stands in a message: numeric, in its one shortest spelling; raises Malformed."""
+    try:
+        if type(value) is str and str(ip_address(value)) == value and "%" not in value:
+            return value
+    except ValueError:
+        pass
+    raise Malformed("not the address of a host")
 
 
 def pack_host(host: str) -> bytes:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from crypto.ids import ChunkId, EntryId, FolderId, LogId
+from protocol.candidates import Candidate
 from protocol.changesets import FrontierEntry
 from protocol.messages import LedgerHeads, Wrap
 
@@ -151,6 +152,15 @@ class PeerState:
 
 
 @dataclass(frozen=True, slots=True)
+class PathsReceived:
+    """The other side told where it may be reached, for a round of probes."""
+
+    round: int
+    secret: bytes
+    candidates: tuple[Candidate, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Closed:
     """The session is over; send what it still has to send, then close the link."""
 
@@ -175,5 +185,6 @@ Event = (
     | ChunksReceived
     | ChunksMissing
     | PeerState
+    | PathsReceived
     | Closed
 )

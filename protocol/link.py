@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import Final
 
+from protocol.datagrams import RelayedAddress
 from protocol.errors import ErrorCode, ProtocolError
 from protocol.wire import HANDSHAKE_FRAME_LENGTH_MAX
 
@@ -51,6 +52,12 @@ class Link(ABC):
         """For a relayed link the relay's."""
         self.is_relayed = False
         """Whether a relay carries it; what the two devices prove to each other is the same."""
+        self.relay_path: RelayedAddress | None = None
+        """For a relayed link: where datagrams for the other device go, if the relay forwards any.
+        """
+        self.is_passing = False
+        """Whether its address is good only now, and says nothing of where the device can be found.
+        """
         self.is_mapped = False
         """Whether it goes to a port that a router was asked to open."""
         self.sent_bytes = 0

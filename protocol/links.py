@@ -13,6 +13,7 @@ from crypto.keys import DeviceKeys
 from crypto.link_auth import link_binding
 from protocol import tcp, tls, udp
 from protocol.certificates import LinkCertificate
+from protocol.datagrams import RelayedAddress
 from protocol.errors import ErrorCode, LinkError, NotAuthenticated, TimedOut
 from protocol.half_open import HalfOpen
 from protocol.handshake import (
@@ -62,6 +63,8 @@ class Listener:
         """TCP connections that TLS has not taken over yet."""
         self._context: ssl.SSLContext | None = None
         self._is_stopped = False
+        self.on_datagram: Callable[[bytes, Address], None] | None = None
+        """Gets the datagrams that are no QUIC."""
         self.port = 0
         """The port that was found, after `start`."""
 
@@ -89,6 +92,7 @@ class Listener:
                     on_link=self._give_link,
                 )
             )
+            self._endpoints[-1].udp.on_other = self._take_datagram
         self._context = tls.server_context(self._certificate)
         for each in tcp_sockets:
             self._tcp_sockets.append(each)
@@ -118,20 +122,54 @@ class Listener:
         if kind is LinkKind.TLS:
             return await tls.dial(host, port)
         address = await _resolve(host, port)
-        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        for endpoint in self._endpoints:
-            if endpoint.udp.family == family:
-                return await endpoint.dial(address)
+        endpoint = self._endpoint_for(address[0])
+        if endpoint is not None:
+            return await endpoint.dial(address)
         return await QuicEndpoint(bind_for(address)).dial(address)
 
-    def adopt(self, connection: socket.socket, host: str) -> None:
+    async def dial_relayed(self, address: RelayedAddress) -> Link:
+        """A QUIC link whose packets a relay forwards, to a device that expects it."""
+        endpoint = self._endpoint_for(address.host)
+        if endpoint is None:
+            raise LinkError("This device has no UDP port there.")
+        endpoint.udp.expect(address)
+        return await endpoint.dial(address)
+
+    def has_udp(self, host: str) -> bool:
+        """Whether there is a UDP port for an address of this family."""
+        return self._endpoint_for(host) is not None
+
+    def send_datagram(self, datagram: bytes, place: Address) -> None:
+        """Sends what is no QUIC from the port that QUIC uses; lost where there is none."""
+        endpoint = self._endpoint_for(place[0])
+        if endpoint is not None:
+            endpoint.udp.send([datagram], place)
+
+    def _endpoint_for(self, host: str) -> QuicEndpoint | None:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        for endpoint in self._endpoints:
+            if endpoint.udp.family == family:
+                return endpoint
+        return None
+
+    def _take_datagram(self, datagram: bytes, address: SocketAddress) -> None:
+        if self.on_datagram is not None:
+            self.on_datagram(datagram, (address[0], address[1]))
+
+    def adopt(
+        self, connection: socket.socket, host: str, path: RelayedAddress | None = None
+    ) -> None:
         """Takes a stream through a relay as if its other end had dialled this port; `host` is the
-        relay's, which shares the places of one host among all who come through it.
+        relay's, which shares the places of one host among all who come through it. What the relay
+        forwards by UDP on that path is taken for the same device's from now on.
         """
+        endpoint = self._endpoint_for(path.host) if path is not None else None
+        if path is not None and endpoint is not None:
+            endpoint.udp.expect(path)
         if self._is_stopped or not self.half_open.enter(host):
             connection.close()
             return
-        self._take_tls(connection, host, is_relayed=True)
+        self._take_tls(connection, host, is_relayed=True, path=path)
 
     async def _accept_tls(self, listening: socket.socket) -> None:
         while True:
@@ -141,9 +179,16 @@ class Listener:
                 continue
             self._take_tls(connection, host)
 
-    def _take_tls(self, connection: socket.socket, host: str, *, is_relayed: bool = False) -> None:
+    def _take_tls(
+        self,
+        connection: socket.socket,
+        host: str,
+        *,
+        is_relayed: bool = False,
+        path: RelayedAddress | None = None,
+    ) -> None:
         link = TlsLink(False, self._binding, self._give_link)
-        link.is_relayed = is_relayed
+        link.is_relayed, link.relay_path = is_relayed, path
         link.on_admit = _leave(self.half_open, host)
         self._give_time(link)
         self._accepted.add(connection)

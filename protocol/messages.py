@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from crypto.ids import ChunkId, DeviceId, EntryId, FolderId, UserId
 from protocol import wire
+from protocol.candidates import CANDIDATES_MAX, Candidate, CandidateKind, check_host
 from protocol.changesets import FrontierEntry as FrontierEntry
 from protocol.chunk_frames import WANTED_CHUNKS_MAX, Chunks, decode_chunks, encode_chunks
 from protocol.errors import Unexpected
@@ -66,6 +67,7 @@ class MessageNumber(IntEnum):
     PING = 28
     PONG = 29
     CLOSE = 30
+    PATHS = 31
 
 
 class LedgerHeads(NamedTuple):
@@ -198,6 +200,16 @@ class Close:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Tells where the sender may be reached, and half of the key of a round of probes."""
+
+    round: int
+    """0 asks the dialler of the link to begin a round."""
+    secret: bytes
+    candidates: tuple[Candidate, ...]
+
+
 Message = (
     Greeting
     | LedgerHeadsKnown
@@ -214,6 +226,7 @@ Message = (
     | Ping
     | Pong
     | Close
+    | Paths
 )
 
 
@@ -240,6 +253,9 @@ _HEADS: Final = record_of(LedgerHeads, _KIND, _ID, list_of(_ID, 0, HEADS_MAX))
 _WRAP: Final = record_of(Wrap, _ID, bounded_bytes(WRAP_LENGTH_MAX))
 _POSITION: Final = record_of(FrontierEntry, fixed_bytes(16), _COUNT, _ID)
 _SMALL: Final = 1 << 10
+_CANDIDATE: Final = record_of(
+    Candidate, one_of(*CandidateKind), Field("IP address", check_host), unsigned(16, 1)
+)
 _LARGE: Final = 1 << 20
 
 # Number, type, longest payload, fields: the whole schema (SPEC 7).
@@ -273,6 +289,9 @@ FORMS: Final[dict[MessageNumber, Form]] = {
     MessageNumber.PING: Form(Ping, _SMALL, (unsigned(64),)),
     MessageNumber.PONG: Form(Pong, _SMALL, (unsigned(64),)),
     MessageNumber.CLOSE: Form(Close, _SMALL, (unsigned(16), text(CLOSE_TEXT_LENGTH_MAX))),
+    MessageNumber.PATHS: Form(
+        Paths, _SMALL, (_REQUEST, _ID, list_of(_CANDIDATE, 0, CANDIDATES_MAX))
+    ),
 }
 _NUMBERS: Final = {form.type: number for number, form in FORMS.items()}
 # For each number: the longest payload and the record to read.

@@ -16,6 +16,7 @@ from typing import Final
 
 from crypto.link_auth import link_binding
 from protocol import udp
+from protocol.datagrams import RelayedAddress
 from protocol.errors import ErrorCode, LinkError, ProtocolError, Unexpected
 from protocol.half_open import HalfOpen
 from protocol.link import (
@@ -57,6 +58,8 @@ class QuicLink(Link):
         on_established: Callable[[QuicLink], None],
     ) -> None:
         super().__init__(LinkKind.QUIC, is_client, binding, (address[0], address[1]))
+        if isinstance(address, RelayedAddress):
+            self.is_relayed, self.relay_path = True, address
         self.connection = connection
         self._endpoint = endpoint
         self._on_established = on_established

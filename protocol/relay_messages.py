@@ -13,6 +13,7 @@ from typing import Any, Final, TypeAlias
 
 from crypto.relay_ids import RENDEZVOUS_ID_SIZE
 from protocol import wire
+from protocol.datagrams import CLIENT_ID_SIZE, PREFIX_BITS, PREFIX_MASK, PREFIX_SIZE
 from protocol.errors import Malformed, Unexpected
 from protocol.fields import Field, fixed_bytes, list_of, one_of, record_of, unsigned
 from protocol.relay_token import TOKEN_SIZE
@@ -43,6 +44,8 @@ class RelayNumber(IntEnum):
     INCOMING = 54
     RELAY_PING = 55
     RELAY_PONG = 56
+    UDP_ASK = 57
+    UDP_KEY = 58
     ADMIT = 60
     ADMISSION = 61
 
@@ -119,6 +122,8 @@ class Called:
     number: int
     outcome: int
     ticket: bytes
+    prefix: bytes
+    """Of the datagrams of this call; empty where one of the two has shown no UDP."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +131,7 @@ class Incoming:
     """Somebody calls: whoever wants to know who, opens a stream with this ticket."""
 
     ticket: bytes
+    prefix: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +146,22 @@ class RelayPong:
     """Answers a RELAY_PING."""
 
     value: int
+
+
+@dataclass(frozen=True, slots=True)
+class UdpAsk:
+    """Asks for a key to show by UDP where the device is."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class UdpKey:
+    """Answers it; the key before is worth nothing from now on."""
+
+    number: int
+    client_id: bytes
+    key: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +188,8 @@ RelayMessage: TypeAlias = (
     | Incoming
     | RelayPing
     | RelayPong
+    | UdpAsk
+    | UdpKey
     | Admit
     | Admission
 )
@@ -199,6 +223,14 @@ def _read_ticket(value: Any) -> bytes:
     return value
 
 
+def _read_prefix(value: Any) -> bytes:
+    if type(value) is not bytes or len(value) not in (0, PREFIX_SIZE):
+        raise Malformed("not a prefix")
+    if value and value[0] & PREFIX_MASK != PREFIX_BITS:
+        raise Malformed("a prefix that looks like QUIC")
+    return value
+
+
 _VERSION: Final = one_of(RELAY_VERSION)
 _BYTES_32: Final = fixed_bytes(32)
 _NUMBER: Final = unsigned(32)
@@ -206,6 +238,7 @@ _NAMEPLATES: Final = list_of(Field(f"int 1..{NAMEPLATE_MAX}", _read_nameplate), 
 _RENDEZVOUS: Final = list_of(fixed_bytes(RENDEZVOUS_ID_SIZE), 0, RENDEZVOUS_MAX)
 _TARGET: Final = Field(f"bytes {RENDEZVOUS_ID_SIZE} or int 1..{NAMEPLATE_MAX}", _read_target)
 _TICKET_OR_NONE: Final = Field(f"bytes 0 or {TICKET_SIZE}", _read_ticket)
+_PREFIX: Final = Field(f"bytes 0 or {PREFIX_SIZE}", _read_prefix)
 
 FORMS: Final[dict[RelayNumber, RelayForm]] = {
     RelayNumber.RELAY_ASK: RelayForm(RelayAsk, (_VERSION, _BYTES_32)),
@@ -213,10 +246,14 @@ FORMS: Final[dict[RelayNumber, RelayForm]] = {
     RelayNumber.REGISTER: RelayForm(Register, (_NUMBER, _RENDEZVOUS, _NAMEPLATES)),
     RelayNumber.REGISTERED: RelayForm(Registered, (_NUMBER, _NAMEPLATES)),
     RelayNumber.CALL: RelayForm(Call, (_NUMBER, _TARGET)),
-    RelayNumber.CALLED: RelayForm(Called, (_NUMBER, one_of(*CallOutcome), _TICKET_OR_NONE)),
-    RelayNumber.INCOMING: RelayForm(Incoming, (fixed_bytes(TICKET_SIZE),)),
+    RelayNumber.CALLED: RelayForm(
+        Called, (_NUMBER, one_of(*CallOutcome), _TICKET_OR_NONE, _PREFIX)
+    ),
+    RelayNumber.INCOMING: RelayForm(Incoming, (fixed_bytes(TICKET_SIZE), _PREFIX)),
     RelayNumber.RELAY_PING: RelayForm(RelayPing, (unsigned(64),)),
     RelayNumber.RELAY_PONG: RelayForm(RelayPong, (unsigned(64),)),
+    RelayNumber.UDP_ASK: RelayForm(UdpAsk, (_NUMBER,)),
+    RelayNumber.UDP_KEY: RelayForm(UdpKey, (_NUMBER, fixed_bytes(CLIENT_ID_SIZE), _BYTES_32)),
     RelayNumber.ADMIT: RelayForm(Admit, (fixed_bytes(TOKEN_SIZE),)),
     RelayNumber.ADMISSION: RelayForm(Admission, (one_of(*AdmissionOutcome),)),
 }

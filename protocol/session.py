@@ -42,6 +42,7 @@ from protocol.events import (
     FrontierReceived,
     LedgerHeadsReceived,
     LedgerReceived,
+    PathsReceived,
     PeerGreeted,
     PeerState,
     WrapsReceived,
@@ -59,6 +60,7 @@ from protocol.messages import (
     LedgerHeadsKnown,
     Message,
     Missing,
+    Paths,
     Ping,
     Pong,
     State,
@@ -144,6 +146,10 @@ class Session:
             return
         self._doubted_until = now + DOUBT_MAX_S
         self._ping(now)
+
+    def is_doubted_for(self, now: float) -> float:
+        """For how many seconds the other side has been doubted; 0 if it is not."""
+        return 0.0 if self._doubted_until is None else now - (self._doubted_until - DOUBT_MAX_S)
 
     def measure(self, now: float) -> None:
         """Asks for an answer, so that `round_trip_s` is known soon."""
@@ -403,6 +409,9 @@ class Session:
             self.round_trip_s = self._now - self._pinged_at
             self._pinged_at = None
 
+    def _on_paths(self, message: Paths) -> None:
+        self._events.append(PathsReceived(message.round, message.secret, message.candidates))
+
     def _on_close(self, message: Close) -> None:
         self.state = SessionState.CLOSED
         self._events.append(Closed(message.code, message.text, by_peer=True))
@@ -432,6 +441,7 @@ HANDLERS: Final[dict[SessionState, dict[type[Message], _Handler]]] = {
         Ping: Session._on_ping,
         Pong: Session._on_pong,
         Close: Session._on_close,
+        Paths: Session._on_paths,
     },
     SessionState.CLOSED: {},
 }

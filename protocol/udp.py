@@ -11,14 +11,15 @@ import asyncio
 import errno
 import socket
 import sys
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import Final
 
+from protocol.datagrams import PREFIX_BITS, PREFIX_MASK, PREFIX_SIZE, RelayedAddress
 from protocol.link import Address
 
-SocketAddress = tuple[str, int] | tuple[str, int, int, int]
+SocketAddress = tuple[str, int] | tuple[str, int, int, int] | RelayedAddress
 Datagrams = Sequence[bytes]
 
 SOCKET_BUFFER_BYTES: Final = 4 << 20
@@ -29,6 +30,8 @@ READS_MAX: Final = 16
 SEGMENTS_MAX: Final = 64
 SEGMENTED_BYTES_MAX: Final = 65_000
 """Below the 64 KiB of one IP packet with its headers, which is what the kernel takes."""
+RELAYED_MAX: Final = 256
+"""Forwarding sessions known at once, the newest; a device has one for each of its others."""
 PENDING_MAX: Final = 4_096
 """Datagrams kept while the socket's buffer is full; beyond it they are lost."""
 _LINUX = sys.platform == "linux"
@@ -50,7 +53,12 @@ class UdpEndpoint:
         self, udp: socket.socket, on_datagrams: Callable[[list[bytes], SocketAddress], None]
     ) -> None:
         self.on_other: Callable[[bytes, SocketAddress], None] | None = None
-        """Gets datagrams without QUIC's fixed bit, such as STUN; without it they are dropped."""
+        """Gets datagrams without QUIC's fixed bit; without it they are dropped."""
+        self.on_prefixed: Callable[[memoryview, int, SocketAddress], None] | None = None
+        """A relay's: gets runs of datagrams of a size that begin with a prefix, as they came. The
+        memory is used again afterwards.
+        """
+        self._relayed: OrderedDict[bytes, RelayedAddress] = OrderedDict()
         self._socket = udp
         self._on_datagrams = on_datagrams
         self._loop = asyncio.get_running_loop()
@@ -88,10 +96,38 @@ class UdpEndpoint:
             self._pending.clear()
         self._socket.close()
 
+    def expect(self, relayed: RelayedAddress) -> None:
+        """Takes what a relay forwards in this session for datagrams of that address."""
+        self._relayed[relayed.prefix] = relayed
+        self._relayed.move_to_end(relayed.prefix)
+        if len(self._relayed) > RELAYED_MAX:
+            self._relayed.popitem(last=False)
+
+    def forward(self, run: memoryview, size: int, address: SocketAddress) -> None:
+        """Sends on a run of datagrams of one size as it came; lost if the socket is full."""
+        if self._pending or self._socket.fileno() < 0:
+            return
+        if size >= len(run) or self.has_segmentation:
+            ancillary = []
+            if size < len(run):
+                ancillary = [(socket.IPPROTO_UDP, _UDP_SEGMENT, _SIZE.pack(size))]
+            try:
+                self._socket.sendmsg([run], ancillary, 0, address)
+            except OSError as error:
+                if size < len(run) and error.errno in _UNSUPPORTED:
+                    self.has_segmentation = False
+            return
+        for start in range(0, len(run), size):
+            self._send_run([bytes(run[start : start + size])], address)
+
     def send(self, datagrams: Datagrams, address: SocketAddress) -> None:
         """Sends datagrams to one address without blocking; what is refused is lost."""
         if self._socket.fileno() < 0:
             return
+        if isinstance(address, RelayedAddress):
+            prefix = address.prefix
+            datagrams = [prefix + datagram for datagram in datagrams]
+            address = (address.host, address.port)
         for run in self._runs(datagrams):
             if self._pending or not self._send_run(run, address):
                 self._keep(run, address)
@@ -171,6 +207,12 @@ class UdpEndpoint:
 
     def _dispatch(self, length: int, size: int, address: SocketAddress) -> None:
         view = self._view
+        if view[0] & PREFIX_MASK == PREFIX_BITS:
+            if self.on_prefixed is not None:
+                self.on_prefixed(view[:length], size, address)
+            else:
+                self._unwrap(length, size, address)
+            return
         if size >= length:
             datagrams = [bytes(view[:length])]
         else:
@@ -185,6 +227,26 @@ class UdpEndpoint:
                 self._on_datagrams([datagram], address)
             elif self.on_other is not None:
                 self.on_other(datagram, address)
+
+    def _unwrap(self, length: int, size: int, address: SocketAddress) -> None:
+        """Gives on what a relay forwarded; the rest is nobody's."""
+        view = self._view
+        run: list[bytes] = []
+        run_prefix: bytes | None = None
+        for start in range(0, length, size):
+            prefix = bytes(view[start : start + PREFIX_SIZE])
+            if prefix != run_prefix:
+                self._give_relayed(run_prefix, run, address)
+                run, run_prefix = [], prefix
+            datagram = bytes(view[start + PREFIX_SIZE : min(start + size, length)])
+            if datagram and datagram[0] & 0x40:
+                run.append(datagram)
+        self._give_relayed(run_prefix, run, address)
+
+    def _give_relayed(self, prefix: bytes | None, run: list[bytes], address: SocketAddress) -> None:
+        relayed = self._relayed.get(prefix) if prefix is not None and run else None
+        if relayed is not None and tuple(relayed[:2]) == tuple(address[:2]):
+            self._on_datagrams(run, relayed)
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -23,14 +23,18 @@ from protocol.relay_messages import (
     RelayMessage,
     RelayPing,
     RelayPong,
+    UdpAsk,
+    UdpKey,
     decode,
     encode,
 )
 from relay.admissions import Admissions
 from relay.allowance import Allowance
 from relay.calls import Calls
+from relay.ferries import Ferries
 from relay.limits import Limits
 from relay.registry import Client, Registry
+from relay.sightings import Sightings
 from relay.usage import Usage
 
 log = logging.getLogger(__name__)
@@ -48,9 +52,18 @@ TOKENS_PER_MINUTE: Final = 10
 class Desk:
     """What all conversations share."""
 
-    def __init__(self, limits: Limits, calls: Calls, admissions: Admissions, usage: Usage) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        calls: Calls,
+        admissions: Admissions,
+        usage: Usage,
+        random: Callable[[int], bytes],
+    ) -> None:
         self.registry = Registry(limits)
         self.calls, self.admissions, self.usage = calls, admissions, usage
+        self.sightings = Sightings(random)
+        self.ferries = Ferries(self.sightings, random, self._carry)
         self.links: dict[Client, Link] = {}
         self.wall_clock = time.time
         self.counts: dict[str, int] = {}
@@ -61,6 +74,9 @@ class Desk:
         self.guesses = Allowance(limits.codes_per_minute_per_address)
         self.rings = Allowance(limits.rings_per_minute)
         self.tokens = Allowance(TOKENS_PER_MINUTE)
+
+    def _carry(self, both: tuple[Client, ...], count: int) -> bool:
+        return self.usage.carry(both, count, self.wall_clock())
 
 
 async def converse(desk: Desk, client: Client, link: Link, clock: Callable[[], float]) -> None:
@@ -100,6 +116,7 @@ async def converse(desk: Desk, client: Client, link: Link, clock: Callable[[], f
         desk.registry.leave(client)
         if desk.links.get(client) is link:
             del desk.links[client]
+            desk.sightings.leave(client.pseudonym, clock())
 
 
 def send(link: Link, message: RelayMessage) -> None:
@@ -116,6 +133,11 @@ def _answer(desk: Desk, client: Client, message: RelayMessage, now: float) -> Re
             return _call(desk, client, message, now)
         case RelayPing(value):
             return RelayPong(value)
+        case UdpAsk(number):
+            sighting = desk.sightings.begin(client.pseudonym)
+            if sighting is None:
+                raise LimitReached("this relay has no room for more")
+            return UdpKey(number, sighting.client_id, sighting.key)
         case _:
             raise Unexpected("a message that only a relay sends, or one of the handshake")
 
@@ -141,7 +163,7 @@ def _is_for_guests(message: RelayMessage) -> bool:
 
 
 def _call(desk: Desk, client: Client, message: Call, now: float) -> Called:
-    refused = Called(message.number, CallOutcome.BUSY, b"")
+    refused = Called(message.number, CallOutcome.BUSY, b"", b"")
     if not desk.callers.take(client.pseudonym, now) or not desk.calls_by_host.take(
         client.host, now
     ):
@@ -151,17 +173,18 @@ def _call(desk: Desk, client: Client, message: Call, now: float) -> Called:
     called = desk.registry.find(message.target)
     link = desk.links.get(called) if called is not None else None
     if called is None or called is client or link is None or link.is_closed:
-        return Called(message.number, CallOutcome.NOT_THERE, b"")
+        return Called(message.number, CallOutcome.NOT_THERE, b"", b"")
     if link.unsent_bytes > UNSENT_BYTES_MAX or not desk.rings.take(called.pseudonym, now):
         return refused
     now_s = desk.wall_clock()
     if not desk.usage.may_carry(client, now_s) or not desk.usage.may_carry(called, now_s):
-        return Called(message.number, CallOutcome.OVER_QUOTA, b"")
+        return Called(message.number, CallOutcome.OVER_QUOTA, b"", b"")
     call = desk.calls.begin(client, called, now)
     if call is None:
         return refused
-    send(link, Incoming(call.tickets[1]))
-    return Called(message.number, CallOutcome.CONNECTED, call.tickets[0])
+    prefix = desk.ferries.begin(client, called, now)
+    send(link, Incoming(call.tickets[1], prefix))
+    return Called(message.number, CallOutcome.CONNECTED, call.tickets[0], prefix)
 
 
 def summary(counts: Mapping[str, int]) -> str:

@@ -30,7 +30,7 @@ from relay.admissions import Admissions
 from relay.allowance import Allowance
 from relay.calls import TICKET_LIFETIME_S, Call, Calls
 from relay.conversation import Desk, converse, summary
-from relay.errors import AddressInUse
+from relay.datagram_door import DatagramDoor
 from relay.forwarding import join
 from relay.limits import Limits
 from relay.origins import origin_of
@@ -41,32 +41,9 @@ log = logging.getLogger(__name__)
 
 HALF_OPEN_TIMEOUT_S: Final = 5.0
 """From the connection to the ticket, or to the last frame that authenticates."""
-BACKLOG: Final = 512
 REPORT_INTERVAL_S: Final = 3600.0
 SAVE_INTERVAL_S: Final = 60.0
 """What a crash may forget of what was carried for whom today."""
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that takes connections there; port 0 finds a free one. Raises AddressInUse."""
-    listening: socket.socket | None = None
-    try:
-        family, kind, number, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listening = socket.socket(family, kind, number)
-        listening.setblocking(False)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen(BACKLOG)
-    except (OSError, UnicodeError) as error:
-        if listening is not None:
-            listening.close()
-        raise AddressInUse(
-            f"The relay cannot listen on {host} port {port}: {error}. Choose another with"
-            " `--listen HOST:PORT`."
-        ) from error
-    return listening
 
 
 class Relay:
@@ -91,6 +68,7 @@ class Relay:
             Calls(random, limits),
             admissions or Admissions(None, True, time.time),
             usage or Usage(limits),
+            random,
         )
         self.port = 0
         """The port that was found, after `start`."""
@@ -98,6 +76,7 @@ class Relay:
         self._context = tls.server_context(certificate)
         self._binding = link_binding(certificate.der)
         self._listening: socket.socket | None = None
+        self._datagrams: DatagramDoor | None = None
         self._running: set[asyncio.Task[None]] = set()
         self._unclaimed: set[socket.socket] = set()
         """Connections that no task has taken over yet."""
@@ -107,9 +86,11 @@ class Relay:
         """What the fingerprint in its address stands for."""
         return relay_id_of(self._keys.sign_public, self._keys.dh_public)
 
-    def start(self, listening: socket.socket) -> int:
-        """Answers on this socket, which is the relay's from now on; gives its port."""
+    def start(self, listening: socket.socket, udp: socket.socket | None = None) -> int:
+        """Answers on these sockets, which are the relay's from now on; gives their port."""
         self._listening = listening
+        if udp is not None:
+            self._datagrams = DatagramDoor(udp, self.desk.sightings, self.desk.ferries)
         self.port = listening.getsockname()[1]
         self._spawn(self._accept(listening))
         self._spawn(self._keep_house())
@@ -125,6 +106,8 @@ class Relay:
             await asyncio.wait(self._running)
         if self._listening is not None:
             self._listening.close()
+        if self._datagrams is not None:
+            self._datagrams.close()
         for connection in self._unclaimed:
             connection.close()
         self._unclaimed.clear()
@@ -155,6 +138,8 @@ class Relay:
         while True:
             await asyncio.sleep(TICKET_LIFETIME_S / 4)
             self.desk.calls.expire(loop.time())
+            self.desk.ferries.expire(loop.time())
+            self.desk.sightings.expire(loop.time())
             if loop.time() - saved_at >= SAVE_INTERVAL_S:
                 saved_at = loop.time()
                 await self.save()

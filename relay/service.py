@@ -19,7 +19,8 @@ from relay.config import RelayConfig
 from relay.errors import AddressInUse
 from relay.key_store import load_keys
 from relay.limits import Limits
-from relay.server import Relay, listen
+from relay.ports import listen, listen_on_both
+from relay.server import Relay
 from relay.store import RelayStore
 from relay.usage import Usage
 
@@ -39,7 +40,7 @@ async def serve(
     raise_descriptor_limit(config.limits)
     store = await RelayStore.open(home)
     try:
-        listening, watched = listen(host, port), _listen_for_watchers(config)
+        (listening, udp), watched = listen_on_both(host, port), _listen_for_watchers(config)
         usage = Usage(config.limits, store)
         await usage.load(time.time())
         admissions = Admissions(store, config.is_open, time.time)
@@ -48,7 +49,7 @@ async def serve(
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
         async with asyncio.TaskGroup() as tasks:
             relay = Relay(keys, tasks, limits=config.limits, admissions=admissions, usage=usage)
-            found = relay.start(listening)
+            found = relay.start(listening, udp)
             watching = _watch(relay, store, watched, tasks)
             announce(str(RelayAddress(config.public_host or host, found, relay.relay_id)))
             log.info("the relay runs", extra={"values": {"port": found, "open": config.is_open}})

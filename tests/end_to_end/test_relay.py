@@ -66,8 +66,11 @@ def relay(tmp_path: Path) -> Iterator[RelayProcess]:
 
 @pytest.fixture
 def pair(tmp_path: Path, relay: RelayProcess) -> Iterator[tuple[Device, Device]]:
-    """Two devices; neither is ever told where the other listens, and discovery is off."""
+    """Two devices; neither is ever told where the other listens, and discovery is off. They use no
+    UDP, so the relay has to carry all.
+    """
     one, other = Device(tmp_path, "alpha"), Device(tmp_path, "beta")
+    one.links = other.links = "tls"
     try:
         found(one)
         one.command("relay", "add", relay.address)

@@ -27,6 +27,8 @@ from protocol.relay_messages import (
 )
 from tests.protocol.link_stage import link_pair
 
+PREFIX = b"\x80" + b"p" * 7
+
 
 class Stage:
     """A session, and its relay by hand."""
@@ -49,7 +51,7 @@ class Stage:
 async def talking() -> AsyncIterator[Stage]:
     async with link_pair(LinkKind.TLS) as (client, server):
         tickets: list[bytes] = []
-        session = RelaySession(client, tickets.append)
+        session = RelaySession(client, lambda ticket, prefix: tickets.append(ticket))
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(session.run())
             yield Stage(server, session, tickets)
@@ -65,11 +67,12 @@ async def test_questions_are_answered_in_any_order() -> None:
         call, register = await stage.hear(), await stage.hear()
         assert isinstance(call, Call)
         assert isinstance(register, Register)
-        stage.say(Incoming(b"i" * 32))
+        stage.say(Incoming(b"i" * 32, b""))
         stage.say(Registered(register.number, (7,)))
-        stage.say(Called(99, CallOutcome.CONNECTED, b"x" * 32))  # nobody asked
-        stage.say(Called(call.number, CallOutcome.CONNECTED, b"t" * 32))
-        assert await calling == b"t" * 32
+        stage.say(Called(99, CallOutcome.CONNECTED, b"x" * 32, b""))  # nobody asked
+        stage.say(Called(call.number, CallOutcome.CONNECTED, b"t" * 32, PREFIX))
+        called = await calling
+        assert (called.ticket, called.prefix) == (b"t" * 32, PREFIX)
         assert await registering == (7,)
         assert stage.tickets == [b"i" * 32]
 
@@ -82,7 +85,7 @@ async def test_a_call_that_leads_nowhere(outcome: int, error: type[LinkError]) -
         calling = asyncio.ensure_future(stage.session.call(7))
         call = await stage.hear()
         assert isinstance(call, Call)
-        stage.say(Called(call.number, outcome, b""))
+        stage.say(Called(call.number, outcome, b"", b""))
         with pytest.raises(error):
             await calling
 

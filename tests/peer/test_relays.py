@@ -269,7 +269,7 @@ async def test_a_relay_that_rings_without_end_costs_a_few_connections(
     (session,) = [r.session for r in one.relays._relays.values()]
     assert session is not None
     for number in range(10_000):
-        session._on_incoming(number.to_bytes(32, "big"))
+        session._on_incoming(number.to_bytes(32, "big"), b"")
     assert one.relays._opening <= relays.STREAMS_MAX
     await until(lambda: one.relays._opening == 0)
     assert are_linked(one, two)

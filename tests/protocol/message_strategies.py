@@ -41,6 +41,10 @@ zstd_pieces = st.builds(
     lambda i, data, more: Piece(i, CODEC_ZSTD, len(data) + more, data), u16, blobs, u16
 )
 
+candidates = st.builds(
+    m.Candidate, st.integers(1, 3), st.ip_addresses().map(str), st.integers(1, 2**16 - 1)
+)
+
 any_message: SearchStrategy[m.Message] = st.one_of(
     st.builds(m.Greeting, st.integers(1, 2**16 - 1), shown_text),
     st.builds(m.LedgerHeadsKnown, tuples_of(heads, 0)),
@@ -57,4 +61,5 @@ any_message: SearchStrategy[m.Message] = st.one_of(
     st.builds(m.Ping, u64),
     st.builds(m.Pong, u64),
     st.builds(m.Close, u16, shown_text),
+    st.builds(m.Paths, u32, id32, tuples_of(candidates, 0)),
 )

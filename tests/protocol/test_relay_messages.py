@@ -27,11 +27,15 @@ from protocol.relay_messages import (
     RelayNumber,
     RelayPing,
     RelayPong,
+    UdpAsk,
+    UdpKey,
     decode,
     encode,
     read_stream_prefix,
     stream_prefix,
 )
+
+PREFIX = b"\x80" + b"p" * 7
 
 SAMPLES: list[RelayMessage] = [
     RelayAsk(1, b"p" * 32),
@@ -40,9 +44,12 @@ SAMPLES: list[RelayMessage] = [
     Registered(1, (7,)),
     Call(2, b"r" * 16),
     Call(2, 7),
-    Called(2, CallOutcome.CONNECTED, b"t" * 32),
-    Called(2, CallOutcome.NOT_THERE, b""),
-    Incoming(b"t" * 32),
+    Called(2, CallOutcome.CONNECTED, b"t" * 32, b""),
+    Called(2, CallOutcome.CONNECTED, b"t" * 32, PREFIX),
+    Called(2, CallOutcome.NOT_THERE, b"", b""),
+    Incoming(b"t" * 32, PREFIX),
+    UdpAsk(3),
+    UdpKey(3, b"c" * 8, b"k" * 32),
     RelayPing((1 << 64) - 1),
     RelayPong(0),
 ]
@@ -80,12 +87,16 @@ def test_the_longest_registration_fits_a_frame() -> None:
         (RelayNumber.CALL, [1, b"r" * 32]),
         (RelayNumber.CALL, [1, 0]),
         (RelayNumber.CALL, [1, "7"]),
-        (RelayNumber.CALLED, [1, 0, b""]),
-        (RelayNumber.CALLED, [1, 1, b"t" * 32]),
-        (RelayNumber.CALLED, [1, 3, b""]),
-        (RelayNumber.CALLED, [1, 0, b"t"]),
-        (RelayNumber.INCOMING, [b""]),
+        (RelayNumber.CALLED, [1, 0, b"", b""]),
+        (RelayNumber.CALLED, [1, 1, b"t" * 32, b""]),
+        (RelayNumber.CALLED, [1, 3, b"", b""]),
+        (RelayNumber.CALLED, [1, 0, b"t", b""]),
+        (RelayNumber.CALLED, [1, 0, b"t" * 32, b"p" * 7]),
+        (RelayNumber.CALLED, [1, 0, b"t" * 32, b"\xc0" + b"p" * 7]),
+        (RelayNumber.INCOMING, [b"", b""]),
         (RelayNumber.INCOMING, [b"t" * 32, 1]),
+        (RelayNumber.UDP_ASK, []),
+        (RelayNumber.UDP_KEY, [1, b"c" * 7, b"k" * 32]),
         (RelayNumber.RELAY_PING, [-1]),
         (RelayNumber.RELAY_PONG, []),
     ],
@@ -96,7 +107,7 @@ def test_what_is_not_of_the_schema_is_refused(number: int, value: object) -> Non
 
 
 def test_other_numbers_and_longer_frames_are_refused() -> None:
-    for number in (0, 1, 16, 47, 57, 255):
+    for number in (0, 1, 16, 47, 63, 255):
         with pytest.raises(Unexpected):
             decode(number, wire.encode([]))
     with pytest.raises(TooLong):

@@ -25,7 +25,8 @@ from protocol.relay_messages import (
 )
 from relay.admissions import Admissions
 from relay.limits import Limits
-from relay.server import Relay, listen
+from relay.ports import listen_on_both
+from relay.server import Relay
 from relay.usage import Usage
 
 LOOPBACK = "127.0.0.1"
@@ -78,6 +79,8 @@ class RelayStage:
     def __init__(self, relay: Relay) -> None:
         self.relay = relay
         self.links: list[Link] = []
+        self.sockets: list[socket.socket] = []
+        """UDP sockets of devices, closed at the end."""
 
     @property
     def address(self) -> RelayAddress:
@@ -116,13 +119,15 @@ async def relaying(
 ) -> AsyncIterator[RelayStage]:
     async with asyncio.TaskGroup() as tasks:
         relay = Relay(new_keys(), tasks, limits=limits, admissions=admissions, usage=usage)
-        relay.start(listen(LOOPBACK, 0))
+        relay.start(*listen_on_both(LOOPBACK, 0))
         stage = RelayStage(relay)
         try:
             yield stage
         finally:
             for link in stage.links:
                 link.abort()
+            for each in stage.sockets:
+                each.close()
             await relay.stop()
     for _ in range(10):  # a transport that was aborted closes its socket some rounds later
         await asyncio.sleep(0)

@@ -37,7 +37,7 @@ from protocol.relay_messages import (
 from relay import server as module
 from relay.errors import AddressInUse
 from relay.limits import Limits
-from relay.server import listen
+from relay.ports import listen
 from tests.relay.relay_stage import LOOPBACK, Caller, RelayStage, new_keys, relaying, until
 
 RID = b"r" * 16

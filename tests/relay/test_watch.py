@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from relay import watch as module
-from relay.server import listen
+from relay.ports import listen
 from relay.watch import Watch
 from tests.relay.relay_stage import LOOPBACK, relaying, until
 
