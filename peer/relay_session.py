@@ -64,10 +64,15 @@ class RelaySession:
         """Talks until the link ends, whichever side ends it."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._receive())
-                tasks.create_task(self._keep_alive())
-        except* _Over:
-            pass
+                # They return when it is over: a group whose child fails at the moment at which its
+                # owner is cancelled would forget that.
+                work = [
+                    tasks.create_task(self._receive()),
+                    tasks.create_task(self._keep_alive()),
+                ]
+                await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
+                for each in work:
+                    each.cancel()
         finally:
             self._is_over = True
             self._link.abort()
@@ -133,8 +138,7 @@ class RelaySession:
                 self._heard.set()
                 self._take(decode(*frame))
         except ProtocolError:
-            pass  # a relay that breaks the protocol is one that is lost
-        raise _Over
+            return  # a relay that breaks the protocol is one that is lost
 
     def _take(self, message: RelayMessage) -> None:
         match message:
@@ -170,14 +174,10 @@ class RelaySession:
                 async with asyncio.timeout(answer_s):
                     await self._heard.wait()
             except TimeoutError:
-                raise _Over from None
+                return
 
 
 def _answer(waiting: asyncio.Future[A] | None, message: A) -> None:
     # What comes too late was given up, and is nobody's offence.
     if waiting is not None and not waiting.done():
         waiting.set_result(message)
-
-
-class _Over(Exception):
-    """The link has ended."""

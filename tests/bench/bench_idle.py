@@ -63,7 +63,7 @@ async def hold(address: RelayAddress, others: int, places: Iterator[str], ready:
     async with ready:
         tls.dial = lambda host, port: connect()
         link = await dial_relay(address, DeviceKeys.generate(os.urandom))
-        session = RelaySession(link, lambda ticket: None)
+        session = RelaySession(link, lambda *_: None)
         running = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(session.run())

@@ -143,3 +143,24 @@ async def test_a_relay_that_breaks_the_protocol_is_lost(frame: tuple[int, bytes]
         stage.relay.send(frame[0], [frame[1]])
         async with asyncio.timeout(10):
             assert await stage.relay.receive() is None
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_who_is_cancelled_while_the_link_is_lost_ends(turns: int) -> None:
+    """At some of these turns the loss has been noticed, and its cleaning up is under way."""
+    async with link_pair(LinkKind.TLS) as (client, _):
+        session = RelaySession(client, lambda ticket, prefix: None)
+
+        async def again_and_again() -> None:
+            while True:
+                await session.run()
+                await asyncio.sleep(0)
+
+        running = asyncio.ensure_future(again_and_again())
+        await asyncio.sleep(0.01)
+        client.abort()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        running.cancel()
+        await asyncio.wait({running}, timeout=1.0)
+        assert running.cancelled()

@@ -9,6 +9,7 @@ from hypothesis.strategies import SearchStrategy
 
 from crypto.ids import ChunkId, EntryId, FolderId, LogId
 from protocol import messages as m
+from protocol.candidates import Candidate
 from protocol.chunk_frames import CODEC_RAW, CODEC_ZSTD, Chunks, Piece
 
 T = TypeVar("T")
@@ -42,7 +43,7 @@ zstd_pieces = st.builds(
 )
 
 candidates = st.builds(
-    m.Candidate, st.integers(1, 3), st.ip_addresses().map(str), st.integers(1, 2**16 - 1)
+    Candidate, st.integers(1, 3), st.ip_addresses().map(str), st.integers(1, 2**16 - 1)
 )
 
 any_message: SearchStrategy[m.Message] = st.one_of(
