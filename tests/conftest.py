@@ -1,11 +1,18 @@
-"""A bound on what the timeout of pytest-timeout does not bound: it ends a test once, and a teardown
-that hangs after that, or in the first place, would hold up the whole run without a word.
+"""What holds for every test: how it may end, and that it asks nothing of the clock.
+
+pytest-timeout ends a test once; a teardown that hangs after that, or in the first place, would hold
+up the whole run without a word. And Hypothesis would call an example slow, or its making, when only
+the machine is busy: what may cost how much is asserted where it is counted, and not in seconds.
 """
 
 import faulthandler
 from collections.abc import Generator
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("holdfast", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("holdfast")
 
 TEARDOWN_TIMEOUT_S = 60.0
 """Daemons that are killed, threads that are joined: seconds, even on a machine with other work."""

@@ -433,9 +433,7 @@ ACTS = st.lists(st.integers(0, 1 << 30), min_size=1, max_size=8)
 
 @pytest.mark.row("F09")
 @given(ACTS, ACTS)
-@settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 async def test_no_byte_that_was_on_either_disk_alone_is_lost(
     tmp_path_factory: pytest.TempPathFactory, here: list[int], there: list[int]
 ) -> None:
