@@ -38,6 +38,7 @@ from protocol.nodes import ROOT
 from protocol.session import GREETING_TIMEOUT_S
 from protocol.wire import FRAME_LENGTH_MAX
 from tests.peer.device_stage import (
+    DEADLINE_S,
     Stage,
     are_linked,
     copy_homes,
@@ -254,6 +255,19 @@ async def offer_file(scene: Scene, peer: EvilPeer) -> ChunksWanted:
     return await peer.hear(ChunksWanted)
 
 
+async def asked_again(scene: Scene, peer: EvilPeer) -> ChunksWanted:
+    """The folder asks for what it lacks when it is told to, unless it does so before by itself: the
+    other honest device may say at any time that it has more.
+    """
+    async with asyncio.TaskGroup() as tasks:
+        hearing = tasks.create_task(peer.hear(ChunksWanted))
+        while not hearing.done():
+            if scene.folder.lacks_bytes:
+                scene.folder.ask_again()
+            await asyncio.sleep(0.005)
+    return hearing.result()
+
+
 @pytest.mark.row("A07")
 async def test_a_chunk_with_the_wrong_hash_ends_the_link_and_writes_nothing(scene: Scene) -> None:
     """A07."""
@@ -307,9 +321,7 @@ async def test_what_is_asked_in_vain_is_not_remembered_for_ever(
         for _ in range(20):
             peer.session.give_missing(wanted.request, [0])
             peer.flush()
-            await until(lambda: scene.folder.lacks_bytes)
-            scene.folder.ask_again()
-            wanted = await peer.hear(ChunksWanted)
+            wanted = await asked_again(scene, peer)
         assert len(scene.one.network._requests) <= 5
     await scene.lives_on()
 
@@ -318,9 +330,10 @@ async def test_bytes_that_could_not_be_written_are_asked_for_again(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A full disk takes nothing, and what is on its way then must not be waited for for ever."""
-    takes = scene.folder.receive_chunks
+    takes, has_refused = scene.folder.receive_chunks, asyncio.Event()
 
     async def take_nothing(chunks: Sequence[ReceivedChunk]) -> tuple[list[ChunkId], list[ChunkId]]:
+        has_refused.set()
         return [], []
 
     async with evil_peer(scene.one, scene.evil) as peer:
@@ -328,10 +341,9 @@ async def test_bytes_that_could_not_be_written_are_asked_for_again(
         monkeypatch.setattr(scene.folder, "receive_chunks", take_nothing)
         peer.session.give(wanted.request, [Piece(0, 0, 17, PROMISED)])
         peer.flush()
-        await until(lambda: scene.folder.lacks_bytes)
+        await asyncio.wait_for(has_refused.wait(), DEADLINE_S)
         monkeypatch.setattr(scene.folder, "receive_chunks", takes)
-        scene.folder.ask_again()
-        wanted = await peer.hear(ChunksWanted)
+        wanted = await asked_again(scene, peer)
         peer.session.give(wanted.request, [Piece(0, 0, 17, PROMISED)])
         peer.flush()
         offered = scene.stage.root("one") / "offered"
