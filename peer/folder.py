@@ -28,7 +28,7 @@ from peer.fetcher import Fetcher
 from peer.floor import Floor
 from peer.floor_keeping import FloorKeeper, keep_nothing
 from peer.history import History
-from peer.index_store import JOINED, ChunkPlace, IndexStore, Summary, disk_error
+from peer.index_store import JOINED, ChunkPlace, IndexStore, Summary, index_error
 from peer.intake import Intake
 from peer.joining import Joining
 from peer.limits import Limits
@@ -247,7 +247,7 @@ class Folder:
                     self._trouble(error, loop.time())
                     worked = False
                 except sqlite3.OperationalError as error:
-                    told = disk_error("used", error)
+                    told = index_error("used", error)
                     self._trouble(told, loop.time())
                     await self._rest(loop)
                     raise IndexBehind(told) from error
@@ -291,7 +291,7 @@ class Folder:
         if self.delivery is not None:
             self.delivery.wait_for_disk(self._blocked_until)
         if self.intake is not None and state is not FolderState.NO_SPACE:
-            self.intake.rescan()  # what was being read when it broke off is to be found again
+            self.intake.rescan()  # what a failing disk showed is looked at anew
 
     async def _rest(self, loop: asyncio.AbstractEventLoop) -> None:
         """Waits for a note or the next deadline; while the disk is in trouble for that alone."""

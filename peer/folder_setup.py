@@ -24,7 +24,7 @@ from peer.folder import Folder
 from peer.home import Home
 from peer.home_store import Folder as StoredFolder
 from peer.home_store import HomeStore
-from peer.index_store import JOINED, IndexStore, Summary, disk_error
+from peer.index_store import JOINED, IndexStore, Summary, index_error
 from peer.joining import Joining
 from peer.ledgers import FolderMembership
 from peer.limits import Limits
@@ -83,7 +83,7 @@ async def open_folder(
             move_aside(path, error)
             is_lost = True
         except sqlite3.OperationalError as error:
-            raise disk_error("opened", error) from error
+            raise index_error("opened", error) from error
 
 
 async def _open(

@@ -66,7 +66,7 @@ _COUNTS: Final = Struct(">QQ")
 T = TypeVar("T")
 
 
-def disk_error(what: str, error: sqlite3.OperationalError) -> DiskError:
+def index_error(what: str, error: sqlite3.OperationalError) -> DiskError:
     """What a person is told when the disk does not let us use an index; `what`: opened, written."""
     text = f"The folder's index cannot be {what}: {error}."
     if "full" in str(error):  # SQLite says it in words only

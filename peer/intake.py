@@ -14,7 +14,7 @@ from typing import Final
 
 from crypto.ids import FolderId, NodeId
 from peer.deletion_guard import DeletionGuard
-from peer.disk_types import Disk, DiskGone, Path, Problem, RangeRequest, Trouble
+from peer.disk_types import Disk, DiskError, DiskGone, Path, Problem, RangeRequest, Trouble
 from peer.engine import Engine, ReadBack
 from peer.hinting import Hinting
 from peer.ignore import IGNORE_FILE, IgnoreRules
@@ -111,6 +111,13 @@ class Intake:
 
     async def step(self, now: float) -> bool:
         """Takes one piece of news from the disk; False if there is none."""
+        try:
+            return await self._take(now)
+        except DiskError:
+            self.rescan()  # what was being looked at or read is to be found again
+            raise
+
+    async def _take(self, now: float) -> bool:
         if self.is_rescan_due(now):
             await self._scan([ROOT], True)
             self._rescan_at = asyncio.get_running_loop().time() + self._rescan_interval_s

@@ -299,16 +299,17 @@ class TlsLink(Link, asyncio.BufferedProtocol):
         """Sends what is queued, says goodbye, and waits for that a second at most."""
         self._flush()
         self._end()
-        if self._transport is None:
+        transport = self._transport
+        if transport is None:
             return
         if not self._is_reading:
             self._is_reading = True
-            self._transport.resume_reading()  # else the other side's goodbye is never read
-        self._transport.close()
+            transport.resume_reading()  # else the other side's goodbye is never read
+        transport.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await asyncio.shield(self._closed)
-        self._transport.abort()
+        transport.abort()
 
     def abort(self, code: int = ErrorCode.NONE) -> None:
         """Cuts the connection; TLS carries no code."""
@@ -328,6 +329,12 @@ class TlsLink(Link, asyncio.BufferedProtocol):
             self._look_handle = None
         if not self._closed.done():
             self._closed.set_result(None)
+        # Who is in cycles waits for the collector, which comes after so many objects and not after
+        # so many bytes: a transport has 300 KB of buffers and of OpenSSL's.
+        self._transport = None
+        self._out, self._large = [], None
+        if not self._is_early:  # what is complete has been cut
+            self._buffer, self._start, self._stop = NO_BUFFER, 0, 0
 
 
 def _shared_buffer() -> memoryview:

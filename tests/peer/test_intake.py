@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from peer import intake as intake_module
 from peer import observation
+from peer.errors import DiskError, DiskFull
 from peer.ignore import IGNORE_FILE
 from peer.intake import Intake
 from peer.watcher import Hints
+from tests.peer.device_stage import until
 from tests.peer.test_folder import Scene, in_sync, open_scene, running
 
 SOON_S = 60.0
@@ -78,3 +82,34 @@ async def test_other_rules_are_other_files(
     intake.hints_come(Saying(Hints(changed={directory: {name}})), 1.0)  # type: ignore[arg-type]
     assert intake.is_rescan_due(1.0) is is_everything
     assert next_due() < SOON_S
+
+
+@pytest.mark.row("F04", "F06")
+@pytest.mark.parametrize("what", [DiskFull, DiskError])
+async def test_what_was_being_read_when_the_disk_failed_is_read_again(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, what: type[DiskError]
+) -> None:
+    """No event tells of it a second time: whatever kept it from being made durable, a full disk
+    too, all is looked at once more.
+    """
+    monkeypatch.setattr("peer.folder.RETRY_S", 0.02)
+    async with running(scene) as folder:
+        await in_sync(folder)
+        disk = folder.disk
+        assert disk is not None
+        sync, failed = disk.sync_saved, threading.Event()
+
+        def fails(paths: Sequence[tuple[str, ...]]) -> None:
+            if not failed.is_set():
+                failed.set()
+                raise what
+            sync(paths)
+
+        monkeypatch.setattr(disk, "sync_saved", fails)
+        (scene.one.root / "saved").write_text("once")
+        folder.rescan()
+        await until(failed.is_set)
+        async with asyncio.timeout(15):
+            while (await scene.store.summary()).files != 1:
+                await asyncio.sleep(0.005)
+        await in_sync(folder)

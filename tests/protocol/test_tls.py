@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import random
 import socket
 import ssl
 import tempfile
+import weakref
 from contextlib import suppress
 from pathlib import Path
 
@@ -275,3 +277,25 @@ async def test_a_link_that_rests_is_not_looked_at() -> None:
         client._look()
         assert client._look_handle is None
         assert not client.is_closed
+
+
+async def test_a_link_that_has_ended_holds_no_transport() -> None:
+    """A device that is linked anew a thousand times a day is not to keep a thousand of them until
+    the cycle collector comes.
+    """
+    gc.disable()
+    try:
+        async with link_pair(TLS) as (client, server):
+            left = [weakref.ref(link._transport) for link in (client, server)]  # type: ignore[attr-defined]
+            client.set_frame_limit(1 << 20)
+            client.send(1, [b"x"])
+            async with asyncio.timeout(5):
+                await server.receive()
+                await client.close()
+                assert await server.receive() is None
+                await server.close()
+                while any(transport() is not None for transport in left):
+                    await asyncio.sleep(0)
+            assert not any(len(link._buffer) for link in (client, server))  # type: ignore[attr-defined]
+    finally:
+        gc.enable()
