@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 from peer import terminal
 from peer.errors import NotRestored, PeerError, TroubleFound, UsageError
 from peer.passphrase import ask_passphrase
+from peer.relay_token import ask_token
 from peer.status import HoldAnswer
 
 if TYPE_CHECKING:
@@ -242,11 +243,12 @@ def _become_relay(arguments: argparse.Namespace, command: str, *more: str) -> No
 
 def relay_add(arguments: argparse.Namespace) -> Answer:
     """Have the daemon use a relay."""
-    relay = _client(arguments).add_relay(arguments.address)
+    token = ask_token() if arguments.token else None
+    relay = _client(arguments).add_relay(arguments.address, token)
     return _say(
         relay,
-        "This device meets your others at that relay from now on. Your other devices have to be"
-        " told too, each by `holdfast relay add`; `holdfast relay list` shows how it stands.",
+        "Your devices meet at that relay from now on; those that are linked know it already, and"
+        " the others hear of it when they are. `holdfast relay list` shows how it stands.",
     )
 
 
@@ -259,7 +261,7 @@ def relay_list(arguments: argparse.Namespace) -> Answer:
 def relay_remove(arguments: argparse.Namespace) -> Answer:
     """Have the daemon use a relay no more."""
     _client(arguments).remove_relay(arguments.address)
-    return _say({}, "This device uses that relay no more.")
+    return _say({}, "Your devices use that relay no more, as soon as they hear of it.")
 
 
 def folder_add(arguments: argparse.Namespace) -> Answer:

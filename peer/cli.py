@@ -270,8 +270,14 @@ def _add_relay_commands(commands: Any) -> None:
         "add", acts.relay_add, "meet your other devices at a relay, if there is no direct way"
     )
     new.add_argument("address", type=_relay_text, metavar="ADDRESS", help="as the relay prints it")
+    new.add_argument(
+        "--token",
+        action="store_true",
+        help="show a closed relay the token of an invitation: asked for, or from"
+        " $HOLDFAST_RELAY_TOKEN or the first line of $HOLDFAST_RELAY_TOKEN_FILE",
+    )
     add("list", acts.relay_list, "show the relays that this device uses")
-    remove = add("remove", acts.relay_remove, "use a relay no more on this device")
+    remove = add("remove", acts.relay_remove, "use a relay no more")
     remove.add_argument("address", metavar="ADDRESS", help="its address or its host")
 
 

@@ -34,6 +34,7 @@ from peer.status import (
     VersionList,
 )
 from protocol.relay_address import BadRelayAddress, RelayAddress
+from protocol.relay_token import BadRelayToken, parse_token
 
 BODY_SIZE_MAX = 64 * 1024
 
@@ -69,14 +70,14 @@ class DaemonApi(Protocol):
     async def remove_device(self, name_or_id: str) -> None:
         """Make a device the user's no more, for good."""
 
-    async def add_relay(self, address: RelayAddress) -> RelayEntry:
+    async def add_relay(self, address: RelayAddress, token: bytes = b"") -> RelayEntry:
         """Meet the user's devices at one more relay."""
 
     async def list_relays(self) -> RelayList:
         """The relays of this device, and whether there is a link to each."""
 
     async def remove_relay(self, address_or_host: str) -> None:
-        """Use a relay no more."""
+        """Use a relay no more, on none of the user's devices."""
 
     async def pause(self, name_or_id: str | None) -> None:
         """Pause a folder, or all of them."""
@@ -133,6 +134,14 @@ class _Fields:
         if not path.is_absolute() or "\0" in str(path):
             raise UsageError(f"`{name}` has to be an absolute path.")
         return path
+
+    def token(self, name: str) -> bytes:
+        """The token of an invitation to a relay; empty when it is missing."""
+        text = self.optional_text(name)
+        try:
+            return b"" if text is None else parse_token(text)
+        except BadRelayToken as error:
+            raise UsageError(str(error)) from error
 
     def relay(self, name: str) -> RelayAddress:
         """A relay's address."""
@@ -210,9 +219,9 @@ async def _remove_device(daemon: DaemonApi, fields: _Fields) -> None:
 
 
 async def _add_relay(daemon: DaemonApi, fields: _Fields) -> Mapping[str, Any]:
-    address = fields.relay("address")
+    address, token = fields.relay("address"), fields.token("token")
     fields.end()
-    return await daemon.add_relay(address)
+    return await daemon.add_relay(address, token)
 
 
 async def _remove_relay(daemon: DaemonApi, fields: _Fields) -> None:

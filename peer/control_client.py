@@ -96,9 +96,10 @@ class ControlClient:
         """Make a device the user's no more."""
         self.request("POST", "/api/devices/remove", {"device": name_or_id})
 
-    def add_relay(self, address: str) -> RelayEntry:
-        """Use one more relay."""
-        return cast(RelayEntry, self.request("POST", "/api/relays/add", {"address": address}))
+    def add_relay(self, address: str, token: str | None = None) -> RelayEntry:
+        """Use one more relay; of a closed one with the token of an invitation."""
+        fields = {"address": address} | ({} if token is None else {"token": token})
+        return cast(RelayEntry, self.request("POST", "/api/relays/add", fields))
 
     def relays(self) -> RelayList:
         """The relays of this device."""

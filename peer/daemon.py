@@ -57,6 +57,7 @@ from peer.status import (
     VersionList,
 )
 from peer.surroundings import LOOK_INTERVAL_S, Surroundings
+from protocol import messages
 from protocol.changesets import INCARNATION_SIZE
 from protocol.errors import LinkError, ProtocolError
 from protocol.handshake import HELLO
@@ -88,11 +89,13 @@ class Daemon:
             on_connected=lambda: self.dialling.relay_connected(),
             on_lost=self.network.doubt_relayed,
             on_seen=lambda: self.punching.addresses_changed(),
+            tell=lambda: self.network.tell_relays(self.relays.records),
         )  # fmt: skip
         self.punching = Punching(
             home, self.ledgers, self.network, self._listener, self.relays, tasks, self._hosts
         )
         self.network.on_paths = self.punching.paths_received
+        self.network.on_relays = self.relays.receive
         self._listener.on_datagram = self.punching.datagram_received
         self.openings = Openings(home, self.ledgers, self.network, config, tasks, self._opened_late)
         self.stored = self.openings.stored
@@ -226,6 +229,8 @@ class Daemon:
 
     async def _greeted(self, connection: Connection) -> None:
         self.punching.greeted(connection)
+        if self.relays.records and self.ledgers.is_own(connection.device_id):
+            connection.session.send(messages.RelaysKnown(self.relays.records))
         now = time.time()
         try:
             async with self.home.store.transaction() as write:
@@ -410,16 +415,16 @@ class Daemon:
             raise NothingToAnswer(f"{name_or_id!r} asks nothing.")
         folder.answer(answer is HoldAnswer.ACCEPT)
 
-    async def add_relay(self, address: RelayAddress) -> RelayEntry:
+    async def add_relay(self, address: RelayAddress, token: bytes = b"") -> RelayEntry:
         """Meets the user's devices at one more relay."""
-        return await self.relays.add(address)
+        return await self.relays.add(address, token)
 
     async def list_relays(self) -> RelayList:
         """The relays of this device."""
         return self.relays.entries()
 
     async def remove_relay(self, address_or_host: str) -> None:
-        """Uses a relay no more."""
+        """Uses a relay no more, on none of the user's devices."""
         await self.relays.remove(address_or_host)
 
     async def versions(self, path: Path) -> VersionList:

@@ -153,6 +153,7 @@ class Invitations:
             self._home.keys.device_id,
             tuple(self._ledgers.user.export()),
             tuple(folders),
+            self._relays.records,
         )
         link.set_frame_limit(MESSAGE_LENGTH_MAX)
         link.send(number, [payload])

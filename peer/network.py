@@ -37,11 +37,13 @@ from protocol.events import (
     PeerGreeted,
     PeerState,
     ReceivedChunk,
+    RelaysReceived,
     WrapsReceived,
 )
 from protocol.handshake import PeerKeys
 from protocol.ledger import LedgerKind
 from protocol.link import Address, Link, LinkKind
+from protocol.relay_records import RelayRecord
 from protocol.transfers import Ask, CancelAsk, FileUnavailable, Transfers
 
 log = logging.getLogger(__name__)
@@ -81,6 +83,8 @@ class Network:
         self.past_received_bytes = 0
         self._tasks = tasks
         self._on_greeted, self._on_membership = on_greeted, on_membership
+        self.on_relays: Callable[[Sequence[RelayRecord]], Coroutine[Any, Any, None]] = _ignore
+        """Takes in what another device of the user says of relays."""
         self._transfers = Transfers()
         self._branches = Branches()
         self._requests: dict[tuple[DeviceId, int], int] = {}
@@ -221,6 +225,13 @@ class Network:
             for connection in self.status():
                 self._share(connection, folder_id)
 
+    def tell_relays(self, records: Sequence[RelayRecord]) -> None:
+        """Tells the user's own devices which relays they all use."""
+        for connection in self.status():
+            if self.ledgers.is_own(connection.device_id):
+                connection.session.send(messages.RelaysKnown(tuple(records)))
+                connection.poke()
+
     def announce(self, folder_id: FolderId, changesets: Sequence[Changeset]) -> None:
         """Tells everybody of changesets of ours."""
         newest = {c.log_id: c for c in changesets}
@@ -341,6 +352,10 @@ class Network:
             case ChunksMissing(folder_id, _, ids):
                 self._transfers.missing(connection.device_id, folder_id, ids)
                 self._drive_transfers()
+            case RelaysReceived(records):
+                # Who is not the user's own does not say where the user's devices meet.
+                if ledgers.is_own(connection.device_id):
+                    await self.on_relays(records)
             case PeerState():
                 pass
             case PathsReceived():
@@ -525,6 +540,10 @@ def _rank(link: Link) -> int:
 
 def _ignore_paths(connection: Connection, event: PathsReceived) -> None:
     """Nobody looks for direct ways here."""
+
+
+async def _ignore(records: Sequence[RelayRecord]) -> None:
+    """Nobody uses relays here."""
 
 
 def _entries(entries: Iterable[FrontierEntry]) -> list[messages.FrontierEntry]:

@@ -10,6 +10,9 @@ from typing import Any, Final, TypeVar
 from protocol.errors import LinkError, ProtocolError, Unexpected
 from protocol.link import Address, Link
 from protocol.relay_messages import (
+    Admission,
+    AdmissionOutcome,
+    Admit,
     Call,
     Called,
     CallOutcome,
@@ -28,7 +31,9 @@ from protocol.relay_messages import (
 PING_INTERVAL_S: Final = 25.0
 """Below the 30 s after which many routers forget a TCP connection that says nothing; a relay gives
 a device up after 90."""
-ANSWER_TIMEOUT_S: Final = 10.0
+ANSWER_TIMEOUT_S: Final = 4.0
+"""For any question: a relay that is silent so long is doubted. One that is gone with its machine
+the kernel finds within nine."""
 DOUBTED_TIMEOUT_S: Final = 1.0
 """After the network has changed: a link that is made anew in vain costs less than the wait."""
 UNSENT_BYTES_MAX: Final = 1 << 20
@@ -40,6 +45,21 @@ class NotThere(LinkError):
     """Nobody waits at the relay under that id or nameplate."""
 
 
+class NotAdmitted(LinkError):
+    """The relay is closed. Ask its operator for an invitation, and give it with `holdfast relay add
+    ADDRESS --token`.
+    """
+
+    def __init__(self, outcome: int) -> None:
+        words = self.__doc__ or ""
+        if outcome == AdmissionOutcome.REFUSED:
+            words = (
+                "The relay is closed, and the token is none of its own, too old or used up. Ask its"
+                " operator for a new one, and give it with `holdfast relay add ADDRESS --token`."
+            )
+        super().__init__(" ".join(words.split()))
+
+
 class RelaySession:
     """Questions and answers on one link; `run` has to run meanwhile."""
 
@@ -49,6 +69,9 @@ class RelaySession:
         self._called: dict[int, asyncio.Future[Called]] = {}
         self._registered: dict[int, asyncio.Future[Registered]] = {}
         self._keys: dict[int, asyncio.Future[UdpKey]] = {}
+        self._admission: asyncio.Future[int] | None = None
+        self.refusal: NotAdmitted | None = None
+        """Why a closed relay does nothing for this device."""
         self._number = 0
         self._heard = asyncio.Event()
         self._doubted = asyncio.Event()
@@ -77,14 +100,43 @@ class RelaySession:
             self._is_over = True
             self._link.abort()
             waiting: list[asyncio.Future[Any]] = [*self._called.values()]
-            for answer in [*waiting, *self._registered.values(), *self._keys.values()]:
+            waiting += [*self._registered.values(), *self._keys.values()]
+            if self._admission is not None:
+                waiting.append(self._admission)
+            for answer in waiting:
                 if not answer.done():
-                    answer.set_exception(LinkError("The link to the relay is lost."))
+                    answer.set_exception(
+                        self.refusal or LinkError("The link to the relay is lost.")
+                    )
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the link has ended."""
+        return self._is_over
+
+    def end(self) -> None:
+        """Ends the link; `run` returns."""
+        self._link.abort()
 
     def doubt(self) -> None:
         """The relay may be gone: it is asked at once, and has less time to answer."""
         self._is_doubted = True
         self._doubted.set()
+
+    async def admit(self, token: bytes) -> None:
+        """Shows an invitation's token, before anything else; raises NotAdmitted or LinkError."""
+        self._admission = asyncio.get_running_loop().create_future()
+        try:
+            self._send(Admit(token))
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                outcome = await self._admission
+        except TimeoutError:
+            self.doubt()
+            raise LinkError("The relay does not answer.") from None
+        finally:
+            self._admission = None
+        if outcome != AdmissionOutcome.ADMITTED:
+            raise NotAdmitted(outcome)
 
     async def register(
         self, rendezvous: Sequence[bytes], nameplates: Sequence[int]
@@ -106,6 +158,10 @@ class RelaySession:
         answer = await self._ask(message, message.number, self._called)
         if answer.outcome == CallOutcome.NOT_THERE:
             raise NotThere("Nobody waits there at this relay.")
+        if answer.outcome == CallOutcome.OVER_QUOTA:
+            raise LinkError(
+                "The relay has carried as much for one of the two devices as it carries on a day."
+            )
         if answer.outcome != CallOutcome.CONNECTED:
             raise LinkError("The relay carries as much as it may just now.")
         return answer
@@ -122,6 +178,7 @@ class RelaySession:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 return await answer
         except TimeoutError:
+            self.doubt()
             raise LinkError("The relay does not answer.") from None
         finally:
             del waiting[number]
@@ -152,6 +209,12 @@ class RelaySession:
                 _answer(self._keys.get(number), message)
             case RelayPong():
                 pass
+            case Admission(outcome) if self._admission is not None:
+                _answer(self._admission, outcome)
+            case Admission(outcome):
+                # In place of an answer: it answers nothing else either.
+                self.refusal = NotAdmitted(outcome)
+                self.end()
             case _:
                 raise Unexpected("a message that only a device sends")
 

@@ -1,7 +1,7 @@
 """The relays of this device: a link to each, where this device waits there, and calls through them.
 
 A relay is a way and nothing more: who is at the other end of a stream is proved by the handshake on
-it, as on any link. Which relays a device uses is its own setting; each device of a user is told.
+it, as on any link. Which relays to use the devices of a user tell each other.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from crypto.errors import CryptoError
 from crypto.ids import DeviceId, RelayId
 from crypto.pair_secret import pair_secret
 from crypto.relay_ids import rendezvous_id
+from peer.backoff import Backoff
 from peer.errors import TooManyRelays, UnknownRelay
 from peer.home import Home
 from peer.ledgers import Ledgers
-from peer.relay_session import NotThere, RelaySession
+from peer.relay_session import NotAdmitted, NotThere, RelaySession
 from peer.status import RelayEntry, RelayList
 from protocol import tls
 from protocol.datagrams import RelayedAddress
@@ -32,44 +33,52 @@ from protocol.links import Listener
 from protocol.relay_address import RelayAddress
 from protocol.relay_links import dial_relay, open_stream
 from protocol.relay_messages import NAMEPLATES_MAX, RENDEZVOUS_MAX
+from protocol.relay_records import (
+    RELAYS_MAX,
+    RelayRecord,
+    merge,
+    next_version,
+    read_records,
+    used,
+    write_records,
+)
 from protocol.showing import Showing
 
 log = logging.getLogger(__name__)
 
 SETTING: Final = "relays"
-RELAYS_MAX: Final = 4
-FIRST_WAIT_S: Final = 1.0
-WAIT_MAX_S: Final = 60.0
-"""Full jitter below it: a relay that comes back finds its devices spread over a minute."""
-GOOD_AFTER_S: Final = 30.0
-"""A link that lasted so long was no failure: the next wait is a short one."""
 STREAMS_MAX: Final = 8
 """Streams being opened for callers at once; a relay that rings more often is not listened to."""
 DAY_S: Final = 86_400
 REGISTER_INTERVAL_S: Final = 3600.0
 """Ids change with the day, and yesterday's and tomorrow's are registered too."""
+CHANGE_FRESH_S: Final = 15.0
+"""A link that is lost so soon after the network has changed is lost by that: it is made anew at
+once. Later it is the relay that is gone, for all its devices, and they come back at random."""
+REGISTER_AGAIN_S: Final = 5.0
+"""After a relay that did not answer, and that may be there all the same."""
 
 
 @dataclass(eq=False, slots=True)
 class _Relay:
+    record: RelayRecord
     address: RelayAddress
     session: RelaySession | None = None
     problem: str = "It was not tried yet."
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    must_dial: asyncio.Event = field(default_factory=asyncio.Event)
+    """Something has changed: the next try is made at once."""
+    changed_at: float = float("-inf")
+    """When that was."""
+
     task: asyncio.Task[None] | None = None
     showing: Showing | None = None
     must_show: asyncio.Event = field(default_factory=asyncio.Event)
-    must_dial: asyncio.Event = field(default_factory=asyncio.Event)
 
-
-def read_relays(setting: bytes | None) -> list[RelayAddress]:
-    """The addresses in a home's setting."""
-    return [RelayAddress.parse(line) for line in (setting or b"").decode().split()]
-
-
-def write_relays(addresses: Iterable[RelayAddress]) -> bytes:
-    """The inverse of `read_relays`."""
-    return "\n".join(map(str, addresses)).encode()
+    def dial_soon(self) -> None:
+        """What was in vain before may be there now."""
+        self.changed_at = asyncio.get_running_loop().time()
+        self.must_dial.set()
 
 
 class Relays:
@@ -84,10 +93,15 @@ class Relays:
         on_connected: Callable[[], None],
         on_lost: Callable[[Address], None],
         on_seen: Callable[[], None],
+        tell: Callable[[], None] = lambda: None,
     ) -> None:
+        """`tell` has the user's other devices told of `records`, which have changed."""
         self._home, self._ledgers, self._tasks = home, ledgers, tasks
         self._listener = listener
         self._on_connected, self._on_lost, self._on_seen = on_connected, on_lost, on_seen
+        self._tell = tell
+        self._records: dict[RelayId, RelayRecord] = {}
+        self._changing = asyncio.Lock()
         self._relays: dict[RelayId, _Relay] = {}
         self._nameplates: set[int] = set()
         self._secrets: dict[DeviceId, bytes] = {}
@@ -97,28 +111,72 @@ class Relays:
 
     async def start(self) -> None:
         """Goes to the relays that are in the home."""
-        for address in read_relays(await self._home.store.setting(SETTING)):
-            self._begin(address)
+        self._records = read_records(await self._home.store.setting(SETTING) or b"")
+        self._follow()
 
-    async def add(self, address: RelayAddress) -> RelayEntry:
-        """Uses one more relay, or one that moved; raises TooManyRelays."""
-        old = self._relays.get(address.relay_id)
-        if old is None and len(self._relays) >= RELAYS_MAX:
-            raise TooManyRelays
-        if old is None or old.address != address:
-            await self._store([r.address for r in self._relays.values() if r is not old], address)
-            if old is not None:
-                self._end(old)
-            self._begin(address)
+    @property
+    def records(self) -> tuple[RelayRecord, ...]:
+        """What the user's other devices are told."""
+        return tuple(self._records.values())
+
+    async def add(self, address: RelayAddress, token: bytes = b"") -> RelayEntry:
+        """Uses one more relay, or one that moved, on all devices of the user; raises TooManyRelays.
+
+        Without a token one that was given before stays good.
+        """
+        async with self._changing:
+            old = self._relays.get(address.relay_id)
+            if old is None and len(self._relays) >= RELAYS_MAX:
+                raise TooManyRelays
+            token = token or (old.record.token if old is not None else b"")
+            if old is None or (old.address, old.record.token) != (address, token):
+                await self._say(RelayRecord(str(address), token, 0, is_used=True))
         return self._entry(self._relays[address.relay_id])
 
     async def remove(self, text: str) -> None:
-        """Uses a relay no more, by its address or host; raises UnknownRelay."""
-        found = [r for r in self._relays.values() if text in (str(r.address), r.address.host)]
-        if len(found) != 1:
-            raise UnknownRelay
-        await self._store([r.address for r in self._relays.values() if r is not found[0]])
-        self._end(found[0])
+        """Uses a relay no more, by its address or host, on no device of the user; raises
+        UnknownRelay.
+        """
+        async with self._changing:
+            found = [r for r in self._relays.values() if text in (str(r.address), r.address.host)]
+            if len(found) != 1:
+                raise UnknownRelay
+            await self._say(found[0].record._replace(token=b"", is_used=False))
+
+    async def receive(self, told: Iterable[RelayRecord]) -> None:
+        """Another device of the user says which relays it knows of."""
+        async with self._changing:
+            await self._keep_records(merge(self._records, told))
+
+    async def _say(self, record: RelayRecord) -> None:
+        """A person has decided something about one relay."""
+        record = record._replace(version=next_version(self._records))
+        await self._keep_records({**self._records, record.place.relay_id: record})
+
+    async def _keep_records(self, records: dict[RelayId, RelayRecord]) -> None:
+        """Stores what has changed, does it, and tells the others."""
+        records = merge(records, ())
+        if records == self._records:
+            return
+        async with self._home.store.transaction() as write:
+            await write.put_setting(SETTING, write_records(records))
+        self._records = records
+        self._follow()
+        self._tell()
+
+    def _follow(self) -> None:
+        """Has a link to each relay that is to be used, and to no other."""
+        wanted = {record.place.relay_id: record for record in used(self._records)}
+        for relay_id, relay in list(self._relays.items()):
+            record = wanted.get(relay_id)
+            if record is None or record.address != str(relay.address):
+                self._end(relay)
+            elif record.token != relay.record.token:
+                relay.record = record
+                relay.dial_soon()
+        for relay_id, record in wanted.items():
+            if relay_id not in self._relays:
+                self._begin(record)
 
     def entries(self) -> RelayList:
         """What `relay list` shows."""
@@ -136,12 +194,8 @@ class Relays:
             "problem": relay.problem if relay.session is None else "",
         }
 
-    async def _store(self, addresses: list[RelayAddress], *more: RelayAddress) -> None:
-        async with self._home.store.transaction() as write:
-            await write.put_setting(SETTING, write_relays([*addresses, *more]))
-
-    def _begin(self, address: RelayAddress) -> None:
-        relay = self._relays[address.relay_id] = _Relay(address)
+    def _begin(self, record: RelayRecord) -> None:
+        relay = self._relays[record.place.relay_id] = _Relay(record, record.place)
         relay.task = self._tasks.create_task(self._keep(relay))
 
     def _end(self, relay: _Relay) -> None:
@@ -155,7 +209,7 @@ class Relays:
     async def _keep(self, relay: _Relay) -> None:
         """Has a link to this relay, again and again, until cancelled."""
         loop = asyncio.get_running_loop()
-        wait_s = FIRST_WAIT_S
+        backoff = Backoff()
         while True:
             began_at = loop.time()
             try:
@@ -168,50 +222,74 @@ class Relays:
                 log.info("linked to the relay at %s", relay.address.host)
                 await self._talk(relay, link)
                 log.info("the link to the relay at %s is lost", relay.address.host)
-            if loop.time() - began_at >= GOOD_AFTER_S:
-                wait_s = FIRST_WAIT_S
-            relay.must_dial.clear()
+            wait_s = backoff.next_wait_s(loop.time() - began_at, random.random())  # noqa: S311
+            if loop.time() - relay.changed_at > CHANGE_FRESH_S:
+                relay.must_dial.clear()
             try:
-                async with asyncio.timeout(wait_s * (0.5 + random.random() / 2)):  # noqa: S311
+                async with asyncio.timeout(wait_s):
                     await relay.must_dial.wait()
-                wait_s = FIRST_WAIT_S  # another network: what was tried in vain says little
+                relay.must_dial.clear()
+                backoff.forget()
             except TimeoutError:
-                wait_s = min(wait_s * 2, WAIT_MAX_S)
+                pass
 
     async def _talk(self, relay: _Relay, link: Link) -> None:
         session = RelaySession(link, partial(self._incoming, relay))
-        relay.session = session
-        relay.changed.set()
+        is_in = asyncio.Event()
         try:
             async with asyncio.TaskGroup() as tasks:
                 work = [
-                    tasks.create_task(self._keep_registered(relay, session)),
-                    tasks.create_task(self._keep_showing(relay, session)),
+                    tasks.create_task(self._keep_registered(relay, session, is_in)),
+                    tasks.create_task(self._keep_showing(relay, session, is_in)),
                 ]
-                self._on_connected()
                 await session.run()
                 for each in work:
                     each.cancel()
         finally:
+            if session.refusal is not None:
+                relay.problem = str(session.refusal)
             relay.session = relay.showing = None
             link.abort()
             self._on_lost(link.peer_address)
 
-    async def _keep_registered(self, relay: _Relay, session: RelaySession) -> None:
+    async def _keep_registered(
+        self, relay: _Relay, session: RelaySession, is_in: asyncio.Event
+    ) -> None:
+        """Gets in, waits where the others look, and says so whenever it has changed."""
+        token = relay.record.token
         while True:
             relay.changed.clear()
+            wait_s = REGISTER_INTERVAL_S
             try:
+                if token:
+                    await session.admit(token)
+                    token = b""  # it is let in, on this link and from now on
                 await session.register(self._waits_at(relay), sorted(self._nameplates))
-            except LinkError:
-                return  # the session ends too, or is not answered and will
+            except NotAdmitted as error:
+                relay.problem = str(error)
+                session.end()
+                return
+            except LinkError as error:
+                log.info("%s: %s", relay.address.host, error)
+                if session.is_over:
+                    return
+                wait_s = REGISTER_AGAIN_S
+            else:
+                if relay.session is None:
+                    relay.session = session
+                    is_in.set()
+                    self._on_connected()
             try:
-                async with asyncio.timeout(REGISTER_INTERVAL_S):
+                async with asyncio.timeout(wait_s):
                     await relay.changed.wait()
             except TimeoutError:
                 pass
 
-    async def _keep_showing(self, relay: _Relay, session: RelaySession) -> None:
+    async def _keep_showing(
+        self, relay: _Relay, session: RelaySession, is_in: asyncio.Event
+    ) -> None:
         """Shows the relay by UDP where this device is, as long as the link lasts."""
+        await is_in.wait()
         if not self._listener.has_udp(session.place[0]):
             return
         loop = asyncio.get_running_loop()
@@ -262,7 +340,7 @@ class Relays:
         """The network has changed: the links to relays may be dead."""
         now = asyncio.get_running_loop().time()
         for relay in self._relays.values():
-            relay.must_dial.set()
+            relay.dial_soon()
             if relay.session is not None:
                 relay.session.doubt()
             if relay.showing is not None:

@@ -21,7 +21,7 @@ from peer.folder_setup import encode_floor, floor_name
 from peer.home import Home
 from peer.home_store import Device, DeviceAddress, Folder, FolderState, Wrap
 from peer.relay_session import NotThere, RelaySession
-from peer.relays import SETTING, call_through, write_relays
+from peer.relays import SETTING, call_through
 from protocol.changesets import INCARNATION_SIZE
 from protocol.errors import LinkError, ProtocolError, TimedOut
 from protocol.folder_ledger import FolderLedger
@@ -34,6 +34,7 @@ from protocol.pairing import TIMEOUT_S, WELCOME_TIMEOUT_S, PairingDialler
 from protocol.pairing_messages import Welcome
 from protocol.relay_address import RelayAddress
 from protocol.relay_links import dial_relay
+from protocol.relay_records import RelayRecord, merge, next_version, used, write_records
 from protocol.user_ledger import UserLedger
 from protocol.words import PairingCode, parse_code
 
@@ -84,9 +85,13 @@ async def join(
             places = [address] if address is not None else await _find(code)
             welcome, pairing, place = await _pair_at(places, code, keys, name)
         await _settle(home, keys, name, welcome, pairing, place)
-        if relay is not None:
-            async with home.store.transaction() as write:
-                await write.put_setting(SETTING, write_relays([relay]))
+        records = merge({}, welcome.relays)
+        if relay is not None and relay.relay_id not in {r.place.relay_id for r in used(records)}:
+            # The other device shows its code there, and does not use it any more.
+            record = RelayRecord(str(relay), b"", next_version(records), is_used=True)
+            records = merge(records, [record])
+        async with home.store.transaction() as write:
+            await write.put_setting(SETTING, write_records(records))
         await home.write_key(passphrase)
     finally:
         await home.close()

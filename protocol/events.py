@@ -9,6 +9,7 @@ from crypto.ids import ChunkId, EntryId, FolderId, LogId
 from protocol.candidates import Candidate
 from protocol.changesets import FrontierEntry
 from protocol.messages import LedgerHeads, Wrap
+from protocol.relay_records import RelayRecord
 
 
 class LogNeed(NamedTuple):
@@ -142,6 +143,13 @@ class ChunksMissing:
 
 
 @dataclass(frozen=True, slots=True)
+class RelaysReceived:
+    """The other side said which relays it knows of."""
+
+    records: tuple[RelayRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PeerState:
     """The other side said what it still lacks of a folder."""
 
@@ -186,5 +194,6 @@ Event = (
     | ChunksMissing
     | PeerState
     | PathsReceived
+    | RelaysReceived
     | Closed
 )

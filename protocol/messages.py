@@ -29,6 +29,7 @@ from protocol.fields import (
     text,
     unsigned,
 )
+from protocol.relay_records import RECORDS, RelayRecord
 
 PROTOCOL_VERSION: Final = 1
 DEVICE_NAME_LENGTH_MAX: Final = 64
@@ -68,6 +69,7 @@ class MessageNumber(IntEnum):
     PONG = 29
     CLOSE = 30
     PATHS = 31
+    RELAYS = 32
 
 
 class LedgerHeads(NamedTuple):
@@ -210,6 +212,13 @@ class Paths:
     candidates: tuple[Candidate, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class RelaysKnown:
+    """Says which relays the user's devices use, as far as the sender knows."""
+
+    records: tuple[RelayRecord, ...]
+
+
 Message = (
     Greeting
     | LedgerHeadsKnown
@@ -227,6 +236,7 @@ Message = (
     | Pong
     | Close
     | Paths
+    | RelaysKnown
 )
 
 
@@ -292,6 +302,7 @@ FORMS: Final[dict[MessageNumber, Form]] = {
     MessageNumber.PATHS: Form(
         Paths, _SMALL, (_REQUEST, _ID, list_of(_CANDIDATE, 0, CANDIDATES_MAX))
     ),
+    MessageNumber.RELAYS: Form(RelaysKnown, 16 << 10, (RECORDS,)),
 }
 _NUMBERS: Final = {form.type: number for number, form in FORMS.items()}
 # For each number: the longest payload and the record to read.

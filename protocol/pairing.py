@@ -60,6 +60,7 @@ from protocol.pairing_messages import (
     decode,
     encode,
 )
+from protocol.relay_records import RelayRecord
 from protocol.user_ledger import Certificate, check_certificate, make_certificate
 from protocol.wire import HANDSHAKE_FRAME_LENGTH_MAX, MESSAGE_LENGTH_MAX
 from protocol.words import PairingCode
@@ -288,6 +289,7 @@ class PairingListener:
         device_id: DeviceId,
         user_entries: tuple[bytes, ...],
         folders: tuple[WelcomeFolder, ...],
+        relays: tuple[RelayRecord, ...] = (),
     ) -> Frame:
         """The welcome, after a person's yes and after the newcomer was added to the ledgers.
 
@@ -304,6 +306,7 @@ class PairingListener:
                 device_id,
                 user_entries,
                 folders,
+                relays,
             )
         )
 

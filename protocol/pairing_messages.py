@@ -32,6 +32,7 @@ from protocol.messages import (
     WRAP_LENGTH_MAX,
     FrontierEntry,
 )
+from protocol.relay_records import RECORDS, RelayRecord
 from protocol.words import NAMEPLATE_MAX
 
 PAIRING_VERSION: Final = 1
@@ -136,6 +137,8 @@ class Welcome:
     device_id: DeviceId
     user_entries: tuple[bytes, ...]
     folders: tuple[WelcomeFolder, ...]
+    relays: tuple[RelayRecord, ...]
+    """Where the user's devices meet: the new one may have no other way to them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +231,7 @@ FORMS: Final[dict[type[Any], PairingForm]] = {
             _ID,
             _ENTRIES,
             list_of(_FOLDER, 0, FOLDERS_MAX),
+            RECORDS,
         ),
     ),
     Refusal: PairingForm(PairingNumber.PAIR_REFUSE, _SMALL, (unsigned(16),)),

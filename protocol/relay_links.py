@@ -17,7 +17,7 @@ from crypto.ids import DeviceId
 from crypto.keys import DeviceKeys, device_id_of
 from crypto.primitives import KEY_SIZE, is_equal
 from crypto.relay_ids import pseudonym_keys, relay_ask, relay_id_of
-from protocol import tls
+from protocol import tcp, tls
 from protocol.errors import ErrorCode, LinkError, NotAuthenticated, ProtocolError
 from protocol.handshake import HELLO, Authenticated, PeerKeys
 from protocol.link import Address, Link
@@ -41,6 +41,7 @@ async def dial_relay(address: RelayAddress, keys: DeviceKeys) -> Link:
     """A link to the relay of that address, and to no other; raises LinkError."""
     link = await tls.dial(address.host, address.port)
     try:
+        link.keep_alive()
         async with asyncio.timeout(HALF_OPEN_TIMEOUT_S):
             number, payload = encode(
                 RelayAsk(RELAY_VERSION, relay_ask(address.relay_id, link.binding))
@@ -129,6 +130,7 @@ async def open_stream(place: Address, ticket: bytes) -> socket.socket:
         async with asyncio.timeout(STREAM_TIMEOUT_S):
             await loop.sock_connect(connection, (host, port))
             await loop.sock_sendall(connection, stream_prefix(ticket))
+        tcp.keep_alive(connection)
     except (OSError, TimeoutError) as error:  # TimeoutError is an OSError; said for the reader
         connection.close()
         raise LinkError(f"The relay at {host} port {port} takes no stream: {error}.") from error

@@ -45,6 +45,7 @@ from protocol.events import (
     PathsReceived,
     PeerGreeted,
     PeerState,
+    RelaysReceived,
     WrapsReceived,
 )
 from protocol.folder_exchange import FolderExchange, split_by_bytes
@@ -63,6 +64,7 @@ from protocol.messages import (
     Paths,
     Ping,
     Pong,
+    RelaysKnown,
     State,
     Unshare,
     Want,
@@ -395,6 +397,9 @@ class Session:
             folder_id, chunks = received
             self._events.append(ChunksReceived(folder_id, message.request, chunks))
 
+    def _on_relays(self, message: RelaysKnown) -> None:
+        self._events.append(RelaysReceived(message.records))
+
     def _on_state(self, message: State) -> None:
         if self._folder(message.folder_id) is not None:
             self._events.append(
@@ -438,6 +443,7 @@ HANDLERS: Final[dict[SessionState, dict[type[Message], _Handler]]] = {
         Missing: Session._on_missing,
         Chunks: Session._on_chunks,
         State: Session._on_state,
+        RelaysKnown: Session._on_relays,
         Ping: Session._on_ping,
         Pong: Session._on_pong,
         Close: Session._on_close,

@@ -295,6 +295,12 @@ class TlsLink(Link, asyncio.BufferedProtocol):
 
     # Ending
 
+    def keep_alive(self) -> None:
+        """Notices within ten seconds that nobody is there, also while nothing is said."""
+        assert self._transport is not None
+        with contextlib.suppress(OSError):  # it is being closed
+            tcp.keep_alive(self._transport.get_extra_info("socket"))
+
     async def close(self, code: int = ErrorCode.NONE) -> None:
         """Sends what is queued, says goodbye, and waits for that a second at most."""
         self._flush()

@@ -120,8 +120,8 @@ class FakeDaemon:
     async def remove_device(self, name_or_id: str) -> None:
         self.note("remove_device", name_or_id)
 
-    async def add_relay(self, address: RelayAddress) -> RelayEntry:
-        self.note("add_relay", address)
+    async def add_relay(self, address: RelayAddress, token: bytes = b"") -> RelayEntry:
+        self.note("add_relay", address, *([token] if token else []))
         return {"address": str(address), "connected": True, "problem": ""}
 
     async def list_relays(self) -> RelayList:

@@ -15,7 +15,9 @@ from peer import acts
 from peer.cli import main
 from peer.errors import KeyFileUnusable, TroubleFound
 from peer.passphrase import PASSPHRASE_FILE_VARIABLE, PASSPHRASE_VARIABLE
+from peer.relay_token import TOKEN_VARIABLE
 from protocol.relay_address import RelayAddress
+from protocol.relay_token import format_token
 from tests.peer.fake_daemon import RELAY, running
 
 
@@ -27,6 +29,7 @@ async def test_each_command_asks_the_daemon(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(TOKEN_VARIABLE, format_token(bytes(16)))
     async with running(tmp_path) as daemon:
         for words in (
             "folder add pictures --name photos",
@@ -34,6 +37,7 @@ async def test_each_command_asks_the_daemon(
             "folder remove photos",
             "devices remove lost",
             f"relay add {str(RELAY).upper().replace('HOLDFAST-RELAY', 'holdfast-relay')}",
+            f"relay add {RELAY} --token",
             "relay remove relay.example",
             "pause",
             "pause photos",
@@ -52,6 +56,7 @@ async def test_each_command_asks_the_daemon(
             ("remove_folder", "photos"),
             ("remove_device", "lost"),
             ("add_relay", replace(RELAY, host="RELAY.EXAMPLE")),
+            ("add_relay", RELAY, bytes(16)),
             ("remove_relay", "relay.example"),
             ("pause", None),
             ("pause", "photos"),

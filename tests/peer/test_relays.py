@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from crypto.ids import RelayId
-from peer import dialling, relays, setup
+from peer import backoff, dialling, relay_session, relays, setup
 from peer.daemon import Daemon
 from peer.errors import (
     InvitationNotFound,
@@ -19,9 +22,15 @@ from peer.errors import (
     UnknownRelay,
 )
 from peer.home import Home
-from peer.relays import SETTING, read_relays, write_relays
+from peer.relays import SETTING
 from protocol.errors import ExpiredCode, WrongCode
 from protocol.relay_address import RelayAddress
+from protocol.relay_records import read_records, used
+from protocol.relay_token import parse_token
+from relay import server as relay_server
+from relay.admissions import Admissions, invite
+from relay.conversation import converse
+from relay.store import RelayStore
 from tests.peer.device_stage import (
     LOOPBACK,
     Stage,
@@ -55,7 +64,7 @@ async def stage(
 ) -> AsyncIterator[Stage]:
     """Devices that know each other, but not where the others are; they use no relay yet."""
     monkeypatch.setattr(dialling, "RELAY_HEAD_START_S", 0.05)
-    monkeypatch.setattr(relays, "FIRST_WAIT_S", 0.1)
+    monkeypatch.setattr(backoff, "SPANS_S", (0.1, 0.1, 0.3))
     copy_homes(homes, tmp_path)
     async with devices(tmp_path) as stage:
         for name in ("one", "two", "three"):
@@ -226,15 +235,17 @@ async def test_relays_are_kept_listed_and_removed(stage: Stage, relay: RelayStag
     await until(
         lambda: any("port 1" in entry["problem"] for entry in one.relays.entries()["relays"])
     )
-    stored = read_relays(await one.home.store.setting(SETTING))
-    assert stored == [relay.address, gone]
+    stored = read_records(await one.home.store.setting(SETTING) or b"")
+    assert [record.place for record in used(stored)] == [gone, relay.address]
     with pytest.raises(UnknownRelay):
         await one.remove_relay("nowhere")
     with pytest.raises(UnknownRelay):
         await one.remove_relay(LOOPBACK)  # both have this host
     await one.remove_relay(address)
     await until(lambda: len(relay.relay.desk.registry) == 0)
-    assert read_relays(await one.home.store.setting(SETTING)) == [gone]
+    stored = read_records(await one.home.store.setting(SETTING) or b"")
+    assert [record.place for record in used(stored)] == [gone]
+    assert tuple(stored.values()) == one.relays.records
 
 
 async def test_a_relay_that_moved_is_followed_and_a_fifth_is_too_many(
@@ -251,10 +262,93 @@ async def test_a_relay_that_moved_is_followed_and_a_fifth_is_too_many(
         await one.add_relay(RelayAddress("relay.invalid", 1, RelayId(b"f" * 32)))
 
 
-def test_the_setting_is_read_as_it_was_written(relay: RelayStage) -> None:
-    addresses = [relay.address, RelayAddress("2001:db8::1", 443, RelayId(b"r" * 32))]
-    assert read_relays(write_relays(addresses)) == addresses
-    assert read_relays(None) == read_relays(b"") == []
+async def test_a_relay_that_one_device_adds_all_use(stage: Stage, relay: RelayStage) -> None:
+    one, two = [await stage.start(name) for name in ("one", "two")]
+    two.dialling.heard_of(device_id(one), LOOPBACK, port_of(one))
+    await until(lambda: are_linked(one, two))
+    await one.add_relay(relay.address)
+    await until(lambda: two.relays.is_connected)
+    three = await stage.start("three")  # it was away, and hears of it when it is linked
+    three.dialling.heard_of(device_id(two), LOOPBACK, port_of(two))
+    await until(lambda: three.relays.is_connected)
+    await three.remove_relay(str(relay.address))
+    await until(lambda: not any(d.relays.entries()["relays"] for d in (one, two, three)))
+    await until(lambda: len(relay.relay.desk.registry) == 0)
+    await two.add_relay(relay.address)  # what was removed can be added again
+    await until(lambda: all(d.relays.is_connected for d in (one, two, three)))
+    assert one.relays.records == two.relays.records == three.relays.records
+
+
+async def test_what_was_removed_does_not_come_back_from_who_was_away(
+    stage: Stage, relay: RelayStage
+) -> None:
+    one = await start(stage, relay, "one")
+    before = one.relays.records
+    await one.remove_relay(str(relay.address))
+    await one.relays.receive(before)
+    assert not one.relays.entries()["relays"]
+    await one.relays.receive([before[0]._replace(version=99)])
+    assert one.relays.entries()["relays"]
+
+
+@pytest.fixture
+async def closed_relay(tmp_path: Path) -> AsyncIterator[tuple[RelayStage, bytes]]:
+    """A closed relay, and the token of an invitation for three devices."""
+    (tmp_path / "relay").mkdir()
+    store = await RelayStore.open(tmp_path / "relay")
+    token = await invite(store, 3, 1, time.time(), os.urandom)
+    assert token is not None
+    async with relaying(admissions=Admissions(store, False, time.time)) as closed:
+        yield closed, parse_token(token)
+    await store.close()
+
+
+async def test_a_closed_relay_serves_all_devices_of_who_has_a_token(
+    stage: Stage, closed_relay: tuple[RelayStage, bytes]
+) -> None:
+    """The device that joins through it needs none: the one that shows the code tells it."""
+    closed, token = closed_relay
+    one = await stage.start("one")
+    await one.add_relay(closed.address)
+    await until(lambda: "closed" in one.relays.entries()["relays"][0]["problem"])
+    assert "--token" in one.relays.entries()["relays"][0]["problem"]
+    await one.add_relay(closed.address, bytes(16))
+    await until(lambda: "used up" in one.relays.entries()["relays"][0]["problem"])
+    await one.add_relay(closed.address, token)
+    await until(lambda: one.relays.is_connected)
+    assert token.hex() not in repr(one.relays.records)
+    invitation = await one.invite()
+    await setup.join(stage.home("four"), invitation["code"], None, "four", relay=closed.address)
+    four = await stage.start("four")
+    await until(lambda: are_linked(one, four))
+    assert kinds(four) == ["relayed"]
+
+
+async def test_a_relay_that_is_silent_is_lost_and_others_are_used(
+    stage: Stage, relay: RelayStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay_session, "ANSWER_TIMEOUT_S", 0.3)
+    silent = [relay.relay.desk]
+
+    async def ignore(desk: Any, client: Any, link: Any, clock: Any) -> None:
+        if desk in silent:
+            desk.links[client] = link
+            await asyncio.get_running_loop().create_future()
+        await converse(desk, client, link, clock)
+
+    monkeypatch.setattr(relay_server, "converse", ignore)
+    async with relaying() as other:
+        one, two = [await stage.start(name) for name in ("one", "two")]
+        for daemon in (one, two):
+            await daemon.add_relay(relay.address)
+            await daemon.add_relay(other.address)
+        await until(lambda: are_linked(one, two) and kinds(one) == ["relayed"])
+        place = {connection.link.peer_address[1] for connection in one.network.status()}
+        assert place == {other.relay.port}
+        await until(lambda: not one.relays.entries()["relays"][0]["connected"])
+        silent.clear()  # it answers again, and is used again
+        await until(lambda: len(relay.relay.desk.registry) == 2)
+        await until(lambda: all(r["connected"] for r in one.relays.entries()["relays"]))
 
 
 # ---------------------------------------------------------------- a relay that is hostile

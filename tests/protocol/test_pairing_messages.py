@@ -27,6 +27,7 @@ from protocol.pairing_messages import (
     decode,
     encode,
 )
+from protocol.relay_records import RelayRecord
 
 ID = b"i" * 32
 FOLDER = WelcomeFolder(
@@ -36,6 +37,7 @@ FOLDER = WelcomeFolder(
     (PairingWrap(EntryId(ID), DeviceId(ID), b"w" * 176),),
     (FrontierEntry(LogId(b"l" * 16), (1 << 64) - 1, ID),),
 )
+RELAY = RelayRecord(f"holdfast-relay://relay.example:443#{'a' * 52}", b"t" * 16, 1, True)
 MESSAGES: list[PairingMessage] = [
     PairHello(1, 1, ID, 7, b"A" * 33),
     PairHello(1, 2, ID, 9999, b""),
@@ -43,8 +45,8 @@ MESSAGES: list[PairingMessage] = [
     DiallerConfirmation(ID),
     ListenerConfirmation(ID, UserId(ID)),
     Introduction(1, 0, "beta", b"certificate", b"s" * 64),
-    Welcome(1, 0, "alpha", DeviceId(ID), (b"genesis", b"add"), (FOLDER,)),
-    Welcome(1, 0, "", DeviceId(ID), (b"genesis",), ()),
+    Welcome(1, 0, "alpha", DeviceId(ID), (b"genesis", b"add"), (FOLDER,), (RELAY,)),
+    Welcome(1, 0, "", DeviceId(ID), (b"genesis",), (), ()),
     Refusal(17),
 ]
 
@@ -85,9 +87,9 @@ def test_numbers_are_those_before_the_session() -> None:
         (Introduction, [1, 0, "be\x1bta", b"c", b"s" * 64]),
         (Introduction, [1, 0, "beta", b"", b"s" * 64]),
         (Introduction, [1, 0, "beta", b"c", b"s" * 63]),
-        (Welcome, [1, 0, "alpha", ID, [], []]),  # a ledger has a genesis
-        (Welcome, [1, 0, "alpha", ID, [b"g"], [[ID, "f", [b"g"], []]]]),
-        (Welcome, [1, 0, "alpha", ID, [b"g"], [[ID, "f", [b"g"], [], [[b"l" * 16, -1, ID]]]]]),
+        (Welcome, [1, 0, "alpha", ID, [], [], []]),  # a ledger has a genesis
+        (Welcome, [1, 0, "alpha", ID, [b"g"], [[ID, "f", [b"g"], []]], []]),
+        (Welcome, [1, 0, "alpha", ID, [b"g"], [[ID, "f", [b"g"], [], [[b"l" * 16, -1, ID]]]], []]),
         (Refusal, [-1]),
         (Refusal, 17),
         (Refusal, []),
@@ -104,9 +106,9 @@ def test_what_breaks_the_form_is_malformed(form: type[Any], value: Any) -> None:
         (Introduction, [1, 0, "n" * 65, b"c", b"s" * 64]),
         (Introduction, [1, 0, "beta", b"c" * 257, b"s" * 64]),
         (Introduction, [1, 0, "beta", b"c" * 2000, b"s" * 64]),
-        (Welcome, [1, 0, "alpha", ID, [b"e" * 70_000], []]),
-        (Welcome, [1, 0, "alpha", ID, [b"g"], [[ID, "f" * 256, [b"g"], [], []]]]),
-        (Welcome, [1, 0, "alpha", ID, [b"g"], [[]] * (FOLDERS_MAX + 1)]),
+        (Welcome, [1, 0, "alpha", ID, [b"e" * 70_000], [], []]),
+        (Welcome, [1, 0, "alpha", ID, [b"g"], [[ID, "f" * 256, [b"g"], [], []]], []]),
+        (Welcome, [1, 0, "alpha", ID, [b"g"], [[]] * (FOLDERS_MAX + 1), []]),
     ],
 )
 def test_too_much_is_too_long(form: type[Any], value: Any) -> None:

@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.tcp import LOOK_INTERVAL_S, UNANSWERED_MAX_S, Patience, unanswered_s
+from protocol.tcp import (
+    KEEP_ALIVE_AFTER_S,
+    KEEP_ALIVE_EVERY_S,
+    KEEP_ALIVE_TIMES,
+    LOOK_INTERVAL_S,
+    UNANSWERED_MAX_S,
+    Patience,
+    keep_alive,
+    unanswered_s,
+)
 
 
 @pytest.fixture
@@ -17,6 +26,21 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
         two, _ = listening.accept()
     with one, two:
         yield one, two
+
+
+def test_a_connection_that_says_nothing_is_asked_for_within_ten_seconds(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    one, _ = pair
+    assert KEEP_ALIVE_AFTER_S + KEEP_ALIVE_TIMES * KEEP_ALIVE_EVERY_S < 10
+    keep_alive(one)
+    assert one.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    for option, value in (
+        (socket.TCP_KEEPIDLE, KEEP_ALIVE_AFTER_S),
+        (socket.TCP_KEEPINTVL, KEEP_ALIVE_EVERY_S),
+        (socket.TCP_KEEPCNT, KEEP_ALIVE_TIMES),
+    ):
+        assert one.getsockopt(socket.IPPROTO_TCP, option) == value
 
 
 def looks(patience: Patience, *ages: float | None) -> list[bool]:
