@@ -51,6 +51,14 @@ class Registry:
         """At how many places somebody waits."""
         return len(self._targets)
 
+    def __contains__(self, pseudonym: bytes) -> bool:
+        return pseudonym in self._clients
+
+    def latest_of_most(self) -> Client:
+        """The client that came last from the address that most come from."""
+        host, _ = self._hosts.most_common(1)[0]
+        return next(client for client in reversed(self._clients.values()) if client.host == host)
+
     def count_of(self, host: str) -> int:
         """How many clients come from an address."""
         return self._hosts[host]

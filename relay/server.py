@@ -22,7 +22,6 @@ from crypto.relay_ids import relay_id_of
 from protocol import tcp, tls
 from protocol.certificates import LinkCertificate
 from protocol.errors import ErrorCode, LimitReached, LinkError, ProtocolError
-from protocol.half_open import HalfOpen
 from protocol.relay_links import accept_device
 from protocol.relay_messages import STREAM_MAGIC, STREAM_PREFIX_SIZE, read_stream_prefix
 from protocol.tls import TlsLink
@@ -31,6 +30,7 @@ from relay.allowance import Allowance
 from relay.calls import TICKET_LIFETIME_S, Call, Calls
 from relay.conversation import Desk, converse, summary
 from relay.datagram_door import DatagramDoor
+from relay.doorway import Doorway, Place
 from relay.forwarding import join
 from relay.limits import Limits
 from relay.origins import origin_of
@@ -61,7 +61,7 @@ class Relay:
         """Open to everybody and with nothing on disk, unless it is told otherwise."""
         certificate = LinkCertificate.generate()
         self.limits = limits = limits or Limits()
-        self.half_open = HalfOpen(limits.half_open, limits.half_open_per_address)
+        self.half_open = Doorway(limits.half_open, limits.half_open_per_address)
         self.connections = Allowance(limits.connections_per_minute_per_address)
         self.desk = Desk(
             limits,
@@ -162,26 +162,20 @@ class Relay:
                 self._refused("Connections")
                 connection.close()
                 continue
-            if not self.half_open.enter(host):
+            place = self.half_open.enter(host)
+            if place is None:
                 self._refused("HalfOpen")
                 connection.close()
                 continue
             self._unclaimed.add(connection)
-            self._spawn(self._greet(connection, host))
+            place.evict = self._spawn(self._greet(connection, place)).cancel
 
-    async def _greet(self, connection: socket.socket, host: str) -> None:
+    async def _greet(self, connection: socket.socket, place: Place) -> None:
         """Finds out what a connection is to be, within five seconds."""
         self._unclaimed.discard(connection)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + HALF_OPEN_TIMEOUT_S
-        is_half_open = is_ours = True
-
-        def leave() -> None:
-            nonlocal is_half_open
-            if is_half_open:
-                is_half_open = False
-                self.half_open.leave(host)
-
+        is_ours = True
         try:
             async with asyncio.timeout_at(deadline):
                 first = await _peek(connection)
@@ -191,14 +185,14 @@ class Relay:
                     is_ours = False  # it is the call's
                     return
             is_ours = False  # TLS closes it, whatever comes
-            await self._serve(connection, host, deadline, leave)
+            await self._serve(connection, place, deadline)
         except (ProtocolError, OSError, LinkError) as error:  # TimeoutError is an OSError
             self._refused(type(error).__name__)
         except sqlite3.Error as error:  # the device comes again, and the disk may be well by then
             self._refused("Database")
             log.error("who may use this relay cannot be read: %s", error)
         finally:
-            leave()
+            self.half_open.leave(place)
             if is_ours:
                 connection.close()
 
@@ -223,40 +217,48 @@ class Relay:
 
     # ------------------------------------------------------------ links
 
-    async def _serve(
-        self,
-        connection: socket.socket,
-        host: str,
-        deadline: float,
-        leave: Callable[[], None],
-    ) -> None:
+    async def _serve(self, connection: socket.socket, place: Place, deadline: float) -> None:
         """Talks with a device, from TLS to the end of the link."""
         link = TlsLink(False, self._binding)
-        link.on_admit = leave
+        link.on_admit = lambda: self.half_open.leave(place)
         try:
             async with asyncio.timeout_at(deadline):
                 await tls.accept(connection, self._context, link)
                 who = await accept_device(link, self._keys, self._random)
-            registry = self.desk.registry
-            limits = self.limits
-            if (
-                len(registry) >= limits.devices
-                or registry.count_of(host) >= limits.devices_per_address
-            ):
+            client = Client(who.peer.device_id, place.host)
+            if not self._has_room(client):
                 raise LimitReached("as many devices as this relay serves")
-            client = Client(who.peer.device_id, host)
             await converse(self.desk, client, link, asyncio.get_running_loop().time)
         finally:
             link.abort(ErrorCode.NONE)
+
+    def _has_room(self, client: Client) -> bool:
+        """Whether the relay takes one more; a full one makes room for an address that has few."""
+        registry, limits = self.desk.registry, self.limits
+        if client.pseudonym in registry:
+            return True  # it takes its own place, of which we have not noticed that it is free
+        own = registry.count_of(client.host)
+        if own >= limits.devices_per_address:
+            return False
+        if len(registry) < limits.devices:
+            return True
+        crowd = registry.latest_of_most()
+        if registry.count_of(crowd.host) <= own + 1:
+            return False
+        self._refused("Crowd")
+        registry.leave(crowd)
+        self.desk.links[crowd].abort()
+        return True
 
     def _refused(self, what: str) -> None:
         self.desk.counts[what] = self.desk.counts.get(what, 0) + 1
         log.debug("refused: %s", what)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._tasks.create_task(work)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+        return task
 
 
 async def _peek(connection: socket.socket) -> bytes:
