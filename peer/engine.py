@@ -38,7 +38,7 @@ from peer.rows import Directories, Row
 from peer.turn import Turn, is_directory
 from peer.versions import Version, ended
 from protocol.changesets import Changeset
-from protocol.errors import BadRecord
+from protocol.errors import BadRecord, NewerForm
 from protocol.log_outcomes import (
     Accepted,
     Fault,
@@ -386,7 +386,7 @@ class Engine:
         stamp = Stamp(changeset.log_id, slot.seq, slot.lamport)
         try:
             records = decode_records(accepted.body.records, stamp, accepted.frontier)
-        except BadRecord as error:
+        except (BadRecord, NewerForm) as error:
             out.refused.append(self.book.freeze(changeset, error))
             return
         await self._join(records, turn)

@@ -485,7 +485,7 @@ class Folder:
             if self.engine.incarnation != incarnation:
                 await self.on_incarnation(self.folder_id, self.engine.incarnation)
             if ingested.refused or ingested.forks:
-                self.neighbours.misbehaved(origin, ingested)
+                self.neighbours.misbehaved(self.folder_id, origin, ingested)
             if self.delivery is not None:
                 self.delivery.nodes_came(ingested.nodes)
             # Not before: cut short, it is taken in once more, by the folder that is opened anew.

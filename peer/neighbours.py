@@ -36,5 +36,5 @@ class Neighbours(Source, Protocol):
     def applied(self, folder_id: FolderId, entries: Sequence[FrontierEntry]) -> None:
         """Tells everybody what is on our disk, fsynced."""
 
-    def misbehaved(self, origin: object, ingested: Ingested) -> None:
+    def misbehaved(self, folder_id: FolderId, origin: object, ingested: Ingested) -> None:
         """Counts what was refused."""

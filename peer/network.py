@@ -21,7 +21,7 @@ from peer.ledgers import Ledgers
 from peer.serving import Offer
 from protocol import messages
 from protocol.changesets import Changeset, FrontierEntry
-from protocol.errors import ErrorCode, ProtocolError
+from protocol.errors import ErrorCode, NewerForm, ProtocolError
 from protocol.events import (
     ChangesetsNeeded,
     ChangesetsReceived,
@@ -74,6 +74,10 @@ class Network:
         self.folders: dict[FolderId, Folder] = {}
         self.connections: dict[DeviceId, Connection] = {}
         self.counts: dict[str, int] = {}
+        self.newer: set[tuple[FolderId | None, DeviceId]] = set()
+        """Devices that have told what only a later version of Holdfast can read, and in which
+        folder; None if that is not known.
+        """
         """What was refused, by the name of the error: for `status` and the log."""
         self.direct_problems: dict[DeviceId, str] = {}
         """Why there is no direct way to a device that a relay leads to: a sentence."""
@@ -286,9 +290,14 @@ class Network:
             connection.session.update_frontier(folder_id, _entries(entries))
             connection.poke()
 
-    def misbehaved(self, origin: object, ingested: Ingested) -> None:
+    def misbehaved(self, folder_id: FolderId, origin: object, ingested: Ingested) -> None:
         """Counts and logs what was refused; the link goes on unless it was its own doing."""
         for refused in ingested.refused:
+            if isinstance(refused.error, NewerForm):
+                if refused.changeset is not None:
+                    self.newer.add((folder_id, refused.changeset.slot.device_id))
+                elif isinstance(origin, Connection):
+                    self.newer.add((folder_id, origin.device_id))
             name = type(refused.error).__name__
             self.counts[name] = self.counts.get(name, 0) + 1
             who = origin.name if isinstance(origin, Connection) else "?"
@@ -323,8 +332,13 @@ class Network:
             case LedgerHeadsReceived():
                 self._send_ledgers(connection, event)
             case LedgerReceived(kind, ledger_id, entries):
-                if await ledgers.receive(kind, ledger_id, entries):
-                    await self._on_membership()
+                try:
+                    if await ledgers.receive(kind, ledger_id, entries):
+                        await self._on_membership()
+                except NewerForm as error:
+                    log.warning("%s: a ledger: %s", connection.name, error)
+                    known = FolderId(ledger_id) if ledger_id in ledgers.folders else None
+                    self.newer.add((known, connection.device_id))
             case WrapsReceived(folder_id, epoch_id, wraps):
                 if await ledgers.receive_wraps(folder_id, epoch_id, wraps):
                     await self._on_membership()

@@ -144,11 +144,18 @@ class Reports:
             for log in map(book.log, book.log_ids())
             if log is not None and (log.forked_at or log.stopped_at)
         ]
-        if not suspects:
+        newer = {
+            device_id
+            for where, device_id in self._network.newer
+            if where in (None, folder.folder_id)
+        }
+        if not suspects and not newer:
             return []
         live = set(self._ledgers.user.live_devices())
         devices = {entry["id"]: entry for entry in (await self.devices())["devices"]}
         return [
+            _waits_for_update(devices[device_id.hex()]) for device_id in sorted(newer & live)
+        ] + [
             _warning(devices[device_id.hex()], has_forked)
             for device_id, has_forked in sorted(set(suspects))
             if device_id in live
@@ -187,10 +194,20 @@ async def _attached(folder: Folder, stored: StoredFolder, name: str) -> FolderSt
     return answer
 
 
+def _who(device: DeviceEntry) -> str:
+    return f"The device {device['name'] or 'without a name'} ({device['id'][:8]})"
+
+
+def _waits_for_update(device: DeviceEntry) -> str:
+    return (
+        f"{_who(device)} runs a newer version of Holdfast than this one, which cannot read all"
+        " that it tells. Nothing is lost: update Holdfast here, and it goes on."
+    )
+
+
 def _warning(device: DeviceEntry, has_forked: bool) -> str:
     """What a device has done that no device does by itself, and what to do about it."""
-    who = f"The device {device['name'] or 'without a name'} ({device['id'][:8]})"
-    where = ""
+    who, where = _who(device), ""
     if device["this"]:
         who, where = "This device", " on another device"
     cure = f"remove it{where}: `holdfast devices remove {device['id']}`"

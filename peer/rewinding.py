@@ -23,7 +23,7 @@ from peer.relabelling import Author, Lost, write_again
 from peer.rows import Directories, Row
 from peer.turn import Turn
 from protocol.changesets import Changeset, decode_changeset
-from protocol.errors import BadRecord, ProtocolError
+from protocol.errors import BadRecord, NewerForm, ProtocolError
 from protocol.log_outcomes import (
     Accepted,
     Fault,
@@ -129,7 +129,7 @@ class _Rewinding:
                 stamp = Stamp(changeset.log_id, changeset.slot.seq, changeset.slot.lamport)
                 try:
                     records = decode_records(body.records, stamp, frontier)
-                except BadRecord as error:
+                except (BadRecord, NewerForm) as error:
                     self._take(self._book.freeze(changeset, error))
                     return
                 self._book.accept(received)

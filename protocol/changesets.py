@@ -27,6 +27,7 @@ from crypto.keys import DeviceKeys
 from crypto.primitives import HASH_SIZE, SEAL_OVERHEAD, SIGNATURE_SIZE, digest
 from protocol import wire
 from protocol.errors import BadRecord, BadSignature, Fork, Malformed, TooLong
+from protocol.newer import refuse_newer
 
 INCARNATION_SIZE: Final = 8
 LOG_ID_SIZE: Final = 16
@@ -215,8 +216,11 @@ def decode_changeset(data: bytes) -> Changeset:
 
 
 def decode_slot(data: bytes) -> Slot:
-    """A slot from its bytes; raises Malformed."""
-    match wire.decode(data, SLOT_LENGTH_MAX):
+    """A slot from its bytes; raises Malformed, or NewerForm for one of a later version."""
+    value = wire.decode(data, SLOT_LENGTH_MAX)
+    if type(value) is list and value:
+        refuse_newer(value[0], _VERSION)
+    match value:
         case [
             int(version), bytes(folder_id), bytes(device_id), bytes(incarnation), int(seq),
             bytes(previous), bytes(epoch_id), list(heads), int(floor), int(lamport),

@@ -27,6 +27,7 @@ class ErrorCode(IntEnum):
     LIMIT = 16
     WRONG_CODE = 17
     EXPIRED_CODE = 18
+    NEWER_FORM = 19
 
 
 class ProtocolError(Exception):
@@ -141,6 +142,12 @@ class ExpiredCode(ProtocolError):
     """The pairing code is used up or too old. Ask for a new one with `holdfast invite`."""
 
     code = ErrorCode.EXPIRED_CODE
+
+
+class NewerForm(ProtocolError):
+    """What a later version of Holdfast wrote, and this one cannot read. Update Holdfast here."""
+
+    code = ErrorCode.NEWER_FORM
 
 
 class LinkError(Exception):

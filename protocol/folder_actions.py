@@ -14,6 +14,7 @@ from crypto.primitives import HASH_SIZE, KEY_SIZE, SEAL_OVERHEAD
 from protocol import wire
 from protocol.errors import BadLedger, Malformed
 from protocol.ledger import ENTRY_LENGTH_MAX, PARENTS_MAX, check_bytes, check_heads
+from protocol.newer import refuse_newer
 
 SUITE: Final = 1
 CHUNKING: Final = (32768, 131072, 524288)
@@ -202,9 +203,13 @@ Action = Genesis | Grant | Remove | Admit | Expel | Leave | Epoch | Storage
 
 
 def decode_action(action: list[Any]) -> Action:
-    """One action of an entry, its shape checked; raises BadLedger."""
+    """One action of an entry, its shape checked; raises BadLedger, or NewerForm for what a later
+    version does.
+    """
+    refuse_newer(action[0], max(FolderAct))
     match action:
         case [FolderAct.GENESIS, suite, kind, chunking, padding, root, nonce]:
+            refuse_newer(suite, SUITE)
             numbers = (suite, padding)  # True is equal to 1, but not the encoding of it
             if numbers != (SUITE, PADDING) or any(type(number) is not int for number in numbers):
                 raise BadLedger("a folder of a suite that this version does not know")
@@ -245,6 +250,8 @@ def decode_core(encoded: bytes) -> EpochCore:
         value = wire.decode(encoded, ENTRY_LENGTH_MAX)
     except Malformed as error:
         raise BadLedger("not the core of an epoch") from error
+    if type(value) is list and value:
+        refuse_newer(value[0], _CORE_VERSION)
     match value:
         case [
             int(version),

@@ -23,6 +23,7 @@ from crypto.keys import DeviceKeys, KitKeys
 from crypto.primitives import HASH_SIZE, SIGNATURE_SIZE, digest, verify
 from protocol import wire
 from protocol.errors import BadLedger, BadSignature, LimitReached, ProtocolError
+from protocol.newer import refuse_newer
 
 ENTRY_LENGTH_MAX: Final = 64 << 10
 """The encoded entry; its wire form adds the signature and two CBOR headers."""
@@ -157,8 +158,8 @@ class Ledger(ABC):
         """Takes one entry's wire bytes; gives the entries that found their place by it.
 
         Parents come first; an empty list means that it is known, or held until its parents are.
-        Raises BadLedger or BadSignature for an entry that has no place in this ledger, and
-        LimitReached when too much waits.
+        Raises BadLedger or BadSignature for an entry that has no place in this ledger, NewerForm
+        for one that a later version wrote, and LimitReached when too much waits.
         """
         entry = self._decode(data)
         if entry.id in self._index or entry.id in self._held:
@@ -246,7 +247,10 @@ class Ledger(ABC):
 
     def _decode(self, data: bytes) -> Entry:
         encoded, signature = _split(data)
-        match wire.decode(encoded, ENTRY_LENGTH_MAX):
+        value = wire.decode(encoded, ENTRY_LENGTH_MAX)
+        if type(value) is list and value:
+            refuse_newer(value[0], _VERSION)
+        match value:
             case [
                 int(version),
                 int(kind),

@@ -33,6 +33,7 @@ from protocol.errors import (
     BadSequence,
     BadSignature,
     LimitReached,
+    NewerForm,
     NotEntitled,
     ProtocolError,
 )
@@ -293,7 +294,11 @@ class LogBook:
         self._advanced(log)
 
     def freeze(self, changeset: Changeset, error: ProtocolError) -> Refused:
-        """Stops a log before a changeset that no honest device signs; it is kept as proof."""
+        """Stops a log before a changeset that no honest device signs; it is kept as proof. What
+        only a later version can read stops nothing: it comes again.
+        """
+        if isinstance(error, NewerForm):
+            return Refused(error, changeset)
         log = self._log_of(changeset.slot)
         log.stopped_at = changeset.slot.seq
         self._quarantine(changeset)

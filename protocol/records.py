@@ -17,6 +17,7 @@ from crypto.ids import ChunkId, LogId, NodeId
 from protocol import wire
 from protocol.errors import BadRecord
 from protocol.names import check_label, check_name
+from protocol.newer import refuse_newer
 from protocol.nodes import (
     NEVER_MOVED,
     NO_NODE,
@@ -191,7 +192,8 @@ def _flat(vector: Iterable[tuple[LogId, int]]) -> list[bytes | int]:
 
 
 def decode_records(records: list[Any], stamp: Stamp, frontier: Mapping[LogId, int]) -> Records:
-    """Checks and decodes a changeset's records (CRYPTO 5, check 10); raises BadRecord or BadName.
+    """Checks and decodes a changeset's records (CRYPTO 5, check 10); raises BadRecord or BadName,
+    and NewerForm where a record is of a type that only a later version knows.
 
     `frontier` is how far the author had seen each log, its own up to seq - 1.
     """
@@ -224,6 +226,7 @@ class _Reader:
             if number == RecordType.SCAN_COMPLETE and len(record) == 1:
                 is_scan_complete = True
                 continue
+            refuse_newer(number, max(RecordType))
             node_id = _checked_id(record[1])
             if number == RecordType.FILE:
                 node = self._file(node_id, record)

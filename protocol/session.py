@@ -51,6 +51,7 @@ from protocol.events import (
 from protocol.folder_exchange import FolderExchange, split_by_bytes
 from protocol.messages import (
     CLOSE_TEXT_LENGTH_MAX,
+    FORMS,
     PROTOCOL_VERSION,
     Cancel,
     Changesets,
@@ -116,6 +117,7 @@ class Session:
         self._heard_at = now
         self._ping_at = now + PING_AFTER_S
         self._pings = 0
+        self._peer_version = PROTOCOL_VERSION
         self._pinged_at: float | None = None
         self._doubted_until: float | None = None
         self.send(Greeting(PROTOCOL_VERSION, presentable_name(device_name)))
@@ -127,6 +129,8 @@ class Session:
         if self.state is SessionState.CLOSED:
             return
         self.note_progress(now)
+        if self._peer_version > PROTOCOL_VERSION and number > max(FORMS):
+            return  # it speaks of something that only a later version knows
         try:
             message = decode(number, payload)
             handler = HANDLERS[self.state].get(type(message))
@@ -328,6 +332,7 @@ class Session:
 
     def _on_greeting(self, message: Greeting) -> None:
         self.state = SessionState.OPEN
+        self._peer_version = message.version
         self._events.append(PeerGreeted(message.version, message.device_name))
 
     def _on_ledger_heads(self, message: LedgerHeadsKnown) -> None:

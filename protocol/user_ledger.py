@@ -26,6 +26,7 @@ from protocol.ledger import (
     encode_genesis,
     is_in,
 )
+from protocol.newer import refuse_newer
 
 CERTIFICATE_LENGTH_MAX: Final = 128
 _CERTIFICATE_VERSION: Final = 1
@@ -99,6 +100,8 @@ def check_certificate(encoded: bytes, signature: bytes, user_id: UserId) -> Cert
         value = wire.decode(encoded, CERTIFICATE_LENGTH_MAX)
     except Malformed as error:
         raise BadLedger("not a device certificate") from error
+    if type(value) is list and value:
+        refuse_newer(value[0], _CERTIFICATE_VERSION)
     match value:
         case [int(version), bytes(owner), bytes(sign_pk), bytes(dh_pk)] if (
             type(version) is int and version == _CERTIFICATE_VERSION  # True is equal to 1
@@ -247,6 +250,7 @@ class UserLedger(Ledger):
         certificates: dict[DeviceId, Certificate] = {}
         was_live: bool | None = None
         for action in entry.actions:
+            refuse_newer(action[0], max(UserAct))
             match action:
                 case [UserAct.ADD, bytes(encoded), bytes(signature)]:
                     certificate = check_certificate(encoded, signature, self.user_id)

@@ -58,7 +58,7 @@ class Others:
     def applied(self, folder_id: FolderId, entries: Sequence[FrontierEntry]) -> None:
         self._hear(entries)
 
-    def misbehaved(self, origin: object, ingested: Ingested) -> None:
+    def misbehaved(self, folder_id: FolderId, origin: object, ingested: Ingested) -> None:
         raise AssertionError(ingested.refused)
 
     def need(

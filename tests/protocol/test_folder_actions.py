@@ -66,7 +66,7 @@ def test_decode_gives_back_what_was_encoded(action: Action) -> None:
 @pytest.mark.parametrize(
     "action",
     [
-        [FolderAct.GENESIS, 2, 0, list(CHUNKING), 1, ID, bytes(16)],
+        [FolderAct.GENESIS, 0, 0, list(CHUNKING), 1, ID, bytes(16)],
         [FolderAct.GENESIS, 1, 0, [1, 2, 3], 1, ID, bytes(16)],
         [FolderAct.GENESIS, 1, 0, list(CHUNKING), 0, ID, bytes(16)],
         [FolderAct.GENESIS, 1, 9, list(CHUNKING), 1, ID, bytes(16)],
@@ -91,7 +91,7 @@ def test_decode_gives_back_what_was_encoded(action: Action) -> None:
         [FolderAct.STORAGE, ID, bytes(16), ID, bytes(16), True],
         [FolderAct.REMOVE, 0, ID, [[b"\1" * 16, True, ID]]],
         [FolderAct.GENESIS, 1, 0, list(CHUNKING), True, ID, bytes(16)],
-        [8],
+        [-1],
     ],
 )  # fmt: skip
 def test_actions_of_another_shape_are_refused(action: list[Any]) -> None:
@@ -102,7 +102,7 @@ def test_actions_of_another_shape_are_refused(action: list[Any]) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"version": 2},
+        {"version": 0},
         {"folder_id": b""},
         {"parents": [OTHER]},
         {"parents": [], "links": [[ID, bytes(72)]]},
