@@ -43,7 +43,7 @@ def test_an_address_that_goes_is_named() -> None:
         home = world.home(Kind.PORT_RESTRICTED)
         host = home.hosts[0]
         (lost,) = heard(home, lambda: host.ip("addr del 10.0.0.2/24 dev eth0"), 1)
-        assert lost == {"10.0.0.2"}
+        assert lost == frozenset({"10.0.0.2"})
 
 
 def test_one_that_comes_back_was_away_all_the_same() -> None:
