@@ -42,6 +42,8 @@ class Config:
     """Whether this device announces itself on the local network and looks for others there."""
     links: tuple[str, ...] = LINK_NAMES
     """The kinds of link this device dials and accepts, the preferred one first."""
+    port_mapping: bool = True
+    """Whether the router is asked to open a port, which makes a direct way through most routers."""
     rescan_interval_s: int = 3600
     """How often a folder is walked in full, in case the system lost an event; 0 walks it at the
     start only.
@@ -158,6 +160,7 @@ KEYS: Final[Mapping[str, Key]] = {
     ),
     "discovery": Key("network.discovery", _boolean, _write_as_is, "true or false"),
     "links": Key("network.links", _links, list, 'a list of "tls" and "quic", each once'),
+    "port_mapping": Key("network.port_mapping", _boolean, _write_as_is, "true or false"),
     "rescan_interval_s": Key(
         "folders.rescan_interval_s", _between(0, 30 * 86400), _write_as_is, "0 to 2592000 seconds"
     ),

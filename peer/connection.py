@@ -14,6 +14,7 @@ from typing import Final
 
 from crypto.compression import compress
 from crypto.ids import ChunkId, DeviceId, FolderId
+from peer.gateway import own_host_towards
 from protocol.chunk_frames import CODEC_RAW, Piece
 from protocol.errors import ErrorCode, ProtocolError
 from protocol.events import ChunksCancelled, ChunksWanted, Closed, Event, FolderUnshared
@@ -55,6 +56,9 @@ class Connection:
         self.shared_there: set[FolderId] = set()
         """Folders that the other side talks of."""
         self.close_reason = ""
+        # A relayed link over UDP has its way to the relay at this address too.
+        self.own_host = own_host_towards(link.peer_address[0])
+        """This machine's address that the link uses; None where that cannot be told."""
         self._handle, self._read_chunks = handle, read_chunks
         self._wanted: dict[int, ChunksWanted] = {}
         """What the other side waits for, by request; as many as its session may have open."""

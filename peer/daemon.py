@@ -10,7 +10,7 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -39,7 +39,9 @@ from peer.home_store import FolderState as StoredState
 from peer.invitations import Invitations
 from peer.ledgers import Ledgers
 from peer.network import Network
+from peer.network_events import NetworkEvents
 from peer.openings import OPENING_ERRORS, Openings
+from peer.port_mapping import PortMapping
 from peer.punching import Punching
 from peer.relays import Relays
 from peer.removing import expel_revoked, find_device, revoke
@@ -83,6 +85,8 @@ class Daemon:
         self._stopped = asyncio.Event()
         self._listener = Listener(tasks)
         self._discovery: Discovery | None = None
+        self.mapping: PortMapping | None = None
+        """At the router of this network; None where no port is to be opened."""
         self.network = Network(self.ledgers, tasks, self._greeted, self._membership_changed)
         self.relays = Relays(
             home, self.ledgers, tasks, self._listener,
@@ -142,6 +146,9 @@ class Daemon:
         self._tasks.create_task(self.network.keep_time())
         self._tasks.create_task(self.dialling.run())
         await self.relays.start()
+        if self.mapping is not None:
+            self.punching.sources.append(self.mapping)
+            self._tasks.create_task(self.mapping.run())
         self._tasks.create_task(self._advance_generation())
         self._tasks.create_task(self._follow_surroundings())
         await self._announce()
@@ -155,6 +162,8 @@ class Daemon:
         except LinkError as error:
             raise AddressInUse(str(error)) from error
         log.info("%s listens on port %d", self.name, port)
+        if self.config.port_mapping and LinkKind.QUIC in kinds and _is_reached(hosts):
+            self.mapping = PortMapping(port, self.punching.addresses_changed)
         if self.config.discovery:
             announced, interfaces = _announced(hosts)
             discovery = Discovery(self._seen, hosts=announced, interfaces=interfaces)
@@ -178,6 +187,8 @@ class Daemon:
     async def close(self) -> None:
         """Closes what is open; the tasks have ended by then."""
         await self._listener.stop()
+        if self.mapping is not None:
+            await self.mapping.close()
         if self._discovery is not None:
             await self._discovery.close()
         for folder in list(self.network.folders.values()):
@@ -193,17 +204,30 @@ class Daemon:
                 log.warning("%s", error)
 
     async def _follow_surroundings(self) -> None:
-        surroundings = Surroundings(own_hosts)
-        while True:
-            await asyncio.sleep(LOOK_INTERVAL_S)
-            if surroundings.have_changed():
-                log.info("the network has changed, or this machine woke up")
-                if self._discovery is not None:
-                    await self._discovery.follow_interfaces()
-                self.network.doubt_all()
-                self.relays.doubt()
-                self.dialling.network_changed()
-                self.punching.addresses_changed()
+        surroundings, events = Surroundings(own_hosts), NetworkEvents()
+        try:
+            while True:
+                lost = await events.next(LOOK_INTERVAL_S)
+                if surroundings.have_changed() or lost:
+                    await self._network_changed(lost or ())
+        finally:
+            events.close()
+
+    async def _network_changed(self, lost: Collection[str]) -> None:
+        """This machine is on another network, or has slept; `lost` addresses went away meanwhile,
+        and may be back.
+        """
+        log.info("the network has changed, or this machine woke up")
+        self.network.addresses_lost(lost)
+        self.relays.addresses_lost(lost)
+        self.network.doubt_all()
+        self.relays.doubt()
+        self.dialling.network_changed()
+        self.punching.addresses_changed()
+        if self.mapping is not None:
+            self.mapping.network_changed()
+        if self._discovery is not None:
+            await self._discovery.follow_interfaces()
 
     # ------------------------------------------------------------ links
 
@@ -466,6 +490,11 @@ def _announced(hosts: Sequence[str]) -> tuple[list[str] | None, list[str] | None
         return None, None
     others = [host for host, address in addresses.items() if not address.is_loopback]
     return (others, None) if others else (list(hosts), list(hosts))
+
+
+def _is_reached(hosts: Sequence[str]) -> bool:
+    """Whether IPv4 from elsewhere reaches what listens on these."""
+    return any(":" not in host and not ip_address(host).is_loopback for host in hosts)
 
 
 async def run(

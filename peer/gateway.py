@@ -39,12 +39,21 @@ def find_gateway() -> Gateway | None:
         return None
     if host is None:
         return None
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+    own_host = own_host_towards(host)
+    return Gateway(host, own_host) if own_host is not None else None
+
+
+def own_host_towards(host: str) -> str | None:
+    """Which of this machine's addresses is used towards that one now; None if it has no way."""
+    with socket.socket(
+        socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM
+    ) as udp:
         try:
-            udp.connect((host, 9))  # sends nothing: it asks the system which address it would use
+            udp.connect((host, 9))  # sends nothing: it asks the system
         except OSError:
             return None
-        return Gateway(host, udp.getsockname()[0])
+        own_host: str = udp.getsockname()[0]
+        return own_host
 
 
 def read_routes(lines: Iterable[str]) -> str | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -167,6 +167,14 @@ class Network:
         """The network has changed: whoever is not there any more is to be noticed soon."""
         for connection in self.connections.values():
             connection.doubt()
+
+    def addresses_lost(self, lost: Collection[str]) -> None:
+        """This machine does not have these addresses any more, or had to take them anew: nothing
+        answers to what was sent from there, so those links are not waited for.
+        """
+        for connection in self.connections.values():
+            if connection.own_host in lost:
+                connection.link.abort()
 
     def doubt_relayed(self, place: Address) -> None:
         """A relay is lost: what it carried is to be noticed soon."""

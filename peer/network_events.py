@@ -12,6 +12,8 @@ from ipaddress import ip_address
 from struct import Struct
 from typing import Final
 
+from protocol import tcp
+
 RECEIVE_BYTES: Final = 64 << 10
 SETTLE_S: Final = 0.1
 """After a message others follow: an address first, then the routes that make it useful."""
@@ -67,11 +69,11 @@ class NetworkEvents:
             return frozenset(lost)
 
     async def _receive(self, netlink: socket.socket) -> list[str]:
+        await tcp.until_readable(netlink)
         try:
-            data = await asyncio.get_running_loop().sock_recv(netlink, RECEIVE_BYTES)
+            return list(lost_addresses(netlink.recv(RECEIVE_BYTES)))
         except OSError:  # ENOBUFS: more was said than fits; that something changed is enough
             return []
-        return list(lost_addresses(data))
 
 
 def lost_addresses(data: bytes) -> Iterator[str]:

@@ -15,10 +15,11 @@ import random
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Final
 
 from peer.gateway import Gateway, find_gateway
-from peer.router_talk import ask, fetch, search
+from peer.router_talk import ask, fetch, receive, search
 from protocol import nat_pmp, pcp, upnp
 from protocol.candidates import Candidate, CandidateKind
 from protocol.errors import Malformed
@@ -120,6 +121,8 @@ class PortMapping:
         new: _Agreed | None = None
         if gateway is None:
             self.problem = "This network has no router."
+        elif ip_address(gateway.own_host).is_global:
+            self.problem = "This machine is on the internet itself and needs no open port."
         else:
             new = await self._agree(gateway, old)
         self._agreed = new
@@ -239,7 +242,6 @@ class PortMapping:
         Whether the epoch says so is not looked at: to ask costs one datagram, and a router that
         restarts twice within seconds could not be told from one that has not.
         """
-        loop = asyncio.get_running_loop()
         try:
             udp = _announcements()
         except OSError as error:
@@ -248,7 +250,7 @@ class PortMapping:
         with udp:
             while True:
                 try:
-                    datagram, place = await loop.sock_recvfrom(udp, pcp.ANSWER_LENGTH_MAX)
+                    datagram, place = await receive(udp)
                     pcp.read_announcement(datagram)
                 except (OSError, Malformed):
                     await asyncio.sleep(DEAF_S)

@@ -190,9 +190,10 @@ class Punching:
             event.set()
 
     def note_mapped(self, link: Link) -> None:
-        """Marks a link that came in through a port that a router opened for us."""
-        if link.peer_address[:2] in self._mapped_from:
-            link.is_mapped = True
+        """Marks a link that came in by a port that a router opened for us or for the other."""
+        place = link.peer_address[:2]
+        under_way = any(place in punch.mapped for punch, _ in self._punches.values())
+        link.is_mapped = under_way or place in self._mapped_from
 
     def _send(
         self, connection: Connection, number: int, secret: bytes, own: Sequence[Candidate]
@@ -247,7 +248,7 @@ class Punching:
         punch = self._punch(punch_key(secret, reply.secret), True, own, reply.candidates, now)
         found = await self._drive(punch)
         for candidate in found:
-            if await self._dial_direct(connection, candidate):
+            if await self._dial_direct(connection, candidate, punch):
                 return True
         problems[device_id] = NOT_DIALLED if found else self._problem(punch)
         return False
@@ -255,7 +256,7 @@ class Punching:
     async def _answer(self, connection: Connection, punch: Punch) -> None:
         """The other side of a round: it is the caller who decides."""
         await self._drive(punch)
-        for place in punch.mapped_from:
+        for place in punch.mapped:
             self._mapped_from[place] = None
             if len(self._mapped_from) > MAPPED_FROM_MAX:
                 self._mapped_from.popitem(last=False)
@@ -318,10 +319,12 @@ class Punching:
 
     # ------------------------------------------------------------ dialling
 
-    async def _dial_direct(self, connection: Connection, candidate: Candidate) -> bool:
+    async def _dial_direct(
+        self, connection: Connection, candidate: Candidate, punch: Punch
+    ) -> bool:
         async def dial() -> Link:
             link = await self._listener.dial(LinkKind.QUIC, candidate.host, candidate.port)
-            link.is_mapped = candidate.kind == CandidateKind.MAPPED
+            link.is_mapped = (candidate.host, candidate.port) in punch.mapped
             link.is_passing = candidate.kind == CandidateKind.OBSERVED
             return link
 

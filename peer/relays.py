@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -21,6 +21,7 @@ from crypto.pair_secret import pair_secret
 from crypto.relay_ids import rendezvous_id
 from peer.backoff import Backoff
 from peer.errors import TooManyRelays, UnknownRelay
+from peer.gateway import own_host_towards
 from peer.home import Home
 from peer.ledgers import Ledgers
 from peer.relay_session import NotAdmitted, NotThere, RelaySession
@@ -70,6 +71,10 @@ class _Relay:
     """Something has changed: the next try is made at once."""
     changed_at: float = float("-inf")
     """When that was."""
+
+    link: Link | None = None
+    own_host: str | None = None
+    """This machine's address that the link uses."""
 
     task: asyncio.Task[None] | None = None
     showing: Showing | None = None
@@ -235,6 +240,7 @@ class Relays:
 
     async def _talk(self, relay: _Relay, link: Link) -> None:
         session = RelaySession(link, partial(self._incoming, relay))
+        relay.link, relay.own_host = link, own_host_towards(link.peer_address[0])
         is_in = asyncio.Event()
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -248,7 +254,7 @@ class Relays:
         finally:
             if session.refusal is not None:
                 relay.problem = str(session.refusal)
-            relay.session = relay.showing = None
+            relay.session = relay.showing = relay.link = None
             link.abort()
             self._on_lost(link.peer_address)
 
@@ -335,6 +341,13 @@ class Relays:
         self._secrets = {known: s for known, s in self._secrets.items() if known in live}
         for relay in self._relays.values():
             relay.changed.set()
+
+    def addresses_lost(self, lost: Collection[str]) -> None:
+        """This machine does not have these addresses any more: links from there are made anew."""
+        for relay in self._relays.values():
+            if relay.link is not None and relay.own_host in lost:
+                relay.link.abort()
+                relay.dial_soon()
 
     def doubt(self) -> None:
         """The network has changed: the links to relays may be dead."""

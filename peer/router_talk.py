@@ -15,8 +15,9 @@ from urllib.parse import urlsplit
 import h11
 
 from peer.gateway import Gateway
-from protocol import upnp
+from protocol import tcp, upnp
 from protocol.errors import Malformed
+from protocol.link import Address
 
 Answer = TypeVar("Answer")
 
@@ -35,7 +36,6 @@ async def ask(
 
     What `read` calls Malformed is passed over; its other errors are the caller's.
     """
-    loop = asyncio.get_running_loop()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
         udp.setblocking(False)
         try:
@@ -47,7 +47,7 @@ async def ask(
                     async with asyncio.timeout(wait_s):
                         while True:
                             try:
-                                return read(await loop.sock_recv(udp, upnp.DATAGRAM_MAX))
+                                return read((await receive(udp))[0])
                             except Malformed:
                                 continue
                 except TimeoutError:
@@ -59,7 +59,6 @@ async def ask(
 
 async def search(gateway: Gateway) -> str | None:
     """The location of the router's description; None if it has none."""
-    loop = asyncio.get_running_loop()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
         udp.setblocking(False)
         try:
@@ -72,7 +71,7 @@ async def search(gateway: Gateway) -> str | None:
                 try:
                     async with asyncio.timeout(wait_s):
                         while True:
-                            data, place = await loop.sock_recvfrom(udp, upnp.DATAGRAM_MAX)
+                            data, place = await receive(udp)
                             if place[0] != gateway.host:
                                 continue
                             try:
@@ -84,6 +83,17 @@ async def search(gateway: Gateway) -> str | None:
         except OSError:
             return None
     return None
+
+
+async def receive(udp: socket.socket) -> tuple[bytes, Address]:
+    """The next datagram; uvloop has no such call of its own."""
+    while True:
+        await tcp.until_readable(udp)
+        try:
+            data, place = udp.recvfrom(upnp.DATAGRAM_MAX)
+        except BlockingIOError:
+            continue
+        return data, place[:2]
 
 
 async def fetch(url: str, *, soap: tuple[bytes, bytes] | None = None) -> tuple[int, bytes]:

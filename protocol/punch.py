@@ -71,8 +71,8 @@ class Punch:
         self._out: list[tuple[bytes, Place]] = []
         self._answered: dict[Place, Candidate] = {}
         self._first_answer_at: float | None = None
-        self.mapped_from: set[Place] = set()
-        """Where probes came from that were sent to a mapped port of ours."""
+        self.mapped: set[Place] = set()
+        """Places of the other side that an open port of a router leads to, or from."""
         for index, candidate in enumerate(theirs[:CANDIDATES_MAX]):
             place = (candidate.host, candidate.port)
             if place not in self._targets and may_probe(place):
@@ -114,6 +114,8 @@ class Punch:
             target = self._targets.get(place)
             if target is not None and 1 <= probe.number <= target.sent:
                 self._answered.setdefault(place, target.candidate)
+                if target.candidate.kind == CandidateKind.MAPPED:
+                    self.mapped.add(place)
                 if self._first_answer_at is None:
                     self._first_answer_at = now
 
@@ -130,7 +132,7 @@ class Punch:
             return
         self._out.append((self._probe(DatagramType.ECHO, probe.index, probe.number), place))
         if probe.index < len(self._own) and self._own[probe.index].kind == CandidateKind.MAPPED:
-            self.mapped_from.add(place)
+            self.mapped.add(place)
 
     def found(self, now: float) -> list[Candidate]:
         """The ways that answered, the best first, as soon as it is time to take one."""

@@ -10,8 +10,7 @@ from tests.nat.routers import Kind
 DIRECT: Final = "direct"
 RELAYED: Final = "relayed"
 LAN: Final = "lan"
-PUNCHING_IS_BUILT: Final = False
-"""Until it is, every pair of the matrix is held to a relayed way, and to sync over it."""
+MAPPED: Final = "mapped"
 LETS_IN_ANY_PORT: Final = (Kind.FULL_CONE, Kind.ADDRESS_RESTRICTED)
 """The filtering does not look at the port that a datagram comes from."""
 
@@ -24,11 +23,6 @@ class Expected:
 
     path: str
     reason: str
-
-
-def expected_now(one: Kind, other: Kind) -> str:
-    """The way that two devices find today."""
-    return expected(one, other).path if PUNCHING_IS_BUILT else RELAYED
 
 
 def expected(one: Kind, other: Kind) -> Expected:

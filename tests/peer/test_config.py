@@ -26,6 +26,7 @@ EVERYTHING = """
 listen = ["127.0.0.1:1", "[::1]:2"]
 discovery = false
 links = ["quic"]
+port_mapping = false
 [folders]
 rescan_interval_s = 60
 hold_files = 10
@@ -53,7 +54,8 @@ def test_every_field_has_a_key() -> None:
 
 def test_everything_can_be_set(tmp_path: Path) -> None:
     listen = (("127.0.0.1", 1), ("::1", 2))
-    assert read(tmp_path, EVERYTHING) == Config(listen, False, ("quic",), 60, 10, 50, 0, 7, 9, 8)
+    numbers = (60, 10, 50, 0, 7, 9, 8)
+    assert read(tmp_path, EVERYTHING) == Config(listen, False, ("quic",), False, *numbers)
 
 
 def test_a_single_address_needs_no_list(tmp_path: Path) -> None:

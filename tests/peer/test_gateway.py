@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from peer.gateway import Gateway, find_gateway, read_routes
+from peer.gateway import Gateway, find_gateway, own_host_towards, read_routes
 from tests.nat.lab import World
 from tests.nat.routers import Kind
 
@@ -50,5 +50,7 @@ def test_a_host_of_the_lab_finds_its_router() -> None:
     with World() as world:
         home = world.home(Kind.PORT_RESTRICTED)
         assert home.hosts[0].call(find_gateway) == Gateway("10.0.0.1", "10.0.0.2")
+        assert home.hosts[0].call(lambda: own_host_towards("11.0.0.2")) == "10.0.0.2"
         home.hosts[0].ip("route del default")
+        assert home.hosts[0].call(lambda: own_host_towards("11.0.0.2")) is None
         assert home.hosts[0].call(find_gateway) is None

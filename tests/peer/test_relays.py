@@ -145,6 +145,21 @@ async def test_a_relay_that_comes_back_is_found_again(stage: Stage, relay: Relay
     assert are_linked(one, two), "calls go on while a device's own link to the relay is made anew"
 
 
+async def test_at_another_address_the_link_and_the_relay_s_are_made_anew(
+    stage: Stage, relay: RelayStage
+) -> None:
+    one, two = [await start(stage, relay, name) for name in ("one", "two")]
+    await until(lambda: are_linked(one, two))
+    (before,) = one.network.status()
+    session = next(iter(one.relays._relays.values())).session
+    await one._network_changed({"192.0.2.77"})
+    assert not before.link.is_closed, "it is not from there"
+    await one._network_changed({LOOPBACK})
+    await until(lambda: before not in one.network.status() and are_linked(one, two))
+    assert next(iter(one.relays._relays.values())).session is not session
+    assert before.link.is_closed
+
+
 async def test_a_third_device_waits_for_both(stage: Stage, relay: RelayStage) -> None:
     one, two, three = [await start(stage, relay, name) for name in ("one", "two", "three")]
     await until(lambda: are_linked(one, two) and are_linked(two, three) and are_linked(one, three))

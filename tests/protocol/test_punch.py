@@ -155,7 +155,16 @@ def test_a_probe_to_a_mapped_port_is_remembered() -> None:
     punch = Punch(KEY, is_caller=False, own=own, theirs=[], may_probe=yes, now=0.0)
     punch.receive(probe(True, 0, 1), ("198.51.100.1", 5000), 0.1)
     punch.receive(probe(True, 255, 1), ("198.51.100.2", 5000), 0.1)
-    assert punch.mapped_from == {("198.51.100.1", 5000)}
+    assert punch.mapped == {("198.51.100.1", 5000)}
+
+
+def test_an_answer_from_a_mapped_port_is_remembered() -> None:
+    theirs = Candidate(CandidateKind.MAPPED, "192.0.2.7", 40_000)
+    observed = Candidate(CandidateKind.OBSERVED, "192.0.2.7", 5000)
+    punch = caller_of(theirs, observed)
+    for datagram, place in punch.datagrams_to_send(0.0):
+        punch.receive(echo_of(datagram), place, 0.1)
+    assert punch.mapped == {("192.0.2.7", 40_000)}
 
 
 # ---------------------------------------------------------------- the hostile
