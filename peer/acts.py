@@ -241,6 +241,14 @@ def _become_relay(arguments: argparse.Namespace, command: str, *more: str) -> No
     os.execv(sys.executable, [sys.executable, "-P", "-m", "relay", *words])  # noqa: S606
 
 
+def tui(arguments: argparse.Namespace) -> Answer:
+    """Become the screen's program, for the same reasons."""
+    if not sys.stdin.isatty() or not sys.stdout.isatty():
+        raise UsageError("The screen needs a terminal. `holdfast status` says the same in lines.")
+    words = [sys.executable, "-P", "-m", "tui", "--home", str(_home(arguments))]
+    os.execv(sys.executable, words)  # noqa: S606
+
+
 def relay_add(arguments: argparse.Namespace) -> Answer:
     """Have the daemon use a relay."""
     token = ask_token() if arguments.token else None

@@ -171,6 +171,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_passphrase(join)
     _add_folder_commands(commands)
     _add_relay_commands(commands)
+    add("tui", acts.tui, "show everything on a screen to be left open, and act by keys")
     add("status", acts.status, "show folders, what is not synced and why, and links")
     devices = add("devices", acts.devices, "show your devices")
     more = devices.add_subparsers(metavar="COMMAND")

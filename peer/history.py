@@ -142,8 +142,10 @@ class History:
         return out
 
     async def deleted(self, directory: Path, limit: int) -> list[StoredVersion]:
-        """Deleted files below a directory, the latest first."""
-        return await self._versions.deleted(PATH_SEPARATOR.join(directory), limit)
+        """Deleted files below a directory that are not there again, the latest first."""
+        found = await self._versions.deleted(PATH_SEPARATOR.join(directory), limit)
+        rows = [await self._row_at(tuple(v.version.path.split(PATH_SEPARATOR))) for v in found]
+        return [version for version, row in zip(found, rows, strict=True) if row is None]
 
     async def _row_at(self, path: Path) -> Row | None:
         """The file or symlink that is shown there."""

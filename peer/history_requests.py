@@ -40,13 +40,14 @@ class HistoryRequests:
         entries = [_entry(stored) for stored in found]
         if content is not None:
             entries.insert(0, _current(PATH_SEPARATOR.join(names), content))
-        return {"path": str(path), "versions": entries}
+        return {"path": str(path), "root": self._root(folder), "versions": entries}
 
     async def deleted(self, path: Path) -> VersionList:
         """The files below a directory that are deleted, the latest first."""
         folder, history, names = self._locate(path)
         found = await folder.call(lambda: history.deleted(names, DELETED_MAX))
-        return {"path": str(path), "versions": [_entry(stored) for stored in found]}
+        entries = [_entry(stored) for stored in found]
+        return {"path": str(path), "root": self._root(folder), "versions": entries}
 
     async def restore(
         self, path: Path, number: int | None, at_s: int | None, out: Path | None
@@ -91,6 +92,9 @@ class HistoryRequests:
             if names is not None:
                 return folder, folder.history, names
         raise NotInFolder(f"{path} is in none of your folders. `holdfast folder list` shows them.")
+
+    def _root(self, folder: Folder) -> str:
+        return next(str(s.path) for s in self._stored() if s.folder_id == folder.folder_id)
 
     def _inside(self, folder: Folder, out: Path) -> tuple[str, ...] | None:
         """A path in the same folder is put there as any other restored file is; one in another

@@ -182,6 +182,9 @@ class VersionList(TypedDict):
     """The answer to `versions`."""
 
     path: str
+    """What was asked for."""
+    root: str
+    """Where the folder is that the paths of the versions begin in."""
     versions: list[VersionEntry]
 
 

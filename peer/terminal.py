@@ -61,6 +61,13 @@ def format_time(time_s: float) -> str:
     return f"{time_s / 3600:.0f} h" if time_s < 172_800 else f"{time_s / 86_400:.0f} days"
 
 
+def format_moment(at_s: int) -> str:
+    """A time in seconds since 1970, by this machine's clock; nothing for 0."""
+    import time
+
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(at_s)) if at_s else "-"
+
+
 def make_console() -> "Console":
     """The console of standard output; obeys NO_COLOR, and does not cut what a pipe reads."""
     from rich.console import Console
@@ -159,14 +166,9 @@ def print_folders(folders: "FolderList") -> None:
 
 def print_versions(found: "VersionList") -> None:
     """Print what a file was, or what was deleted."""
-    import time
-
     if not found["versions"]:
         print("There are no versions of it.")
         return
-
-    def moment(at_s: int) -> str:
-        return time.strftime("%Y-%m-%d %H:%M", time.localtime(at_s)) if at_s else "-"
 
     print_table(
         ("version", "path", "size", "written", "by", "until", ""),
@@ -175,9 +177,9 @@ def print_versions(found: "VersionList") -> None:
                 str(one["version"]) if one["version"] else "now",
                 one["path"],
                 format_size(one["size"]),
-                moment(one["written_s"]),
+                format_moment(one["written_s"]),
                 one["device"] or "-",
-                moment(one["ended_s"] or 0) + (", deleted" if one["deleted"] else ""),
+                format_moment(one["ended_s"] or 0) + (", deleted" if one["deleted"] else ""),
                 "" if one["here"] else "on another device",
             )
             for one in found["versions"]

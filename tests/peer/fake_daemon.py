@@ -14,6 +14,7 @@ from peer.status import (
     FolderEntry,
     FolderList,
     FolderState,
+    FolderStatus,
     HoldAnswer,
     Invitation,
     RelayEntry,
@@ -36,6 +37,10 @@ class FakeDaemon:
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
         self.failure: Exception | None = None
+        self.gone: list[VersionEntry] = []
+        self.names = ["photos"]
+        self.path: str | None = "/data/photos"
+        self.question = ""
         self.errors = [{"path": "a/b", "reason": "It is a socket, and sockets are not synced."}]
 
     def note(self, *call: Any) -> None:
@@ -51,6 +56,23 @@ class FakeDaemon:
             "state": FolderState.IN_SYNC,
         }
 
+    def folder(self, number: int) -> FolderStatus:
+        name = self.names[number]
+        folder: FolderStatus = {
+            "id": FOLDER_ID if name == "photos" else name.encode().hex(),
+            "name": name,
+            "path": self.path,
+            "state": FolderState.SYNCING,
+            "files": 10,
+            "bytes": 5_000_000,
+            "need_files": 3,
+            "need_bytes": 1_400_000,
+            "errors": [{"path": one["path"], "reason": one["reason"]} for one in self.errors],
+        }
+        if self.question:
+            folder["question"] = self.question
+        return folder
+
     async def status(self) -> Status:
         self.note("status")
         return {
@@ -61,21 +83,7 @@ class FakeDaemon:
                 "connected": False,
                 "last_seen_s": None,
             },
-            "folders": [
-                {
-                    "id": FOLDER_ID,
-                    "name": "photos",
-                    "path": "/data/photos",
-                    "state": FolderState.SYNCING,
-                    "files": 10,
-                    "bytes": 5_000_000,
-                    "need_files": 3,
-                    "need_bytes": 1_400_000,
-                    "errors": [
-                        {"path": one["path"], "reason": one["reason"]} for one in self.errors
-                    ],
-                }
-            ],
+            "folders": [self.folder(number) for number in range(len(self.names))],
             "links": [
                 {
                     "device": "ef" * 32,
@@ -114,7 +122,7 @@ class FakeDaemon:
     async def devices(self) -> DeviceList:
         self.note("devices")
         this = (await self.status())["device"]
-        seen: Any = {**this, "name": "gamma", "this": False, "last_seen_s": 7300.0}
+        seen: Any = {**this, "id": "12" * 32, "name": "gamma", "this": False, "last_seen_s": 7300.0}
         return {"devices": [this, seen]}
 
     async def remove_device(self, name_or_id: str) -> None:
@@ -143,11 +151,15 @@ class FakeDaemon:
 
     async def versions(self, path: Path) -> VersionList:
         self.note("versions", path)
-        return {"path": str(path), "versions": [self.version(0), self.version(7)]}
+        return {
+            "path": str(path),
+            "root": "/data/photos",
+            "versions": [self.version(0), self.version(7)],
+        }
 
     async def deleted(self, path: Path) -> VersionList:
         self.note("deleted", path)
-        return {"path": str(path), "versions": []}
+        return {"path": str(path), "root": "/data/photos", "versions": self.gone}
 
     def version(self, number: int) -> VersionEntry:
         return {

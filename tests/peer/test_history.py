@@ -130,6 +130,8 @@ async def test_a_deleted_tree_comes_back(pair: Pair) -> None:
     assert os.access(pair.there / "d" / "small", os.X_OK)
     assert (pair.there / "d" / "link").readlink() == Path("small")
     await until(lambda: tree(pair.here) == before)
+    for daemon, root in ((pair.one, pair.here), (pair.two, pair.there)):
+        assert (await daemon.deleted(root))["versions"] == []
 
 
 async def test_only_what_changed_of_a_large_file_is_fetched_again(pair: Pair) -> None:

@@ -1,0 +1,73 @@
+"""The screen in front of a fake daemon behind the real control API, driven by keys."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from textual.css.query import NoMatches
+from textual.pilot import Pilot
+from textual.widgets import Static
+
+from tests.peer.fake_daemon import FakeDaemon, running
+from tui.app import HoldfastApp
+from tui.listing import Listing
+
+PATIENCE_S = 60.0
+
+
+class Stage:
+    """An open screen."""
+
+    def __init__(self, app: HoldfastApp, pilot: Pilot[None], daemon: FakeDaemon) -> None:
+        self.app, self.pilot, self.daemon = app, pilot, daemon
+
+    async def press(self, *keys: str) -> None:
+        await self.pilot.press(*keys)
+
+    async def until(self, condition: Callable[[], Any]) -> None:
+        """Lets the screen work until it is so."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + PATIENCE_S
+        while loop.time() < deadline:
+            with suppress(NoMatches):  # the screen is being built
+                if condition():
+                    return
+            await self.pilot.pause(0.01)
+        raise AssertionError("it did not come")
+
+    async def calls(self, *expected: tuple[Any, ...]) -> None:
+        """Waits until the daemon was asked for just these acts."""
+        await self.until(lambda: [c for c in self.daemon.calls if c[0] not in LOOKS] == [*expected])
+
+    def listing(self, name: str) -> Listing:
+        return self.app.screen.query_one(f"#{name}", Listing)
+
+    def cells(self, name: str) -> list[list[str]]:
+        listing = self.listing(name)
+        return [[str(c) for c in listing.get_row_at(n)] for n in range(listing.row_count)]
+
+    def text(self, name: str) -> str:
+        return str(self.app.screen.query_one(f"#{name}", Static).content)
+
+    def keys(self) -> set[str]:
+        """What the footer shows."""
+        bindings = self.app.screen.active_bindings.values()
+        return {b.binding.description for b in bindings if b.enabled and b.binding.show}
+
+
+LOOKS = ("status", "devices", "list_relays")
+
+
+@asynccontextmanager
+async def screen(home: Path, size: tuple[int, int] = (80, 24)) -> AsyncIterator[Stage]:
+    """A screen of this size; its first look has been answered."""
+    async with running(home) as daemon:
+        app = HoldfastApp(home)
+        async with app.run_test(size=size) as pilot:
+            stage = Stage(app, pilot, daemon)
+            await stage.until(lambda: stage.listing("folder-list").row_count)
+            yield stage

@@ -1,0 +1,163 @@
+"""What the main screen shows, and that each of its keys does what it says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from textual.widgets import Input
+
+from tests.peer.fake_daemon import DEVICE_ID, FOLDER_ID, RELAY, running
+from tests.tui.stage import Stage, screen
+from tui.app import HoldfastApp
+from tui.dialogs import Ask, Confirm, Notice
+from tui.versions import VersionsScreen
+
+
+@pytest.mark.parametrize("size", [(80, 24), (200, 60)])
+async def test_it_shows_what_the_daemon_says(tmp_path: Path, size: tuple[int, int]) -> None:
+    async with screen(tmp_path, size) as stage:
+        assert stage.text("headline").startswith("alpha · 0 of 1 in sync, photos: syncing")
+        (folder,) = stage.cells("folder-list")
+        assert folder[1:3] == ["photos", "syncing, 3 left (1.4 MB)"]
+        assert stage.cells("trouble-list")[0][1] == "a/b"
+        assert stage.cells("device-list")[0][2] == "this device"
+        assert {"Add", "Invite", "Pause", "Versions", "Remove", "Quit"} <= stage.keys()
+        assert "Attach" not in stage.keys()
+        assert "They were meant" not in stage.keys()
+
+
+async def test_names_of_others_do_not_steer_the_terminal(tmp_path: Path) -> None:
+    async with screen(tmp_path) as stage:
+        shown = stage.app.export_screenshot()
+        assert "\x1b" not in shown
+        assert all("\x1b" not in cell for row in stage.cells("device-list") for cell in row)
+
+
+async def test_it_survives_a_daemon_that_goes_and_comes(tmp_path: Path) -> None:
+    app = HoldfastApp(tmp_path)
+    async with app.run_test() as pilot:
+        stage = Stage(app, pilot, None)  # type: ignore[arg-type]
+        await stage.until(lambda: stage.text("headline").startswith("There is no device"))
+        assert "Add" not in stage.keys()
+        for _ in range(2):
+            async with running(tmp_path):
+                await stage.until(lambda: stage.text("headline").startswith("alpha"))
+                assert stage.cells("folder-list")[0][1] == "photos"
+            await stage.until(lambda: stage.text("headline").startswith("The daemon"))
+
+
+async def test_a_folder_is_added(tmp_path: Path) -> None:
+    async with screen(tmp_path) as stage:
+        await stage.press("a")
+        await stage.until(lambda: isinstance(stage.app.screen, Ask))
+        fields = list(stage.app.screen.query(Input))
+        fields[0].value = str(tmp_path)
+        await stage.press("enter")
+        assert fields[1].has_focus
+        await stage.press(*"pics", "enter")
+        await stage.calls(("add_folder", tmp_path, "pics"))
+
+
+async def test_who_thinks_better_of_it_changes_nothing(tmp_path: Path) -> None:
+    async with screen(tmp_path) as stage:
+        for key in ("a", "d"):
+            await stage.press(key)
+            await stage.until(lambda: isinstance(stage.app.screen, Ask | Confirm))
+            await stage.press("escape")
+            await stage.until(lambda: len(stage.app.screen_stack) == 1)
+        await stage.calls()
+
+
+async def test_a_folder_is_removed_after_a_question(tmp_path: Path) -> None:
+    async with screen(tmp_path) as stage:
+        await stage.press("d")
+        await stage.until(lambda: isinstance(stage.app.screen, Confirm))
+        await stage.press("y")
+        await stage.calls(("remove_folder", FOLDER_ID))
+
+
+async def test_pause(tmp_path: Path) -> None:
+    async with screen(tmp_path) as stage:
+        await stage.press("p")
+        await stage.calls(("pause", FOLDER_ID))
+
+
+async def test_an_invitation_shows_its_code(tmp_path: Path) -> None:
+    async with screen(tmp_path) as stage:
+        await stage.press("i")
+        await stage.until(lambda: isinstance(stage.app.screen, Notice))
+        shown = stage.app.export_screenshot().replace("&#160;", " ")
+        assert "7-crossover-clockwork" in shown
+        await stage.press("escape")
+        await stage.calls(("invite",))
+
+
+async def test_devices_and_relays_have_keys_of_their_own(tmp_path: Path) -> None:
+    async with screen(tmp_path) as stage:
+        await stage.press("2")
+        assert "Add" not in stage.keys()
+        await stage.press("d")
+        await stage.until(lambda: isinstance(stage.app.screen, Confirm))
+        await stage.press("y")
+        await stage.calls(("remove_device", DEVICE_ID))
+        await stage.press("4", "a")
+        await stage.until(lambda: isinstance(stage.app.screen, Ask))
+        stage.app.screen.query_one(Input).value = str(RELAY)
+        await stage.press("enter")
+        await stage.calls(("remove_device", DEVICE_ID), ("add_relay", RELAY))
+
+
+async def test_a_refusal_is_told(tmp_path: Path) -> None:
+    async with screen(tmp_path) as stage:
+        await stage.press("4", "a")
+        await stage.until(lambda: isinstance(stage.app.screen, Ask))
+        stage.app.screen.query_one(Input).value = "nonsense"
+        await stage.press("enter")
+        await stage.until(lambda: stage.app._notifications)
+        (notice,) = stage.app._notifications
+        assert notice.severity == "error"
+        await stage.calls()
+
+
+@pytest.mark.parametrize(("key", "answer"), [("y", "accept"), ("n", "restore")])
+async def test_a_question_is_shown_and_answered(tmp_path: Path, key: str, answer: str) -> None:
+    async with screen(tmp_path) as stage:
+        stage.daemon.question = "700 files were deleted. Was it meant?"
+        await stage.until(lambda: "700 files" in stage.text("question"))
+        assert {"They were meant", "Bring back"} <= stage.keys()
+        await stage.press(key)
+        await stage.calls(("answer_hold", FOLDER_ID, answer))
+
+
+async def test_a_folder_that_is_only_offered_can_be_attached(tmp_path: Path) -> None:
+    async with screen(tmp_path) as stage:
+        stage.daemon.path = None
+        await stage.until(lambda: "Attach" in stage.keys())
+        assert not {"Pause", "Versions", "Remove"} & stage.keys()
+        await stage.press("enter")
+        await stage.until(lambda: isinstance(stage.app.screen, Ask))
+        stage.app.screen.query_one(Input).value = str(tmp_path)
+        await stage.press("enter")
+        await stage.calls(("attach_folder", FOLDER_ID, tmp_path))
+
+
+async def test_versions_open_and_close(tmp_path: Path) -> None:
+    async with screen(tmp_path) as stage:
+        await stage.press("v")
+        await stage.until(lambda: isinstance(stage.app.screen, VersionsScreen))
+        assert "Pause" not in stage.keys()
+        assert "Back" in stage.keys()
+        await stage.press("escape")
+        await stage.until(lambda: len(stage.app.screen_stack) == 1)
+
+
+async def test_the_cursor_stays_where_it_was(tmp_path: Path) -> None:
+    async with screen(tmp_path) as stage:
+        stage.daemon.names = ["photos", "music", "papers"]
+        await stage.until(lambda: stage.listing("folder-list").row_count == 3)
+        await stage.press("down")
+        chosen = stage.listing("folder-list").chosen
+        stage.daemon.names = ["new", "photos", "music", "papers"]
+        await stage.until(lambda: stage.listing("folder-list").row_count == 4)
+        assert stage.listing("folder-list").chosen == chosen

@@ -1,0 +1,60 @@
+"""A table of lines that is brought up to date without losing the person's place in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.text import Text
+from textual.widgets import DataTable
+
+from tui.rows import Line
+
+
+class Listing(DataTable[Text]):
+    """One of the screen's tables."""
+
+    def __init__(self, headings: Sequence[str], empty: str, **options: Any) -> None:
+        """`empty`: what to say where there is no line."""
+        super().__init__(cursor_type="row", zebra_stripes=True, **options)
+        self._headings, self._empty = tuple(headings), empty
+        self._lines: list[Line] = []
+
+    def on_mount(self) -> None:
+        """Columns once; the lines come and go."""
+        for number, heading in enumerate(self._headings):
+            self.add_column(heading, key=str(number))
+        self.border_subtitle = self._empty
+
+    @property
+    def chosen(self) -> str | None:
+        """The key of the line that the cursor is on."""
+        if not 0 <= self.cursor_row < len(self._lines):
+            return None
+        return self._lines[self.cursor_row].key
+
+    def show(self, lines: Sequence[Line]) -> None:
+        """Shows these lines; what did not change is left alone, so that the cursor stays."""
+        if list(lines) == self._lines:
+            return
+        before, chosen = {line.key: line for line in self._lines}, self.chosen
+        is_same_order = [line.key for line in lines] == list(before)
+        self._lines = list(lines)
+        self.border_subtitle = "" if lines else self._empty
+        if not is_same_order:
+            self.clear()
+            for line in lines:
+                self.add_row(*self._texts(line), key=line.key)
+            keys = [line.key for line in lines]
+            if chosen in keys:
+                self.move_cursor(row=keys.index(chosen), animate=False)
+            return
+        for line in lines:
+            if line != before[line.key]:
+                for number, text in enumerate(self._texts(line)):
+                    self.update_cell(line.key, str(number), text, update_width=True)
+
+    def _texts(self, line: Line) -> list[Text]:
+        colour = self.app.theme_variables.get(line.tone.value, "")
+        sign, *rest = line.cells
+        return [Text(sign, style=colour), *map(Text, rest)]

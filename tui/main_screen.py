@@ -1,0 +1,332 @@
+"""The main screen: folders, devices, what is not synced and relays, as the daemon tells of them
+every second, and what a person can do about each.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Coroutine, Iterable
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+from textual.widgets import Footer, Static, TabbedContent, TabPane
+
+from peer.errors import PeerError
+from peer.status import FolderState, FolderStatus, HoldAnswer, RelayList, Status
+from peer.terminal import term_safe
+from tui.daemon import Daemon
+from tui.dialogs import Ask, Confirm, Field, Notice
+from tui.listing import Listing
+from tui.rows import (
+    DEVICE_HEADINGS,
+    FOLDER_HEADINGS,
+    RELAY_HEADINGS,
+    TROUBLE_HEADINGS,
+    Rates,
+    device_lines,
+    folder_lines,
+    headline,
+    question_of,
+    relay_lines,
+    trouble_lines,
+)
+from tui.versions import VersionsScreen
+
+LOOK_INTERVAL_S: Final = 1.0
+TABS: Final = {
+    "folders": "1 Folders", "devices": "2 Devices", "trouble": "3 Not synced",
+    "relays": "4 Relays",
+}  # fmt: skip
+
+
+class MainScreen(Screen[None]):
+    """One device."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("1", "tab('folders')", "Folders", show=False),
+        Binding("2", "tab('devices')", "Devices", show=False),
+        Binding("3", "tab('trouble')", "Not synced", show=False),
+        Binding("4", "tab('relays')", "Relays", show=False),
+        ("a", "add", "Add"),
+        ("i", "invite", "Invite"),
+        ("p", "pause", "Pause"),
+        ("v", "versions", "Versions"),
+        ("t", "attach", "Attach"),
+        ("d", "remove", "Remove"),
+        ("y", "answer('accept')", "They were meant"),
+        ("n", "answer('restore')", "Bring back"),
+        ("q", "app.quit", "Quit"),
+    ]
+
+    def __init__(self, daemon: Daemon) -> None:
+        super().__init__()
+        self._daemon = daemon
+        self._status: Status | None = None
+        self._rates = Rates()
+        self._headline = Static("Looking for the daemon…", id="headline", markup=False)
+        self._question = Static("", id="question", markup=False)
+        self._tabs = TabbedContent(initial="folders")
+        no_folders, no_relay = "No folders yet. Press a to sync one.", "Press a to use a relay."
+        self._lists = {
+            "folders": Listing(FOLDER_HEADINGS, no_folders, id="folder-list"),
+            "devices": Listing(DEVICE_HEADINGS, "", id="device-list"),
+            "trouble": Listing(TROUBLE_HEADINGS, "Everything is synced.", id="trouble-list"),
+            "relays": Listing(RELAY_HEADINGS, no_relay, id="relay-list"),
+        }
+
+    def compose(self) -> ComposeResult:
+        """The line that says it all, what is asked, and a table for each subject."""
+        yield self._headline
+        yield self._question
+        with self._tabs:
+            for tab, title in TABS.items():
+                with TabPane(title, id=tab):
+                    yield self._lists[tab]
+        yield Footer()
+
+    def on_mount(self) -> None:
+        """Begins to look."""
+        self._lists["folders"].focus()
+        self.set_interval(LOOK_INTERVAL_S, self.look)
+        self.look()
+
+    # ------------------------------------------------------------ looking
+
+    def look(self) -> None:
+        """Asks the daemon how everything stands, unless it is being asked already."""
+        if not any(w.group == "look" and w.is_running for w in self.workers):
+            self.run_worker(self._look(), group="look")
+
+    async def _look(self) -> None:
+        try:
+            status = await self._daemon.status()
+            devices = (await self._daemon.devices())["devices"]
+            relays = await self._daemon.relays()
+        except PeerError as error:
+            if not self.is_attached:
+                return
+            self._status = None
+            self._headline.update(term_safe(str(error)))
+            self._headline.add_class("lost")
+            self.refresh_bindings()
+            return
+        if not self.is_attached:
+            return  # the person has left meanwhile
+        self._status = status
+        self._rates.note(status["totals"], time.monotonic())
+        self._show(status, relays)
+        self._lists["devices"].show(device_lines(status, devices))
+
+    def _show(self, status: Status, relays: RelayList) -> None:
+        self._headline.remove_class("lost")
+        self._headline.update(headline(status, self._rates))
+        self._lists["folders"].show(folder_lines(status))
+        self._lists["trouble"].show(trouble_lines(status))
+        self._lists["relays"].show(relay_lines(relays["relays"]))
+        asked = question_of(status, self._chosen("folders"))
+        self._question.update(f"{asked}  [y] They were meant  [n] Bring back what was there")
+        self._question.set_class(bool(asked), "asked")
+        self.refresh_bindings()
+
+    # ------------------------------------------------------------ what can be done
+
+    @property
+    def _tab(self) -> str:
+        return self._tabs.active
+
+    def _chosen(self, tab: str) -> str | None:
+        return self._lists[tab].chosen
+
+    def _folder(self) -> FolderStatus | None:
+        if self._status is None or self._tab != "folders":
+            return None
+        chosen = self._chosen("folders")
+        return next((f for f in self._status["folders"] if f["id"] == chosen), None)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Only what can be done now is shown."""
+        folder, is_there = self._folder(), self._status is not None
+        match action:
+            case "add":
+                return is_there and self._tab in ("folders", "relays")
+            case "invite":
+                return is_there
+            case "pause" | "versions":
+                return folder is not None and folder["path"] is not None
+            case "attach":
+                return folder is not None and folder["path"] is None
+            case "remove":
+                is_placed = folder is not None and folder["path"] is not None
+                return is_placed or (
+                    is_there
+                    and self._tab in ("devices", "relays")
+                    and bool(self._chosen(self._tab))
+                )
+            case "answer":
+                return is_there and any("question" in f for f in self._all_folders())
+        return True
+
+    def _all_folders(self) -> list[FolderStatus]:
+        return self._status["folders"] if self._status is not None else []
+
+    def possible(self) -> Iterable[tuple[str, str, Callable[[], None]]]:
+        """Every act that is possible now: its name, what it does, and the act."""
+        acts = (
+            ("Add", "Sync a directory, or meet at a relay", "add", self.action_add),
+            ("Invite", "Show a code that makes another device yours", "invite", self.action_invite),
+            ("Pause or resume", "Let a folder rest, or go on", "pause", self.action_pause),
+            ("Versions", "What files were, and bring them back", "versions", self.action_versions),
+            ("Attach", "Put an offered folder on this device", "attach", self.action_attach),
+            ("Remove", "A folder, device or relay less", "remove", self.action_remove),
+        )
+        return [
+            (title, what, act) for title, what, name, act in acts if self.check_action(name, ())
+        ]
+
+    def action_tab(self, tab: str) -> None:
+        """Shows one of the tables."""
+        self._tabs.active = tab
+        self._lists[tab].focus()
+        self.refresh_bindings()
+
+    def on_tabbed_content_tab_activated(self) -> None:
+        """A tab by mouse: what can be done is another thing there."""
+        self.refresh_bindings()
+
+    def on_data_table_row_highlighted(self) -> None:
+        """The same of another line."""
+        self.refresh_bindings()
+
+    def on_data_table_row_selected(self) -> None:
+        """Enter on a folder shows what was deleted from it, or asks for its path."""
+        folder = self._folder()
+        if folder is not None and folder["path"] is not None:
+            self.action_versions()
+        elif folder is not None:
+            self.action_attach()
+
+    def action_add(self) -> None:
+        """A new folder, or a relay."""
+        if self._tab == "relays":
+            field = Field("address", "The address, as the relay prints it", "holdfast-relay://")
+            self.app.push_screen(Ask("Meet at a relay", [field], "Add"), self._add_relay)
+            return
+        fields = [
+            Field("path", "Its directory on this device", f"{Path.home()}/"),
+            Field("name", "What it is called on every device"),
+        ]
+        self.app.push_screen(
+            Ask("Sync a directory with your devices", fields, "Add"), self._add_folder
+        )
+
+    def _add_relay(self, values: dict[str, str] | None) -> None:
+        if values is not None:
+            self._do(self._daemon.add_relay(values["address"].strip()), "The relay is added.")
+
+    def _add_folder(self, values: dict[str, str] | None) -> None:
+        if values is not None:
+            path, name = Path(values["path"].strip()).expanduser(), values["name"].strip()
+            self._do(self._daemon.add_folder(path, name), f"{name} is offered to your devices.")
+
+    def action_attach(self) -> None:
+        """A folder of another device gets a place here."""
+        folder = self._folder()
+        if folder is None:
+            return
+        folder_id, name = folder["id"], folder["name"]
+
+        def attach(values: dict[str, str] | None) -> None:
+            if values is not None:
+                path = Path(values["path"].strip()).expanduser()
+                self._do(self._daemon.attach_folder(folder_id, path), f"{name} comes to {path}.")
+
+        field = Field("path", "An existing directory on this device", f"{Path.home()}/")
+        self.app.push_screen(
+            Ask(f"Put {term_safe(name)} on this device", [field], "Attach"), attach
+        )
+
+    def action_pause(self) -> None:
+        """A folder rests, or goes on."""
+        folder = self._folder()
+        if folder is not None:
+            is_paused = folder["state"] != FolderState.PAUSED
+            said = f"{folder['name']} is {'paused' if is_paused else 'going on'}."
+            self._do(self._daemon.set_paused(folder["id"], is_paused), said)
+
+    def action_versions(self) -> None:
+        """What files of a folder were, and what was deleted from it."""
+        folder = self._folder()
+        if folder is not None and folder["path"] is not None:
+            self.app.push_screen(VersionsScreen(self._daemon, folder["path"]))
+
+    def action_remove(self) -> None:
+        """A folder, a device or a relay less."""
+        tab, chosen = self._tab, self._chosen(self._tab)
+        if chosen is None:
+            return
+        acts = {
+            "folders": (
+                "Stop to sync this folder here? Its files stay.",
+                self._daemon.remove_folder,
+            ),
+            "devices": (
+                "Make this device yours no more, for good? It gets nothing from now on.",
+                self._daemon.remove_device,
+            ),
+            "relays": ("Use this relay no more?", self._daemon.remove_relay),
+        }
+        question, act = acts[tab]
+
+        def remove(is_meant: bool | None) -> None:
+            if is_meant:
+                self._do(act(chosen), "Removed.")
+
+        self.app.push_screen(Confirm(question, "Remove"), remove)
+
+    def action_invite(self) -> None:
+        """A code that makes another device the user's."""
+        self.run_worker(self._invite())
+
+    async def _invite(self) -> None:
+        try:
+            made = await self._daemon.invite()
+        except PeerError as error:
+            self._tell(error)
+            return
+        if not self.is_attached:
+            return
+        code = made["code"]
+        text = [f"Type on the other device: holdfast join {code} --name NAME"]
+        text += [f"On another network, add --relay {relay}" for relay in made["relays"]]
+        text.append(f"It holds for {made['expires_s'] / 60:.0f} minutes, for one device.")
+        self.app.push_screen(
+            Notice("Invite a device", term_safe(code), "\n".join(map(term_safe, text)))
+        )
+
+    def action_answer(self, answer: str) -> None:
+        """The person's word on many changes."""
+        asking = [f for f in self._all_folders() if "question" in f]
+        chosen = self._chosen("folders")
+        asking.sort(key=lambda f: f["id"] != chosen)
+        if asking:
+            said = f"{asking[0]['name']}: your answer is {answer}."
+            self._do(self._daemon.answer(asking[0]["id"], HoldAnswer(answer)), said)
+
+    def _do(self, work: Coroutine[Any, Any, object], said: str) -> None:
+        self.run_worker(self._carry_out(work, said))
+
+    async def _carry_out(self, work: Coroutine[Any, Any, object], said: str) -> None:
+        try:
+            await work
+        except PeerError as error:
+            self._tell(error)
+            return
+        if self.is_attached:
+            self.notify(term_safe(said), markup=False)
+            self.look()
+
+    def _tell(self, error: PeerError) -> None:
+        self.notify(term_safe(str(error)), severity="error", markup=False)

@@ -1,0 +1,208 @@
+"""What the screen's tables say, from what the daemon answers. Pure.
+
+Every text that leaves here is safe for a terminal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from peer.status import (
+    DeviceEntry,
+    FolderState,
+    FolderStatus,
+    LinkStatus,
+    RelayEntry,
+    Status,
+    Totals,
+    VersionEntry,
+)
+from peer.terminal import format_moment, format_size, format_time, term_safe
+
+SMOOTHING: Final = 0.5
+"""How much of a rate is the newest interval: at one look a second, it follows within three."""
+IDLE_BYTES_PER_S: Final = 512
+"""What devices say to each other at rest is not shown as a transfer."""
+
+
+class Tone(StrEnum):
+    """How something stands; the names are those of the theme's colours."""
+
+    GOOD = "success"
+    BUSY = "primary"
+    ASKS = "warning"
+    BAD = "error"
+    QUIET = "foreground-muted"
+
+
+class Line(NamedTuple):
+    """One line of a table."""
+
+    key: str
+    cells: tuple[str, ...]
+    tone: Tone
+
+
+_SIGNS: Final[dict[str, tuple[str, Tone]]] = {
+    FolderState.OFFERED: ("○", Tone.QUIET),
+    FolderState.PAUSED: ("‖", Tone.QUIET),
+    FolderState.NO_DISK: ("!", Tone.BAD),
+    FolderState.ASKING: ("?", Tone.ASKS),
+    FolderState.NO_SPACE: ("!", Tone.BAD),
+    FolderState.SCANNING: ("↻", Tone.BUSY),
+    FolderState.SYNCING: ("↻", Tone.BUSY),
+    FolderState.TROUBLE: ("!", Tone.BAD),
+    FolderState.IN_SYNC: ("●", Tone.GOOD),
+}
+
+FOLDER_HEADINGS: Final = ("", "folder", "state", "files", "size", "path")
+DEVICE_HEADINGS: Final = ("", "device", "state", "way", "round trip", "sent", "received")
+TROUBLE_HEADINGS: Final = ("folder", "path", "why")
+RELAY_HEADINGS: Final = ("", "relay", "state")
+VERSION_HEADINGS: Final = ("version", "path", "size", "written", "by", "until", "where")
+
+
+def folder_lines(status: Status) -> list[Line]:
+    """A line for each folder."""
+    return [_folder_line(folder) for folder in status["folders"]]
+
+
+def _folder_line(folder: FolderStatus) -> Line:
+    sign, tone = _SIGNS.get(folder["state"], ("?", Tone.BAD))
+    state = folder["state"]
+    if folder["need_files"]:
+        state = f"{state}, {folder['need_files']} left"
+        if folder["need_bytes"]:
+            state = f"{state} ({format_size(folder['need_bytes'])})"
+    cells = (
+        sign, folder["name"], state, str(folder["files"]), format_size(folder["bytes"]),
+        folder["path"] or "not on this device",
+    )  # fmt: skip
+    return Line(folder["id"], _safe(cells), tone)
+
+
+def device_lines(status: Status, devices: Sequence[DeviceEntry]) -> list[Line]:
+    """A line for each of the user's devices, this one first, then those that are connected."""
+    links = {link["device"]: link for link in status["links"]}
+    order = sorted(devices, key=lambda d: (not d["this"], d["id"] not in links, d["name"]))
+    return [_device_line(device, links.get(device["id"])) for device in order]
+
+
+def _device_line(device: DeviceEntry, link: LinkStatus | None) -> Line:
+    if device["this"]:
+        return Line(device["id"], _safe(("●", device["name"], "this device", *[""] * 4)), Tone.GOOD)
+    if link is None:
+        seen = device["last_seen_s"]
+        state = "never seen" if seen is None else f"seen {format_time(seen)} ago"
+        return Line(device["id"], _safe(("○", device["name"], state, *[""] * 4)), Tone.QUIET)
+    trip = link["round_trip_s"]
+    cells = (
+        "●", device["name"], "connected", f"{link['path']}, {link['kind']}",
+        "" if trip is None else format_time(trip), format_size(link["sent_bytes"]),
+        format_size(link["received_bytes"]),
+    )  # fmt: skip
+    return Line(device["id"], _safe(cells), Tone.GOOD)
+
+
+def trouble_lines(status: Status) -> list[Line]:
+    """A line for each path that is not synced, and for each warning."""
+    out = []
+    for folder in status["folders"]:
+        for number, problem in enumerate(folder["errors"]):
+            cells = (folder["name"], problem["path"] or "-", problem["reason"])
+            out.append(Line(f"{folder['id']}-{number}", _safe(cells), Tone.BAD))
+        for number, warning in enumerate(folder.get("warnings", [])):
+            cells = (folder["name"], "-", warning)
+            out.append(Line(f"{folder['id']}-w{number}", _safe(cells), Tone.ASKS))
+    return out
+
+
+def relay_lines(relays: Sequence[RelayEntry]) -> list[Line]:
+    """A line for each relay."""
+    return [
+        Line(
+            relay["address"],
+            _safe(
+                ("●", relay["address"], "connected")
+                if relay["connected"]
+                else ("○", relay["address"], relay["problem"])
+            ),
+            Tone.GOOD if relay["connected"] else Tone.BAD,
+        )
+        for relay in relays
+    ]
+
+
+def version_lines(versions: Sequence[VersionEntry]) -> list[Line]:
+    """A line for each version."""
+    out = []
+    for one in versions:
+        until = "" if one["ended_s"] is None else format_moment(one["ended_s"])
+        cells = (
+            str(one["version"]) if one["version"] else "now", one["path"],
+            format_size(one["size"]), format_moment(one["written_s"]), one["device"] or "-",
+            f"{until}, deleted" if one["deleted"] else until,
+            "here" if one["here"] else "another device",
+        )  # fmt: skip
+        tone = Tone.GOOD if not one["version"] else Tone.BUSY if one["here"] else Tone.QUIET
+        out.append(Line(str(one["version"]), _safe(cells), tone))
+    return out
+
+
+def question_of(status: Status, folder_id: str | None) -> str:
+    """What the folder asks, or the first that asks; empty if none does."""
+    asking = [f for f in status["folders"] if f.get("question")]
+    asking.sort(key=lambda f: f["id"] != folder_id)
+    return term_safe(f"{asking[0]['name']}: {asking[0]['question']}") if asking else ""
+
+
+def headline(status: Status, rates: Rates) -> str:
+    """How all of it stands, in one line."""
+    folders = [f for f in status["folders"] if f["state"] != FolderState.OFFERED]
+    well = sum(f["state"] == FolderState.IN_SYNC for f in folders)
+    if not status["folders"]:
+        state = "no folders yet"
+    elif well == len(folders):
+        state = f"{well} of {len(folders)} in sync" if folders else "nothing on this device yet"
+    else:
+        worst = next(f for f in folders if f["state"] != FolderState.IN_SYNC)
+        state = f"{well} of {len(folders)} in sync, {worst['name']}: {worst['state']}"
+    links = len(status["links"])
+    connected = f"{links} device{'' if links == 1 else 's'} connected"
+    return term_safe(" · ".join([status["device"]["name"], state, connected, *rates.words()]))
+
+
+@dataclass(slots=True)
+class Rates:
+    """Bytes a second over all links, smoothed."""
+
+    sent: float = 0.0
+    received: float = 0.0
+    _totals: Totals | None = None
+    _at_s: float = 0.0
+
+    def note(self, totals: Totals, now_s: float) -> None:
+        """So much had moved at this time; numbers that fall belong to a daemon that began anew."""
+        before, passed_s = self._totals, now_s - self._at_s
+        self._totals, self._at_s = totals, now_s
+        if before is None or passed_s <= 0:
+            return
+        sent = max(0, totals["sent_bytes"] - before["sent_bytes"]) / passed_s
+        received = max(0, totals["received_bytes"] - before["received_bytes"]) / passed_s
+        self.sent += (sent - self.sent) * SMOOTHING
+        self.received += (received - self.received) * SMOOTHING
+
+    def words(self) -> list[str]:
+        """What is moving, for the headline."""
+        return [
+            f"{arrow} {format_size(rate)}/s"
+            for arrow, rate in (("↑", self.sent), ("↓", self.received))
+            if rate > IDLE_BYTES_PER_S
+        ]
+
+
+def _safe(cells: Sequence[str]) -> tuple[str, ...]:
+    return tuple(map(term_safe, cells))

@@ -1,0 +1,131 @@
+"""The screen of one file's versions, or of what was deleted from a directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.screen import Screen
+from textual.widgets import Footer, Input, Static
+
+from peer.errors import PeerError
+from peer.status import RestoreReport, VersionEntry
+from peer.terminal import term_safe
+from tui.daemon import Daemon
+from tui.dialogs import Ask, Confirm, Field
+from tui.listing import Listing
+from tui.rows import VERSION_HEADINGS, version_lines
+
+
+class VersionsScreen(Screen[None]):
+    """Names a path, shows its versions and brings one back."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        ("enter", "restore", "Restore"),
+        ("o", "restore_to", "Restore to…"),
+        ("p", "edit_path", "Other path"),
+        ("escape", "app.pop_screen", "Back"),
+    ]
+
+    def __init__(self, daemon: Daemon, path: str) -> None:
+        super().__init__()
+        self._daemon, self._path = daemon, path
+        self._versions: list[VersionEntry] = []
+        self._place = self._root = ""
+        self._is_directory = False
+        self._list = Listing(VERSION_HEADINGS, "There are no versions.", id="versions")
+
+    def compose(self) -> ComposeResult:
+        """The path, its versions, and what to do with them."""
+        yield Input(
+            self._path, placeholder="A file, or a directory", id="path", select_on_focus=False
+        )
+        yield self._list
+        yield Static(
+            "A file shows what it was; a directory shows what was deleted from it. Enter restores.",
+            id="detail",
+        )
+        yield Footer()
+
+    def on_mount(self) -> None:
+        """The versions of the path that it was opened with."""
+        self._list.focus()
+        self._look()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Another path."""
+        self._path = event.value
+        self._list.focus()
+        self._look()
+
+    def on_data_table_row_selected(self) -> None:
+        """Enter, or a second click, on a version."""
+        self.action_restore()
+
+    def action_edit_path(self) -> None:
+        """Type another path."""
+        self.query_one(Input).focus()
+
+    def action_restore(self) -> None:
+        """Bring the chosen version back to where it was."""
+        chosen = self._chosen()
+        if chosen is None or not chosen["version"]:
+            return
+        question = f"Put version {chosen['version']} back as {term_safe(chosen['path'])}?"
+        self.app.push_screen(Confirm(question, "Restore"), self._on_confirmed)
+
+    def action_restore_to(self) -> None:
+        """Bring the chosen version to another path."""
+        if self._chosen() is not None:
+            field = Field("to", "A path at which nothing is", f"{self._path}.restored")
+            self.app.push_screen(Ask("Restore to", [field], "Restore"), self._on_named)
+
+    # ------------------------------------------------------------ with the daemon
+
+    def _chosen(self) -> VersionEntry | None:
+        key = self._list.chosen
+        return next((v for v in self._versions if str(v["version"]) == key), None)
+
+    def _on_confirmed(self, is_meant: bool | None) -> None:
+        chosen = self._chosen()
+        if is_meant and chosen is not None:
+            self.run_worker(self._restore(chosen, None))
+
+    def _on_named(self, values: dict[str, str] | None) -> None:
+        chosen = self._chosen()
+        if values is not None and chosen is not None:
+            self.run_worker(self._restore(chosen, Path(values["to"]).expanduser()))
+
+    def _look(self) -> None:
+        self.run_worker(self._show(), exclusive=True)
+
+    async def _show(self) -> None:
+        try:
+            found, self._is_directory = await self._daemon.versions(self._path)
+        except PeerError as error:
+            self.notify(term_safe(str(error)), severity="error", markup=False)
+            return
+        if not self.is_attached:
+            return  # the person has left meanwhile
+        self._versions, self._root = found["versions"], found["root"]
+        self._place = found["path"]
+        self._list.show(version_lines(self._versions))
+
+    async def _restore(self, version: VersionEntry, out: Path | None) -> None:
+        path = Path(self._root, version["path"]) if self._is_directory else Path(self._place)
+        try:
+            report = await self._daemon.restore(path, version["version"], out)
+        except PeerError as error:
+            self.notify(term_safe(str(error)), severity="error", markup=False)
+            return
+        self._tell(report)
+        await self._show()
+
+    def _tell(self, report: RestoreReport) -> None:
+        for path in report["restored"]:
+            self.notify(term_safe(f"Brought back {path}."), markup=False)
+        for problem in report["failed"]:
+            text = f"{problem['path']}: {problem['reason']}"
+            self.notify(term_safe(text), severity="error", markup=False)
