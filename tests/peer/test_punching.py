@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from peer import dialling, relays
+from peer import backoff, dialling
 from peer.daemon import Daemon
 from peer.home import Home
 from protocol.link import LinkKind
@@ -35,7 +35,7 @@ async def stage(
 ) -> AsyncIterator[Stage]:
     """Devices that know each other, but not where the others are; they use no relay yet."""
     monkeypatch.setattr(dialling, "RELAY_HEAD_START_S", 0.05)
-    monkeypatch.setattr(relays, "FIRST_WAIT_S", 0.1)
+    monkeypatch.setattr(backoff, "SPANS_S", (0.1, 0.1, 0.3))
     copy_homes(homes, tmp_path)
     async with devices(tmp_path, ("tls", "quic")) as stage:
         for name in ("one", "two"):
