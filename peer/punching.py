@@ -53,7 +53,6 @@ PUNCHES_MAX: Final = 64
 MAPPED_FROM_MAX: Final = 256
 SECRET_SIZE: Final = 32
 
-LOOKING = "A direct way is being looked for."
 NO_UDP_HERE = (
     "This device uses no UDP (`network.links`), and a direct way through routers needs it."
 )
@@ -148,7 +147,6 @@ class Punching:
         if not self._listener.has_udp("0.0.0.0") and not self._listener.has_udp("::"):  # noqa: S104
             self._network.direct_problems[connection.device_id] = NO_UDP_HERE
             return
-        self._network.direct_problems.setdefault(connection.device_id, LOOKING)
         if connection.link.is_client:
             self._tasks.create_task(self._look(connection))
 
