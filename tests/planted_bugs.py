@@ -121,10 +121,10 @@ BUGS: Final = (
     Bug(
         "told-before-durable", "1 F05", "the frontier that others are told runs ahead of the index",
         "peer/engine.py",
-        "        await Commit(turn.rows_to_store(), turn.rows_to_delete(), stored, rows)\n"
+        "        await Commit(turn.rows_to_store(), turn.rows_to_delete(), stored, rows, ended=over)\n"
         "        self.frontier = self.book.frontier()",
         "        self.frontier = self.book.frontier()\n"
-        "        await Commit(turn.rows_to_store(), turn.rows_to_delete(), stored, rows)",
+        "        await Commit(turn.rows_to_store(), turn.rows_to_delete(), stored, rows, ended=over)",
         ("peer/test_engine.py",),
     ),
     Bug(
@@ -367,14 +367,14 @@ BUGS: Final = (
     Bug(
         "names-not-settled", "1 M12", "a deletion renames what it had displaced, everywhere",
         "peer/local_changes.py",
-        "    await batch.keep_as_shown(left - {NO_NODE}, gone_from, all_missing)",
+        "    await batch.keep_as_shown(left - {NO_NODE}, gone_from, all_missing, arrived)",
         "    pass",
         ("peer/test_batch.py", "peer/test_local_changes.py"),
     ),
     Bug(
         "names-not-settled-by-edit", "1 M12", "an edit renames what the file had displaced",
         "peer/local_changes.py",
-        "    await batch.keep_as_shown(left - {NO_NODE}, (), all_missing)",
+        "    await batch.keep_as_shown(left - {NO_NODE}, (), all_missing, arrived)",
         "    pass",
         ("peer/test_batch.py", "peer/test_local_changes.py", "peer/test_acts_nobody_did.py"),
     ),
@@ -940,5 +940,48 @@ BUGS: Final = (
         "f.temp_name and not f.after for f in files",
         "f.temp_name for f in files",
         ("peer/test_planner.py",),
+    ),
+    # ------------------------------------------------------------ what files were
+    Bug(
+        "deleted-not-kept", "1 F17", "what another device deleted is not kept",
+        "peer/planner.py",
+        "_known(unit.file.stat), unit.file.keep)",
+        "_known(unit.file.stat))",
+        ("peer/test_history.py",),
+    ),
+    Bug(
+        "version-without-row", "1 F17", "a kept file is known to nobody",
+        "peer/applying.py",
+        "turn.rows_to_delete(), ended=over)",
+        "turn.rows_to_delete())",
+        ("peer/test_history.py",),
+    ),
+    Bug(
+        "restored-over-an-edit", "1 F20", "a version is put over what was saved a moment ago",
+        "peer/history.py",
+        "                return CHANGED",
+        "                pass",
+        ("peer/test_history.py",),
+    ),
+    Bug(
+        "copied-over", "1 F20", "a version that goes elsewhere replaces what is there",
+        "peer/copying_out.py",
+        "os.O_CREAT | os.O_EXCL",
+        "os.O_CREAT | os.O_TRUNC",
+        ("peer/test_copying_out.py",),
+    ),
+    Bug(
+        "trash-not-looked-through", "1 F29", "a crash leaves bytes that no version names",
+        "peer/history.py",
+        "        for name in sorted(there.keys() - known):",
+        "        for name in list[str]():",
+        ("peer/test_history.py",),
+    ),
+    Bug(
+        "all-of-a-week", "1 F29", "the last version of a week goes with the others",
+        "peer/version_store.py",
+        '" AND (newer.ended_s, newer.number) > (version.ended_s, version.number)"\n)\n\n\n',
+        '" AND (newer.ended_s, newer.number) >= (version.ended_s, version.number)"\n)\n\n\n',
+        ("peer/test_version_store.py",),
     ),
 )  # fmt: skip

@@ -39,12 +39,17 @@ class Pair:
         path.write_bytes(data)
         await self.same()
         await until(lambda: (self.there / name).read_bytes() == data)
+        await folder_of(self.two).call(nothing)  # what was applied is committed, too
 
     async def versions(self, daemon: Daemon, path: Path) -> list[VersionEntry]:
         return (await daemon.versions(path))["versions"]
 
     def trash(self) -> list[Path]:
         return sorted((self.there / ".holdfast" / "trash").glob("kept-*"))
+
+
+async def nothing() -> None:
+    """A turn of the folder's task."""
 
 
 def tree(root: Path) -> dict[str, bytes | None]:
