@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, suppress
@@ -130,6 +131,8 @@ class InotifyWatcher(Watcher):
     def __init__(self, root: str) -> None:
         self._root = os.path.abspath(root)
         self._queue_fd = syscalls.inotify_init()
+        self._turn = threading.Lock()
+        """The disk's thread watches, while the event loop reads."""
         self._place: dict[int, tuple[int, str]] = {}
         """watch -> (watch of its parent, name); the root's parent is 0, for numbers begin with 1.
         """
@@ -147,11 +150,19 @@ class InotifyWatcher(Watcher):
         problems: list[Problem] = []
         with self._open_root() as directories:
             for path in paths:
-                self._watch(directories, path, problems)
+                # Between opening a directory and noting its place nobody may take the event of its
+                # rename: the watch would stand for a path that is none any more, and what happens
+                # in the directory from then on would be looked for there.
+                with self._turn:
+                    self._watch(directories, path, problems)
         return problems
 
     def read(self) -> Hints:
         """Takes the events that have come up."""
+        with self._turn:
+            return self._read()
+
+    def _read(self) -> Hints:
         hints = Hints()
         left = self._moving
         self._moving = {}

@@ -2,6 +2,7 @@ import errno
 import os
 import select
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -218,3 +219,28 @@ def test_no_descriptor_is_left(root: Path) -> None:
     opened.close()
     opened.close()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_rename_while_it_begins_to_watch_is_followed(
+    watching: InotifyWatcher, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk's thread watches, and the event loop reads: the new name is noted last."""
+    (root / "d" / "new").mkdir()
+    watching.read()
+    add = syscalls.inotify_add_watch
+    reading = threading.Thread(target=watching.read)
+
+    def rename_meanwhile(queue: int, path: str, mask: int) -> int:
+        monkeypatch.setattr(syscalls, "inotify_add_watch", add)
+        watch = add(queue, path, mask)
+        (root / "d" / "new").rename(root / "d" / "renamed")
+        reading.start()
+        reading.join(0.2)  # it waits for us; where it does not, that is long enough for it
+        return watch
+
+    monkeypatch.setattr(syscalls, "inotify_add_watch", rename_meanwhile)
+    watching.watch([("d", "new")])
+    reading.join()
+    watching.read()
+    (root / "d" / "renamed" / "f").touch()
+    assert changed(watching) == {"d/renamed": {"f"}}
