@@ -36,7 +36,7 @@ from peer.watcher import Watcher
 from protocol.names import conflict_name
 
 _ITEM: Final = re.compile(r"[0-9a-f]{32}")
-_GOING: Final = re.compile(r"going-(\d+)-(\d+)-(-?\d+)-\d+-(\d+)(?:-left)*")
+_GOING: Final = re.compile(r"going-(\d+)-(\d+)-(-?\d+)-\d+-(\d+)(?:-as-(.+?))?(?:-left)*")
 T = TypeVar("T")
 
 
@@ -138,7 +138,8 @@ class Performer:
             await self.on_disk(lambda: self._apply(moves))
 
     async def empty_trash(self) -> None:
-        """Deletes what a crash left of replaced files; what was saved anew meanwhile comes back.
+        """Deletes what a crash left of replaced files, or keeps it where that was meant; what was
+        saved anew meanwhile comes back.
 
         The name there says which file was meant to go, and which to come (`writer.going_name`).
         """
@@ -148,11 +149,13 @@ class Performer:
             meant = _GOING.fullmatch(name)
             if meant is None:
                 continue  # none of ours
-            inode, size, mtime_ns, new_inode = map(int, meant.groups())
-            if stat.inode == new_inode or (stat.inode, stat.size, stat.mtime_ns) == (
-                inode, size, mtime_ns
-            ):  # fmt: skip
+            inode, size, mtime_ns, new_inode = map(int, meant.groups()[:4])
+            keep = meant[5]
+            is_meant = (stat.inode, stat.size, stat.mtime_ns) == (inode, size, mtime_ns)
+            if stat.inode == new_inode or (is_meant and keep is None):
                 operations.append(Remove((*TRASH, name), stat))
+            elif is_meant:
+                operations.append(Move((*TRASH, name), (*TRASH, keep), stat))
             else:
                 operations.append(Move((*TRASH, name), (f"recovered {name}",), stat))
         if operations:

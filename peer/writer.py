@@ -108,7 +108,7 @@ class Writer:
         # How it came there changed its ctime, perhaps in an earlier batch.
         is_restored = source[:1] == (INTERNAL_NAME,)
         source_fd, source_name = self._at(source, is_trash_allowed=True)
-        target_fd, target_name = self._at(target)
+        target_fd, target_name = self._at(target, is_trash_allowed=source[:2] == TRASH)
         self._require(source_fd, source_name, expected, is_renamed=is_restored)
         try:
             move_noreplace(source_fd, source_name, target_fd, target_name)
@@ -180,7 +180,12 @@ class Writer:
         if expected.kind is Kind.DIRECTORY:
             raise _Refused(RefusalKind.CHANGED, "There is a directory in its place.", expected)
         staged = os.stat(temp_name, dir_fd=incoming_fd, follow_symlinks=False)
-        trash_fd, trash_name = self._trash_place(keep, expected, staged.st_ino)
+        trash_fd = self._directories.open(TRASH)
+        if keep is not None:
+            self._require_free(trash_fd, keep, expected)
+        # Not under the name it is to be kept by: should the swap not come to pass, and a crash or
+        # the disk keep the new one here, it would stand there for the old one.
+        trash_name = self._going_place(trash_fd, expected, staged.st_ino, keep)
         move_noreplace(incoming_fd, temp_name, trash_fd, trash_name)
         try:
             if not can_exchange(trash_fd, trash_name, directory_fd, name):
@@ -198,6 +203,8 @@ class Writer:
             raise _changed(displaced)
         if keep is None:
             os.unlink(trash_name, dir_fd=trash_fd)
+        else:
+            move_noreplace(trash_fd, trash_name, trash_fd, keep)
 
     def _swap_back(self, trash_fd: int, trash_name: str, directory_fd: int, name: str) -> None:
         """Gives a person's file its name back. If the new one was removed meanwhile, its place is
@@ -355,17 +362,31 @@ class Writer:
             raise _Refused(RefusalKind.GONE, "It was taken away as soon as it was done.")
         return stat
 
-    def _trash_place(self, keep: str | None, expected: Stat, new_inode: int = 0) -> tuple[int, str]:
+    def _trash_place(self, keep: str | None, expected: Stat) -> tuple[int, str]:
         trash_fd = self._directories.open(TRASH)
         if keep is None:
-            name = going_name(expected, new_inode)
-            with contextlib.suppress(FileNotFoundError):
-                os.rename(name, f"{name}-left", src_dir_fd=trash_fd, dst_dir_fd=trash_fd)
-            return trash_fd, name
-        check_name(keep)
-        if self._directories.look(trash_fd, keep) is not None:
-            raise _Refused(RefusalKind.EXISTS, f"The trash holds a {keep} already.")
+            return trash_fd, self._going_place(trash_fd, expected)
+        self._require_free(trash_fd, keep, expected)
         return trash_fd, keep
+
+    def _going_place(
+        self, trash_fd: int, expected: Stat, new_inode: int = 0, keep: str | None = None
+    ) -> str:
+        name = going_name(expected, new_inode, keep)
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(name, f"{name}-left", src_dir_fd=trash_fd, dst_dir_fd=trash_fd)
+        return name
+
+    def _require_free(self, trash_fd: int, keep: str, expected: Stat) -> None:
+        check_name(keep)
+        there = self._directories.look(trash_fd, keep)
+        if there is None:
+            return
+        if there.inode == expected.inode and there.links > 1:
+            # The same file by a second name, which a crash left on its way there.
+            os.unlink(keep, dir_fd=trash_fd)
+            return
+        raise _Refused(RefusalKind.EXISTS, f"The trash holds a {keep} already.")
 
     def _exists(self, directory_fd: int, name: str) -> _Refused:
         actual = self._directories.look(directory_fd, name)
@@ -381,13 +402,14 @@ def _if_ours(meant: Stat, actual: Stat) -> Stat:
     return actual._replace(ctime_ns=0)
 
 
-def going_name(expected: Stat, new_inode: int = 0) -> str:
-    """Where something goes that is to be deleted once it was looked at there.
+def going_name(expected: Stat, new_inode: int = 0, keep: str | None = None) -> str:
+    """Where something goes that is to be deleted, or kept, once it was looked at there.
 
     `new_inode`: the file that comes in its place, which lies there for a moment before.
     """
     meant = (expected.inode, expected.size, expected.mtime_ns, expected.ctime_ns, new_inode)
-    return "-".join(("going", *map(str, meant)))
+    name = "-".join(("going", *map(str, meant)))
+    return name if keep is None else f"{name}-as-{keep}"
 
 
 _OPEN_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

@@ -12,7 +12,7 @@ import pytest
 from crypto.ids import NodeId
 from peer import commands as c
 from peer.disk import PosixDisk
-from peer.disk_types import DiskGone, MakeDirectory, ReadRequest, Refusal, StageFile, Stat
+from peer.disk_types import DiskGone, Kind, MakeDirectory, ReadRequest, Refusal, StageFile, Stat
 from peer.disk_types import Path as FolderPath
 from peer.index_store import IndexStore
 from peer.performing import Performer
@@ -197,11 +197,13 @@ def put_in_trash(root: Path, path: Path, name: str) -> None:
     path.rename(root / ".holdfast" / "trash" / name)
 
 
-async def empty_trash(stage: Stage, meant: Stat, trashed: Path, new_inode: int = 0) -> list[str]:
+async def empty_trash(
+    stage: Stage, meant: Stat, trashed: Path, new_inode: int = 0, keep: str | None = None
+) -> list[str]:
     """What is in the folder and its trash when `trashed` had been there as `meant`."""
     performer, disk, root = stage
     disk.staged_names()
-    put_in_trash(root, trashed, going_name(meant, new_inode))
+    put_in_trash(root, trashed, going_name(meant, new_inode, keep))
     await performer.empty_trash()
     return [p for p in contents(root) if not p.startswith(".holdfast/folder-id")]
 
@@ -230,6 +232,31 @@ async def test_what_was_to_come_in_its_place_is_fetched_again(stage: Stage) -> N
     assert old is not None
     assert new is not None
     assert await empty_trash(stage, old, stage[2] / "new", new.inode) == ["a"]
+
+
+KEEP = f"kept-{'0' * 32}-{'f' * 64}-{1 << 63}-{1 << 63}"
+"""As long as one gets."""
+
+
+async def test_what_was_to_be_kept_is_kept(stage: Stage) -> None:
+    """And what was to come in its place, or was saved anew, does not pass for it."""
+    for name in ("a", "new"):
+        (stage[2] / name).write_bytes(name.encode())
+    old, new = stage[1].stat([("a",), ("new",)])
+    assert old is not None
+    assert new is not None
+    assert await empty_trash(stage, old, stage[2] / "new", new.inode, KEEP) == ["a"]
+    kept = f".holdfast/trash/{KEEP}"
+    assert await empty_trash(stage, old, stage[2] / "a", new.inode, KEEP) == [kept]
+    (stage[2] / "b").write_bytes(b"the person's")
+    name, _ = sorted(await empty_trash(stage, old, stage[2] / "b", 0, "kept"), reverse=True)
+    assert name.startswith("recovered going-")
+
+
+def test_a_name_in_the_trash_is_no_longer_than_names_may_be() -> None:
+    most = (1 << 64) - 1
+    meant = Stat(Kind.FILE, most, 0, (1 << 63) - 1, (1 << 63) - 1, (1 << 63) - 1, False, 1)
+    assert len(going_name(meant, most, KEEP)) <= 255
 
 
 async def test_a_stranger_in_the_trash_stays(stage: Stage) -> None:

@@ -1,3 +1,5 @@
+import errno
+import itertools
 import os
 import stat as status
 import threading
@@ -5,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -582,9 +585,50 @@ def test_no_crash_loses_a_byte(
             assert wanted in now.values() or (is_done and keep is None), (number, now)
             assert operation_is_remove or now["a"] in (b"old", b"new", b"mine")
             assert b"old" not in (now.get("incoming/temp"),)
+            # What is kept is what was there, and not what was to come.
+            assert now.get("trash/kept") in (None, b"old", b"mine"), (number, now)
             for path in list(root.rglob("*")):
                 if path.is_file() and path.name != "folder-id":
                     path.unlink()
+
+
+@pytest.mark.row("F06")
+def test_a_disk_that_takes_no_more_renames_in_the_middle_of_one(
+    disk: PosixDisk, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the swap nor the way back can be done: later it can, under the same name."""
+    (root / "a").write_bytes(b"old")
+    expected = stat(disk, "a")
+    move, moves = syscalls.rename_noreplace, itertools.count()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    def full_from_the_second_on(*arguments: Any) -> None:
+        if next(moves):
+            full()
+        move(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(syscalls, "rename_exchange", full)
+        patch.setattr(syscalls, "rename_noreplace", full_from_the_second_on)
+        refusal = is_refusal(publish(disk, b"new", ("a",), expected, keep="kept"))
+        assert refusal.kind is RefusalKind.NO_SPACE
+    assert seen(root)["a"] == b"old"
+    publish(disk, b"new", ("a",), expected, keep="kept")
+    assert seen(root)["a"] == b"new"
+    assert seen(root)["trash/kept"] == b"old"
+
+
+def test_a_second_name_that_a_crash_left_is_in_nobody_s_way(
+    disk: PosixDisk, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where names cannot be swapped, what is kept has two for a moment."""
+    (root / "a").write_bytes(b"old")
+    os.link(root / "a", root / ".holdfast" / "trash" / "kept")
+    monkeypatch.setattr("peer.writer.can_exchange", lambda *_: False)
+    publish(disk, b"new", ("a",), stat(disk, "a"), keep="kept")
+    assert seen(root) == {"a": b"new", "trash/kept": b"old"}
 
 
 @pytest.mark.parametrize("expected_is_there", [False, True])
