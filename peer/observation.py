@@ -237,7 +237,8 @@ class Observer:
     ) -> None:
         child = (*path, name)
         by_inode = self.turn.resident.by_inode.get(stat.inode, NO_NODE)
-        if by_inode and by_inode == known:
+        # Numbers are used again: another directory, that is gone, may have had this one before.
+        if known and self._item(known).inode == stat.inode:
             self._taken.add(known)
             if self.is_recursive:
                 self._todo.append((known, child, False))

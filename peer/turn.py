@@ -283,10 +283,12 @@ class Turn:
                 del resident.by_inode[old.inode]
             if item is None:
                 resident.items.pop(item_id, None)
-        for item_id, item in self.items.items():
+        for item_id, item in sorted(self.items.items()):
             if item is not None:
+                old = resident.items.get(item_id)
                 resident.items[item_id] = item
-                if item.inode:
+                is_news = old is None or old.inode != item.inode
+                if item.inode and (is_news or item.inode not in resident.by_inode):
                     resident.by_inode[item.inode] = item_id
         resident.copies |= self.copies_added
         resident.copies -= self.copies_dropped

@@ -260,6 +260,18 @@ def test_a_restored_directory_is_the_same_with_another_inode() -> None:
     assert told(found) == {"relinked": {"d": D}, "read": {"c": H}}
 
 
+@pytest.mark.parametrize("gone", [D, E])
+def test_a_directory_with_the_number_of_one_that_is_gone_is_itself(gone: NodeId) -> None:
+    """Whichever of the two had it last: numbers are used again at once."""
+    stays, name = (E, "e") if gone == D else (D, "d")
+    stage = TreeStage()
+    stage.put({D: directory(ROOT, "d"), E: directory(ROOT, "e")}, {D: folder(20), E: folder(20)})
+    stage.lies((), **{name: folder(20)})
+    stage.lies((name,))
+    assert told(observe(stage)) == {"missing": {gone}}
+    assert stays in stage.directories.items
+
+
 def test_directories_that_changed_places() -> None:
     stage = TreeStage()
     stage.put({D: directory(ROOT, "d"), E: directory(ROOT, "e")}, {D: folder(20), E: folder(21)})

@@ -448,7 +448,7 @@ def installed(system: System, time: Time, is_small_chunked: bool) -> Iterator[No
 
 def _with_time() -> list[Any]:
     """The modules of a folder at work that ask for the time, wherever that is done by now."""
-    names = ("reader", "folder", "performing", "intake", "delivery")
+    names = ("reader", "folder", "performing", "intake", "delivery", "history", "restoring")
     modules = [sys.modules.get(f"peer.{name}") for name in names]
     return [m for m in modules if m is not None and hasattr(m, "time")]
 
