@@ -201,10 +201,7 @@ class Writer:
             with contextlib.suppress(OSError):
                 move_noreplace(trash_fd, trash_name, incoming_fd, temp_name)
             raise _changed(displaced)
-        if keep is None:
-            os.unlink(trash_name, dir_fd=trash_fd)
-        else:
-            move_noreplace(trash_fd, trash_name, trash_fd, keep)
+        self._let_go(trash_fd, trash_name, keep)
 
     def _swap_back(self, trash_fd: int, trash_name: str, directory_fd: int, name: str) -> None:
         """Gives a person's file its name back. If the new one was removed meanwhile, its place is
@@ -240,8 +237,7 @@ class Writer:
         except (OSError, _Refused):
             os.unlink(trash_name, dir_fd=trash_fd)
             raise
-        if keep is None:
-            os.unlink(trash_name, dir_fd=trash_fd)
+        self._let_go(trash_fd, trash_name, keep)
 
     def _remove(self, operation: Remove) -> Stat:
         path, expected, keep = operation
@@ -265,8 +261,7 @@ class Writer:
                 )
                 raise _Refused(RefusalKind.CHANGED, reason, moved) from None
             raise _changed(moved)
-        if keep is None:
-            os.unlink(trash_name, dir_fd=trash_fd)
+        self._let_go(trash_fd, trash_name, keep)
         return actual
 
     def _remove_directory(self, operation: RemoveDirectory) -> Stat:
@@ -363,11 +358,20 @@ class Writer:
         return stat
 
     def _trash_place(self, keep: str | None, expected: Stat) -> tuple[int, str]:
+        """Where something goes before it is looked at there, to be kept or not: it may be what a
+        person has just saved.
+        """
         trash_fd = self._directories.open(TRASH)
+        if keep is not None:
+            self._require_free(trash_fd, keep, expected)
+        return trash_fd, self._going_place(trash_fd, expected, 0, keep)
+
+    def _let_go(self, trash_fd: int, name: str, keep: str | None) -> None:
+        """What lies in the trash under this name is what was to go."""
         if keep is None:
-            return trash_fd, self._going_place(trash_fd, expected)
-        self._require_free(trash_fd, keep, expected)
-        return trash_fd, keep
+            os.unlink(name, dir_fd=trash_fd)
+        else:
+            move_noreplace(trash_fd, name, trash_fd, keep)
 
     def _going_place(
         self, trash_fd: int, expected: Stat, new_inode: int = 0, keep: str | None = None
