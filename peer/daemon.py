@@ -46,6 +46,7 @@ from peer.punching import Punching
 from peer.relays import Relays
 from peer.removing import expel_revoked, find_device, revoke
 from peer.reporting import Reports
+from peer.staleness import HEARD_EVERY_S
 from peer.status import (
     DeviceList,
     FolderEntry,
@@ -151,6 +152,7 @@ class Daemon:
             self._tasks.create_task(self.mapping.run())
         self._tasks.create_task(self._advance_generation())
         self._tasks.create_task(self._follow_surroundings())
+        self._tasks.create_task(self._note_heard())
         await self._announce()
 
     async def _listen(self) -> None:
@@ -202,6 +204,17 @@ class Daemon:
             except (OSError, sqlite3.OperationalError) as error:
                 # The folders live on other disks; next hour there may be space again.
                 log.warning("%s", error)
+
+    async def _note_heard(self) -> None:
+        while True:
+            await asyncio.sleep(HEARD_EVERY_S)
+            try:
+                async with self.home.store.transaction() as write:
+                    for connection in self.network.status():
+                        seen = Device(connection.device_id, connection.name, time.time())
+                        await write.put_device(seen)
+            except sqlite3.OperationalError as error:
+                log.warning("cannot note who is connected: %s", error)
 
     async def _follow_surroundings(self) -> None:
         surroundings, events = Surroundings(own_hosts), NetworkEvents()

@@ -74,11 +74,11 @@ class Network:
         self.folders: dict[FolderId, Folder] = {}
         self.connections: dict[DeviceId, Connection] = {}
         self.counts: dict[str, int] = {}
+        """What was refused, by the name of the error: for `status` and the log."""
         self.newer: set[tuple[FolderId | None, DeviceId]] = set()
         """Devices that have told what only a later version of Holdfast can read, and in which
         folder; None if that is not known.
         """
-        """What was refused, by the name of the error: for `status` and the log."""
         self.direct_problems: dict[DeviceId, str] = {}
         """Why there is no direct way to a device that a relay leads to: a sentence."""
         self.on_paths: Callable[[Connection, PathsReceived], None] = _ignore_paths

@@ -15,6 +15,8 @@ from peer.index_store import Summary
 from peer.ledgers import Ledgers
 from peer.network import Network
 from peer.openings import Failure
+from peer.staleness import silent_s
+from peer.staleness import warning as stale_warning
 from peer.status import (
     DeviceEntry,
     DeviceList,
@@ -130,7 +132,12 @@ class Reports:
                 "errors": [] if failure is None else [{"path": "", "reason": failure.reason}],
             }  # fmt: skip
         answer = await _attached(folder, stored, name)
-        if warnings := await self._warnings(folder):
+        warnings = await self._warnings(folder)
+        silence_s = silent_s((await self.devices())["devices"])
+        if silence_s is not None:
+            answer["possibly_stale_s"] = silence_s
+            warnings.append(stale_warning(silence_s, time.time()))
+        if warnings:
             answer["warnings"] = warnings
         return answer
 

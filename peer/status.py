@@ -60,6 +60,8 @@ class FolderStatus(TypedDict):
     errors: list[PathProblem]
     question: NotRequired[str]
     """The sentence that a folder in the state `asking` waits to have answered."""
+    possibly_stale_s: NotRequired[float]
+    """Seconds since any other device was heard of, once that is more than a day."""
     warnings: NotRequired[list[str]]
     """What a person should know though all is synced: a device has told two histories, or something
     that no honest device signs. A sentence for each device, and what to do.

@@ -35,7 +35,7 @@ PROMISES = {
     "A12": "Nothing that was accepted is rolled back, and a new device begins where the one that"
     " let it in was.",
     "A13": "A history that is shown in two versions, or in part, is noticed at the first contact;"
-    " both versions are kept.",
+    " both versions are kept. Who hears of nobody says since when it may be stale.",
     "A14": "A device that signs two changesets for one position is proved to have done so;"
     " one counts, the same everywhere, and the other is kept.",
     "A17": "A relay sees what the list in THREATS.md says, and nothing of what it carries.",
