@@ -93,6 +93,7 @@ class Daemon:
             home, self.ledgers, tasks, self._listener,
             on_connected=lambda: self.dialling.relay_connected(),
             on_lost=self.network.doubt_relayed,
+            is_carrying=self.network.is_carried_by,
             on_seen=lambda: self.punching.addresses_changed(),
             tell=lambda: self.network.tell_relays(self.relays.records),
         )  # fmt: skip

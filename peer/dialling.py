@@ -126,7 +126,9 @@ class Dialling:
                     known = self._known.setdefault(device_id, _Known())
                     connection = self._network.connections.get(device_id)
                     if connection is not None and not connection.is_doubtful:
-                        known.call_at = None
+                        # What a relay carried is called again at once when it is lost: no direct
+                        # way has been found all the time.
+                        known.call_at = 0.0 if connection.link.is_relayed else None
                         if not connection.link.is_relayed:
                             if connection.name and not connection.link.is_client:
                                 known.give_sign()  # it has found us; lost, we look for it

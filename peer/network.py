@@ -178,9 +178,19 @@ class Network:
 
     def doubt_relayed(self, place: Address) -> None:
         """A relay is lost: what it carried is to be noticed soon."""
-        for connection in self.connections.values():
-            if connection.link.is_relayed and connection.link.peer_address[:2] == place[:2]:
-                connection.doubt()
+        for connection in self._carried_by(place):
+            connection.doubt()
+
+    def is_carried_by(self, place: Address) -> bool:
+        """Whether a relay carries any link."""
+        return bool(self._carried_by(place))
+
+    def _carried_by(self, place: Address) -> list[Connection]:
+        return [
+            connection
+            for connection in self.connections.values()
+            if connection.link.is_relayed and connection.link.peer_address[:2] == place[:2]
+        ]
 
     def close_all(self) -> None:
         """Says goodbye to everybody."""

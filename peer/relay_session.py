@@ -36,6 +36,12 @@ ANSWER_TIMEOUT_S: Final = 4.0
 the kernel finds within nine."""
 DOUBTED_TIMEOUT_S: Final = 1.0
 """After the network has changed: a link that is made anew in vain costs less than the wait."""
+CARRYING_INTERVAL_S: Final = 3.0
+"""Between pings while the relay carries a link of this device: so that one that hangs is noticed,
+and another one carries it, within ten seconds. For all its devices it would be too much to ask."""
+SLOW_S: Final = 1.5
+"""Without an answer to a ping for so long, what the relay carries is asked for by itself, and calls
+go through others first."""
 UNSENT_BYTES_MAX: Final = 1 << 20
 
 A = TypeVar("A")
@@ -69,6 +75,11 @@ class RelaySession:
         self._called: dict[int, asyncio.Future[Called]] = {}
         self._registered: dict[int, asyncio.Future[Registered]] = {}
         self._keys: dict[int, asyncio.Future[UdpKey]] = {}
+        self.is_carrying: Callable[[], bool] = lambda: False
+        """Whether a link of this device goes through the relay now."""
+        self.on_slow: Callable[[], None] = lambda: None
+        self.is_slow = False
+        """Whether a ping waits for its answer, and has for long."""
         self._admission: asyncio.Future[int] | None = None
         self.refusal: NotAdmitted | None = None
         """Why a closed relay does nothing for this device."""
@@ -220,24 +231,43 @@ class RelaySession:
 
     async def _keep_alive(self) -> None:
         while True:
-            # With jitter, so that a relay's devices do not all speak at one moment.
-            pause_s = PING_INTERVAL_S * (0.8 + 0.2 * random.random())  # noqa: S311
-            try:
-                async with asyncio.timeout(pause_s):
-                    await self._doubted.wait()
-            except TimeoutError:
-                pass
+            await self._pause()
             self._doubted.clear()
             self._heard.clear()
             self._number += 1
             self._send(RelayPing(self._number))
             answer_s = DOUBTED_TIMEOUT_S if self._is_doubted else ANSWER_TIMEOUT_S
             self._is_doubted = False
+            if not await self._is_heard(min(SLOW_S, answer_s)):
+                self.is_slow = True
+                self.on_slow()
+                if not await self._is_heard(answer_s - SLOW_S):
+                    return
+                self.is_slow = False
+
+    async def _pause(self) -> None:
+        """Until the next ping is due: soon if the relay is doubted or carries something."""
+        loop = asyncio.get_running_loop()
+        # With jitter, so that a relay's devices do not all speak at one moment.
+        share = 0.8 + 0.2 * random.random()  # noqa: S311
+        due_at = loop.time() + PING_INTERVAL_S * share
+        while (rest_s := due_at - loop.time()) > 0:
             try:
-                async with asyncio.timeout(answer_s):
-                    await self._heard.wait()
-            except TimeoutError:
+                async with asyncio.timeout(min(rest_s, CARRYING_INTERVAL_S * share)):
+                    await self._doubted.wait()
                 return
+            except TimeoutError:
+                if self.is_carrying():
+                    return
+
+    async def _is_heard(self, wait_s: float) -> bool:
+        """Whether the relay says anything in time."""
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._heard.wait()
+        except TimeoutError:
+            return False
+        return True
 
 
 def _answer(waiting: asyncio.Future[A] | None, message: A) -> None:

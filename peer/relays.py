@@ -97,13 +97,17 @@ class Relays:
         listener: Listener,
         on_connected: Callable[[], None],
         on_lost: Callable[[Address], None],
+        is_carrying: Callable[[Address], bool],
         on_seen: Callable[[], None],
         tell: Callable[[], None] = lambda: None,
     ) -> None:
-        """`tell` has the user's other devices told of `records`, which have changed."""
+        """`on_lost` hears of a relay that is slow to answer, too; `tell` has the user's other
+        devices told of `records`, which have changed.
+        """
         self._home, self._ledgers, self._tasks = home, ledgers, tasks
         self._listener = listener
         self._on_connected, self._on_lost, self._on_seen = on_connected, on_lost, on_seen
+        self._is_carrying = is_carrying
         self._tell = tell
         self._records: dict[RelayId, RelayRecord] = {}
         self._changing = asyncio.Lock()
@@ -240,6 +244,8 @@ class Relays:
 
     async def _talk(self, relay: _Relay, link: Link) -> None:
         session = RelaySession(link, partial(self._incoming, relay))
+        session.is_carrying = partial(self._is_carrying, link.peer_address)
+        session.on_slow = partial(self._on_lost, link.peer_address)
         relay.link, relay.own_host = link, own_host_towards(link.peer_address[0])
         is_in = asyncio.Event()
         try:
@@ -397,10 +403,7 @@ class Relays:
         secret = self._secret(other)
         if secret is None:
             return None
-        for relay in list(self._relays.values()):
-            session = relay.session
-            if session is None:
-                continue
+        for session, relay in self._sessions():
             target = rendezvous_id(secret, relay.address.relay_id, _today(), other)
             try:
                 return await call_through(session, target)
@@ -409,6 +412,12 @@ class Relays:
             except LinkError as error:
                 log.info("no link through %s: %s", relay.address.host, error)
         return None
+
+    def _sessions(self) -> list[tuple[RelaySession, _Relay]]:
+        """The relays that there is a link to, those that answer first."""
+        found = [(relay.session, relay) for relay in self._relays.values()]
+        linked = [(session, relay) for session, relay in found if session is not None]
+        return sorted(linked, key=lambda pair: pair[0].is_slow)
 
     def _incoming(self, relay: _Relay, ticket: bytes, prefix: bytes) -> None:
         if self._opening < STREAMS_MAX:

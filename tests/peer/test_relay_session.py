@@ -136,6 +136,35 @@ async def test_it_says_something_before_routers_forget(monkeypatch: pytest.Monke
             stage.say(RelayPong(ping.value))
 
 
+async def test_a_relay_that_carries_something_is_asked_more_often(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "CARRYING_INTERVAL_S", 0.02)
+    monkeypatch.setattr(module, "SLOW_S", 0.05)
+    async with talking() as stage:
+        slow: list[bool] = []
+        looks: list[bool] = []
+        stage.session.on_slow = lambda: slow.append(stage.session.is_slow)
+
+        def look() -> bool:
+            looks.append(True)
+            return False
+
+        stage.session.is_carrying = look
+        while len(looks) < 3:  # it looks whether it carries anything, and does not ask
+            await asyncio.sleep(0.01)
+        stage.session.is_carrying = lambda: True
+        ping = await stage.hear()
+        assert isinstance(ping, RelayPing)
+        async with asyncio.timeout(10):
+            while not slow:
+                await asyncio.sleep(0.01)
+        assert slow == [True], "said before it is given up"
+        stage.say(RelayPong(ping.value))
+        assert isinstance(await stage.hear(), RelayPing)
+        assert not stage.session.is_over
+
+
 @pytest.mark.row("A33")
 @pytest.mark.parametrize("frame", [encode(RelayPing(1)), (53, b"rubbish"), (200, b""), (1, b"x")])
 async def test_a_relay_that_breaks_the_protocol_is_lost(frame: tuple[int, bytes]) -> None:
