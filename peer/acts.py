@@ -313,6 +313,12 @@ def resume(arguments: argparse.Namespace) -> Answer:
     return _say({}, f"Resumed {arguments.folder or 'all folders'}.")
 
 
+def search(arguments: argparse.Namespace) -> Answer:
+    """Ask for files by name."""
+    found = _client(arguments).search(" ".join(arguments.words), arguments.limit)
+    return Answer(found, lambda: terminal.print_found(found))
+
+
 def versions(arguments: argparse.Namespace) -> Answer:
     """Ask what a file was, or what was deleted."""
     found = _client(arguments).versions(arguments.path, is_deleted=arguments.deleted)

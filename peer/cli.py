@@ -107,6 +107,13 @@ def _device_name(text: str) -> str:
     return text
 
 
+def _count(text: str) -> int:
+    """A number from 1 to 1000."""
+    if not text.isascii() or not text.isdecimal() or not 1 <= int(text[:5]) <= 1000:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to 1000")
+    return int(text)
+
+
 def _moment(text: str) -> int:
     """A time in the past, in seconds since 1970: `2026-01-31`, `2026-01-31 14:00`, or how long ago:
     `90m`, `6h`, `3d`, `2w`.
@@ -179,6 +186,13 @@ def make_parser() -> argparse.ArgumentParser:
     remove = more.add_parser("remove", help=what, description=what)
     remove.set_defaults(act=acts.devices_remove)
     remove.add_argument("device", metavar="DEVICE", help="its name or id")
+    search = add("search", acts.search, "find files and directories by name, type, date and size")
+    search.add_argument(
+        "words", nargs="+", metavar="WORD",
+        help="part of the name, or type:pdf, after:2026-01, before:2026, larger:20M, smaller:1G,"
+        " folder:NAME",
+    )  # fmt: skip
+    search.add_argument("--limit", type=_count, metavar="N", help="at most so many (default: 50)")
     _add_history_commands(add)
     pause = add("pause", acts.pause, "send, fetch and write nothing")
     resume = add("resume", acts.resume, "go on after a pause")

@@ -30,6 +30,7 @@ from peer.status import (
     RelayEntry,
     RelayList,
     RestoreReport,
+    SearchAnswer,
     Status,
     VersionList,
 )
@@ -37,6 +38,9 @@ from protocol.relay_address import BadRelayAddress, RelayAddress
 from protocol.relay_token import BadRelayToken, parse_token
 
 BODY_SIZE_MAX = 64 * 1024
+FOUND_DEFAULT = 50
+FOUND_MAX = 1000
+"""Found files in one answer; who looks for more types another word."""
 
 _log = logging.getLogger(__name__)
 
@@ -87,6 +91,9 @@ class DaemonApi(Protocol):
 
     async def answer_hold(self, name_or_id: str, answer: HoldAnswer) -> None:
         """Go on with a folder that asks."""
+
+    async def search(self, query: str, limit: int) -> SearchAnswer:
+        """The files and directories that match, the best first."""
 
     async def versions(self, path: Path) -> VersionList:
         """What a file is and was."""
@@ -254,6 +261,12 @@ async def _versions(daemon: DaemonApi, fields: _Fields) -> Mapping[str, Any]:
     return await (daemon.deleted(path) if is_deleted else daemon.versions(path))
 
 
+async def _search(daemon: DaemonApi, fields: _Fields) -> Mapping[str, Any]:
+    query, limit = fields.text("query"), fields.optional_number("limit")
+    fields.end()
+    return await daemon.search(query, min(limit or FOUND_DEFAULT, FOUND_MAX))
+
+
 async def _restore(daemon: DaemonApi, fields: _Fields) -> Mapping[str, Any]:
     path, version = fields.path("path"), fields.optional_number("version")
     at_s, out = fields.optional_number("at_s"), fields.optional_path("to")
@@ -285,6 +298,7 @@ ROUTES: tuple[tuple[str, str, _Act], ...] = (
     ("POST", "/api/folders/create", _add_folder),
     ("POST", "/api/folders/attach", _attach_folder),
     ("POST", "/api/folders/remove", _remove_folder),
+    ("POST", "/api/search", _search),
     ("POST", "/api/versions", _versions),
     ("POST", "/api/versions/restore", _restore),
     ("POST", "/api/folders/restore", _restore_folder),

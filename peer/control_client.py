@@ -26,6 +26,7 @@ from peer.status import (
     RelayEntry,
     RelayList,
     RestoreReport,
+    SearchAnswer,
     Status,
     VersionList,
 )
@@ -120,6 +121,12 @@ class ControlClient:
     def answer(self, name_or_id: str, answer: HoldAnswer) -> None:
         """Answer a folder that asks."""
         self.request("POST", "/api/sync/answer", {"folder": name_or_id, "answer": answer.value})
+
+    def search(self, query: str, limit: int | None = None) -> SearchAnswer:
+        """Files and directories by name."""
+        return cast(
+            SearchAnswer, self.request("POST", "/api/search", {"query": query, "limit": limit})
+        )
 
     def versions(self, path: Path, *, is_deleted: bool = False) -> VersionList:
         """What a file is and was, or what was deleted below a directory."""

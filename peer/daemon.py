@@ -46,6 +46,7 @@ from peer.punching import Punching
 from peer.relays import Relays
 from peer.removing import expel_revoked, find_device, revoke
 from peer.reporting import Reports
+from peer.search_requests import SearchRequests
 from peer.staleness import HEARD_EVERY_S
 from peer.status import (
     DeviceList,
@@ -56,6 +57,7 @@ from peer.status import (
     RelayEntry,
     RelayList,
     RestoreReport,
+    SearchAnswer,
     Status,
     VersionList,
 )
@@ -107,6 +109,7 @@ class Daemon:
         self.stored = self.openings.stored
         self._reports = Reports(home, self.ledgers, self.network, self.openings.failures)
         self.history = HistoryRequests(self.stored.values, self.network.folders)
+        self.searches = SearchRequests(self.stored.values, self.network.folders, self._name_of)
 
     async def start(self) -> None:
         """Opens everything, in the order in which one rests on the other."""
@@ -464,6 +467,10 @@ class Daemon:
     async def remove_relay(self, address_or_host: str) -> None:
         """Uses a relay no more, on none of the user's devices."""
         await self.relays.remove(address_or_host)
+
+    async def search(self, query: str, limit: int) -> SearchAnswer:
+        """The files and directories that match."""
+        return await self.searches.find(query, limit)
 
     async def versions(self, path: Path) -> VersionList:
         """What a file is and was."""

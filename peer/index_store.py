@@ -34,6 +34,7 @@ from peer.rows import (
     Shown,
     place_of,
 )
+from peer.search import NameSearch
 from peer.transaction import damage_told, transaction
 from peer.tree import place_again
 from peer.version_store import STORE_VERSION, VersionStore
@@ -101,6 +102,7 @@ class IndexStore:
         self._db = db
         self._lock = asyncio.Lock()
         self.versions = VersionStore(db, self._lock)
+        self.names = NameSearch(db)
         self._counts: tuple[int, int] | None = None
         """What `SHOWN` keeps, once it is known."""
 

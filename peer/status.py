@@ -190,6 +190,29 @@ class VersionList(TypedDict):
     versions: list[VersionEntry]
 
 
+class SearchEntry(TypedDict):
+    """A file or directory that was looked for."""
+
+    folder: str
+    path: str
+    """From the folder's root."""
+    place: str
+    """Its path on this machine."""
+    directory: bool
+    size: int
+    modified_s: float | None
+    """None for a directory."""
+
+
+class SearchAnswer(TypedDict):
+    """The answer to `search`, the best first."""
+
+    query: str
+    found: list[SearchEntry]
+    more: bool
+    """Whether there is more than was asked for."""
+
+
 class RestoreReport(TypedDict):
     """The answer to `restore` and `restore-folder`."""
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # rich takes 0.1 s to import, and most commands print JSON or
         FolderList,
         FolderStatus,
         RelayList,
+        SearchAnswer,
         Status,
         VersionList,
     )
@@ -162,6 +163,27 @@ def print_folders(folders: "FolderList") -> None:
             for row in folders["folders"]
         ),
     )
+
+
+def print_found(found: "SearchAnswer") -> None:
+    """Print what a search found."""
+    if not found["found"]:
+        print("Nothing has such a name.")
+        return
+    print_table(
+        ("folder", "path", "size", "modified"),
+        (
+            (
+                one["folder"],
+                one["path"] + ("/" if one["directory"] else ""),
+                "" if one["directory"] else format_size(one["size"]),
+                format_moment(int(one["modified_s"] or 0)),
+            )
+            for one in found["found"]
+        ),
+    )
+    if found["more"]:
+        print("There is more: add a word, or --limit.")
 
 
 def print_versions(found: "VersionList") -> None:

@@ -121,10 +121,9 @@ BUGS: Final = (
     Bug(
         "told-before-durable", "1 F05", "the frontier that others are told runs ahead of the index",
         "peer/engine.py",
-        "        await Commit(turn.rows_to_store(), turn.rows_to_delete(), stored, rows, ended=over)\n"
-        "        self.frontier = self.book.frontier()",
+        "        await Commit(turn.rows_to_store(), turn.rows_to_delete(), stored,",
         "        self.frontier = self.book.frontier()\n"
-        "        await Commit(turn.rows_to_store(), turn.rows_to_delete(), stored, rows, ended=over)",
+        "        await Commit(turn.rows_to_store(), turn.rows_to_delete(), stored,",
         ("peer/test_engine.py",),
     ),
     Bug(

@@ -16,6 +16,7 @@ from peer.status import (
     RelayEntry,
     RelayList,
     RestoreReport,
+    SearchAnswer,
     Status,
     VersionList,
 )
@@ -79,6 +80,10 @@ class Daemon:
     async def remove_relay(self, address: str) -> None:
         """One relay less."""
         await _ask(self._client.remove_relay, address)
+
+    async def search(self, query: str) -> SearchAnswer:
+        """Files and directories by name."""
+        return await _ask(self._client.search, query)
 
     async def versions(self, text: str) -> tuple[VersionList, bool]:
         """What a file was, or what was deleted from a directory; and whether it is one."""

@@ -33,6 +33,7 @@ from tui.rows import (
     relay_lines,
     trouble_lines,
 )
+from tui.search import SearchScreen
 from tui.versions import VersionsScreen
 
 LOOK_INTERVAL_S: Final = 1.0
@@ -53,6 +54,7 @@ class MainScreen(Screen[None]):
         ("a", "add", "Add"),
         ("i", "invite", "Invite"),
         ("p", "pause", "Pause"),
+        ("slash", "search", "Search"),
         ("v", "versions", "Versions"),
         ("t", "attach", "Attach"),
         ("d", "remove", "Remove"),
@@ -152,7 +154,7 @@ class MainScreen(Screen[None]):
         match action:
             case "add":
                 return is_there and self._tab in ("folders", "relays")
-            case "invite":
+            case "invite" | "search":
                 return is_there
             case "pause" | "versions":
                 return folder is not None and folder["path"] is not None
@@ -178,6 +180,7 @@ class MainScreen(Screen[None]):
             ("Add", "Sync a directory, or meet at a relay", "add", self.action_add),
             ("Invite", "Show a code that makes another device yours", "invite", self.action_invite),
             ("Pause or resume", "Let a folder rest, or go on", "pause", self.action_pause),
+            ("Search", "Find files by name, type, date and size", "search", self.action_search),
             ("Versions", "What files were, and bring them back", "versions", self.action_versions),
             ("Attach", "Put an offered folder on this device", "attach", self.action_attach),
             ("Remove", "A folder, device or relay less", "remove", self.action_remove),
@@ -261,6 +264,10 @@ class MainScreen(Screen[None]):
         folder = self._folder()
         if folder is not None and folder["path"] is not None:
             self.app.push_screen(VersionsScreen(self._daemon, folder["path"]))
+
+    def action_search(self) -> None:
+        """Find files by their names."""
+        self.app.push_screen(SearchScreen(self._daemon))
 
     def action_remove(self) -> None:
         """A folder, a device or a relay less."""

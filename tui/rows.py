@@ -16,6 +16,7 @@ from peer.status import (
     FolderStatus,
     LinkStatus,
     RelayEntry,
+    SearchEntry,
     Status,
     Totals,
     VersionEntry,
@@ -62,6 +63,7 @@ FOLDER_HEADINGS: Final = ("", "folder", "state", "files", "size", "path")
 DEVICE_HEADINGS: Final = ("", "device", "state", "way", "round trip", "sent", "received")
 TROUBLE_HEADINGS: Final = ("folder", "path", "why")
 RELAY_HEADINGS: Final = ("", "relay", "state")
+FOUND_HEADINGS: Final = ("", "folder", "path", "size", "modified")
 VERSION_HEADINGS: Final = ("version", "path", "size", "written", "by", "until", "where")
 
 
@@ -134,6 +136,21 @@ def relay_lines(relays: Sequence[RelayEntry]) -> list[Line]:
         )
         for relay in relays
     ]
+
+
+def found_lines(found: Sequence[SearchEntry]) -> list[Line]:
+    """A line for each file or directory that was found, by its path on this machine."""
+    return [_found_line(one) for one in found]
+
+
+def _found_line(one: SearchEntry) -> Line:
+    if one["directory"]:
+        return Line(one["place"], _safe(("▸", one["folder"], one["path"], "", "")), Tone.BUSY)
+    cells = (
+        "·", one["folder"], one["path"], format_size(one["size"]),
+        format_moment(int(one["modified_s"] or 0)),
+    )  # fmt: skip
+    return Line(one["place"], _safe(cells), Tone.QUIET)
 
 
 def version_lines(versions: Sequence[VersionEntry]) -> list[Line]:

@@ -20,6 +20,8 @@ from peer.status import (
     RelayEntry,
     RelayList,
     RestoreReport,
+    SearchAnswer,
+    SearchEntry,
     Status,
     VersionEntry,
     VersionList,
@@ -148,6 +150,16 @@ class FakeDaemon:
 
     async def answer_hold(self, name_or_id: str, answer: HoldAnswer) -> None:
         self.note("answer_hold", name_or_id, answer)
+
+    async def search(self, query: str, limit: int) -> SearchAnswer:
+        self.note("search", query, limit)
+        found: SearchEntry = {
+            "folder": "photos", "path": "a/no\x1bte", "place": "/data/photos/a/note",
+            "directory": False, "size": 1_400, "modified_s": 1e9,
+        }  # fmt: skip
+        above: SearchEntry = {**found, "path": "a", "directory": True, "modified_s": None}
+        above["place"] = "/data/photos/a"
+        return {"query": query, "found": [found, above] if query != "none" else [], "more": True}
 
     async def versions(self, path: Path) -> VersionList:
         self.note("versions", path)

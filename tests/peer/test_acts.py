@@ -44,6 +44,7 @@ async def test_each_command_asks_the_daemon(
             "resume",
             "answer photos accept",
             "answer photos restore",
+            "search holiday type:image --limit 3",
             "versions note",
             "versions . --deleted",
             "restore-folder . --at 2001-02-03T04:05:06+00:00 --dry-run",
@@ -63,6 +64,7 @@ async def test_each_command_asks_the_daemon(
             ("resume", None),
             ("answer_hold", "photos", "accept"),
             ("answer_hold", "photos", "restore"),
+            ("search", "holiday type:image", 3),
             ("versions", tmp_path / "note"),
             ("deleted", tmp_path),
             ("restore_folder", tmp_path, 981_173_106, True),
@@ -110,6 +112,22 @@ async def test_what_a_person_sees_of_history(
         assert f"Brought back {tmp_path / 'out'}." in capsys.readouterr().out
         assert await command(tmp_path, "restore", "note", "--at", "yesterday") == 2
         assert "'2026-01-31 14:00', 6h or 3d" in capsys.readouterr().err
+
+
+async def test_what_a_person_sees_of_a_search(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with running(tmp_path):
+        assert await command(tmp_path, "search", "note") == 0
+        shown = capsys.readouterr().out
+        assert "a/no\\x1bte" in shown
+        assert "a/ " in shown
+        assert "1.4 kB" in shown
+        assert "There is more" in shown
+        assert await command(tmp_path, "search", "none") == 0
+        assert "Nothing" in capsys.readouterr().out
+        for limit in ("0", "1001", "many", "99999999999"):
+            assert await command(tmp_path, "search", "x", "--limit", limit) == 2
 
 
 class Setup(ModuleType):

@@ -86,6 +86,8 @@ async def test_each_act_reaches_the_daemon_with_its_fields(tmp_path: Path) -> No
     await ask_json(daemon, "/api/sync/resume", folder=None)
     await ask_json(daemon, "/api/sync/answer", folder="photos", answer="restore")
     note, out = tmp_path / "note", tmp_path / "out"
+    await ask_json(daemon, "/api/search", query="a b")
+    await ask_json(daemon, "/api/search", query="a", limit=10**6)
     await ask_json(daemon, "/api/versions", path=str(note))
     await ask_json(daemon, "/api/versions", path=str(tmp_path), deleted=True)
     await ask_json(daemon, "/api/versions/restore", path=str(note), version=7, to=str(out))
@@ -105,6 +107,8 @@ async def test_each_act_reaches_the_daemon_with_its_fields(tmp_path: Path) -> No
         ("pause", "photos"),
         ("resume", None),
         ("answer_hold", "photos", "restore"),
+        ("search", "a b", 50),
+        ("search", "a", 1000),
         ("versions", note),
         ("deleted", tmp_path),
         ("restore", note, 7, None, out),

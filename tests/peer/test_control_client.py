@@ -39,6 +39,8 @@ async def test_every_method_asks_for_what_it_says(tmp_path: Path, client: Contro
         client.pause("photos")
         client.resume()
         client.answer("photos", HoldAnswer.ACCEPT)
+        client.search("a b", 7)
+        client.search("a")
         client.versions(tmp_path / "note")
         client.versions(tmp_path, is_deleted=True)
         client.restore(tmp_path / "note", 7, None, tmp_path / "out")
@@ -61,6 +63,8 @@ async def test_every_method_asks_for_what_it_says(tmp_path: Path, client: Contro
             ("pause", "photos"),
             ("resume", None),
             ("answer_hold", "photos", "accept"),
+            ("search", "a b", 7),
+            ("search", "a", 50),
             ("versions", tmp_path / "note"),
             ("deleted", tmp_path),
             ("restore", tmp_path / "note", 7, None, tmp_path / "out"),

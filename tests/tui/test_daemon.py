@@ -31,6 +31,7 @@ async def test_every_act_asks_for_what_it_says(tmp_path: Path) -> None:
             await fake.versions(tmp_path / "note"), False,
         )  # fmt: skip
         assert (await daemon.versions(str(tmp_path)))[1]
+        assert (await daemon.search("a"))["query"] == "a"
         await daemon.restore(tmp_path / "note", 7, tmp_path / "out")
         assert fake.calls == [
             ("invite",), ("add_folder", tmp_path, "photos"), ("attach_folder", "f", tmp_path),
@@ -38,6 +39,7 @@ async def test_every_act_asks_for_what_it_says(tmp_path: Path) -> None:
             ("answer_hold", "f", "restore"), ("remove_device", "d"), ("add_relay", RELAY),
             ("list_relays",), ("remove_relay", "r"), ("versions", tmp_path / "note"),
             ("versions", tmp_path / "note"), ("deleted", tmp_path),
+            ("search", "a", 50),
             ("restore", tmp_path / "note", 7, None, tmp_path / "out"),
         ]  # fmt: skip
 

@@ -14,6 +14,7 @@ from tui.rows import (
     Tone,
     device_lines,
     folder_lines,
+    found_lines,
     headline,
     question_of,
     relay_lines,
@@ -102,9 +103,11 @@ def test_nothing_that_steers_a_terminal_passes(status: Status) -> None:
     change(status, name=evil, path=evil, question=evil)
     status["folders"][0]["errors"] = [{"path": evil, "reason": evil}]
     daemon = FakeDaemon()
+    (found, _) = asyncio.run(daemon.search("x", 1))["found"]
     lines = [
         *folder_lines(status), *trouble_lines(status),
         *relay_lines([{"address": evil, "connected": False, "problem": evil}]),
+        *found_lines([{**found, "folder": evil, "path": evil}]),
         *version_lines([{**daemon.version(1), "path": evil, "device": evil}]),
     ]  # fmt: skip
     texts = [cell for line in lines for cell in line.cells]

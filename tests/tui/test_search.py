@@ -1,0 +1,59 @@
+"""The screen that finds while one types."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from peer.errors import UsageError
+from tests.tui.stage import Stage, screen
+from tui.search import HELP, SearchScreen
+from tui.versions import VersionsScreen
+
+
+async def open_search(stage: Stage) -> None:
+    await stage.press("slash")
+    await stage.until(lambda: isinstance(stage.app.screen, SearchScreen))
+    await stage.until(lambda: stage.app.screen.query_one("#query").has_focus)
+
+
+async def test_what_is_typed_is_found(tmp_path: Path) -> None:
+    async with screen(tmp_path) as stage:
+        await open_search(stage)
+        assert stage.text("detail") == HELP
+        await stage.press("n", "o")
+        await stage.until(lambda: ("search", "no", 50) in stage.daemon.calls)
+        await stage.until(lambda: stage.listing("found").row_count == 2)
+        file, directory = stage.cells("found")
+        assert file[2:4] == ["a/no\\x1bte", "1.4 kB"]
+        assert directory[2:] == ["a", "", ""]
+        assert "more" in stage.text("detail")
+
+
+async def test_nothing_typed_finds_nothing(tmp_path: Path) -> None:
+    async with screen(tmp_path) as stage:
+        await open_search(stage)
+        await stage.press("n")
+        await stage.until(lambda: stage.listing("found").row_count == 2)
+        await stage.press("backspace")
+        await stage.until(lambda: stage.listing("found").row_count == 0)
+        assert stage.text("detail") == HELP
+
+
+async def test_a_found_file_leads_to_its_versions(tmp_path: Path) -> None:
+    async with screen(tmp_path) as stage:
+        await open_search(stage)
+        await stage.press("n")
+        await stage.until(lambda: stage.listing("found").row_count == 2)
+        await stage.press("enter", "enter")
+        await stage.until(lambda: isinstance(stage.app.screen, VersionsScreen))
+        await stage.until(lambda: ("versions", Path("/data/photos/a/note")) in stage.daemon.calls)
+        await stage.press("escape", "escape")
+        await stage.until(lambda: len(stage.app.screen_stack) == 1)
+
+
+async def test_a_query_that_means_nothing_yet_says_so(tmp_path: Path) -> None:
+    async with screen(tmp_path) as stage:
+        await open_search(stage)
+        stage.daemon.failure = UsageError("'20' is no date.")
+        await stage.press("x")
+        await stage.until(lambda: "no date" in stage.text("detail"))

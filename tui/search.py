@@ -1,0 +1,83 @@
+"""The screen that finds files while their names are typed."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.screen import Screen
+from textual.widgets import Footer, Input, Static
+
+from peer.errors import PeerError
+from peer.status import SearchEntry
+from peer.terminal import term_safe
+from tui.daemon import Daemon
+from tui.listing import Listing
+from tui.rows import FOUND_HEADINGS, found_lines
+from tui.versions import VersionsScreen
+
+HELP = "Parts of the name; type:pdf after:2026-01 before:2026 larger:20M smaller:1G folder:NAME"
+
+
+class SearchScreen(Screen[None]):
+    """Looks with every key for what has been typed so far."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        ("enter", "versions", "Versions"),
+        ("escape", "app.pop_screen", "Back"),
+    ]
+
+    def __init__(self, daemon: Daemon) -> None:
+        super().__init__()
+        self._daemon = daemon
+        self._found: list[SearchEntry] = []
+        self._input = Input(placeholder="What are you looking for?", id="query")
+        self._list = Listing(FOUND_HEADINGS, "Nothing has such a name.", id="found")
+        self._detail = Static(HELP, id="detail", markup=False)
+
+    def compose(self) -> ComposeResult:
+        """The words, what has such a name, and what else can be asked."""
+        yield self._input
+        yield self._list
+        yield self._detail
+        yield Footer()
+
+    def on_mount(self) -> None:
+        """Type at once."""
+        self._input.focus()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Another letter: what was asked before is not waited for."""
+        self.run_worker(self._look(event.value), exclusive=True)
+
+    def on_input_submitted(self) -> None:
+        """On to what was found."""
+        self._list.focus()
+
+    def on_data_table_row_selected(self) -> None:
+        """Enter, or a second click, on a file."""
+        self.action_versions()
+
+    def action_versions(self) -> None:
+        """What the chosen file was."""
+        chosen = self._list.chosen
+        entry = next((one for one in self._found if one["place"] == chosen), None)
+        if entry is not None:
+            self.app.push_screen(VersionsScreen(self._daemon, entry["place"]))
+
+    async def _look(self, query: str) -> None:
+        found: list[SearchEntry] = []
+        told = HELP
+        if query.strip():
+            try:
+                answer = await self._daemon.search(query)
+            except PeerError as error:
+                told = term_safe(str(error))  # a date that is half typed, for one
+            else:
+                found = answer["found"]
+                told = "There is more: type another word." if answer["more"] else HELP
+        if self.is_attached:
+            self._found = found
+            self._list.show(found_lines(found))
+            self._detail.update(told)
