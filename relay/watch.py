@@ -42,6 +42,7 @@ class RelayCollector(Collector):
         gauges = (
             ("devices", "Devices that have a link to this relay.", len(desk.registry)),
             ("calls", "Calls that are not over.", len(desk.calls)),
+            ("datagram_sessions", "Sessions of datagrams that are carried.", len(desk.ferries)),
             ("waiting_places", "Rendezvous ids and codes waited under.", desk.registry.places),
             ("half_open", "Connections that have not shown what they are.", len(relay.half_open)),
             ("start_time_seconds", "When it was started, since 1970.", self._began_s),

@@ -22,6 +22,7 @@ from protocol.relay_messages import (
     encode,
     stream_prefix,
 )
+from protocol.tls import TlsLink
 from tests.protocol.link_stage import LOOPBACK, new_keys, serving
 
 RELAY = new_keys()
@@ -44,6 +45,24 @@ async def test_both_know_each_other_afterwards() -> None:
         link.send(number, [bytes((16 << 10) + 1)])
         with pytest.raises(TooLong):
             await accepted.receive()
+        link.abort()
+
+
+async def test_a_relay_s_silence_is_noticed_by_the_kernel() -> None:
+    """On the link and on each stream: nobody is woken for it, and nothing has to be said."""
+    async with serving(admits=False) as server:
+        dialling = asyncio.ensure_future(
+            dial_relay(RelayAddress(LOOPBACK, server.port, ID), new_keys())
+        )
+        await accept_device(await server.links.get(), RELAY)
+        link = await dialling
+        assert isinstance(link, TlsLink)
+        assert link._transport is not None
+        with socket.create_server((LOOPBACK, 0)) as listening:
+            stream = await open_stream(listening.getsockname(), bytes(32))
+            for connection in (link._transport.get_extra_info("socket"), stream):
+                assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            stream.close()
         link.abort()
 
 

@@ -31,6 +31,7 @@ async def test_the_numbers_are_those_of_the_relay() -> None:
         assert [line for line in lines if "start_time" not in line and "process" not in line] == [
             "holdfast_relay_devices 2.0",
             "holdfast_relay_calls 1.0",
+            "holdfast_relay_datagram_sessions 0.0",
             "holdfast_relay_waiting_places 1.0",
             "holdfast_relay_half_open 0.0",
             "holdfast_relay_carried_bytes_total 0.0",
