@@ -100,8 +100,9 @@ class Daemon:
             tell=lambda: self.network.tell_relays(self.relays.records),
         )  # fmt: skip
         self.punching = Punching(
-            home, self.ledgers, self.network, self._listener, self.relays, tasks, self._hosts
-        )
+            home, self.ledgers, self.network, self._listener, self.relays, tasks, self._hosts,
+            [KINDS[name] for name in config.links],
+        )  # fmt: skip
         self.network.on_paths = self.punching.paths_received
         self.network.on_relays = self.relays.receive
         self._listener.on_datagram = self.punching.datagram_received

@@ -26,6 +26,7 @@ from peer.ledgers import Ledgers
 from peer.network import Network
 from peer.probe_budget import ProbeBudget
 from peer.relays import Relays
+from peer.ways import is_near
 from protocol import messages
 from protocol.candidates import (
     CANDIDATES_MAX,
@@ -61,6 +62,10 @@ NO_ADDRESSES = (
     "The other device told no address at which it can be probed: its network lets no UDP through,"
     " or it uses none."
 )
+TRIED_ENOUGH = (
+    "The other device's addresses were tried several times within a minute, or may not be tried at"
+    " all; it goes on later."
+)
 NO_REPLY = "The other device did not take part when a direct way was looked for."
 NOT_DIALLED = "A direct way answered, but no link came about on it."
 
@@ -90,13 +95,16 @@ class Punching:
         relays: Relays,
         tasks: asyncio.TaskGroup,
         hosts: Callable[[], Sequence[str]],
+        kinds: Sequence[LinkKind],
     ) -> None:
-        """`hosts` are the numeric addresses of this machine at which the listener answers."""
+        """`hosts` are the numeric addresses of this machine at which the listener answers, `kinds`
+        the kinds of links that this device uses, the preferred one first.
+        """
         self.sources: list[CandidateSource] = []
         """Whoever knows more addresses of this device, such as port mappings."""
         self._home, self._ledgers, self._network = home, ledgers, network
         self._listener, self._relays, self._tasks = listener, relays, tasks
-        self._hosts = hosts
+        self._hosts, self._kinds = hosts, kinds
         self._ways: dict[DeviceId, _Way] = {}
         self._punches: OrderedDict[bytes, tuple[Punch, asyncio.Event]] = OrderedDict()
         self._mapped_from: OrderedDict[Address, None] = OrderedDict()
@@ -131,8 +139,14 @@ class Punching:
         for connection in self._network.status():
             if connection.link.is_relayed and not connection.link.is_client:
                 self._send(connection, 0, os.urandom(SECRET_SIZE), ())
+        self._wake()
+
+    def _wake(self) -> None:
+        """Whoever waits for the next round begins it, and whoever is in one begins another."""
         hurry, self._hurry = self._hurry, asyncio.Event()
         hurry.set()
+        for _, event in self._punches.values():
+            event.set()
 
     # ------------------------------------------------------------ rounds
 
@@ -157,8 +171,7 @@ class Punching:
         if connection.link.is_client:
             if event.round == 0:
                 way.next_at, way.wait_s = 0.0, FIRST_WAIT_S
-                hurry, self._hurry = self._hurry, asyncio.Event()
-                hurry.set()
+                self._wake()
             elif way.reply is not None and event.round == way.number and not way.reply.done():
                 way.reply.set_result(event)
             return
@@ -223,9 +236,20 @@ class Punching:
             if hurry is self._hurry:
                 way.next_at = loop.time() + way.wait_s * (0.5 + random.random() / 2)  # noqa: S311
                 way.wait_s = min(way.wait_s * 2, WAIT_MAX_S)
-            path = connection.link.relay_path
-            if path is not None and connection.link.kind is not LinkKind.QUIC:
-                await self._dial(connection, partial(self._listener.dial_relayed, path))
+            if connection.link.kind is not LinkKind.QUIC:
+                await self._move_to_datagrams(connection)
+
+    async def _move_to_datagrams(self, connection: Connection) -> None:
+        """Has the relay forward QUIC in place of a stream, if it forwards datagrams at all."""
+        path, call = connection.link.relay_path, None
+        if path is None and self._relays.observed():
+            # When the call was made the relay had not seen one of the two yet; now it has.
+            call = await self._relays.call(connection.device_id)
+            path = call.relay_path if call is not None else None
+        if path is not None and self._is_current(connection):
+            await self._dial(connection, partial(self._listener.dial_relayed, path))
+        if call is not None:
+            call.abort()
 
     async def _round(self, connection: Connection, way: _Way) -> bool:
         """One round as the one who dialled; True if there is a direct link now."""
@@ -265,7 +289,7 @@ class Punching:
         if self._relays.is_udp_blocked:
             return BLOCKED
         if not punch.targets:
-            return NO_ADDRESSES
+            return NO_ADDRESSES if not punch.told else TRIED_ENOUGH
         return (
             f"None of the {punch.targets} addresses of the other device answered: the routers or"
             " firewalls in between let in nobody that they do not know."
@@ -293,7 +317,7 @@ class Punching:
     async def _drive(self, punch: Punch) -> list[Candidate]:
         """Sends and receives until a round is over; gives the ways that answered, for a caller."""
         loop = asyncio.get_running_loop()
-        event = asyncio.Event()
+        event, hurry = asyncio.Event(), self._hurry
         self._punches[punch.round_id] = punch, event
         if len(self._punches) > PUNCHES_MAX:
             self._punches.popitem(last=False)
@@ -304,7 +328,7 @@ class Punching:
                     self._listener.send_datagram(datagram, place)
                 if punch.is_caller and (found := punch.found(now)):
                     return found
-                if punch.is_over(now):
+                if punch.is_over(now) or (punch.is_caller and hurry is not self._hurry):
                     return []
                 event.clear()
                 try:
@@ -320,13 +344,18 @@ class Punching:
     async def _dial_direct(
         self, connection: Connection, candidate: Candidate, punch: Punch
     ) -> bool:
-        async def dial() -> Link:
-            link = await self._listener.dial(LinkKind.QUIC, candidate.host, candidate.port)
+        """Where the probes went through QUIC does; what is near may be reached by TCP, too."""
+
+        async def dial(kind: LinkKind) -> Link:
+            link = await self._listener.dial(kind, candidate.host, candidate.port)
             link.is_mapped = (candidate.host, candidate.port) in punch.mapped
             link.is_passing = candidate.kind == CandidateKind.OBSERVED
             return link
 
-        return await self._dial(connection, dial)
+        for kind in self._kinds if is_near(candidate.host) else [LinkKind.QUIC]:
+            if await self._dial(connection, partial(dial, kind)):
+                return True
+        return False
 
     async def _dial(self, connection: Connection, dial: Callable[[], Awaitable[Link]]) -> bool:
         """Authenticates a link, and has the conversation go on there in a task of its own."""

@@ -42,10 +42,14 @@ def path_of(link: Link, interfaces: Callable[[], Sequence[Interface]] = own_inte
         return Path.RELAYED
     if link.is_mapped:
         return Path.MAPPED
-    address = ip_address(link.peer_address[0].partition("%")[0])
+    return Path.LAN if is_near(link.peer_address[0], interfaces) else Path.DIRECT
+
+
+def is_near(host: str, interfaces: Callable[[], Sequence[Interface]] = own_interfaces) -> bool:
+    """Whether an address is of one of the networks that this machine is in."""
+    address = ip_address(host.partition("%")[0])
     mapped = getattr(address, "ipv4_mapped", None)
     address = address if mapped is None else mapped
     if address.is_loopback or address.is_link_local:
-        return Path.LAN
-    is_near = any(address in interface.network for interface in interfaces())
-    return Path.LAN if is_near else Path.DIRECT
+        return True
+    return any(address in interface.network for interface in interfaces())

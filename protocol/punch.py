@@ -66,6 +66,7 @@ class Punch:
         self._key, self._own, self._may_probe = key, own, may_probe
         self._ends_at = now + ROUND_S
         self._targets: dict[Place, _Target] = {}
+        self._told = len(theirs)
         self._untold = 0
         self._echoes = 0
         self._out: list[tuple[bytes, Place]] = []
@@ -77,6 +78,11 @@ class Punch:
             place = (candidate.host, candidate.port)
             if place not in self._targets and may_probe(place):
                 self._targets[place] = _Target(index, candidate, now)
+
+    @property
+    def told(self) -> int:
+        """How many addresses the other side has told."""
+        return self._told
 
     @property
     def targets(self) -> int:

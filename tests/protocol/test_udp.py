@@ -13,7 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol import udp
-from protocol.udp import SEGMENTED_BYTES_MAX, SEGMENTS_MAX, SocketAddress, UdpEndpoint
+from protocol.datagrams import RelayedAddress
+from protocol.udp import (
+    RELAYED_MAX,
+    SEGMENTED_BYTES_MAX,
+    SEGMENTS_MAX,
+    SocketAddress,
+    UdpEndpoint,
+)
 
 LOOPBACK = "127.0.0.1"
 QUIC_BYTE = b"\x40"
@@ -189,3 +196,93 @@ def test_ipv6_sockets_leave_ipv4_alone() -> None:
         assert six.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) == 1
         with udp.bind(LOOPBACK, six.getsockname()[1]) as four, pytest.raises(OSError, match="use"):
             udp.bind(LOOPBACK, four.getsockname()[1])
+
+
+# ---------------------------------------------------------------- through a relay
+
+
+@asynccontextmanager
+async def endpoint() -> AsyncIterator[tuple[UdpEndpoint, Received]]:
+    received = Received()
+    one = UdpEndpoint(udp.bind(LOOPBACK, 0), received.take)
+    try:
+        yield one, received
+    finally:
+        one.close()
+
+
+PREFIX, OTHER_PREFIX = b"\x80" + b"p" * 7, b"\xbf" + b"q" * 7
+
+
+async def test_what_a_relay_forwards_is_told_by_its_prefix() -> None:
+    async with endpoint() as (device, received), endpoint() as (relay, _):
+        host, port = relay.address
+        relayed = RelayedAddress(host, port, PREFIX)
+        addresses: list[SocketAddress] = []
+
+        def take(datagrams: list[bytes], address: SocketAddress) -> None:
+            addresses.append(address)
+            received.take(datagrams, address)
+
+        device._on_datagrams = take
+        device.expect(relayed)
+        sent = [PREFIX + QUIC_BYTE + bytes([n]) * 99 for n in range(20)]
+        strange = [
+            OTHER_PREFIX + QUIC_BYTE, PREFIX + b"\x00", PREFIX, PREFIX[:5], PREFIX + PREFIX,
+        ]  # fmt: skip
+        relay.send([*strange, *sent, *strange], device.address)
+        relay.send([QUIC_BYTE + b"the relay's own"], device.address)
+        await received.wait_for(21)
+        assert received.datagrams[:20] == [datagram[8:] for datagram in sent]
+        assert set(addresses[:-1]) == {relayed}
+        assert addresses[-1] == relay.address, "what has no prefix is from where it came"
+
+
+@pytest.mark.row("A33")
+async def test_a_prefix_is_good_from_the_relay_alone() -> None:
+    async with (
+        endpoint() as (device, received),
+        endpoint() as (relay, _),
+        endpoint() as (thief, _),
+    ):
+        device.expect(RelayedAddress(*relay.address, PREFIX))
+        thief.send([PREFIX + QUIC_BYTE + b"thief"] * 5, device.address)
+        relay.send([PREFIX + QUIC_BYTE + b"relay"], device.address)
+        await received.wait_for(1)
+        assert received.datagrams == [QUIC_BYTE + b"relay"]
+
+
+async def test_what_goes_through_a_relay_has_its_prefix() -> None:
+    async with endpoint() as (device, _), endpoint() as (relay, _):
+        runs: list[tuple[bytes, int]] = []
+        arrived = asyncio.Event()
+
+        def take(run: memoryview, size: int, address: SocketAddress) -> None:
+            assert address == device.address
+            runs.append((bytes(run), size))
+            arrived.set()
+
+        relay.on_prefixed = take
+        device.send([QUIC_BYTE * 100], RelayedAddress(*relay.address, PREFIX))
+        async with asyncio.timeout(5):
+            await arrived.wait()
+        assert runs == [(PREFIX + QUIC_BYTE * 100, 108)]
+
+
+@pytest.mark.parametrize("segments", [True, False])
+async def test_a_run_is_sent_on_as_it_came(segments: bool) -> None:
+    async with endpoint() as (relay, _), endpoint() as (device, received):
+        relay.has_segmentation = relay.has_segmentation and segments
+        run = b"".join(QUIC_BYTE + bytes([n]) * 99 for n in range(10)) + QUIC_BYTE + b"shorter"
+        relay.forward(memoryview(run), 100, device.address)
+        await received.wait_for(11)
+        assert b"".join(received.datagrams) == run
+        assert [len(datagram) for datagram in received.datagrams] == [100] * 10 + [8]
+
+
+@pytest.mark.row("A29")
+async def test_sessions_that_are_known_are_bounded() -> None:
+    async with endpoint() as (device, _):
+        for number in range(2 * RELAYED_MAX):
+            device.expect(RelayedAddress(LOOPBACK, 1, PREFIX[:6] + number.to_bytes(2, "big")))
+        assert len(device._relayed) == RELAYED_MAX
