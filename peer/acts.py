@@ -297,7 +297,9 @@ def folder_remove(arguments: argparse.Namespace) -> Answer:
     """Stop to sync a folder."""
     _client(arguments).remove_folder(arguments.folder)
     return _say(
-        {}, f"{arguments.folder} is not synced here any more. Its files stay where they are."
+        {},
+        f"{arguments.folder} is not synced here any more. Its files stay where they are.",
+        "So do their earlier versions, in .holdfast there; delete it if you do not want them.",
     )
 
 

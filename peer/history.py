@@ -116,6 +116,8 @@ class History:
         self._todo: deque[tuple[Wanted, _Request]] = deque()
         self._asked: dict[Key, tuple[Wanted, _Request]] = {}
         self._expire_at_s = 0
+        self.kept = (0, 0)
+        """How many versions are kept here, and their bytes, as of a few minutes ago."""
         engine.keeps_versions = policy.all_s > 0
         fetcher.make_room = self.make_room
 
@@ -275,7 +277,8 @@ class History:
             return True
         await self.take_stock()
         # What is kept for later may not take more than what is left for now.
-        _, kept = await self._versions.kept()
+        self.kept = await self._versions.kept()
+        kept = self.kept[1]
         free = await self._performer.on_disk(self._performer.disk.free_bytes)
         if kept > free:
             await self.make_room((kept - free) // 2)

@@ -196,6 +196,8 @@ async def _attached(folder: Folder, stored: StoredFolder, name: str) -> FolderSt
         "need_bytes": folder.fetcher.pending_bytes if folder.fetcher is not None else 0,
         "errors": errors,  # type: ignore[typeddict-item]
     }
+    if folder.history is not None:
+        answer["kept_versions"], answer["kept_bytes"] = folder.history.kept
     if folder.asks:
         answer["question"] = _question(folder, stored, name)
     return answer

@@ -58,6 +58,11 @@ class FolderStatus(TypedDict):
     need_bytes: int
     """Files that are still to be written here, and the bytes still to be fetched for them."""
     errors: list[PathProblem]
+    kept_versions: NotRequired[int]
+    """Earlier versions of files that are kept on this disk, and below their bytes, as of a few
+    minutes ago.
+    """
+    kept_bytes: NotRequired[int]
     question: NotRequired[str]
     """The sentence that a folder in the state `asking` waits to have answered."""
     possibly_stale_s: NotRequired[float]

@@ -1,6 +1,6 @@
 """How long a search by name takes over an index of many files.
 
-    python -m tests.bench.bench_search [--files N]
+python -m tests.bench.bench_search [--files N]
 """
 
 from __future__ import annotations

@@ -254,6 +254,8 @@ async def test_what_is_over_is_let_go(pair: Pair) -> None:
     history._policy = VersionPolicy(30 * DAY_S, 90 * DAY_S)
     await expire(folder, history, now_s + 29 * DAY_S)
     assert len(pair.trash()) == 2
+    told = (await pair.two.status())["folders"][0]
+    assert (told["kept_versions"], told["kept_bytes"]) == (2, len(b"first" + b"second"))
     await expire(folder, history, now_s + 31 * DAY_S)  # the last of its week stays
     assert [path.read_bytes() for path in pair.trash()] == [b"second"]
     await expire(folder, history, now_s + 91 * DAY_S)
