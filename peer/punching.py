@@ -21,6 +21,7 @@ from typing import Final
 from crypto.datagram_keys import punch_key
 from crypto.ids import DeviceId
 from peer.connection import Connection
+from peer.direct_problem import BLOCKED, NO_REPLY, NO_UDP_HERE, NOT_DIALLED, direct_problem
 from peer.home import Home
 from peer.ledgers import Ledgers
 from peer.network import Network
@@ -53,21 +54,6 @@ ROUNDS_PER_MINUTE: Final = 8
 PUNCHES_MAX: Final = 64
 MAPPED_FROM_MAX: Final = 256
 SECRET_SIZE: Final = 32
-
-NO_UDP_HERE = (
-    "This device uses no UDP (`network.links`), and a direct way through routers needs it."
-)
-BLOCKED = "This network lets no UDP through to the relay, so no direct way can be found from here."
-NO_ADDRESSES = (
-    "The other device told no address at which it can be probed: its network lets no UDP through,"
-    " or it uses none."
-)
-TRIED_ENOUGH = (
-    "The other device's addresses were tried several times within a minute, or may not be tried at"
-    " all; it goes on later."
-)
-NO_REPLY = "The other device did not take part when a direct way was looked for."
-NOT_DIALLED = "A direct way answered, but no link came about on it."
 
 
 @dataclass(slots=True)
@@ -288,12 +274,7 @@ class Punching:
     def _problem(self, punch: Punch) -> str:
         if self._relays.is_udp_blocked:
             return BLOCKED
-        if not punch.targets:
-            return NO_ADDRESSES if not punch.told else TRIED_ENOUGH
-        return (
-            f"None of the {punch.targets} addresses of the other device answered: the routers or"
-            " firewalls in between let in nobody that they do not know."
-        )
+        return direct_problem(punch.own, punch.theirs, punch.targets)
 
     def _punch(
         self,

@@ -63,10 +63,10 @@ class Punch:
     ) -> None:
         self.round_id = round_id(key)
         self.is_caller = is_caller
-        self._key, self._own, self._may_probe = key, own, may_probe
+        self._key, self._may_probe = key, may_probe
+        self.own, self.theirs = own, theirs[:CANDIDATES_MAX]
         self._ends_at = now + ROUND_S
         self._targets: dict[Place, _Target] = {}
-        self._told = len(theirs)
         self._untold = 0
         self._echoes = 0
         self._out: list[tuple[bytes, Place]] = []
@@ -74,15 +74,10 @@ class Punch:
         self._first_answer_at: float | None = None
         self.mapped: set[Place] = set()
         """Places of the other side that an open port of a router leads to, or from."""
-        for index, candidate in enumerate(theirs[:CANDIDATES_MAX]):
+        for index, candidate in enumerate(self.theirs):
             place = (candidate.host, candidate.port)
             if place not in self._targets and may_probe(place):
                 self._targets[place] = _Target(index, candidate, now)
-
-    @property
-    def told(self) -> int:
-        """How many addresses the other side has told."""
-        return self._told
 
     @property
     def targets(self) -> int:
@@ -137,7 +132,7 @@ class Punch:
         if place not in self._targets:
             return
         self._out.append((self._probe(DatagramType.ECHO, probe.index, probe.number), place))
-        if probe.index < len(self._own) and self._own[probe.index].kind == CandidateKind.MAPPED:
+        if probe.index < len(self.own) and self.own[probe.index].kind == CandidateKind.MAPPED:
             self.mapped.add(place)
 
     def found(self, now: float) -> list[Candidate]:

@@ -25,6 +25,10 @@ POLL_S: Final = 0.005
 PR_SET_PTRACER: Final = 0x59616D61
 PR_SET_PDEATHSIG: Final = 1
 CLONE_NEWNET: Final = 0x40000000
+CLONE_NEWNS: Final = 0x00020000
+MS_BIND: Final = 0x1000
+MS_REC: Final = 0x4000
+MS_PRIVATE: Final = 1 << 18
 TRACER: Final = re.compile(r"^TracerPid:\t(\d+)$", re.MULTILINE)
 
 
@@ -78,16 +82,17 @@ class Nursery:
         is_traced: bool = False,
         *,
         network: str | None = None,
+        hosts: Path | None = None,
         errors: Path | None = None,
     ) -> Forked:
         """Forks `holdfast WORDS`; with `is_traced` it does nothing until a tracer is attached.
 
-        `network` is the file of a network namespace for it; `errors` is for its standard error, if
-        that is not to be in the log.
+        `network` is the file of a network namespace for it, `hosts` what it sees as /etc/hosts;
+        `errors` is for its standard error, if that is not to be in the log.
         """
         asked = {
             "words": list(words), "log": str(log), "is_traced": is_traced,
-            "network": network, "errors": str(errors or log),
+            "network": network, "hosts": str(hosts or ""), "errors": str(errors or log),
         }  # fmt: skip
         return Forked(self, self.ask(asked))
 
@@ -144,6 +149,15 @@ def _become(question: dict[str, Any]) -> None:
         with open(question["network"], "rb") as network:
             if libc.setns(network.fileno(), CLONE_NEWNET):
                 sys.exit(f"cannot enter the network: {os.strerror(ctypes.get_errno())}")
+    if question["hosts"]:
+        nothing, private = ctypes.c_char_p(None), ctypes.c_ulong(MS_REC | MS_PRIVATE)
+        hosts = question["hosts"].encode()
+        if (
+            libc.unshare(CLONE_NEWNS)
+            or libc.mount(b"none", b"/", nothing, private, nothing)
+            or libc.mount(hosts, b"/etc/hosts", nothing, ctypes.c_ulong(MS_BIND), nothing)
+        ):
+            sys.exit(f"cannot have its own hosts: {os.strerror(ctypes.get_errno())}")
     appends = os.O_WRONLY | os.O_APPEND | os.O_CREAT
     for descriptor, path, flags in (
         (0, os.devnull, os.O_RDONLY),

@@ -1,4 +1,4 @@
-"""`python -m tests.nat`: the matrix of all pairs of homes, and the lab's times."""
+"""`python -m tests.nat`: the matrix of all pairs of homes; `python -m tests.nat times`: times."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from tests.nat.devices import Site
 from tests.nat.lab import World
 from tests.nat.matrix import pairs, play_all, table
+from tests.nat.measure import measure
 from tests.nat.namespaces import NoLab
 from tests.nat.theory import expected
 
@@ -23,6 +24,10 @@ def main() -> int:
             return 2
         site = Site(Path(directory))
         try:
+            if sys.argv[1:] == ["times"]:
+                for line in measure(site):
+                    print(line, flush=True)
+                return 0
             outcomes = play_all(site, pairs())
         finally:
             site.close()

@@ -14,10 +14,11 @@ from tests.end_to_end.device import FOLDER, Device, Refused, attach, wait_for_sa
 from tests.end_to_end.nursery import Nursery
 from tests.nat.lab import WORLD, WORLD6, Home, World
 from tests.nat.namespaces import Namespace
-from tests.nat.routers import Kind
 
 RELAY_PORT: Final = 4433
-COMMAND_TIMEOUT_S: Final = 30.0
+RELAY_NAME: Final = "relay.example"
+"""It has an address of each kind: a device takes what it can reach."""
+COMMAND_TIMEOUT_S: Final = 90.0
 _NUMBERS: Final = itertools.count()
 
 
@@ -26,6 +27,8 @@ class Site:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self.hosts = directory / "hosts"
+        self.hosts.write_text(f"{WORLD}.2 {RELAY_NAME}\n{WORLD6}2 {RELAY_NAME}\n")
         self.nursery = Nursery()
         self._devices: list[SiteDevice] = []
         self._free_ports: dict[Namespace, Iterator[int]] = {}
@@ -40,7 +43,7 @@ class Site:
     def device(self, name: str, home: Home, host: int = 0) -> SiteDevice:
         """A device that is not set up yet, on a host of a home."""
         space, inner = home.hosts[host], home.inner[host]
-        port = next(self._free_ports.setdefault(space, iter(inner.ports())))
+        port = next(self._free_ports.setdefault(space, iter([own for own, _ in inner.ports()])))
         device = SiteDevice(self, name, home, space, port)
         self._devices.append(device)
         return device
@@ -59,20 +62,20 @@ class Site:
 class SiteRelay:
     """`holdfast relay run`, in the world."""
 
-    def __init__(self, site: Site, home: Path) -> None:
-        self._site, self._home = site, home
+    def __init__(self, site: Site, home: Path, port: int = RELAY_PORT) -> None:
+        self._site, self._home, self._port = site, home, port
         self._fingerprint = ""
         home.mkdir(parents=True)
 
-    def address(self, *, is_ipv6: bool = False) -> str:
-        """How a device reaches it that has only this kind of address."""
-        host = f"[{WORLD6}2]" if is_ipv6 else f"{WORLD}.2"
-        return f"holdfast-relay://{host}:{RELAY_PORT}#{self._fingerprint}"
+    @property
+    def address(self) -> str:
+        """What devices are told."""
+        return f"holdfast-relay://{RELAY_NAME}:{self._port}#{self._fingerprint}"
 
     def start(self) -> None:
         """Starts it, and returns when it listens."""
         out = self._home / f"out-{next(_NUMBERS)}"
-        words = ["--home", str(self._home), "relay", "run", "--listen", f"[::]:{RELAY_PORT}"]
+        words = ["--home", str(self._home), "relay", "run", "--listen", f"[::]:{self._port}"]
         self._process = self._site.nursery.start(
             [*words, "--json"], out, network=self._site.world.relay_host.path,
             errors=self._home / "log",
@@ -100,18 +103,13 @@ class SiteDevice(Device):
         """Whether it says on its LAN that it is there."""
         self.config = f'[network]\nlisten = ["0.0.0.0:{port}", "[::]:{port}"]\n'
 
-    @property
-    def relay_address(self) -> str:
-        """The relay's address as this device can reach it."""
-        return self.site.relay.address(is_ipv6=self.place.kind is Kind.IPV6_ONLY)
-
     def command(self, *words: str) -> dict[str, Any]:
         """One command; its JSON, or Refused."""
         out = self.home.parent / f"command-{next(_NUMBERS)}"
         errors = out.with_suffix(".errors")
         process = self.site.nursery.start(
             ["--home", str(self.home), *words, "--json"], out, network=self.space.path,
-            errors=errors,
+            errors=errors, hosts=self.site.hosts,
         )  # fmt: skip
         code = process.wait(COMMAND_TIMEOUT_S)
         if code:
@@ -125,7 +123,9 @@ class SiteDevice(Device):
         (self.home / "config.toml").write_text(self.config)
         words = ["--home", str(self.home), "run", "--links", self.links]
         words += [] if self.discovery else ["--no-discovery"]
-        self.process = self.site.nursery.start(words, self.log, is_traced, network=self.space.path)
+        self.process = self.site.nursery.start(
+            words, self.log, is_traced, network=self.space.path, hosts=self.site.hosts
+        )
 
     def link(self) -> LinkStatus | None:
         """Its link, of which there is one at most."""
@@ -137,6 +137,11 @@ class SiteDevice(Device):
         link = self.link()
         return "none" if link is None else link["path"]
 
+    def problem(self) -> str:
+        """Why its link is not a direct one, as it says."""
+        link = self.link()
+        return "" if link is None else link["direct_problem"]
+
     def is_at_relay(self) -> bool:
         """Whether it has a link to its relay."""
         return all(relay["connected"] for relay in self.command("relay", "list")["relays"])
@@ -146,10 +151,10 @@ def found_through_relay(one: SiteDevice, other: SiteDevice) -> None:
     """Two devices of a new user, who met at the relay by a code; both run."""
     one.command("init", "--name", one.name)
     one.start()
-    one.command("relay", "add", one.relay_address)
+    one.command("relay", "add", one.site.relay.address)
     wait_until(one.is_at_relay, lambda: f"the relay: {one.log_tail()}")
     code = one.command("invite")["code"]
-    other.command("join", code, "--relay", other.relay_address, "--name", other.name)
+    other.command("join", code, "--relay", other.site.relay.address, "--name", other.name)
     other.start()
 
 

@@ -46,6 +46,7 @@ class Home:
     ) -> None:
         """`isolated`: the hosts do not see each other on the LAN, as in many a guest network."""
         self.kind, self.hairpin, self.number = kind, hairpin, number
+        self._addresses = 0
         self.outer = f"{WORLD}.{number}"
         self.router = world.namespace(f"router{number}", *_FORWARDS)
         self.router.ip("link add lan type bridge", "link set lan up")
@@ -93,14 +94,20 @@ class Home:
             address, router = f"{LAN}.{number}", f"{LAN}.1"
             host.ip(f"addr add {address}/24 dev eth0")
         host.ip(f"route replace default via {router}")
-        self.inner[place] = Inner(address, self.inner[place].first_port)
+        outer_port = FIRST_PORT + SHIFT + PORTS_PER_HOST * self._addresses
+        self._addresses += 1
+        self.inner[place] = Inner(address, self.inner[place].first_port, outer_port)
         self.apply_rules()
 
     def apply_rules(self) -> None:
         """Makes the router what its kind says."""
         if self.kind is Kind.DOUBLE:
             self.router.nft(rules(Kind.PORT_RESTRICTED, self.middle, self.inner))
-            beyond = Inner(self.middle, self.inner[0].first_port + SHIFT)
+            beyond = Inner(
+                self.middle,
+                self.inner[0].first_outer_port,
+                self.inner[0].first_outer_port + SHIFT,
+            )
             self.provider.nft(rules(Kind.PORT_RESTRICTED, self.outer, [beyond]))
         else:
             self.router.nft(rules(self.kind, self.outer, self.inner, hairpin=self.hairpin))

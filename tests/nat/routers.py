@@ -45,10 +45,15 @@ class Inner:
 
     address: str
     first_port: int = FIRST_PORT
+    first_outer_port: int = FIRST_PORT + SHIFT
+    """What the first becomes outside, and the others with it. A host that takes another address
+    gets others there too: the old ones are taken until the router forgets.
+    """
 
-    def ports(self) -> range:
-        """The ports that its devices listen on."""
-        return range(self.first_port, self.first_port + PORTS_PER_HOST)
+    def ports(self) -> list[tuple[int, int]]:
+        """The ports that its devices listen on, and what they are outside."""
+        count = range(PORTS_PER_HOST)
+        return [(self.first_port + n, self.first_outer_port + n) for n in count]
 
 
 def rules(kind: Kind, outer: str, inner: Sequence[Inner], *, hairpin: bool = False) -> str:
@@ -59,14 +64,14 @@ def rules(kind: Kind, outer: str, inner: Sequence[Inner], *, hairpin: bool = Fal
         return _nat("oifname wan masquerade") + _firewall(outer, "meta l4proto udp drop")
     if kind is Kind.SYMMETRIC:
         return _nat("oifname wan masquerade fully-random") + _firewall(outer)
-    source = ", ".join(f"{p} : {p + SHIFT}" for host in inner for p in host.ports())
+    source = ", ".join(f"{own} : {outside}" for host in inner for own, outside in host.ports())
     target = ", ".join(
-        f"{p + SHIFT} : {host.address} . {p}" for host in inner for p in host.ports()
+        f"{outside} : {host.address} . {own}" for host in inner for own, outside in host.ports()
     )
     there = f"udp sport map {{ {source} }}"
     back = f"dnat ip to udp dport map {{ {target} }}"
-    ports = [p for host in inner for p in host.ports()]
-    inside, outside = f"{ports[0]}-{ports[-1]}", f"{ports[0] + SHIFT}-{ports[-1] + SHIFT}"
+    own, outer_ports = zip(*(ports for host in inner for ports in host.ports()), strict=True)
+    inside, outside = (f"{min(ports)}-{max(ports)}" for ports in (own, outer_ports))
     out = [f"oifname wan udp sport {inside} snat ip to {outer} : {there}", "oifname wan masquerade"]
     come: list[str] = []
     accept: list[str] = []

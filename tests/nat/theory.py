@@ -11,6 +11,10 @@ DIRECT: Final = "direct"
 RELAYED: Final = "relayed"
 LAN: Final = "lan"
 MAPPED: Final = "mapped"
+NO_UDP: Final = "UDP"
+NO_FAMILY: Final = "only the relay has both"
+NOBODY_ANSWERS: Final = "let in nobody"
+"""One relay sees one port, so it can not be said that the router changes them."""
 LETS_IN_ANY_PORT: Final = (Kind.FULL_CONE, Kind.ADDRESS_RESTRICTED)
 """The filtering does not look at the port that a datagram comes from."""
 
@@ -23,13 +27,15 @@ class Expected:
 
     path: str
     reason: str
+    says: str = ""
+    """A part of what both devices say."""
 
 
 def expected(one: Kind, other: Kind) -> Expected:
     """What theory says of two homes of these kinds, in any order."""
     pair = {one, other}
     if Kind.UDP_BLOCKED in pair:
-        return Expected(RELAYED, "where no UDP passes there is nothing to punch with")
+        return Expected(RELAYED, "where no UDP passes there is nothing to punch with", NO_UDP)
     if pair == {Kind.IPV6_ONLY}:
         return Expected(
             DIRECT,
@@ -37,10 +43,14 @@ def expected(one: Kind, other: Kind) -> Expected:
             " takes what comes for the answer",
         )
     if Kind.IPV6_ONLY in pair:
-        return Expected(RELAYED, "one has no IPv4 and the other no IPv6; the relay has both")
+        return Expected(
+            RELAYED, "one has no IPv4, the other no IPv6; the relay has both", NO_FAMILY
+        )
     if pair == {Kind.SYMMETRIC}:
         return Expected(
-            RELAYED, "both map each destination to a port of its own, which nobody can know before"
+            RELAYED,
+            "both map each destination to a port of its own, which nobody can know before",
+            NOBODY_ANSWERS,
         )
     if Kind.SYMMETRIC in pair:
         (cone,) = pair - {Kind.SYMMETRIC}
@@ -54,6 +64,7 @@ def expected(one: Kind, other: Kind) -> Expected:
             RELAYED,
             "the port of the symmetric side is not known before, and the other side lets in only"
             " the port that it wrote to",
+            NOBODY_ANSWERS,
         )
     return Expected(
         DIRECT,

@@ -13,6 +13,7 @@ import pytest
 
 from peer import backoff, dialling, punching
 from peer.daemon import Daemon
+from peer.direct_problem import NO_UDP_HERE
 from peer.home import Home
 from peer.probe_budget import ROUNDS_PER_ADDRESS
 from protocol.datagrams import PROBE_SIZE, Sight, write_show
@@ -224,7 +225,7 @@ async def test_without_udp_it_says_so(stage: Stage, relay: RelayStage) -> None:
     stage.links = ("tls",)
     one, two = [await start(stage, relay, name) for name in ("one", "two")]
     await until(lambda: are_linked(one, two))
-    assert (await path_of(one))[1:] == ("relayed", punching.NO_UDP_HERE)
+    assert (await path_of(one))[1:] == ("relayed", NO_UDP_HERE)
 
 
 # ---------------------------------------------------------------- the hostile

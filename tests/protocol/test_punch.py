@@ -210,7 +210,7 @@ def test_what_may_not_be_probed_is_not() -> None:
     punch = caller_of(*theirs, may_probe=lambda place: False)
     punch.receive(probe(False, 255, 1), ("192.0.2.9", 2000), 0.0)
     assert punch.datagrams_to_send(0.0) == []
-    assert (punch.targets, punch.told) == (0, 1)
+    assert (punch.targets, len(punch.theirs)) == (0, 1)
 
 
 @pytest.mark.row("A27")
