@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -23,6 +24,7 @@ from peer.errors import (
 )
 from peer.home import Home
 from peer.relays import SETTING
+from protocol import session
 from protocol.errors import ExpiredCode, WrongCode
 from protocol.relay_address import RelayAddress
 from protocol.relay_records import read_records, used
@@ -42,6 +44,7 @@ from tests.peer.device_stage import (
     port_of,
     until,
 )
+from tests.relay.relay_program import program
 from tests.relay.relay_stage import RelayStage, relaying
 
 
@@ -364,6 +367,36 @@ async def test_a_relay_that_is_silent_is_lost_and_others_are_used(
         silent.clear()  # it answers again, and is used again
         await until(lambda: len(relay.relay.desk.registry) == 2)
         await until(lambda: all(r["connected"] for r in one.relays.entries()["relays"]))
+
+
+async def test_a_relay_that_hangs_is_replaced_under_the_link_that_it_carries(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its connections stay, and nothing comes through them any more."""
+    for name, value in (("CARRYING_INTERVAL_S", 0.2), ("SLOW_S", 0.3), ("ANSWER_TIMEOUT_S", 1.0)):
+        monkeypatch.setattr(relay_session, name, value)
+    monkeypatch.setattr(session, "DOUBT_MAX_S", 0.5)
+    async with program(tmp_path / "r1") as first, program(tmp_path / "r2") as second:
+        one, two = [await stage.start(name) for name in ("one", "two")]
+        for daemon in (one, two):
+            for each in (first, second):
+                await daemon.add_relay(each.address)
+
+        def carrier() -> int | None:
+            ports = {
+                connection.link.peer_address[1]
+                for daemon in (one, two)
+                for connection in daemon.network.status()
+            }
+            return ports.pop() if are_linked(one, two) and len(ports) == 1 else None
+
+        await until(lambda: carrier() is not None)
+        hung, other = (first, second) if carrier() == first.address.port else (second, first)
+        hung.process.send_signal(signal.SIGSTOP)
+        try:
+            await until(lambda: carrier() == other.address.port)
+        finally:
+            hung.process.send_signal(signal.SIGCONT)
 
 
 # ---------------------------------------------------------------- a relay that is hostile
