@@ -140,6 +140,10 @@ async def apply_bases(
         now, _ = _file_changes(turn, staged, changes)
         news = {f.id for f in now if f.old_home is None} | {d.new for d in changes if not d.old}
         failed = {i for i in news if i is not None and i not in stats}
+        # A directory that the disk has kept stays in the tree, with what was to go from it: the
+        # next scan would take it for new.
+        kept = {d.old for d in changes if d.old is not None and d.new is None} - stats.keys()
+        failed |= kept | _were_in(turn, kept)
     over = ended(turn, keep_at_s, done.kept) if keep_at_s is not None else ()
     await carry_disk_facts(turn)
     for item, stat in stats.items():
@@ -189,6 +193,15 @@ def _askers(turn: Turn, items: set[NodeId]) -> set[NodeId]:
         if directory.item in items or (old is not None and old.item in items):
             askers.add(node_id)
     return askers
+
+
+def _were_in(turn: Turn, directories: set[NodeId]) -> set[NodeId]:
+    """The items that were shown directly in these directories."""
+    nodes, items = turn.resident.nodes, turn.resident.items
+    files = {
+        b.item for b in turn.before.values() if b.parent and nodes[b.parent].item in directories
+    }
+    return files | {i for i in turn.items if i in items and items[i].parent in directories}
 
 
 def _drop(turn: Turn, wanted: dict[NodeId, Node], items: set[NodeId]) -> bool:

@@ -5,16 +5,20 @@ had removed them as well; nobody's, when the person says so.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from crypto.ids import NodeId
 from peer.commands import Apply, Commit
-from peer.disk_types import Refusal, RefusalKind, RemoveDirectory
+from peer.disk_types import Path, Refusal, RefusalKind, RemoveDirectory
 from peer.local_changes import carry_disk_facts, directory_heirs, members
 from peer.misnamed import keep_names
 from peer.rows import NOT_THERE, Directories, Row
 from peer.tree import show
 from peer.turn import Turn, is_directory
 from protocol.nodes import NOTHING, Node, versions, winning_place
+
+SOMEBODYS: Final = frozenset({RefusalKind.NOT_EMPTY, RefusalKind.CHANGED, RefusalKind.EXISTS})
+"""Refusals because of what somebody did there; the others are the disk's."""
 
 
 async def without_removed(resident: Directories, missing: list[NodeId]) -> list[NodeId]:
@@ -24,6 +28,7 @@ async def without_removed(resident: Directories, missing: list[NodeId]) -> list[
     that would have said so. Told as deletions, they would be acts inside of what is gone.
     """
     removed = set(missing)
+    held: set[NodeId] = set()
     while removed:
         turn = Turn(resident)
         await turn.load(removed)
@@ -45,9 +50,12 @@ async def without_removed(resident: Directories, missing: list[NodeId]) -> list[
         removed -= shown
         if shown:
             continue
-        kept = await _remove_emptied(turn, removed)
-        if kept:  # somebody has put something in: what was deleted in there is told
-            inside = {i for i in removed if _home(turn, i) in kept}
+        kept, stuck = await _remove_emptied(turn, removed)
+        if kept or stuck:
+            inside = {i for i in removed if _lies_below(resident.path(_home(turn, i)), stuck)}
+            held |= inside  # neither told nor noted: the next scan finds them missing again
+            # Somebody has put something in: what was deleted in there is told.
+            inside |= {i for i in removed if _home(turn, i) in kept}
             removed -= inside or removed
             continue
         await keep_names(turn)
@@ -56,12 +64,13 @@ async def without_removed(resident: Directories, missing: list[NodeId]) -> list[
         await Commit(turn.rows_to_store(), turn.rows_to_delete())
         turn.merge()
         break
-    return [item for item in missing if item not in removed]
+    return [item for item in missing if item not in removed and item not in held]
 
 
-async def _remove_emptied(turn: Turn, removed: set[NodeId]) -> set[NodeId]:
+async def _remove_emptied(turn: Turn, removed: set[NodeId]) -> tuple[set[NodeId], list[Path]]:
     """Removes the directories that were shown for the removed items alone, and that the crash left
-    on the disk; the second scan would take them for new. Gives those that are not empty.
+    on the disk; the second scan would take them for new. Gives those that somebody has put
+    something in, and the paths of those that the disk would not remove.
     """
     shown = turn.resident.items
     gone = {i for i, item in turn.items.items() if item is None and i in shown and shown[i].inode}
@@ -69,13 +78,22 @@ async def _remove_emptied(turn: Turn, removed: set[NodeId]) -> set[NodeId]:
     paths = {i: turn.resident.path(i) for i in gone}
     deepest_first = sorted(gone, key=lambda i: (-len(paths[i]), i))
     if not deepest_first:
-        return set()
+        return set(), []
     results = await Apply([RemoveDirectory(paths[i]) for i in deepest_first])
-    return {
-        item
-        for item, result in zip(deepest_first, results, strict=True)
-        if isinstance(result, Refusal) and result.kind is not RefusalKind.GONE
-    }
+    kept: set[NodeId] = set()
+    stuck: list[Path] = []
+    for item, result in zip(deepest_first, results, strict=True):
+        if not isinstance(result, Refusal) or result.kind is RefusalKind.GONE:
+            continue
+        if result.kind not in SOMEBODYS:
+            stuck.append(paths[item])
+        elif not any(_lies_below(path, [paths[item]]) for path in stuck):
+            kept.add(item)
+    return kept, stuck
+
+
+def _lies_below(path: Path, above: Sequence[Path]) -> bool:
+    return any(path[: len(one)] == one for one in above)
 
 
 def _home(turn: Turn, item: NodeId) -> NodeId:

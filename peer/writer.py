@@ -368,10 +368,12 @@ class Writer:
 
     def _let_go(self, trash_fd: int, name: str, keep: str | None) -> None:
         """What lies in the trash under this name is what was to go."""
-        if keep is None:
-            os.unlink(name, dir_fd=trash_fd)
-        else:
+        if keep is not None:
             move_noreplace(trash_fd, name, trash_fd, keep)
+            return
+        # It has left its place: what the disk does not let go of yet goes at the next start.
+        with contextlib.suppress(OSError):
+            os.unlink(name, dir_fd=trash_fd)
 
     def _going_place(
         self, trash_fd: int, expected: Stat, new_inode: int = 0, keep: str | None = None

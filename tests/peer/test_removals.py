@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from peer import renames
 from peer.commands import LoadFacts
 from peer.engine import FIRST_PAGE
 from protocol.nodes import ROOT, Kind
@@ -102,13 +106,7 @@ async def crash_after_the_files(pair: Pair) -> None:
     shutil.rmtree(one.root / "gone")
     await one.scan()
     await two.ingest(one.authored)
-    survey = await two.performer.drive(
-        two.engine.survey(FIRST_PAGE, 1000, two.staged)  # type: ignore[arg-type]
-    )
-    directories = {n: s for n, s in survey.ready.items() if n[15] & 3 == Kind.DIRECTORY}
-    await two.performer.drive(
-        two.engine.apply(directories, two.staged)  # type: ignore[arg-type]
-    )
+    await apply(two, Kind.DIRECTORY)
     (two.root / "gone" / "in" / "f").unlink()
 
 
@@ -123,6 +121,86 @@ async def test_directories_that_a_crash_left_empty_go_too(pair: Pair) -> None:
     assert two.authored[told:] == []
     await meet(pair)
     assert one.tree() == two.tree() == {}
+
+
+@pytest.mark.row("F06")
+@pytest.mark.parametrize("stuck", ["gone", "in"])
+async def test_a_directory_that_the_disk_does_not_remove_yet_is_nobody_s_act(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, stuck: str
+) -> None:
+    """It is empty and was removed elsewhere: were its files told as deleted here, that would be an
+    act in it, and bring it back everywhere.
+    """
+    one, two = pair
+    await crash_after_the_files(pair)
+    told, rmdir = len(two.authored), os.rmdir
+
+    def full(name: str, **where: Any) -> None:
+        if name == stuck:
+            raise OSError(errno.ENOSPC, "no space")
+        rmdir(name, **where)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rmdir", full)
+        await two.scan()
+        await two.scan()
+    assert two.authored[told:] == []
+    await two.scan()
+    assert two.authored[told:] == []
+    await meet(pair)
+    assert one.tree() == two.tree() == {}
+
+
+@pytest.mark.row("F06")
+async def test_a_directory_that_the_disk_keeps_stays_in_the_tree(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of what goes in one step, a file and a directory are refused: the rest of the step does not
+    take the directory out of the tree, or the next scan would take it for new.
+    """
+    one, two = pair
+    (one.root / "gone" / "in").mkdir(parents=True)
+    for name in ("gone/in/f", "gone/g"):
+        (one.root / name).write_bytes(b"1")
+    await one.scan()
+    await meet(pair)
+    shutil.rmtree(one.root / "gone")
+    await one.scan()
+    await two.ingest(one.authored)
+    told = len(two.authored)
+    refuse = OSError(errno.ENOSPC, "no space")
+    real_move = renames.move_noreplace
+
+    def move(source_fd: int, source: str, target_fd: int, target: str) -> None:
+        if source == "g":
+            raise refuse
+        real_move(source_fd, source, target_fd, target)
+
+    def rmdir(name: str, **where: Any) -> None:
+        raise refuse
+
+    with monkeypatch.context() as patch:
+        patch.setattr("peer.writer.move_noreplace", move)
+        patch.setattr(os, "rmdir", rmdir)
+        await apply(two, Kind.DIRECTORY)
+        await apply(two, Kind.FILE)
+        await two.scan()
+    assert sorted(two.tree()) == ["gone", "gone/g", "gone/in"]
+    await two.scan()
+    assert two.authored[told:] == []
+    await meet(pair)
+    assert one.tree() == two.tree() == {}
+
+
+async def apply(device: FolderDevice, kind: Kind) -> None:
+    """Shows what of this kind can be shown."""
+    survey = await device.performer.drive(
+        device.engine.survey(FIRST_PAGE, 1000, device.staged)  # type: ignore[arg-type]
+    )
+    nodes = {n: s for n, s in survey.ready.items() if n[15] & 3 == kind}
+    await device.performer.drive(
+        device.engine.apply(nodes, device.staged)  # type: ignore[arg-type]
+    )
 
 
 @pytest.mark.row("F01")
