@@ -16,7 +16,7 @@ from peer import terminal
 from peer.errors import NotRestored, PeerError, TroubleFound, UsageError
 from peer.passphrase import ask_passphrase
 from peer.relay_token import ask_token
-from peer.status import HoldAnswer
+from peer.status import Choice, HoldAnswer
 
 if TYPE_CHECKING:
     from peer.control_client import ControlClient
@@ -313,6 +313,24 @@ def resume(arguments: argparse.Namespace) -> Answer:
     """Resume a folder, or all."""
     _client(arguments).resume(arguments.folder)
     return _say({}, f"Resumed {arguments.folder or 'all folders'}.")
+
+
+def conflicts(arguments: argparse.Namespace) -> Answer:
+    """Ask for the conflict copies."""
+    found = _client(arguments).conflicts()
+    return Answer(found, lambda: terminal.print_conflicts(found))
+
+
+def resolve(arguments: argparse.Namespace) -> Answer:
+    """Do what a person decided about a conflict copy."""
+    choice = Choice(arguments.keep)
+    _client(arguments).resolve(arguments.path, choice)
+    said = {
+        Choice.ORIGINAL: "The file stays, and the copy is gone.",
+        Choice.COPY: "The copy has taken the file's place.",
+        Choice.BOTH: "Both are files now, each under its own name.",
+    }
+    return _say({}, said[choice] + " `holdfast versions` shows what was there before.")
 
 
 def search(arguments: argparse.Namespace) -> Answer:

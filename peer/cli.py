@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from peer import acts, terminal
 from peer.errors import PeerError, UsageError, of_protocol
-from peer.status import HoldAnswer
+from peer.status import Choice, HoldAnswer
 from protocol.errors import ProtocolError
 
 if TYPE_CHECKING:
@@ -186,14 +186,7 @@ def make_parser() -> argparse.ArgumentParser:
     remove = more.add_parser("remove", help=what, description=what)
     remove.set_defaults(act=acts.devices_remove)
     remove.add_argument("device", metavar="DEVICE", help="its name or id")
-    search = add("search", acts.search, "find files and directories by name, type, date and size")
-    search.add_argument(
-        "words", nargs="+", metavar="WORD",
-        help="part of the name, or type:pdf, after:2026-01, before:2026, larger:20M, smaller:1G,"
-        " folder:NAME",
-    )  # fmt: skip
-    search.add_argument("--limit", type=_count, metavar="N", help="at most so many (default: 50)")
-    _add_history_commands(add)
+    _add_file_commands(add)
     pause = add("pause", acts.pause, "send, fetch and write nothing")
     resume = add("resume", acts.resume, "go on after a pause")
     for command in (pause, resume):
@@ -241,7 +234,18 @@ def _add_folder_commands(commands: Any) -> None:
     remove.add_argument("folder", metavar="FOLDER", help="its name or id")
 
 
-def _add_history_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
+def _add_file_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
+    add("conflicts", acts.conflicts, "show files of which two edits were kept")
+    resolve = add("resolve", acts.resolve, "decide what becomes of a conflict copy")
+    resolve.add_argument("path", type=Path, metavar="COPY", help="the path of the copy")
+    resolve.add_argument("keep", choices=[choice.value for choice in Choice])
+    search = add("search", acts.search, "find files and directories by name, type, date and size")
+    search.add_argument(
+        "words", nargs="+", metavar="WORD",
+        help="part of the name, or type:pdf, after:2026-01, before:2026, larger:20M, smaller:1G,"
+        " folder:NAME",
+    )  # fmt: skip
+    search.add_argument("--limit", type=_count, metavar="N", help="at most so many (default: 50)")
     versions = add("versions", acts.versions, "show what a file was before")
     versions.add_argument("path", type=Path, metavar="PATH")
     versions.add_argument(

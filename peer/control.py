@@ -22,6 +22,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from peer.errors import AccessRefused, PeerError, UsageError
 from peer.status import (
+    Choice,
+    ConflictList,
     DeviceList,
     FolderEntry,
     FolderList,
@@ -91,6 +93,12 @@ class DaemonApi(Protocol):
 
     async def answer_hold(self, name_or_id: str, answer: HoldAnswer) -> None:
         """Go on with a folder that asks."""
+
+    async def conflicts(self) -> ConflictList:
+        """The conflict copies of all folders."""
+
+    async def resolve(self, path: Path, choice: Choice) -> None:
+        """Do what a person decided about a conflict copy."""
 
     async def search(self, query: str, limit: int) -> SearchAnswer:
         """The files and directories that match, the best first."""
@@ -261,6 +269,14 @@ async def _versions(daemon: DaemonApi, fields: _Fields) -> Mapping[str, Any]:
     return await (daemon.deleted(path) if is_deleted else daemon.versions(path))
 
 
+async def _resolve(daemon: DaemonApi, fields: _Fields) -> None:
+    path, keep = fields.path("path"), fields.text("keep")
+    fields.end()
+    if keep not in list(Choice):
+        raise UsageError(f"`keep` has to be one of: {', '.join(Choice)}.")
+    await daemon.resolve(path, Choice(keep))
+
+
 async def _search(daemon: DaemonApi, fields: _Fields) -> Mapping[str, Any]:
     query, limit = fields.text("query"), fields.optional_number("limit")
     fields.end()
@@ -298,6 +314,8 @@ ROUTES: tuple[tuple[str, str, _Act], ...] = (
     ("POST", "/api/folders/create", _add_folder),
     ("POST", "/api/folders/attach", _attach_folder),
     ("POST", "/api/folders/remove", _remove_folder),
+    ("GET", "/api/sync/conflicts", lambda d, f: _without_fields(d.conflicts, f)),
+    ("POST", "/api/sync/conflict/resolve", _resolve),
     ("POST", "/api/search", _search),
     ("POST", "/api/versions", _versions),
     ("POST", "/api/versions/restore", _restore),

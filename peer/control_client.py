@@ -18,6 +18,8 @@ from peer.errors import (
     of_code,
 )
 from peer.status import (
+    Choice,
+    ConflictList,
     DeviceList,
     FolderEntry,
     FolderList,
@@ -121,6 +123,15 @@ class ControlClient:
     def answer(self, name_or_id: str, answer: HoldAnswer) -> None:
         """Answer a folder that asks."""
         self.request("POST", "/api/sync/answer", {"folder": name_or_id, "answer": answer.value})
+
+    def conflicts(self) -> ConflictList:
+        """The conflict copies of all folders."""
+        return cast(ConflictList, self.request("GET", "/api/sync/conflicts"))
+
+    def resolve(self, path: Path, choice: Choice) -> None:
+        """Do what a person decided about a conflict copy."""
+        body = {"path": str(path.absolute()), "keep": choice.value}
+        self.request("POST", "/api/sync/conflict/resolve", body)
 
     def search(self, query: str, limit: int | None = None) -> SearchAnswer:
         """Files and directories by name."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from crypto.ids import DeviceId, FolderId
 from peer import folder_setup
 from peer.config import Address, Config, read_config
+from peer.conflict_requests import ConflictRequests
 from peer.connection import Connection
 from peer.control_socket import serve_control
 from peer.dialling import Dialling
@@ -49,6 +50,8 @@ from peer.reporting import Reports
 from peer.search_requests import SearchRequests
 from peer.staleness import HEARD_EVERY_S
 from peer.status import (
+    Choice,
+    ConflictList,
     DeviceList,
     FolderEntry,
     FolderList,
@@ -110,6 +113,9 @@ class Daemon:
         self.stored = self.openings.stored
         self._reports = Reports(home, self.ledgers, self.network, self.openings.failures)
         self.history = HistoryRequests(self.stored.values, self.network.folders)
+        self.conflict_requests = ConflictRequests(
+            self.stored.values, self.network.folders, self._name_of, self.history.locate
+        )
         self.searches = SearchRequests(self.stored.values, self.network.folders, self._name_of)
 
     async def start(self) -> None:
@@ -468,6 +474,14 @@ class Daemon:
     async def remove_relay(self, address_or_host: str) -> None:
         """Uses a relay no more, on none of the user's devices."""
         await self.relays.remove(address_or_host)
+
+    async def conflicts(self) -> ConflictList:
+        """The conflict copies of all folders."""
+        return await self.conflict_requests.list()
+
+    async def resolve(self, path: Path, choice: Choice) -> None:
+        """Does what a person decided about a conflict copy."""
+        await self.conflict_requests.resolve(path, choice)
 
     async def search(self, query: str, limit: int) -> SearchAnswer:
         """The files and directories that match."""

@@ -338,6 +338,13 @@ class NotRestored(PeerError):
     exit_code = 42
 
 
+class NotResolved(PeerError):
+    """The conflict is as it was. `holdfast conflicts` lists those there are."""
+
+    exit_code = 43
+    http_status = 409
+
+
 class TroubleFound(PeerError):
     """The doctor found trouble. Each line says how to cure it."""
 

@@ -20,6 +20,7 @@ from typing import Any, Final, TypeVar
 from crypto.chunks import ChunkHasher
 from crypto.ids import ChunkId, FolderId, LogId
 from peer import commands as c
+from peer.conflicts import Conflicts
 from peer.deletion_guard import DeletionGuard
 from peer.delivery import Delivery
 from peer.disk_types import TRASH, Disk, DiskError, DiskFull, DiskGone, Path
@@ -87,6 +88,7 @@ class Folder:
         self.rewrites = RewriteGuard(lambda: limits.rewrites_pass_max(self.progress.summary))
         self.restoring: Restoring | None = None
         self.history: History | None = None
+        self.conflicts: Conflicts | None = None
         self.needs_incarnation = False
         """This device's log in the folder may not be written to any more."""
         self._performer = Performer(store, disk, watcher)
@@ -133,6 +135,7 @@ class Folder:
             self.engine, self.store, performer, fetcher, hinting, self.rewrites, limits.versions,
             self.wake,
         )  # fmt: skip
+        self.conflicts = Conflicts(self.history, performer, hinting)
 
     # ------------------------------------------------------------ driving the engine
 

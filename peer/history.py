@@ -37,6 +37,7 @@ from peer.index_store import IndexStore
 from peer.performing import Performer
 from peer.rewrite_guard import RewriteGuard
 from peer.rows import Row
+from peer.search import Found, Query
 from peer.version_store import StoredVersion, VersionPolicy
 from peer.versions import PATH_SEPARATOR, Version, kept_name, read_kept_name
 from protocol.names import exact_key, fold_key
@@ -110,7 +111,7 @@ class History:
         wake: Callable[[], None],
     ) -> None:
         self._engine, self._performer, self._fetcher = engine, performer, fetcher
-        self._versions = store.versions
+        self._versions, self._names = store.versions, store.names
         self._hinting, self._rewrites, self._policy = hinting, rewrites, policy
         self._wake = wake
         self._todo: deque[tuple[Wanted, _Request]] = deque()
@@ -125,7 +126,7 @@ class History:
 
     async def of_path(self, path: Path) -> tuple[Content | None, list[StoredVersion]]:
         """What is shown at a path now, and what was before."""
-        row = await self._row_at(path)
+        row = await self.row_at(path)
         nodes = [row.id] if row is not None else []
         found = await self._versions.of_file(PATH_SEPARATOR.join(path), nodes)
         if row is None:
@@ -138,7 +139,7 @@ class History:
         then = [v.version for v in found if v.version.written_s <= at_s]
         out = []
         for version in then:
-            row = await self._row_at(tuple(version.path.split(PATH_SEPARATOR)))
+            row = await self.row_at(tuple(version.path.split(PATH_SEPARATOR)))
             if row is None or row.shown.hash != version.hash:
                 out.append(version)
         return out
@@ -146,10 +147,14 @@ class History:
     async def deleted(self, directory: Path, limit: int) -> list[StoredVersion]:
         """Deleted files below a directory that are not there again, the latest first."""
         found = await self._versions.deleted(PATH_SEPARATOR.join(directory), limit)
-        rows = [await self._row_at(tuple(v.version.path.split(PATH_SEPARATOR))) for v in found]
+        rows = [await self.row_at(tuple(v.version.path.split(PATH_SEPARATOR))) for v in found]
         return [version for version, row in zip(found, rows, strict=True) if row is None]
 
-    async def _row_at(self, path: Path) -> Row | None:
+    async def find(self, query: Query, limit: int) -> list[Found]:
+        """What is shown and has such a name."""
+        return await self._names.find(self._engine.directories, query, limit)
+
+    async def row_at(self, path: Path) -> Row | None:
         """The file or symlink that is shown there."""
         if not path:
             return None
@@ -240,7 +245,7 @@ class History:
         if there is not None:
             if there.kind is Kind.DIRECTORY:
                 return IN_THE_WAY
-            row = await self._row_at(target)
+            row = await self.row_at(target)
             if row is None or (row.disk.inode, row.disk.size, row.disk.mtime_ns) != there_is(there):
                 return CHANGED
             if there.kind is Kind.FILE and self._engine.keeps_versions:

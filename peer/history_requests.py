@@ -35,7 +35,7 @@ class HistoryRequests:
 
     async def versions(self, path: Path) -> VersionList:
         """What a file is and what it was, the newest first."""
-        folder, history, names = self._locate(path)
+        folder, history, names = self.locate(path)
         content, found = await folder.call(lambda: history.of_path(names))
         entries = [_entry(stored) for stored in found]
         if content is not None:
@@ -44,7 +44,7 @@ class HistoryRequests:
 
     async def deleted(self, path: Path) -> VersionList:
         """The files below a directory that are deleted, the latest first."""
-        folder, history, names = self._locate(path)
+        folder, history, names = self.locate(path)
         found = await folder.call(lambda: history.deleted(names, DELETED_MAX))
         entries = [_entry(stored) for stored in found]
         return {"path": str(path), "root": self._root(folder), "versions": entries}
@@ -55,7 +55,7 @@ class HistoryRequests:
         """Brings one version of a file back: the one of this number, that of a time, or the newest
         that there is.
         """
-        folder, history, names = self._locate(path)
+        folder, history, names = self.locate(path)
         _check_awake(folder)
         content, found = await folder.call(lambda: history.of_path(names))
         version = _choose(found, number, at_s)
@@ -73,7 +73,7 @@ class HistoryRequests:
         """Brings all files below a directory back to what they were at a time; those that are newer
         stay. A dry run tells what it would do.
         """
-        folder, history, names = self._locate(path)
+        folder, history, names = self.locate(path)
         _check_awake(folder)
         versions = await folder.call(lambda: history.at_time(names, at_s))
         if is_dry:
@@ -83,7 +83,8 @@ class HistoryRequests:
 
     # ------------------------------------------------------------ where
 
-    def _locate(self, path: Path) -> tuple[Folder, History, tuple[str, ...]]:
+    def locate(self, path: Path) -> tuple[Folder, History, tuple[str, ...]]:
+        """The folder that a path on this machine is in, and its names there; raises NotInFolder."""
         for stored in self._stored():
             folder = self._folders.get(stored.folder_id)
             if stored.path is None or folder is None or folder.history is None:

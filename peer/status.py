@@ -195,6 +195,39 @@ class VersionList(TypedDict):
     versions: list[VersionEntry]
 
 
+class Choice(StrEnum):
+    """What a person can decide."""
+
+    ORIGINAL = "original"
+    """The file stays, and the copy goes."""
+    COPY = "copy"
+    """The copy takes the file's place."""
+    BOTH = "both"
+    """The copy becomes a file of its own, under a name of its own."""
+
+
+class ConflictEntry(TypedDict):
+    """One conflict copy."""
+
+    folder: str
+    path: str
+    """Of the copy, from the folder's root."""
+    place: str
+    """Its path on this machine."""
+    original: str
+    """What it is a copy of, from the folder's root."""
+    device: str
+    """The device that wrote it; empty when that is not known."""
+    written_s: int
+    size: int
+
+
+class ConflictList(TypedDict):
+    """The answer to `conflicts`."""
+
+    conflicts: list[ConflictEntry]
+
+
 class SearchEntry(TypedDict):
     """A file or directory that was looked for."""
 

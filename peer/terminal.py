@@ -11,6 +11,7 @@ if TYPE_CHECKING:  # rich takes 0.1 s to import, and most commands print JSON or
     from rich.console import Console
 
     from peer.status import (
+        ConflictList,
         DeviceList,
         FolderList,
         FolderStatus,
@@ -163,6 +164,27 @@ def print_folders(folders: "FolderList") -> None:
             for row in folders["folders"]
         ),
     )
+
+
+def print_conflicts(found: "ConflictList") -> None:
+    """Print the conflict copies, and how to decide."""
+    if not found["conflicts"]:
+        print("There are no conflicts.")
+        return
+    print_table(
+        ("folder", "copy", "size", "written", "by"),
+        (
+            (
+                one["folder"],
+                one["path"],
+                format_size(one["size"]),
+                format_moment(one["written_s"]),
+                one["device"] or "-",
+            )
+            for one in found["conflicts"]
+        ),
+    )
+    print("Decide by `holdfast resolve COPY original`, `copy` or `both`.")
 
 
 def print_found(found: "SearchAnswer") -> None:

@@ -10,6 +10,9 @@ from crypto.ids import RelayId
 from peer.control_socket import serve_control
 from peer.errors import PeerError
 from peer.status import (
+    Choice,
+    ConflictEntry,
+    ConflictList,
     DeviceList,
     FolderEntry,
     FolderList,
@@ -40,6 +43,10 @@ class FakeDaemon:
         self.calls: list[tuple[Any, ...]] = []
         self.failure: Exception | None = None
         self.gone: list[VersionEntry] = []
+        self.copies: list[ConflictEntry] = [
+            {"folder": "photos", "path": "a (conflict be\x1bta).txt", "place": "/data/photos/a",
+             "original": "a.txt", "device": "be\x1bta", "written_s": 10**9, "size": 1_400}
+        ]  # fmt: skip
         self.names = ["photos"]
         self.path: str | None = "/data/photos"
         self.question = ""
@@ -150,6 +157,13 @@ class FakeDaemon:
 
     async def answer_hold(self, name_or_id: str, answer: HoldAnswer) -> None:
         self.note("answer_hold", name_or_id, answer)
+
+    async def conflicts(self) -> ConflictList:
+        self.note("conflicts")
+        return {"conflicts": self.copies}
+
+    async def resolve(self, path: Path, choice: Choice) -> None:
+        self.note("resolve", path, choice)
 
     async def search(self, query: str, limit: int) -> SearchAnswer:
         self.note("search", query, limit)

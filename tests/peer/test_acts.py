@@ -44,6 +44,10 @@ async def test_each_command_asks_the_daemon(
             "resume",
             "answer photos accept",
             "answer photos restore",
+            "conflicts",
+            "resolve note original",
+            "resolve note copy",
+            "resolve note both",
             "search holiday type:image --limit 3",
             "versions note",
             "versions . --deleted",
@@ -64,6 +68,10 @@ async def test_each_command_asks_the_daemon(
             ("resume", None),
             ("answer_hold", "photos", "accept"),
             ("answer_hold", "photos", "restore"),
+            ("conflicts",),
+            ("resolve", tmp_path / "note", "original"),
+            ("resolve", tmp_path / "note", "copy"),
+            ("resolve", tmp_path / "note", "both"),
             ("search", "holiday type:image", 3),
             ("versions", tmp_path / "note"),
             ("deleted", tmp_path),
@@ -112,6 +120,19 @@ async def test_what_a_person_sees_of_history(
         assert f"Brought back {tmp_path / 'out'}." in capsys.readouterr().out
         assert await command(tmp_path, "restore", "note", "--at", "yesterday") == 2
         assert "'2026-01-31 14:00', 6h or 3d" in capsys.readouterr().err
+
+
+async def test_what_a_person_sees_of_conflicts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with running(tmp_path) as daemon:
+        assert await command(tmp_path, "conflicts") == 0
+        shown = capsys.readouterr().out
+        assert "a (conflict be\\x1bta).txt" in shown
+        assert "holdfast resolve" in shown
+        daemon.copies = []
+        assert await command(tmp_path, "conflicts") == 0
+        assert "no conflicts" in capsys.readouterr().out
 
 
 async def test_what_a_person_sees_of_a_search(

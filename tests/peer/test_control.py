@@ -86,6 +86,8 @@ async def test_each_act_reaches_the_daemon_with_its_fields(tmp_path: Path) -> No
     await ask_json(daemon, "/api/sync/resume", folder=None)
     await ask_json(daemon, "/api/sync/answer", folder="photos", answer="restore")
     note, out = tmp_path / "note", tmp_path / "out"
+    await ask(daemon, "GET", "/api/sync/conflicts")
+    await ask_json(daemon, "/api/sync/conflict/resolve", path=str(note), keep="both")
     await ask_json(daemon, "/api/search", query="a b")
     await ask_json(daemon, "/api/search", query="a", limit=10**6)
     await ask_json(daemon, "/api/versions", path=str(note))
@@ -107,6 +109,8 @@ async def test_each_act_reaches_the_daemon_with_its_fields(tmp_path: Path) -> No
         ("pause", "photos"),
         ("resume", None),
         ("answer_hold", "photos", "restore"),
+        ("conflicts",),
+        ("resolve", note, "both"),
         ("search", "a b", 50),
         ("search", "a", 1000),
         ("versions", note),
@@ -198,7 +202,8 @@ async def test_get_changes_nothing() -> None:
         if method == "GET":
             for asks in ("GET", "HEAD"):
                 assert (await ask(daemon, asks, path)).status == 200
-    assert {call for (call,) in daemon.calls} == {"status", "folders", "devices", "list_relays"}
+    reads = {"status", "folders", "devices", "list_relays", "conflicts"}
+    assert {call for (call,) in daemon.calls} == reads
 
 
 @pytest.mark.row("A36")
@@ -288,6 +293,8 @@ async def test_cancelling_is_not_swallowed() -> None:
 @pytest.mark.parametrize(
     ("path", "members"),
     [
+        ("/api/sync/conflict/resolve", {"path": "/x"}),
+        ("/api/sync/conflict/resolve", {"path": "/x", "keep": "neither"}),
         ("/api/versions", {}),
         ("/api/versions", {"path": "relative"}),
         ("/api/versions", {"path": "/x", "deleted": 1}),

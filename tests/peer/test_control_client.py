@@ -14,7 +14,7 @@ from peer.errors import (
     PeerError,
     UnknownFolder,
 )
-from peer.status import HoldAnswer
+from peer.status import Choice, HoldAnswer
 from tests.peer.fake_daemon import RELAY, Refusal, running
 
 PATIENCE_S = 15.0
@@ -39,6 +39,8 @@ async def test_every_method_asks_for_what_it_says(tmp_path: Path, client: Contro
         client.pause("photos")
         client.resume()
         client.answer("photos", HoldAnswer.ACCEPT)
+        client.conflicts()
+        client.resolve(tmp_path / "note", Choice.COPY)
         client.search("a b", 7)
         client.search("a")
         client.versions(tmp_path / "note")
@@ -63,6 +65,8 @@ async def test_every_method_asks_for_what_it_says(tmp_path: Path, client: Contro
             ("pause", "photos"),
             ("resume", None),
             ("answer_hold", "photos", "accept"),
+            ("conflicts",),
+            ("resolve", tmp_path / "note", "copy"),
             ("search", "a b", 7),
             ("search", "a", 50),
             ("versions", tmp_path / "note"),
