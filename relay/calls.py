@@ -10,7 +10,7 @@ import socket
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 from protocol.relay_messages import TICKET_SIZE
 from relay.limits import Limits
@@ -18,6 +18,8 @@ from relay.registry import Client
 
 TICKET_LIFETIME_S: Final = 10.0
 """Twice what a connection and its prefix may take."""
+
+K = TypeVar("K", bytes, str)
 
 
 @dataclass(slots=True, eq=False)
@@ -41,6 +43,8 @@ class Calls:
         self._tickets: dict[bytes, Call] = {}
         self._pending: dict[Call, None] = {}
         """Calls of which a stream is missing, the oldest first."""
+        self._callers: Counter[bytes] = Counter()
+        """Calls that are not over of each device, whichever of its links it began them on."""
         self._hosts: Counter[str] = Counter()
         self._count = 0
 
@@ -57,7 +61,7 @@ class Calls:
         self.expire(now)
         if (
             self._count >= self._limits.calls
-            or caller.calls >= self._limits.calls_per_device
+            or self._callers[caller.pseudonym] >= self._limits.calls_per_device
             or self._hosts[caller.host] >= self._limits.calls_per_address
         ):
             return None
@@ -67,7 +71,7 @@ class Calls:
             self._tickets[ticket] = call
         self._pending[call] = None
         self._count += 1
-        caller.calls += 1
+        self._callers[caller.pseudonym] += 1
         self._hosts[caller.host] += 1
         return call
 
@@ -111,12 +115,16 @@ class Calls:
             stream.close()
         call.waiting.clear()
         self._count -= 1
-        call.caller.calls -= 1
-        self._hosts[call.caller.host] -= 1
-        if not self._hosts[call.caller.host]:
-            del self._hosts[call.caller.host]
+        _count_down(self._callers, call.caller.pseudonym)
+        _count_down(self._hosts, call.caller.host)
 
     def end_all(self) -> None:
         """Ends what still waits; what is joined ends with its tasks."""
         for call in list(self._pending):
             self.end(call)
+
+
+def _count_down(counts: Counter[K], key: K) -> None:
+    counts[key] -= 1
+    if not counts[key]:
+        del counts[key]

@@ -26,6 +26,8 @@ class _Joined:
     def __init__(self, now: float, carry: Callable[[int], bool]) -> None:
         self.moved_at = now
         self.carry = carry
+        self.is_used_up = False
+        """Whether nothing more may be carried, in either direction."""
 
 
 async def join(one: socket.socket, other: socket.socket, carry: Callable[[int], bool]) -> None:
@@ -58,6 +60,8 @@ async def _watch(ways: set[asyncio.Task[None]], joined: _Joined) -> None:
         if rest_s <= 0:
             return
         ended, _ = await asyncio.wait(ways, timeout=rest_s, return_when=asyncio.FIRST_COMPLETED)
+        if ended and joined.is_used_up:
+            return
         if ended:
             await asyncio.wait(ways, timeout=LINGER_S)
             return
@@ -71,6 +75,7 @@ async def _forward(source: socket.socket, sink: socket.socket, joined: _Joined) 
             await loop.sock_sendall(sink, piece[:count])
             joined.moved_at = loop.time()
             if not joined.carry(count):
+                joined.is_used_up = True
                 return
             # A socket that is always ready would keep the loop from everybody else.
             await asyncio.sleep(0)

@@ -27,8 +27,6 @@ class Client:
     is_admitted: bool = True
     """Whether it may do more than call somebody's pairing code."""
     waits_at: set[Target] = field(default_factory=set)
-    calls: int = 0
-    """Calls that it began and that are not over."""
 
 
 class Registry:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 
+import pytest
+
 from relay.calls import TICKET_LIFETIME_S, Calls
 from relay.limits import Limits
 from relay.registry import Client
@@ -32,7 +34,9 @@ def test_two_tickets_make_a_pair_whichever_comes_first() -> None:
         calls.end(call)
         for end in (a, b, far_a, far_b):
             end.close()
-    assert (len(calls), caller.calls) == (0, 0)
+    assert len(calls) == 0
+    assert not calls._callers
+    assert not calls._hosts
 
 
 def test_a_ticket_is_used_up() -> None:
@@ -58,7 +62,7 @@ def test_late_is_never() -> None:
     assert calls.arrive(call.tickets[1], late, TICKET_LIFETIME_S) is None
     assert is_closed(far_first)
     assert is_closed(far_late)
-    assert (len(calls), calls.tickets, caller.calls) == (0, 0, 0)
+    assert (len(calls), calls.tickets, len(calls._callers)) == (0, 0, 0)
     calls.end(call)
     assert len(calls) == 0
     for end in (far_first, far_late):
@@ -76,3 +80,13 @@ def test_calls_are_bounded_in_all_by_caller_and_by_address() -> None:
     assert calls.begin(stranger, CALLED, 0.0) is not None
     assert calls.begin(stranger, CALLED, 0.0) is None
     assert calls.begin(caller, CALLED, TICKET_LIFETIME_S) is not None
+
+
+@pytest.mark.row("A29")
+def test_a_new_link_gives_a_device_no_more_calls() -> None:
+    calls = Calls(os.urandom, Limits(calls_per_device=2))
+    begun = [calls.begin(Client(b"c", "h"), CALLED, 0.0) for _ in range(3)]
+    assert [call is not None for call in begun] == [True, True, False]
+    assert begun[0] is not None
+    calls.end(begun[0])
+    assert calls.begin(Client(b"c", "elsewhere"), CALLED, 0.0) is not None
