@@ -113,6 +113,21 @@ class Home:
             self.router.nft(rules(self.kind, self.outer, self.inner, hairpin=self.hairpin))
 
 
+def lose(router: Namespace, percent: int) -> None:
+    """Drops so many of a hundred packets that a router forwards, at random; 0 drops none."""
+    drop = f"numgen random mod 100 < {percent} drop" if percent else ""
+    rules = f"""
+        add table inet loss
+        delete table inet loss
+        table inet loss {{
+            chain forward {{ type filter hook forward priority -10;
+                {drop}
+            }}
+        }}
+    """
+    router.run("nft", "-f", "-", text=rules)
+
+
 class World:
     """The public network: one bridge, a host for the relay with two addresses, and homes."""
 

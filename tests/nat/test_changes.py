@@ -11,12 +11,14 @@ import pytest
 
 from tests.end_to_end.device import wait_for_same, wait_until
 from tests.nat.devices import Site, SiteDevice, found_through_relay, share_tree
-from tests.nat.lab import shape
+from tests.nat.lab import lose, shape
 from tests.nat.routers import Kind
 
 Pair = tuple[SiteDevice, SiteDevice]
 MEGABITS_S = 40
 LARGE_BYTES = 12 << 20
+LOSS_PERCENT = 5
+"""At each of the two routers, in each direction: as on a bad Wi-Fi at both ends."""
 
 
 @pytest.fixture
@@ -92,6 +94,18 @@ def test_a_device_moves_in_the_middle_of_a_transfer(
     # Not from the start: what had come was kept. A tenth is for what was on its way, and talk.
     assert received_bytes(other) - before < LARGE_BYTES * 85 // 100
     wait_for_copy(other, one, "back")
+
+
+@pytest.mark.row("F12")
+def test_over_a_direct_way_that_loses_datagrams_all_arrives(pair: Pair) -> None:
+    one, other = pair
+    wait_until(lambda: one.way() == other.way() == "direct", "a direct way")
+    for device in pair:
+        lose(device.place.router, LOSS_PERCENT)
+    for number in range(40):
+        (one.folder / f"from one {number}").write_bytes(random.Random(number).randbytes(9_000))
+        (other.folder / f"from other {number}").write_bytes(bytes([number]) * 9_000)
+    wait_for_same(one, other, timeout_s=90)
 
 
 def received_bytes(device: SiteDevice) -> int:
