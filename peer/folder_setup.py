@@ -15,7 +15,8 @@ from crypto.ids import FolderId
 from peer.chunker import Chunker
 from peer.config import Config
 from peer.disk import PosixDisk
-from peer.disk_types import DiskError
+from peer.disk_types import Disk, DiskError
+from peer.encoded_disk import EncodedDisk, EncodedWatcher, refuses_reserved
 from peer.engine import Engine
 from peer.errors import IndexDamaged, UsageError
 from peer.floor import Floor
@@ -32,7 +33,7 @@ from peer.neighbours import Neighbours
 from peer.transaction import damage_told
 from peer.upkeep import DAY_S, Policy, Upkeep
 from peer.version_store import VersionPolicy
-from peer.watcher import open_watcher
+from peer.watcher import Watcher, open_watcher
 from protocol.changesets import INCARNATION_SIZE, FrontierEntry
 from protocol.errors import ProtocolError
 from protocol.log_positions import LogRow
@@ -116,13 +117,12 @@ async def _open(
     if JOINED in values and floor.is_above(book):
         raise IndexDamaged("The folder's index is older than this device was: it was put back.")
     hasher = ChunkHasher(keys.chunk_id_key)
-    disk = serving = watcher = None
+    disk: Disk | None = None
+    serving: Disk | None = None
+    watcher: Watcher | None = None
     if stored.path is not None:
-        root = str(stored.path)
-        disk = PosixDisk(root, hasher, Chunker(keys.cdc_seed))
-        serving = PosixDisk(root, hasher, Chunker(keys.cdc_seed))
-        if stored.path.is_dir():
-            watcher = open_watcher(root)
+        opened = await asyncio.to_thread(_open_disk, stored.path, hasher, keys.cdc_seed)
+        disk, serving, watcher = opened
     engine = Engine(directories, book, home.keys, incarnation, label, os.urandom)
     limits = _limits(config)
     folder = Folder(
@@ -138,6 +138,20 @@ async def _open(
         has_others = len(membership.ledger.devices()) > 1
         folder.begin_joining(Joining(now, {}, has_others=has_others))
     return folder
+
+
+def _open_disk(
+    path: Path, hasher: ChunkHasher, cdc_seed: bytes
+) -> tuple[Disk, Disk, Watcher | None]:
+    """The disk twice, for the engine and for who serves chunks, and what watches it."""
+    root = str(path)
+    disk = PosixDisk(root, hasher, Chunker(cdc_seed))
+    serving = PosixDisk(root, hasher, Chunker(cdc_seed))
+    watcher = open_watcher(root) if path.is_dir() else None
+    if not refuses_reserved(path):
+        return disk, serving, watcher
+    watching = EncodedWatcher(watcher) if watcher is not None else None
+    return EncodedDisk(disk), EncodedDisk(serving), watching
 
 
 def _limits(config: Config) -> Limits:
