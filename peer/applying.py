@@ -154,13 +154,20 @@ async def apply_bases(
     await turn.finish()
     await Commit(turn.rows_to_store(), turn.rows_to_delete(), ended=over)
     turn.merge()
-    done.made = [
+    done.made = _made(turn.resident, directories, stats)
+    return turn, done
+
+
+def _made(
+    resident: Directories, directories: Iterable[DirectoryChange], stats: Mapping[NodeId, Stat]
+) -> list[Path]:
+    """New or moved directories, to be watched."""
+    return [
         resident.path(d.new)
         for d in directories
         if d.new is not None and d.new in resident.items and d.new in stats
         and (d.old is None or d.old_home != d.new_home)
     ]  # fmt: skip
-    return turn, done
 
 
 def _as_shown(turn: Turn, item: NodeId) -> object:

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 from peer.control_client import ControlClient
 from peer.status import (
+    Choice,
+    ConflictList,
     DeviceList,
     FolderEntry,
     HoldAnswer,
@@ -80,6 +82,14 @@ class Daemon:
     async def remove_relay(self, address: str) -> None:
         """One relay less."""
         await _ask(self._client.remove_relay, address)
+
+    async def conflicts(self) -> ConflictList:
+        """The conflict copies of all folders."""
+        return await _ask(self._client.conflicts)
+
+    async def resolve(self, place: str, choice: Choice) -> None:
+        """The person's decision about a copy."""
+        await _ask(self._client.resolve, Path(place), choice)
 
     async def search(self, query: str) -> SearchAnswer:
         """Files and directories by name."""

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from peer.status import (
+    ConflictEntry,
     DeviceEntry,
     FolderState,
     FolderStatus,
@@ -63,6 +64,7 @@ FOLDER_HEADINGS: Final = ("", "folder", "state", "files", "size", "path")
 DEVICE_HEADINGS: Final = ("", "device", "state", "way", "round trip", "sent", "received")
 TROUBLE_HEADINGS: Final = ("folder", "path", "why")
 RELAY_HEADINGS: Final = ("", "relay", "state")
+CONFLICT_HEADINGS: Final = ("", "folder", "copy", "size", "written", "by")
 FOUND_HEADINGS: Final = ("", "folder", "path", "size", "modified")
 VERSION_HEADINGS: Final = ("version", "path", "size", "written", "by", "until", "where")
 
@@ -135,6 +137,27 @@ def relay_lines(relays: Sequence[RelayEntry]) -> list[Line]:
             Tone.GOOD if relay["connected"] else Tone.BAD,
         )
         for relay in relays
+    ]
+
+
+def conflict_lines(conflicts: Sequence[ConflictEntry]) -> list[Line]:
+    """A line for each conflict copy, by its path on this machine."""
+    return [
+        Line(
+            one["place"],
+            _safe(
+                (
+                    "?",
+                    one["folder"],
+                    one["path"],
+                    format_size(one["size"]),
+                    format_moment(one["written_s"]),
+                    one["device"] or "-",
+                )
+            ),
+            Tone.ASKS,
+        )
+        for one in conflicts
     ]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from peer.errors import NoDevice
-from peer.status import HoldAnswer
+from peer.status import Choice, HoldAnswer
 from tests.peer.fake_daemon import RELAY, running
 from tui.daemon import Daemon
 
@@ -31,6 +31,8 @@ async def test_every_act_asks_for_what_it_says(tmp_path: Path) -> None:
             await fake.versions(tmp_path / "note"), False,
         )  # fmt: skip
         assert (await daemon.versions(str(tmp_path)))[1]
+        assert (await daemon.conflicts())["conflicts"] == fake.copies
+        await daemon.resolve(str(tmp_path), Choice.BOTH)
         assert (await daemon.search("a"))["query"] == "a"
         await daemon.restore(tmp_path / "note", 7, tmp_path / "out")
         assert fake.calls == [
@@ -39,6 +41,8 @@ async def test_every_act_asks_for_what_it_says(tmp_path: Path) -> None:
             ("answer_hold", "f", "restore"), ("remove_device", "d"), ("add_relay", RELAY),
             ("list_relays",), ("remove_relay", "r"), ("versions", tmp_path / "note"),
             ("versions", tmp_path / "note"), ("deleted", tmp_path),
+            ("conflicts",),
+            ("resolve", tmp_path, "both"),
             ("search", "a", 50),
             ("restore", tmp_path / "note", 7, None, tmp_path / "out"),
         ]  # fmt: skip

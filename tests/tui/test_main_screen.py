@@ -101,7 +101,7 @@ async def test_devices_and_relays_have_keys_of_their_own(tmp_path: Path) -> None
         await stage.until(lambda: isinstance(stage.app.screen, Confirm))
         await stage.press("y")
         await stage.calls(("remove_device", DEVICE_ID))
-        await stage.press("4", "a")
+        await stage.press("5", "a")
         await stage.until(lambda: isinstance(stage.app.screen, Ask))
         stage.app.screen.query_one(Input).value = str(RELAY)
         await stage.press("enter")
@@ -110,7 +110,7 @@ async def test_devices_and_relays_have_keys_of_their_own(tmp_path: Path) -> None
 
 async def test_a_refusal_is_told(tmp_path: Path) -> None:
     async with screen(tmp_path) as stage:
-        await stage.press("4", "a")
+        await stage.press("5", "a")
         await stage.until(lambda: isinstance(stage.app.screen, Ask))
         stage.app.screen.query_one(Input).value = "nonsense"
         await stage.press("enter")
@@ -161,3 +161,18 @@ async def test_the_cursor_stays_where_it_was(tmp_path: Path) -> None:
         stage.daemon.names = ["new", "photos", "music", "papers"]
         await stage.until(lambda: stage.listing("folder-list").row_count == 4)
         assert stage.listing("folder-list").chosen == chosen
+
+
+@pytest.mark.parametrize(("key", "keep"), [("f", "original"), ("c", "copy"), ("b", "both")])
+async def test_a_conflict_is_decided_by_one_key(tmp_path: Path, key: str, keep: str) -> None:
+    async with screen(tmp_path) as stage:
+        assert "Keep both" not in stage.keys()
+        await stage.press("4")
+        await stage.until(lambda: stage.cells("conflict-list"))
+        (copy,) = stage.cells("conflict-list")
+        assert copy[2] == "a (conflict be\\x1bta).txt"
+        await stage.until(lambda: {"Keep the file", "Keep the copy", "Keep both"} <= stage.keys())
+        await stage.press(key)
+        await stage.calls(("resolve", Path("/data/photos/a"), keep))
+        stage.daemon.copies = []
+        await stage.until(lambda: not stage.cells("conflict-list"))

@@ -12,6 +12,7 @@ from tests.peer.fake_daemon import FakeDaemon
 from tui.rows import (
     Rates,
     Tone,
+    conflict_lines,
     device_lines,
     folder_lines,
     found_lines,
@@ -107,6 +108,7 @@ def test_nothing_that_steers_a_terminal_passes(status: Status) -> None:
     lines = [
         *folder_lines(status), *trouble_lines(status),
         *relay_lines([{"address": evil, "connected": False, "problem": evil}]),
+        *conflict_lines([{**daemon.copies[0], "path": evil, "device": evil, "folder": evil}]),
         *found_lines([{**found, "folder": evil, "path": evil}]),
         *version_lines([{**daemon.version(1), "path": evil, "device": evil}]),
     ]  # fmt: skip
