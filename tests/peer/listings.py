@@ -18,4 +18,4 @@ def shortened(listing: Listing, known: Known) -> Listing:
         and tuple(known[name][:5]) == (s.inode, s.size, s.mtime_ns, s.ctime_ns, s.executable)
     }
     entries = [(name, stat) for name, stat in listing.entries if name not in same]
-    return listing._replace(entries=entries, unseen=known.keys() - same)
+    return listing._replace(entries=entries, unseen=[name for name in known if name not in same])

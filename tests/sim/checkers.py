@@ -118,9 +118,11 @@ class Watch:
     def check(self, devices: Sequence[Device]) -> None:
         """Records only grow, what is shown was told, and nobody's parked files are forgotten."""
         for device in devices:
-            for node_id, row in device.index.rows.items():
+            written, device.index.written = device.index.written, {}
+            for node_id in written:
+                row = device.index.rows.get(node_id)
                 old = self._before.get((device.number, node_id))
-                if old is row:
+                if row is None or old is row:
                     continue
                 self._before[device.number, node_id] = row
                 if join(row.state, row.synced) != row.state:

@@ -6,7 +6,6 @@ columns cannot say is lost here too.
 
 from __future__ import annotations
 
-from copy import copy
 from typing import Any
 
 from crypto.ids import LogId, NodeId
@@ -32,6 +31,8 @@ class SimIndex:
         self.values: dict[str, bytes] = {}
         self.aside: dict[tuple[LogId, int, bytes], tuple[int, bytes]] = {}
         """(log, seq, hash) -> Lamport time, wire bytes of what is on no log."""
+        self.written: dict[NodeId, None] = {}
+        """Rows that were committed since somebody last looked."""
         self._children: dict[NodeId, dict[NodeId, None]] = {}
         self._copies: dict[NodeId, dict[NodeId, None]] = {}
 
@@ -39,27 +40,27 @@ class SimIndex:
         """Answers one index command."""
         match command:
             case c.LoadRows(ids):
-                return {i: copy(self.rows[i]) for i in ids if i in self.rows}
+                return {i: self.rows[i].copy() for i in ids if i in self.rows}
             case c.LoadSlots(slots):
                 return [
-                    copy(row)
+                    row.copy()
                     for parent, key in dict.fromkeys(slots)
                     for row in self._files_in(parent)
                     if row.shown.key == key
                 ]
             case c.LoadChildren(parents):
-                return [copy(r) for p in dict.fromkeys(parents) for r in self._files_in(p)]
+                return [r.copy() for p in dict.fromkeys(parents) for r in self._files_in(p)]
             case c.LoadCopies(origins):
                 return [
-                    copy(self.rows[i])
+                    self.rows[i].copy()
                     for o in dict.fromkeys(origins)
                     for i in self._copies.get(o, ())
                 ]
             case c.LoadInodes(inodes):
                 wanted = set(inodes) - {0}
-                return [copy(r) for r in self._files() if r.disk.inode in wanted]
+                return [r.copy() for r in self._files() if r.disk.inode in wanted]
             case c.FindPlace(hashes):
-                return [copy(r) for r in self._files() if r.shown.hash in hashes and r.disk.inode]
+                return [r.copy() for r in self._files() if r.shown.hash in hashes and r.disk.inode]
             case c.LoadFacts(parents):
                 return [
                     Facts(*r.disk, r.shown.is_executable, r.shown.name, r.id, r.shown.parent)
@@ -71,7 +72,7 @@ class SimIndex:
                 dirty = sorted(
                     (1 if is_directory(r.id) else 2, r.id) for r in self.rows.values() if r.is_dirty
                 )
-                return [copy(self.rows[i]) for at, i in dirty if (at, i) > after][:limit]
+                return [self.rows[i].copy() for at, i in dirty if (at, i) > after][:limit]
             case c.LoadChangesets(log, after_seq, bytes_max):
                 wires = {at: wire for at, (_, _, wire) in self.changesets.items()}
                 return first_of(wires, log, after_seq, bytes_max)
@@ -100,9 +101,10 @@ class SimIndex:
     def _commit(self, commit: c.Commit) -> None:
         for row in commit.rows:
             self._drop(row.id)
-            row = copy(row)
+            row = row.copy()
             row.stored = True
             self.rows[row.id] = row
+            self.written[row.id] = None
             if row.shown.parent and not is_directory(row.id):
                 self._children.setdefault(row.shown.parent, {})[row.id] = None
             if row.origin:

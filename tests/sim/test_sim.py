@@ -76,11 +76,12 @@ def test_towns_of_other_sizes(machines: int) -> None:
 
 
 @pytest.mark.row("F39")
-def test_a_history_is_the_same_in_another_process() -> None:
+@pytest.mark.parametrize("what", [(), ("--engines", "--steps", "200")])
+def test_a_history_is_the_same_in_another_process(what: tuple[str, ...]) -> None:
     traces = set()
     for hash_seed in ("1", "2"):  # the order of sets must not matter
         done = subprocess.run(
-            [sys.executable, "-m", "tests.sim", "6", "0", "--steps", "60", "--traces"],
+            [sys.executable, "-m", "tests.sim", "7", "0", "--machines", "3", "--traces", *what],
             cwd=ROOT,
             env={**os.environ, "PYTHONHASHSEED": hash_seed},
             capture_output=True,
@@ -89,4 +90,4 @@ def test_a_history_is_the_same_in_another_process() -> None:
         )
         traces.add(done.stdout)
     assert len(traces) == 1
-    assert len(traces.pop().split()) == 6
+    assert len(traces.pop().split()) == 7
