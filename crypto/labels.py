@@ -23,6 +23,7 @@ _NAMES: Final = (
     "conflict",
     "record key",
     "mailbox",
+    "mailbox name",
     "heartbeat",
     "frontier",
     # epochs (4.4)

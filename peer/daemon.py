@@ -39,6 +39,7 @@ from peer.home_store import Folder as StoredFolder
 from peer.home_store import FolderState as StoredState
 from peer.invitations import Invitations
 from peer.ledgers import Ledgers
+from peer.mailboxes import Mailboxes
 from peer.network import Network
 from peer.network_events import NetworkEvents
 from peer.openings import OPENING_ERRORS, Openings
@@ -109,9 +110,13 @@ class Daemon:
         self.network.on_paths = self.punching.paths_received
         self.network.on_relays = self.relays.receive
         self._listener.on_datagram = self.punching.datagram_received
+        self.mailboxes = Mailboxes(home, self.ledgers, self.network, self._membership_changed)
+        self.relays.attend = self.mailboxes.attend
         self.openings = Openings(home, self.ledgers, self.network, config, tasks, self._opened_late)
         self.stored = self.openings.stored
-        self._reports = Reports(home, self.ledgers, self.network, self.openings.failures)
+        self._reports = Reports(
+            home, self.ledgers, self.network, self.openings.failures, self.mailboxes
+        )
         self.history = HistoryRequests(self.stored.values, self.network.folders)
         self.conflict_requests = ConflictRequests(
             self.stored.values, self.network.folders, self._name_of, self.history.locate
@@ -157,6 +162,8 @@ class Daemon:
             await self._membership_changed()
         self._tasks.create_task(self.network.keep_time())
         self._tasks.create_task(self.dialling.run())
+        await self.mailboxes.start()
+        self._tasks.create_task(self.mailboxes.run())
         await self.relays.start()
         if self.mapping is not None:
             self.punching.sources.append(self.mapping)
@@ -558,6 +565,7 @@ async def run(
                 async with serve_control(daemon, home.path):
                     await daemon.run()
             finally:
+                await daemon.mailboxes.flush()
                 daemon.network.close_all()
             raise _Stopped
     except* _Stopped:

@@ -10,16 +10,18 @@ from peer.commands import LoadRows
 from peer.disk_types import Path
 from peer.refusals import held_with_contents
 from peer.rows import Directories, Row
-from protocol.nodes import NOTHING, winning_place
+from protocol.nodes import NOTHING, Content, winning_place
 
 TOLD_MAX: Final = 1_000
 """Files that are listed; of more than these it is only said how many there are."""
 DEPTH_MAX: Final = 256
 NEW: Final = (
-    "No connected device has its bytes. Connect one that does; they come by themselves then."
+    "Its content waits for {who}: no device or relay that is connected has it. It comes by itself"
+    " when one does."
 )
 NEWER: Final = (
-    "A newer or a conflicting version of it is with no connected device. Connect one that has it."
+    "The content of a newer or a conflicting version of it waits for {who}: no device or relay that"
+    " is connected has it. It comes by itself when one does."
 )
 
 
@@ -33,11 +35,17 @@ async def reasons(
     told: dict[Path, str] = {}
     for node_id, row in rows.items():
         path = await _path(resident, row, known)
-        reason = wrong.get(node_id) or (NEWER if row.shown.parent else NEW)
-        told[path] = reason
+        why = (NEWER if row.shown.parent else NEW).format(who=_author(row))
+        told[path] = wrong.get(node_id) or why
     if len(ids) > TOLD_MAX:
         told[()] = f"The same is true of {len(ids) - TOLD_MAX} more files."
     return told
+
+
+def _author(row: Row) -> str:
+    """The name of the device that wrote the newest version, as it called itself then."""
+    newest = max(row.state.contents, key=Content.key, default=None)
+    return (newest.label if newest is not None else "") or "a device that has it"
 
 
 async def _path(resident: Directories, row: Row, known: dict[NodeId, Row]) -> Path:

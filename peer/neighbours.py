@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from crypto.ids import ChunkId, FolderId
@@ -20,6 +22,16 @@ class Source(Protocol):
 
     def forget(self, folder_id: FolderId, keys: Iterable[Any]) -> None:
         """Wants them no longer."""
+
+
+@dataclass(eq=False, slots=True)
+class Parcel:
+    """Where changesets come from that no link brought."""
+
+    name: str
+    """For the log."""
+    taken: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the folder has dealt with them."""
 
 
 class Neighbours(Source, Protocol):

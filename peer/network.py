@@ -13,11 +13,13 @@ from typing import Any, Final
 
 from crypto.ids import ChunkId, DeviceId, FolderId
 from peer.branches import Branches
+from peer.chunk_sources import ChunkSources
 from peer.connection import Connection
 from peer.engine import Ingested
 from peer.errors import PeerError
 from peer.folder import Folder
 from peer.ledgers import Ledgers
+from peer.neighbours import Parcel
 from peer.serving import Offer
 from protocol import messages
 from protocol.changesets import Changeset, FrontierEntry
@@ -95,6 +97,12 @@ class Network:
         """(peer, ask number) -> the session's request."""
         self._requests_max = REQUESTS_MIN
         self._chunks: dict[FolderId, asyncio.Queue[tuple[Connection, ChunksReceived]]] = {}
+        self.sources = ChunkSources(self._transfers, self.folders, self.counts, self.drive)
+        self.applied_frontiers: dict[FolderId, Sequence[FrontierEntry]] = {}
+        self.on_told: Callable[..., None] = lambda *told: None
+        """(device, folder, entries, is_applied), of what a device says."""
+        self.on_grown: Callable[[], None] = lambda: None
+        """Called when logs are longer, or more of them is on the disk."""
         self._tick = asyncio.Event()
         self.changed = asyncio.Event()
         """Somebody came or went."""
@@ -126,7 +134,7 @@ class Network:
                 del self.connections[peer.device_id]
                 self._transfers.peer_left(peer.device_id)
                 self._branches.forget(peer.device_id)
-                self._drive_transfers()
+                self.drive()
                 self.changed.set()
             log.info("%s: link closed %s", connection.name, connection.close_reason)
 
@@ -227,7 +235,7 @@ class Network:
             if folder_id in connection.shared_there:
                 self._transfers.peer_joined(connection.device_id, folder_id)
                 folder.ask_again()
-                self._drive_transfers()
+                self.drive()
 
     def tell_ledgers(self) -> None:
         """Ledgers have grown here: tell everybody who may see them, and nobody who may no more."""
@@ -259,11 +267,16 @@ class Network:
         newest = {c.log_id: c for c in changesets}
         entries = [FrontierEntry(c.log_id, c.slot.seq, c.hash) for c in newest.values()]
         self._update(folder_id, entries)
+        self.on_grown()
 
     def acknowledge(
         self, folder_id: FolderId, origin: object, batch: int, entries: Sequence[FrontierEntry]
     ) -> None:
         """Answers a batch of changesets, and tells the others what came."""
+        if isinstance(origin, Parcel):
+            origin.taken.set()
+        if entries:
+            self.on_grown()
         for connection in self.connections.values():
             if connection is origin:
                 connection.session.update_frontier(folder_id, _entries(entries), batch=batch)
@@ -299,6 +312,8 @@ class Network:
 
     def applied(self, folder_id: FolderId, entries: Sequence[FrontierEntry]) -> None:
         """Tells everybody what is on our disk."""
+        self.applied_frontiers[folder_id] = tuple(entries)
+        self.on_grown()
         for connection in self.connections.values():
             connection.session.update_frontier(folder_id, _entries(entries), applied=True)
             connection.poke()
@@ -318,7 +333,7 @@ class Network:
                     self.newer.add((folder_id, origin.device_id))
             name = type(refused.error).__name__
             self.counts[name] = self.counts.get(name, 0) + 1
-            who = origin.name if isinstance(origin, Connection) else "?"
+            who = origin.name if isinstance(origin, Connection | Parcel) else "?"
             log.warning("refused a changeset from %s: %s: %s", who, name, refused.error)
         for fork in ingested.forks:
             self.counts["Fork"] = self.counts.get("Fork", 0) + 1
@@ -364,12 +379,14 @@ class Network:
                 connection.shared_there.add(folder_id)
                 self._share(connection, folder_id)
                 self._note_frontier(connection, folder_id, entries)
+                self.on_told(connection.device_id, folder_id, entries, False)
             case FolderUnshared(folder_id):
                 connection.shared_there.discard(folder_id)
                 self._transfers.peer_left(connection.device_id, folder_id)
-                self._drive_transfers()
+                self.drive()
             case FrontierReceived(folder_id, entries, is_applied):
                 self._note_frontier(connection, folder_id, entries)
+                self.on_told(connection.device_id, folder_id, entries, is_applied)
                 folder = self._folder_with(connection, folder_id)
                 if is_applied and folder is not None and folder.lacks_bytes:
                     folder.ask_again()
@@ -383,7 +400,7 @@ class Network:
                 await self._chunks[event.folder_id].put((connection, event))
             case ChunksMissing(folder_id, _, ids):
                 self._transfers.missing(connection.device_id, folder_id, ids)
-                self._drive_transfers()
+                self.drive()
             case RelaysReceived(records):
                 # Who is not the user's own does not say where the user's devices meet.
                 if ledgers.is_own(connection.device_id):
@@ -478,7 +495,7 @@ class Network:
     ) -> None:
         """A folder wants chunks from anybody who has them."""
         self._transfers.need(folder_id, files)
-        self._drive_transfers()
+        self.drive()
 
     def forget(self, folder_id: FolderId, keys: Iterable[Any]) -> None:
         """A folder wants them no longer."""
@@ -500,7 +517,7 @@ class Network:
                 by_sender.setdefault(connection, []).extend(event.chunks)
             for connection, chunks in by_sender.items():
                 await self._take(folder, connection, chunks)
-            self._drive_transfers()
+            self.drive()
             folder.wake()
 
     async def _take(
@@ -516,12 +533,13 @@ class Network:
             self.counts["WrongChunk"] = self.counts.get("WrongChunk", 0) + len(bad)
             connection.close(ErrorCode.WRONG_CHUNK, "a chunk with the wrong hash")
 
-    def _drive_transfers(self) -> None:
-        now = asyncio.get_running_loop().time()
-        for command in self._transfers.handle_timer(now):
+    def drive(self) -> None:
+        """Carries out what the transfers want now."""
+        for command in self._transfers.handle_timer(asyncio.get_running_loop().time()):
             match command:
                 case Ask(number, peer, folder_id, ids):
                     connection = self.connections.get(peer)
+                    self.sources.ask(peer, folder_id, ids)
                     if connection is not None:
                         request = connection.session.want(folder_id, ids)
                         self._requests[peer, number] = request
@@ -559,7 +577,7 @@ class Network:
                 async with asyncio.timeout_at(deadline):
                     await self._tick.wait()
             except TimeoutError:
-                self._drive_transfers()
+                self.drive()
             self._tick.clear()
 
 

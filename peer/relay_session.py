@@ -9,6 +9,15 @@ from typing import Any, Final, TypeVar
 
 from protocol.errors import LinkError, ProtocolError, Unexpected
 from protocol.link import Address, Link
+from protocol.mailbox_messages import (
+    MailboxDone,
+    MailboxItems,
+    MailboxListed,
+    MailboxMessage,
+    MailboxNews,
+    MailboxOpened,
+    MailboxRequest,
+)
 from protocol.relay_messages import (
     Admission,
     AdmissionOutcome,
@@ -34,6 +43,9 @@ a device up after 90."""
 ANSWER_TIMEOUT_S: Final = 4.0
 """For any question: a relay that is silent so long is doubted. One that is gone with its machine
 the kernel finds within nine."""
+MAILBOX_TIMEOUT_S: Final = 20.0
+"""A put waits for the relay's disk, behind those of others; whether the relay is there at all is
+found out by pings meanwhile."""
 DOUBTED_TIMEOUT_S: Final = 1.0
 """After the network has changed: a link that is made anew in vain costs less than the wait."""
 CARRYING_INTERVAL_S: Final = 3.0
@@ -83,11 +95,19 @@ class RelaySession:
         self._admission: asyncio.Future[int] | None = None
         self.refusal: NotAdmitted | None = None
         """Why a closed relay does nothing for this device."""
+        self._mailbox: dict[int, asyncio.Future[MailboxMessage]] = {}
+        self.on_news: Callable[[bytes], None] = lambda tag: None
+        """Another device has put something into the mailbox of this tag."""
         self._number = 0
         self._heard = asyncio.Event()
         self._doubted = asyncio.Event()
         self._is_over = False
         self._is_doubted = False
+
+    @property
+    def link_id(self) -> bytes:
+        """What proofs for this link are bound to."""
+        return self._link.link_id
 
     @property
     def place(self) -> Address:
@@ -111,7 +131,7 @@ class RelaySession:
             self._is_over = True
             self._link.abort()
             waiting: list[asyncio.Future[Any]] = [*self._called.values()]
-            waiting += [*self._registered.values(), *self._keys.values()]
+            waiting += [*self._registered.values(), *self._keys.values(), *self._mailbox.values()]
             if self._admission is not None:
                 waiting.append(self._admission)
             for answer in waiting:
@@ -177,8 +197,18 @@ class RelaySession:
             raise LinkError("The relay carries as much as it may just now.")
         return answer
 
+    async def ask_mailbox(self, make: Callable[[int], MailboxRequest]) -> MailboxMessage:
+        """The answer to a request, which is made with the number it gets; raises LinkError."""
+        self._number += 1
+        message = make(self._number)
+        return await self._ask(message, message.number, self._mailbox, MAILBOX_TIMEOUT_S)
+
     async def _ask(
-        self, message: RelayMessage, number: int, waiting: dict[int, asyncio.Future[A]]
+        self,
+        message: RelayMessage,
+        number: int,
+        waiting: dict[int, asyncio.Future[A]],
+        timeout_s: float | None = None,
     ) -> A:
         if self._is_over:
             raise LinkError("The link to the relay is lost.")
@@ -186,7 +216,7 @@ class RelaySession:
         waiting[number] = answer
         try:
             self._send(message)
-            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            async with asyncio.timeout(ANSWER_TIMEOUT_S if timeout_s is None else timeout_s):
                 return await answer
         except TimeoutError:
             self.doubt()
@@ -218,6 +248,15 @@ class RelaySession:
                 _answer(self._registered.get(number), message)
             case UdpKey(number):
                 _answer(self._keys.get(number), message)
+            case (
+                MailboxOpened(number)
+                | MailboxListed(number)
+                | MailboxItems(number)
+                | MailboxDone(number)
+            ):
+                _answer(self._mailbox.get(number), message)
+            case MailboxNews(tag):
+                self.on_news(tag)
             case RelayPong():
                 pass
             case Admission(outcome) if self._admission is not None:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -58,6 +58,9 @@ CHANGE_FRESH_S: Final = 15.0
 once. Later it is the relay that is gone, for all its devices, and they come back at random."""
 REGISTER_AGAIN_S: Final = 5.0
 """After a relay that did not answer, and that may be there all the same."""
+
+
+Attend = Callable[[RelayId, str, RelaySession], Coroutine[None, None, None]]
 
 
 @dataclass(eq=False, slots=True)
@@ -115,6 +118,8 @@ class Relays:
         self._nameplates: set[int] = set()
         self._secrets: dict[DeviceId, bytes] = {}
         self._opening = 0
+        self.attend: Attend | None = None
+        """Who looks after the mailboxes at a relay."""
 
     # ------------------------------------------------------------ which
 
@@ -254,6 +259,8 @@ class Relays:
                     tasks.create_task(self._keep_registered(relay, session, is_in)),
                     tasks.create_task(self._keep_showing(relay, session, is_in)),
                 ]
+                if self.attend is not None:
+                    work.append(tasks.create_task(self._attend(relay, session, is_in)))
                 await session.run()
                 for each in work:
                     each.cancel()
@@ -263,6 +270,11 @@ class Relays:
             relay.session = relay.showing = relay.link = None
             link.abort()
             self._on_lost(link.peer_address)
+
+    async def _attend(self, relay: _Relay, session: RelaySession, is_in: asyncio.Event) -> None:
+        await is_in.wait()
+        assert self.attend is not None
+        await self.attend(relay.address.relay_id, relay.address.host, session)
 
     async def _keep_registered(
         self, relay: _Relay, session: RelaySession, is_in: asyncio.Event

@@ -13,6 +13,7 @@ from peer.home import Home
 from peer.home_store import Folder as StoredFolder
 from peer.index_store import Summary
 from peer.ledgers import Ledgers
+from peer.mailboxes import Mailboxes
 from peer.network import Network
 from peer.openings import Failure
 from peer.staleness import silent_s
@@ -35,11 +36,16 @@ class Reports:
     """One daemon's answers (`peer.status` says their shapes)."""
 
     def __init__(
-        self, home: Home, ledgers: Ledgers, network: Network, failures: Mapping[FolderId, Failure]
+        self,
+        home: Home,
+        ledgers: Ledgers,
+        network: Network,
+        failures: Mapping[FolderId, Failure],
+        mailboxes: Mailboxes,
     ) -> None:
         """`failures`: the folders that could not be opened."""
         self._home, self._ledgers, self._network = home, ledgers, network
-        self._failures = failures
+        self._failures, self._mailboxes = failures, mailboxes
 
     def name_of(self, stored: StoredFolder) -> str:
         """What the folder is called now."""
@@ -156,17 +162,24 @@ class Reports:
             for where, device_id in self._network.newer
             if where in (None, folder.folder_id)
         }
-        if not suspects and not newer:
+        told_of = self._mailboxes.told_of(folder.folder_id)
+        if not suspects and not newer and not told_of:
             return []
         live = set(self._ledgers.user.live_devices())
         devices = {entry["id"]: entry for entry in (await self.devices())["devices"]}
-        return [
-            _waits_for_update(devices[device_id.hex()]) for device_id in sorted(newer & live)
-        ] + [
-            _warning(devices[device_id.hex()], has_forked)
-            for device_id, has_forked in sorted(set(suspects))
-            if device_id in live
-        ]
+        return (
+            [_waits_for_update(devices[device_id.hex()]) for device_id in sorted(newer & live)]
+            + [
+                _warning(devices[device_id.hex()], has_forked)
+                for device_id, has_forked in sorted(set(suspects))
+                if device_id in live
+            ]
+            + [
+                _waiting(devices[device_id.hex()], count, time_s)
+                for device_id, count, time_s in told_of
+                if device_id in live
+            ]
+        )
 
 
 async def _attached(folder: Folder, stored: StoredFolder, name: str) -> FolderStatus:
@@ -230,6 +243,16 @@ def _warning(device: DeviceEntry, has_forked: bool) -> str:
     return (
         f"{who} has told something that no honest device tells. Nothing is"
         f" taken of what followed. Unless it runs another version of Holdfast, {cure}."
+    )
+
+
+def _waiting(device: DeviceEntry, count: int, time_s: int) -> str:
+    """What a device that is away had, by its own word, and no relay gives."""
+    who = device["name"] or device["id"][:8]
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(time_s))
+    return (
+        f"{who} had {count} more changes at {when}, and no relay that is connected has them: they"
+        f" come when {who} is connected. If that is so every time, use another relay."
     )
 
 

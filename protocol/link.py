@@ -63,6 +63,8 @@ class Link(ABC):
         self.sent_bytes = 0
         self.received_bytes = 0
         """Bytes on the wire, without the headers of IP and TCP or UDP."""
+        self.link_id = b""
+        """32 bytes that both sides of an authenticated link know it by; empty before that."""
         self.close_code: int | None = None
         """The code that the other side closed with, where the kind of link can carry one."""
         self.on_admit: Callable[[], None] | None = None

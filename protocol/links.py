@@ -364,5 +364,6 @@ async def _authenticate(
         link.abort(ErrorCode.NOT_AUTHENTICATED)
         raise
     link.admit()
+    link.link_id = handshake.result.link_id
     link.set_frame_limit(frame_length_max)
     return handshake.result

@@ -1,4 +1,4 @@
-"""What a device and a relay say to each other: its frames and one prefix (SPEC 14). No I/O.
+"""What a device and a relay say to each other: frames and one prefix (SPEC 14, 16). No I/O.
 
 A device says its whole state each time (under what ids it waits), so nothing has to be undone and
 a repeated message changes nothing. A relay is told no device id, no user and no folder.
@@ -16,6 +16,8 @@ from protocol import wire
 from protocol.datagrams import CLIENT_ID_SIZE, PREFIX_BITS, PREFIX_MASK, PREFIX_SIZE
 from protocol.errors import Malformed, Unexpected
 from protocol.fields import Field, fixed_bytes, list_of, one_of, record_of, unsigned
+from protocol.mailbox_messages import FORMS as MAILBOX_FORMS
+from protocol.mailbox_messages import MailboxMessage, RelayForm
 from protocol.relay_token import TOKEN_SIZE
 from protocol.words import NAMEPLATE_MAX
 
@@ -192,15 +194,8 @@ RelayMessage: TypeAlias = (
     | UdpKey
     | Admit
     | Admission
+    | MailboxMessage
 )
-
-
-@dataclass(frozen=True, slots=True)
-class RelayForm:
-    """How a message looks on the wire: its class and its fields in order."""
-
-    type: type[Any]
-    fields: tuple[Field, ...]
 
 
 def _read_target(value: Any) -> bytes | int:
@@ -259,21 +254,28 @@ FORMS: Final[dict[RelayNumber, RelayForm]] = {
 }
 """The whole schema; each number has one form."""
 
-_NUMBERS: Final = {form.type: number for number, form in FORMS.items()}
+_ALL: Final[dict[int, RelayForm]] = {
+    **{int(number): form for number, form in FORMS.items()},
+    **{int(number): form for number, form in MAILBOX_FORMS.items()},
+}
+_NUMBERS: Final = {form.type: number for number, form in _ALL.items()}
+_RECORDS: Final = {number: record_of(form.type, *form.fields) for number, form in _ALL.items()}
+_NAMES: Final = {
+    form.type: tuple(field.name for field in dataclass_fields(form.type)) for form in _ALL.values()
+}
 
 
 def encode(message: RelayMessage) -> tuple[int, bytes]:
     """The number and the payload of a message's frame."""
-    values = [getattr(message, field.name) for field in dataclass_fields(message)]
+    values = [getattr(message, name) for name in _NAMES[type(message)]]
     return _NUMBERS[type(message)], wire.encode(values)
 
 
 def decode(number: int, payload: bytes) -> RelayMessage:
     """The message of this number; raises Unexpected, Malformed or TooLong."""
-    if number not in list(RelayNumber):
+    record = _RECORDS.get(number)
+    if record is None:
         raise Unexpected(f"message {number} on a link to a relay")
-    form = FORMS[RelayNumber(number)]
-    record = record_of(form.type, *form.fields)
     message: RelayMessage = record.read(wire.decode(payload, RELAY_FRAME_LENGTH_MAX, record.items))
     if type(message) is Called:
         is_whole = bool(message.ticket) == (message.outcome == CallOutcome.CONNECTED)

@@ -8,4 +8,5 @@ nameplate     the number in a pairing code: where a device waits for one that it
 call          a device's wish to be connected with who waits under an id
 ticket        32 random bytes: the right to one end of one call, for some seconds
 stream        one end of a call; the relay joins two of them byte for byte
+mailbox       sealed items of one folder for devices that are away, under a tag that says nothing
 """

@@ -19,13 +19,13 @@ class Allowance:
         self._used: Counter[Hashable] = Counter()
         self._ends_at = float("-inf")
 
-    def take(self, key: Hashable, now: float) -> bool:
-        """Takes one; False if there is none left in this minute."""
+    def take(self, key: Hashable, now: float, count: int = 1) -> bool:
+        """Takes one, or so many; False if there is not enough left in this minute."""
         if now >= self._ends_at:
             self._used.clear()
             self._ends_at = now + WINDOW_S
         used = self._used.get(key, 0)
-        if used >= self._per_minute or (used == 0 and len(self._used) >= KEYS_MAX):
+        if used + count > self._per_minute or (used == 0 and len(self._used) >= KEYS_MAX):
             return False
-        self._used[key] = used + 1
+        self._used[key] = used + count
         return True

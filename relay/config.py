@@ -209,6 +209,14 @@ KEYS: Final = (
         "The same for all devices of one address; 0: as much as they like.",
         " MiB",
     ),
+    _limit(
+        "mailboxes_mib",
+        0,
+        1 << 24,
+        "On this disk for devices that are away, at most 30 days; 0: nothing is kept for them.",
+        " MiB",
+    ),
+    _limit("mailboxes_mib_per_device", 1, 1 << 24, "The same, put by one device.", " MiB"),
 )
 """Every key of `relay.toml`, in the order of the example."""
 

@@ -10,6 +10,12 @@ from typing import Final
 
 from protocol.errors import ErrorCode, LimitReached, TimedOut, Unexpected
 from protocol.link import Link
+from protocol.mailbox_messages import (
+    MailboxDone,
+    MailboxMessage,
+    MailboxOutcome,
+    MailboxRequest,
+)
 from protocol.relay_messages import (
     Admission,
     AdmissionOutcome,
@@ -33,6 +39,7 @@ from relay.allowance import Allowance
 from relay.calls import Calls
 from relay.ferries import Ferries
 from relay.limits import Limits
+from relay.mailboxes import Mailboxes
 from relay.registry import Client, Registry
 from relay.sightings import Sightings
 from relay.usage import Usage
@@ -62,6 +69,8 @@ class Desk:
     ) -> None:
         self.registry = Registry(limits)
         self.calls, self.admissions, self.usage = calls, admissions, usage
+        self.mailboxes: Mailboxes | None = None
+        """None at a relay that keeps nothing."""
         self.sightings = Sightings(random)
         self.ferries = Ferries(self.sightings, random, self._carry)
         self.links: dict[Client, Link] = {}
@@ -79,6 +88,19 @@ class Desk:
         return self.usage.carry(both, count, self.wall_clock())
 
 
+class _Talk:
+    """A device's link, as mailboxes see it (relay.mailboxes.Talk)."""
+
+    def __init__(self, link: Link) -> None:
+        self.link_id = link.link_id
+        self._link = link
+
+    def say(self, message: MailboxMessage) -> None:
+        """Queues one message; nothing for a device that does not read."""
+        if self._link.unsent_bytes <= UNSENT_BYTES_MAX:
+            send(self._link, message)
+
+
 async def converse(desk: Desk, client: Client, link: Link, clock: Callable[[], float]) -> None:
     """Answers a device until its link ends; raises ProtocolError for an offence."""
     client.is_admitted = await desk.admissions.is_admitted(client.pseudonym)
@@ -86,7 +108,7 @@ async def converse(desk: Desk, client: Client, link: Link, clock: Callable[[], f
     if old is not None and (old_link := desk.links.pop(old, None)) is not None:
         old_link.abort()  # for the device it is gone, or it would not have come again
     desk.links[client] = link
-    guest_until = clock() + GUEST_MAX_S
+    guest_until, talk = clock() + GUEST_MAX_S, _Talk(link)
     try:
         while True:
             until = clock() + SILENCE_MAX_S
@@ -97,10 +119,12 @@ async def converse(desk: Desk, client: Client, link: Link, clock: Callable[[], f
                 if frame is None:
                     return
                 message = decode(*frame)
-                if not desk.messages.take(client.pseudonym, clock()):
+                answer: RelayMessage | None = None
+                if isinstance(message, MailboxRequest):
+                    await _answer_mailbox(desk, client, talk, message)
+                elif not desk.messages.take(client.pseudonym, clock()):
                     raise LimitReached("too many messages in a minute")
-                answer: RelayMessage | None
-                if isinstance(message, Admit):
+                elif isinstance(message, Admit):
                     answer = await _admit(desk, client, message, clock())
                 elif not client.is_admitted and not _is_for_guests(message):
                     answer = Admission(AdmissionOutcome.NEEDED)
@@ -108,11 +132,13 @@ async def converse(desk: Desk, client: Client, link: Link, clock: Callable[[], f
                     answer = _answer(desk, client, message, clock())
                 if answer is not None:
                     send(link, answer)
-                    await link.drain()
+                await link.drain()
     except TimeoutError:
         link.abort(ErrorCode.TIMEOUT)
         raise TimedOut("a device was silent for too long") from None
     finally:
+        if desk.mailboxes is not None:
+            desk.mailboxes.leave(client)
         desk.registry.leave(client)
         if desk.links.get(client) is link:
             del desk.links[client]
@@ -123,6 +149,15 @@ def send(link: Link, message: RelayMessage) -> None:
     """Queues one message."""
     number, payload = encode(message)
     link.send(number, [payload])
+
+
+async def _answer_mailbox(desk: Desk, client: Client, talk: _Talk, request: MailboxRequest) -> None:
+    if not client.is_admitted:
+        talk.say(MailboxDone(request.number, MailboxOutcome.REFUSED))
+    elif desk.mailboxes is None:
+        talk.say(MailboxDone(request.number, MailboxOutcome.FULL))
+    else:
+        await desk.mailboxes.answer(client, talk, request)
 
 
 def _answer(desk: Desk, client: Client, message: RelayMessage, now: float) -> RelayMessage | None:

@@ -49,6 +49,10 @@ class Limits:
     mib_per_day_per_device: int = 0
     """Carried for it by calls, whichever side began them."""
     mib_per_day_per_address: int = 0
+    mailboxes_mib: int = 4096
+    """Sealed items in all mailboxes together; 0: this relay keeps none."""
+    mailboxes_mib_per_device: int = 128
+    """Put there by one device, in all of its folders."""
 
 
 MIB = 1 << 20

@@ -33,8 +33,10 @@ from relay.datagram_door import DatagramDoor
 from relay.doorway import Doorway, Place
 from relay.forwarding import join
 from relay.limits import Limits
+from relay.mailboxes import Mailboxes, MailboxLimits
 from relay.origins import origin_of
 from relay.registry import Client
+from relay.store import RelayStore
 from relay.usage import Usage
 
 log = logging.getLogger(__name__)
@@ -44,6 +46,7 @@ HALF_OPEN_TIMEOUT_S: Final = 5.0
 REPORT_INTERVAL_S: Final = 3600.0
 SAVE_INTERVAL_S: Final = 60.0
 """What a crash may forget of what was carried for whom today."""
+SWEEP_INTERVAL_S: Final = 3600.0
 
 
 class Relay:
@@ -85,6 +88,16 @@ class Relay:
     def relay_id(self) -> RelayId:
         """What the fingerprint in its address stands for."""
         return relay_id_of(self._keys.sign_public, self._keys.dh_public)
+
+    async def keep_mailboxes(self, store: RelayStore, limits: MailboxLimits) -> None:
+        """Keeps what devices put for others, in this database; before `start`."""
+        mailboxes = Mailboxes(
+            store, self.relay_id, limits, asyncio.get_running_loop().time, time.time
+        )
+        await mailboxes.start()
+        self.desk.mailboxes = mailboxes
+        self._spawn(mailboxes.run())
+        self._spawn(_sweep(mailboxes))
 
     def start(self, listening: socket.socket, udp: socket.socket | None = None) -> int:
         """Answers on these sockets, which are the relay's from now on; gives their port."""
@@ -259,6 +272,13 @@ class Relay:
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return task
+
+
+async def _sweep(mailboxes: Mailboxes) -> None:
+    """Takes away what is too old, without holding anybody up."""
+    while True:
+        count = await mailboxes.sweep()
+        await asyncio.sleep(1.0 if count else SWEEP_INTERVAL_S)
 
 
 async def _peek(connection: socket.socket) -> bytes:

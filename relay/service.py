@@ -19,6 +19,7 @@ from relay.config import RelayConfig
 from relay.errors import AddressInUse
 from relay.key_store import load_keys
 from relay.limits import Limits
+from relay.mailboxes import limits_of
 from relay.ports import listen, listen_on_both
 from relay.server import Relay
 from relay.store import RelayStore
@@ -49,6 +50,8 @@ async def serve(
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
         async with asyncio.TaskGroup() as tasks:
             relay = Relay(keys, tasks, limits=config.limits, admissions=admissions, usage=usage)
+            if config.limits.mailboxes_mib:
+                await relay.keep_mailboxes(store, limits_of(config.limits))
             found = relay.start(listening, udp)
             watching = _watch(relay, store, watched, tasks)
             announce(str(RelayAddress(config.public_host or host, found, relay.relay_id)))

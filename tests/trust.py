@@ -39,6 +39,8 @@ PROMISES = {
     "A14": "A device that signs two changesets for one position is proved to have done so;"
     " one counts, the same everywhere, and the other is kept.",
     "A17": "A relay sees what the list in THREATS.md says, and nothing of what it carries.",
+    "A18": "What a relay keeps for a folder is listed, given, taken and dropped for nobody who does"
+    " not prove the capability; who was removed has none for what comes after.",
     "A24": "Who pairs in the middle or guesses has three tries of one code, and no way to test"
     " guesses off line.",
     "A25": "Who proves no known, live device is heard not one message.",

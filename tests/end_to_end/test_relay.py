@@ -113,8 +113,8 @@ def test_they_pair_and_sync_a_tree_and_the_relay_may_come_and_go(
     address = relay.address
     relay.start()
     assert relay.address == address, "its key is in its home"
-    wait_for_same(one, other, timeout_s=60)
-    assert kinds(one) == kinds(other) == ["relayed"]
+    wait_for_same(one, other, timeout_s=60)  # by its mailbox perhaps, before they have a link
+    wait_until(lambda: kinds(one) == kinds(other) == ["relayed"], "a link", 60)
 
 
 @pytest.mark.row("A17")

@@ -100,7 +100,8 @@ async def test_bytes_that_nobody_has_are_told_by_their_path(scene: Scene) -> Non
         for key in list(fetcher.jobs):
             fetcher.give_up(key)
         folder.wake()
-        told = {("d", "there"): lacking.NEW, ("lost",): lacking.NEW}
+        reason = lacking.NEW.format(who="two")
+        told = {("d", "there"): reason, ("lost",): reason}
         await until(lambda: folder.progress.undelivered == told)
         folder.ask_again()
         await until(lambda: len(waited_for(folder)) == 2)

@@ -39,7 +39,7 @@ async def test_a_new_file_in_directories_that_are_not_here_either(bench: Bench) 
     (bench.one.root / "a" / "b").mkdir(parents=True)
     (bench.one.root / "a" / "b" / "c").write_bytes(b"1")
     await bench.write()
-    assert await told(bench) == {("a", "b", "c"): lacking.NEW}
+    assert await told(bench) == {("a", "b", "c"): lacking.NEW.format(who="one")}
 
 
 async def test_a_newer_version_and_a_wrong_one(bench: Bench) -> None:
@@ -50,7 +50,8 @@ async def test_a_newer_version_and_a_wrong_one(bench: Bench) -> None:
     (bench.one.root / "b").write_bytes(b"22")
     (bench.one.root / "c").write_bytes(b"33")
     await bench.write()
-    news = {("d", "a"): lacking.NEWER, ("b",): lacking.NEWER, ("c",): lacking.NEW}
+    newer = lacking.NEWER.format(who="one")
+    news = {("d", "a"): newer, ("b",): newer, ("c",): lacking.NEW.format(who="one")}
     assert await told(bench) == news
     survey = await bench.survey()
     one = next(n.node for n in survey.needs if n.content.size == 2)

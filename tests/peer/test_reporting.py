@@ -133,7 +133,7 @@ async def test_what_nobody_connected_has_is_told(stage: Stage, pair: Pair) -> No
     await until(lambda: shows(stage.root("two"), "first", b"1"))
     folder_of(one)._serving.read_chunks = nothing  # type: ignore[method-assign]
     (stage.root("one") / "lost").write_bytes(b"2" * 1000)
-    await until_told(two, {"lost": "bytes"})
+    await until_told(two, {"lost": "waits for one"})
     del folder_of(one)._serving.read_chunks
     await until(lambda: shows(stage.root("two"), "lost", b"2" * 1000))
     await until_told(two, {})

@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from crypto.keys import DeviceKeys
 from protocol.link import Link
@@ -25,8 +26,10 @@ from protocol.relay_messages import (
 )
 from relay.admissions import Admissions
 from relay.limits import Limits
+from relay.mailboxes import MailboxLimits
 from relay.ports import listen_on_both
 from relay.server import Relay
+from relay.store import RelayStore
 from relay.usage import Usage
 
 LOOPBACK = "127.0.0.1"
@@ -116,9 +119,17 @@ async def relaying(
     limits: Limits | None = None,
     admissions: Admissions | None = None,
     usage: Usage | None = None,
+    *,
+    home: Path | None = None,
+    mailbox_limits: MailboxLimits | None = None,
+    keys: DeviceKeys | None = None,
 ) -> AsyncIterator[RelayStage]:
+    """A relay; with a home it keeps mailboxes there."""
+    store = await RelayStore.open(home) if home is not None else None
     async with asyncio.TaskGroup() as tasks:
-        relay = Relay(new_keys(), tasks, limits=limits, admissions=admissions, usage=usage)
+        relay = Relay(keys or new_keys(), tasks, limits=limits, admissions=admissions, usage=usage)
+        if store is not None:
+            await relay.keep_mailboxes(store, mailbox_limits or MailboxLimits())
         relay.start(*listen_on_both(LOOPBACK, 0))
         stage = RelayStage(relay)
         try:
@@ -129,6 +140,8 @@ async def relaying(
             for each in stage.sockets:
                 each.close()
             await relay.stop()
+            if store is not None:
+                await store.close()
     for _ in range(10):  # a transport that was aborted closes its socket some rounds later
         await asyncio.sleep(0)
 

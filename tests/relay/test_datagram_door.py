@@ -258,7 +258,7 @@ async def test_a_device_that_moves_is_found_where_it_shows_itself_next() -> None
 
 
 SPEC_FILE = Path(__file__).parents[2] / "protocol" / "SPEC.md"
-SPEC = SPEC_FILE.read_text().partition("## 15. Datagrams")[2]
+SPEC = SPEC_FILE.read_text().partition("## 15. Datagrams")[2].partition("\n## 16. ")[0]
 
 
 def rows_of(heading: str) -> list[list[str]]:

@@ -1,0 +1,173 @@
+"""The rows of mailboxes in the relay's database, and what they take up. No rules are here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import aiosqlite
+
+from crypto.mailbox import Area
+from protocol.mailbox_messages import Item, Listed, NewItem
+from relay.store import RelayStore
+
+
+class Removed(NamedTuple):
+    """A row that is gone, for those who count."""
+
+    tag: bytes
+    pseudonym: bytes
+    area: int
+    size: int
+
+
+@dataclass(slots=True)
+class Use:
+    """What a mailbox holds now."""
+
+    last_position: int = 0
+    items: int = 0
+    bytes: Counter[int] = field(default_factory=Counter)
+    """By area."""
+
+
+class Uses:
+    """What all mailboxes hold, and what each device put there."""
+
+    def __init__(self) -> None:
+        self.tags: dict[bytes, Use] = {}
+        self.devices: Counter[bytes] = Counter()
+        self.total_bytes = 0
+
+    def add(self, tag: bytes, pseudonym: bytes, area: int, size: int, items: int = 1) -> None:
+        """So many items of this size together are there."""
+        use = self.tags.setdefault(tag, Use())
+        use.items += items
+        use.bytes[area] += size
+        self.devices[pseudonym] += size
+        self.total_bytes += size
+
+    def remove(self, removed: Sequence[Removed]) -> None:
+        """These are there no more."""
+        for tag, pseudonym, area, size in removed:
+            self.add(tag, pseudonym, area, -size, -1)
+            if self.devices[pseudonym] <= 0:
+                del self.devices[pseudonym]
+
+
+async def load(store: RelayStore) -> Uses:
+    """Counts what is there."""
+    uses = Uses()
+    for tag, position in await store.rows("SELECT tag, last_position FROM mailboxes"):
+        uses.tags[tag] = Use(position)
+    for pseudonym, tag, area, size, items in await store.rows(
+        "SELECT pseudonym, tag, area, sum(size), count(*) FROM mailbox_items"
+        " GROUP BY pseudonym, tag, area"
+    ):
+        uses.add(tag, pseudonym, area, size, items)
+    return uses
+
+
+async def listed(store: RelayStore, tag: bytes, after: int, limit: int) -> list[Listed]:
+    """Items after a position, without their bytes."""
+    rows = await store.rows(
+        "SELECT position, area, name, size FROM mailbox_items WHERE tag = ? AND position > ?"
+        " ORDER BY position LIMIT ?",
+        tag, after, limit,
+    )  # fmt: skip
+    return [Listed(*row) for row in rows]
+
+
+async def items(store: RelayStore, tag: bytes, first: int, last: int, limit: int) -> list[Item]:
+    """Items from one position to another."""
+    rows = await store.rows(
+        "SELECT position, name, sealed FROM mailbox_items WHERE tag = ? AND position BETWEEN ?"
+        " AND ? ORDER BY position LIMIT ?",
+        tag, first, last, limit,
+    )  # fmt: skip
+    return [Item(*row) for row in rows]
+
+
+async def known(db: aiosqlite.Connection, tag: bytes, names: Sequence[bytes]) -> set[bytes]:
+    """Those of the names that are there."""
+    rows = await db.execute_fetchall(
+        f"SELECT name FROM mailbox_items WHERE tag = ? AND name IN ({_marks(names)})",  # noqa: S608
+        (tag, *names),
+    )
+    return {name for (name,) in rows}
+
+
+async def insert(
+    db: aiosqlite.Connection,
+    tag: bytes,
+    area: int,
+    pseudonym: bytes,
+    use: Use,
+    new: Sequence[NewItem],
+    now_s: int,
+) -> None:
+    """Puts items behind the last one."""
+    first = use.last_position + 1
+    await db.executemany(
+        "INSERT INTO mailbox_items (tag, position, area, name, size, put_s, pseudonym, sealed)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (tag, position, area, item.name, len(item.sealed), now_s, pseudonym, item.sealed)
+            for position, item in enumerate(new, first)
+        ],
+    )
+    use.last_position += len(new)
+    await db.execute_fetchall(
+        "INSERT INTO mailboxes VALUES (?, ?) ON CONFLICT DO UPDATE"
+        " SET last_position = excluded.last_position",
+        (tag, use.last_position),
+    )
+
+
+async def delete(db: aiosqlite.Connection, tag: bytes, names: Sequence[bytes]) -> list[Removed]:
+    """Takes items away by their names, but none of the control area."""
+    rows = await db.execute_fetchall(
+        f"DELETE FROM mailbox_items WHERE tag = ? AND name IN ({_marks(names)}) AND area <> ?"  # noqa: S608
+        " RETURNING tag, pseudonym, area, size",
+        (tag, *names, int(Area.CONTROL)),
+    )
+    return [Removed(*row) for row in rows]
+
+
+async def delete_oldest(
+    db: aiosqlite.Connection, tag: bytes, area: int, size: int
+) -> list[Removed]:
+    """Takes the oldest items of one area away until so many bytes are free."""
+    rows = await db.execute_fetchall(
+        "SELECT position, size FROM mailbox_items WHERE tag = ? AND area = ? ORDER BY position",
+        (tag, area),
+    )
+    last, freed = 0, 0
+    for position, length in rows:
+        if freed >= size:
+            break
+        last, freed = position, freed + length
+    gone = await db.execute_fetchall(
+        "DELETE FROM mailbox_items WHERE tag = ? AND area = ? AND position <= ?"
+        " RETURNING tag, pseudonym, area, size",
+        (tag, area, last),
+    )
+    return [Removed(*row) for row in gone]
+
+
+async def delete_old(
+    db: aiosqlite.Connection, area: int, before_s: int, limit: int
+) -> list[Removed]:
+    """Takes away what was put before a time, some of it if it is much."""
+    rows = await db.execute_fetchall(
+        "DELETE FROM mailbox_items WHERE rowid IN (SELECT rowid FROM mailbox_items"
+        " WHERE area = ? AND put_s < ? LIMIT ?) RETURNING tag, pseudonym, area, size",
+        (area, before_s, limit),
+    )
+    return [Removed(*row) for row in rows]
+
+
+def _marks(names: Sequence[bytes]) -> str:
+    return ", ".join("?" * len(names))

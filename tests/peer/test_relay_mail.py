@@ -1,0 +1,284 @@
+"""Visits to mailboxes at a relay that does what it likes: harmless, or noticed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crypto.mailbox import ITEM_SIZE_MAX, Area
+from peer.removing import expel_revoked, revoke
+from protocol.ledger import LedgerKind
+from protocol.mailbox_items import ControlEntry, Heartbeat
+from protocol.mailbox_messages import MailboxListed, MailboxMessage
+from relay.registry import Client
+from tests.peer.device_stage import device_id, folder_of, make_homes, until
+from tests.peer.mail_stage import Apart, EvilRelay, apart, settle, tree, without
+
+
+@pytest.fixture(scope="module")
+def homes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    base = tmp_path_factory.mktemp("homes")
+    asyncio.run(make_homes(base, "one", "two"))
+    return base
+
+
+@pytest.fixture(scope="module")
+def three_homes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    base = tmp_path_factory.mktemp("three-homes")
+    asyncio.run(make_homes(base, "one", "two", "three"))
+    return base
+
+
+@pytest.fixture
+async def town(
+    homes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Apart]:
+    async with apart(homes, tmp_path, monkeypatch, "one", "two") as town:
+        yield town
+
+
+async def change(town: Apart, *statements: str) -> None:
+    """What a relay can do to its own database."""
+    async with town.boxes._store.transaction() as db:
+        for statement in statements:
+            await db.execute_fetchall(statement)
+
+
+async def reverse(town: Apart) -> None:
+    await change(
+        town,
+        "UPDATE mailbox_items SET position = -position",
+        "UPDATE mailbox_items SET position = position + 1000",
+        "UPDATE mailboxes SET last_position = 1000",
+    )
+
+
+async def drop_some(town: Apart) -> None:
+    await change(
+        town,
+        f"DELETE FROM mailbox_items WHERE area = {int(Area.CHANGESETS)} AND position ="
+        f" (SELECT min(position) FROM mailbox_items WHERE area = {int(Area.CHANGESETS)})",
+    )
+
+
+async def drop_all(town: Apart) -> None:
+    await change(town, "DELETE FROM mailbox_items")
+
+
+async def flip(town: Apart) -> None:
+    await change(town, "UPDATE mailbox_items SET sealed = zeroblob(size)")
+
+
+async def swap(town: Apart) -> None:
+    """Each item lies under the name of another one."""
+    rows = await town.boxes._store.rows("SELECT position, name FROM mailbox_items ORDER BY name")
+    names = [name for _, name in rows]
+    async with town.boxes._store.transaction() as db:
+        await db.execute_fetchall("UPDATE mailbox_items SET name = randomblob(16)")
+        for (position, _), name in zip(rows, names[1:] + names[:1], strict=True):
+            await db.execute_fetchall(
+                "UPDATE mailbox_items SET name = ? WHERE position = ?", (name, position)
+            )
+
+
+async def litter(town: Apart) -> None:
+    async with town.boxes._store.transaction() as db:
+        for position in range(5000, 5050):
+            await db.execute_fetchall(
+                "INSERT INTO mailbox_items SELECT tag, ?, area, ?, 100, put_s, pseudonym, ?"
+                " FROM mailbox_items LIMIT 1",
+                (position, os.urandom(14) + b"\0\0", os.urandom(min(100, ITEM_SIZE_MAX))),
+            )
+
+
+Tamper = Callable[[Apart], Coroutine[Any, Any, None]]
+
+
+@pytest.mark.row("A12", "A13")
+@pytest.mark.parametrize(
+    "tamper", [reverse, drop_some, drop_all, flip, swap, litter], ids=lambda f: f.__name__
+)
+async def test_whatever_a_relay_does_to_what_it_keeps(
+    town: Apart, tamper: Tamper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is as if it had come late, at worst: nothing false is shown; a link brings the rest."""
+    await town.connect(0)
+    for name in ("a", "b", "c"):
+        await town.write(0, name, name.encode())
+    await town.disconnect(0)
+    await tamper(town)
+    await town.connect(1)
+    if tamper in (reverse, litter):
+        await town.until_same()
+    await settle()
+    shown = tree(town.root(1))
+    assert shown.items() <= tree(town.root(0)).items()
+    assert "first" in shown
+    await town.write(1, "d", b"d")
+    monkeypatch.undo()
+    await town.stage.meet(*town.daemons)
+    await town.until_same()
+    assert {"a", "b", "c", "d", "first"} == set(tree(town.root(0)))
+    assert not folder_of(town.daemons[1]).engine.book.forks()
+
+
+@pytest.mark.row("A13")
+async def test_what_a_relay_lost_is_put_there_again(town: Apart) -> None:
+    await town.connect(0)
+    await town.write(0, "a", b"a")
+    await town.disconnect(0)
+    await drop_all(town)
+    await town.connect(0)
+    await town.connect(1)
+    await town.until_shown(1, "a", b"a")
+
+
+class TwoFaced(EvilRelay):
+    """Hides changesets from one of its clients, and shows it all else."""
+
+    victim: bytes = b""
+
+    def changed(self, client: Client, message: MailboxMessage) -> list[MailboxMessage]:
+        if isinstance(message, MailboxListed) and client.pseudonym == self.victim:
+            hidden = {item.position for item in message.items if item.area == Area.CHANGESETS}
+            return [without(message, hidden)]
+        return [message]
+
+
+@pytest.mark.row("A13")
+async def test_what_a_relay_withholds_is_told_by_a_heartbeat(
+    town: Apart, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relay cannot forge the word of a device about how far it is, nor take it back."""
+    evil = TwoFaced(town.relay)
+    await town.connect(1)
+    (evil.victim,) = town.relay.relay.desk.registry._clients
+    await town.connect(0)
+    await town.write(0, "a", b"a")
+    two, folder = town.daemons[1], folder_of(town.daemons[1])
+    await until(lambda: two.mailboxes.told_of(folder.folder_id))
+    ((who, count, _),) = two.mailboxes.told_of(folder.folder_id)
+    assert (who, count) == (device_id(town.daemons[0]), 1)
+    (warning,) = (await two.status())["folders"][0]["warnings"]
+    assert warning.startswith("one had 1 more changes at ")
+    assert "another relay" in warning
+    assert not (town.root(1) / "a").exists()
+    monkeypatch.undo()
+    await town.stage.meet(*town.daemons)
+    await town.until_shown(1, "a", b"a")
+    await until(lambda: not two.mailboxes.told_of(folder.folder_id))
+
+
+@pytest.mark.row("A12")
+async def test_an_old_state_of_a_mailbox_takes_nothing_back(town: Apart) -> None:
+    await town.connect(0)
+    await town.write(0, "a", b"1")
+    store = town.boxes._store
+    old = await store.rows("SELECT * FROM mailbox_items")
+    await town.connect(1)
+    await town.until_shown(1, "a", b"1")
+    await town.write(1, "a", b"2")
+    await town.until_shown(0, "a", b"2")
+    mail = town.daemons[0].mailboxes._mail_of(folder_of(town.daemons[0]).folder_id)
+    held = mail.holdings.encode()
+    for number in (0, 1):
+        await town.disconnect(number)
+    async with store.transaction() as db:
+        await db.execute_fetchall("DELETE FROM mailbox_items")
+        for row in old:
+            await db.execute_fetchall(
+                "INSERT INTO mailbox_items VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row
+            )
+    await town.connect(0, 1)
+    await settle()
+    assert tree(town.root(0)) == tree(town.root(1)) == {"a": b"2", "first": b"all have this"}
+    assert len(mail.holdings.encode()) >= len(held)
+    await town.write(1, "b", b"3")
+    await town.until_shown(0, "b", b"3")
+
+
+# ---------------------------------------------------------------- members
+
+
+@pytest.mark.row("A10", "A18")
+async def test_a_removed_device_neither_reads_nor_writes(
+    three_homes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that slept through the removal hears of it from the mailbox of the old keys."""
+    async with apart(three_homes, tmp_path, monkeypatch, "one", "two", "three") as town:
+        one, two, three = town.daemons
+        await town.connect(0)
+        await revoke(one.ledgers, device_id(three))
+        await expel_revoked(one.ledgers, one.network.folders.values())
+        await one._membership_changed()
+        await town.write(0, "secret", b"after the removal")
+        await town.until_put(0)
+        await town.connect(2)
+        (town.root(2) / "evil").write_bytes(b"by the removed one")
+        await settle()
+        await town.disconnect(0)
+        await town.connect(1)
+        await town.until_shown(1, "secret", b"after the removal")
+        await settle()
+        assert not (town.root(1) / "evil").exists()
+        assert not (town.root(2) / "secret").exists()
+        chain = three.ledgers.folders[folder_of(three).folder_id].chain
+        new = two.ledgers.folders[folder_of(two).folder_id].chain.sealing_epoch()
+        assert new is not None
+        assert chain.read_secret(new) is None
+
+
+async def test_ledgers_of_others_and_rubbish_are_left_out(town: Apart) -> None:
+    await town.connect(0)
+    one, folder_id = town.daemons[0], folder_of(town.daemons[0]).folder_id
+    (mail,) = one.mailboxes._relays.values()
+    await until(lambda: mail._boxes.get(folder_id))
+    strange = ControlEntry(LedgerKind.FOLDER, b"x" * 32, b"anything")
+    assert not await mail._take_up(folder_id, strange)
+    (box,) = mail._boxes[folder_id].values()
+    await box.put(Area.CONTROL, [(b"1", b"rubbish"), (b"2", strange.encode())])
+    two = town.daemons[1]
+    forged = Heartbeat(folder_id, device_id(one), 1, (), ()).encode(_forger(two, device_id(one)))
+    await box.put(Area.HEARTBEATS, [(b"3", forged), (b"4", b"rubbish")])
+    await box.put(Area.CHANGESETS, [(b"5", b"rubbish")])
+    await town.connect(1)
+    counts = two.network.counts
+    await until(lambda: counts.get("Malformed", 0) >= 3 and counts.get("BadSignature", 0) == 1)
+    await town.write(0, "a", b"a")
+    await town.until_shown(1, "a", b"a")
+
+
+def _forger(daemon: Any, other: Any) -> Any:
+    """A device's keys that say they are another's."""
+
+    class Forger:
+        device_id = other
+
+        @staticmethod
+        def sign(label: str, *parts: bytes) -> bytes:
+            signature: bytes = daemon.home.keys.sign(label, *parts)
+            return signature
+
+    return Forger()
+
+
+async def test_a_full_relay_is_said_and_lets_the_rest_wait(
+    town: Apart, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    object.__setattr__(town.boxes._limits, "total_bytes", 5_000)
+    await town.connect(0)
+    one = town.daemons[0]
+    (mail,) = one.mailboxes._relays.values()
+    (town.root(0) / "large").write_bytes(os.urandom(50_000))
+    await until(lambda: mail.full)
+    await town.connect(1)
+    await settle()
+    assert not (town.root(1) / "large").exists()
+    monkeypatch.undo()
+    await town.stage.meet(*town.daemons)
+    await town.until_same()

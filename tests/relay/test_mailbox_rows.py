@@ -1,0 +1,102 @@
+"""The rows of mailboxes: what is put, found, counted and taken away."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from crypto.mailbox import Area
+from protocol.mailbox_messages import NewItem
+from relay import mailbox_rows as rows
+from relay.mailbox_rows import Use
+from relay.store import RelayStore
+
+TAG, OTHER = b"t" * 16, b"o" * 16
+ONE, TWO = b"1" * 32, b"2" * 32
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[RelayStore]:
+    store = await RelayStore.open(tmp_path)
+    yield store
+    await store.close()
+
+
+def items(first: int, count: int, size: int = 10) -> list[NewItem]:
+    return [NewItem(n.to_bytes(16, "big"), b"s" * size) for n in range(first, first + count)]
+
+
+async def put(
+    store: RelayStore, tag: bytes, area: Area, device: bytes, new: list[NewItem], now_s: int = 0
+) -> Use:
+    use = (await rows.load(store)).tags.get(tag) or Use()
+    async with store.transaction() as db:
+        await rows.insert(db, tag, area, device, use, new, now_s)
+    return use
+
+
+async def test_positions_are_a_mailbox_s_own_and_never_used_twice(store: RelayStore) -> None:
+    await put(store, TAG, Area.CHANGESETS, ONE, items(0, 3))
+    await put(store, OTHER, Area.CHANGESETS, ONE, items(0, 1))
+    assert [item.position for item in await rows.listed(store, TAG, 0, 10)] == [1, 2, 3]
+    assert [item.position for item in await rows.listed(store, TAG, 1, 1)] == [2]
+    async with store.transaction() as db:
+        await rows.delete(db, TAG, [item.name for item in items(0, 3)])
+    await put(store, TAG, Area.CHANGESETS, ONE, items(7, 1))
+    assert [item.position for item in await rows.listed(store, TAG, 0, 10)] == [4]
+    (item,) = await rows.items(store, TAG, 0, 9, 10)
+    assert item == (4, items(7, 1)[0].name, b"s" * 10)
+    assert await rows.items(store, OTHER, 2, 9, 10) == []
+
+
+async def test_names_that_are_there_are_known(store: RelayStore) -> None:
+    await put(store, TAG, Area.CHANGESETS, ONE, items(0, 2))
+    async with store.transaction() as db:
+        found = await rows.known(db, TAG, [item.name for item in items(1, 2)])
+        assert found == {items(1, 1)[0].name}
+        assert await rows.known(db, OTHER, [items(1, 1)[0].name]) == set()
+
+
+async def test_it_is_counted_by_mailbox_and_by_device(store: RelayStore) -> None:
+    await put(store, TAG, Area.CHANGESETS, ONE, items(0, 2))
+    await put(store, TAG, Area.CONTENTS, TWO, items(5, 1, 100))
+    uses = await rows.load(store)
+    assert uses.tags[TAG].items == 3
+    assert uses.tags[TAG].bytes == {Area.CHANGESETS: 20, Area.CONTENTS: 100}
+    assert uses.devices == {ONE: 20, TWO: 100}
+    assert uses.total_bytes == 120
+    async with store.transaction() as db:
+        uses.remove(await rows.delete(db, TAG, [items(5, 1)[0].name]))
+    again = await rows.load(store)
+    assert (uses.devices, uses.total_bytes) == (again.devices, again.total_bytes) == ({ONE: 20}, 20)
+    assert uses.tags[TAG].items == again.tags[TAG].items == 2
+
+
+async def test_control_is_not_taken_away_by_name(store: RelayStore) -> None:
+    await put(store, TAG, Area.CONTROL, ONE, items(0, 1))
+    async with store.transaction() as db:
+        assert await rows.delete(db, TAG, [items(0, 1)[0].name]) == []
+    assert len(await rows.listed(store, TAG, 0, 10)) == 1
+
+
+async def test_the_oldest_make_room(store: RelayStore) -> None:
+    await put(store, TAG, Area.CONTENTS, ONE, items(0, 5))
+    await put(store, TAG, Area.CHANGESETS, ONE, items(10, 1))
+    async with store.transaction() as db:
+        removed = await rows.delete_oldest(db, TAG, Area.CONTENTS, 11)
+    assert [r.size for r in removed] == [10, 10]
+    left = await rows.listed(store, TAG, 0, 10)
+    assert [item.position for item in left] == [3, 4, 5, 6]
+
+
+async def test_what_is_old_goes_a_part_at_a_time(store: RelayStore) -> None:
+    await put(store, TAG, Area.CHANGESETS, ONE, items(0, 3), 100)
+    await put(store, TAG, Area.CHANGESETS, ONE, items(5, 1), 200)
+    counts = []
+    for _ in range(3):
+        async with store.transaction() as db:
+            counts.append(len(await rows.delete_old(db, Area.CHANGESETS, 150, 2)))
+    assert counts == [2, 1, 0]
+    assert [item.position for item in await rows.listed(store, TAG, 0, 10)] == [4]
