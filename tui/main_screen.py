@@ -56,6 +56,10 @@ TABS: Final = {
 }  # fmt: skip
 
 
+ACTS: Final = (
+    "add", "invite", "pause", "search", "versions", "attach", "remove", "decide", "answer",
+)  # fmt: skip
+"""What is shown only where it can be done."""
 DECIDED: Final = {
     Choice.ORIGINAL: "The file stays, and the copy is gone.",
     Choice.COPY: "The copy has taken the file's place.",
@@ -93,6 +97,7 @@ class MainScreen(Screen[None]):
         self._status: Status | None = None
         self._rates = Rates()
         self._looks = 0
+        self._possible: tuple[bool | None, ...] = ()
         self._headline = Static("Looking for the daemon…", id="headline", markup=False)
         self._question = Static("", id="question", markup=False)
         self._tabs = TabbedContent(initial="folders")
@@ -140,7 +145,7 @@ class MainScreen(Screen[None]):
             self._status = None
             self._headline.update(term_safe(str(error)))
             self._headline.add_class("lost")
-            self.refresh_bindings()
+            self._refresh_keys()
             return
         if not self.is_attached:
             return  # the person has left meanwhile
@@ -167,7 +172,7 @@ class MainScreen(Screen[None]):
         asked = question_of(status, self._chosen("folders"))
         self._question.update(f"{asked}  [y] They were meant  [n] Bring back what was there")
         self._question.set_class(bool(asked), "asked")
-        self.refresh_bindings()
+        self._refresh_keys()
 
     # ------------------------------------------------------------ what can be done
 
@@ -209,6 +214,13 @@ class MainScreen(Screen[None]):
                 return is_there and any("question" in f for f in self._all_folders())
         return True
 
+    def _refresh_keys(self) -> None:
+        """Shows other keys if there are other acts: the footer is made anew, and flickers."""
+        possible = tuple(self.check_action(act, ()) for act in ACTS)
+        if possible != self._possible:
+            self._possible = possible
+            self.refresh_bindings()
+
     def _all_folders(self) -> list[FolderStatus]:
         return self._status["folders"] if self._status is not None else []
 
@@ -231,15 +243,15 @@ class MainScreen(Screen[None]):
         """Shows one of the tables."""
         self._tabs.active = tab
         self._lists[tab].focus()
-        self.refresh_bindings()
+        self._refresh_keys()
 
     def on_tabbed_content_tab_activated(self) -> None:
         """A tab by mouse: what can be done is another thing there."""
-        self.refresh_bindings()
+        self._refresh_keys()
 
     def on_data_table_row_highlighted(self) -> None:
         """The same of another line."""
-        self.refresh_bindings()
+        self._refresh_keys()
 
     def on_data_table_row_selected(self) -> None:
         """Enter on a folder shows what was deleted from it, or asks for its path."""
