@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import Final
 
 from tests.nat.devices import Site
 from tests.nat.lab import World
@@ -13,10 +16,21 @@ from tests.nat.measure import measure
 from tests.nat.namespaces import NoLab
 from tests.nat.theory import expected
 
+PREFIX: Final = "holdfast-lab-"
+
+
+def sweep() -> None:
+    """Removes the files of runs that were killed; of networks and processes nothing is left."""
+    for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        owner = left.name.removeprefix(PREFIX).partition("-")[0]
+        if not Path("/proc", owner).exists():
+            shutil.rmtree(left, ignore_errors=True)
+
 
 def main() -> int:
     """Prints the matrix; the exit code is 1 if a pair found another way than it should."""
-    with tempfile.TemporaryDirectory(prefix="holdfast-lab-") as directory:
+    sweep()
+    with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-") as directory:
         try:
             World().close()
         except NoLab as error:
