@@ -14,6 +14,7 @@ from peer.errors import PeerError
 from tests.end_to_end.device import (
     DEADLINE_S,
     STOP_TIMEOUT_S,
+    Deadline,
     Device,
     end,
     explain,
@@ -153,7 +154,7 @@ class Rounds:
     def _settle(self, injected: Injected, before: Tree, after: Tree) -> str:
         """Waits until the daemon has ended, is in sync, or says what is wrong."""
         said = ""
-        deadline = time.monotonic() + DEADLINE_S
+        deadline = Deadline(DEADLINE_S)
         while True:
             self._look(before, after)
             if injected.has_ended:
@@ -164,7 +165,7 @@ class Rounds:
                     return said
                 if said == "in sync":
                     return NOT_REACHED
-            if time.monotonic() > deadline:
+            if deadline.has_passed():
                 raise Lost(f"neither through nor ended: {said!r} {self._differs(after)}")
             time.sleep(LOOK_S)
 
@@ -200,8 +201,8 @@ class Rounds:
         """The disk is well again: the daemon finds that out by itself. What it has said of a disk
         that failed may stand until it is started again.
         """
-        deadline = time.monotonic() + DEADLINE_S
-        while time.monotonic() < deadline:
+        deadline = Deadline(DEADLINE_S)
+        while not deadline.has_passed():
             if self._is_through(after) and (said := self._says()):
                 return ", goes on" if said == "in sync" else ", goes on and still says so"
             time.sleep(LOOK_S)
