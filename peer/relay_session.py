@@ -48,6 +48,8 @@ MAILBOX_TIMEOUT_S: Final = 20.0
 found out by pings meanwhile."""
 DOUBTED_TIMEOUT_S: Final = 1.0
 """After the network has changed: a link that is made anew in vain costs less than the wait."""
+REGISTER_TIMEOUT_S: Final = 10.0
+"""Nobody waits for it as for a call, and a relay to which all its devices come back is slow."""
 CARRYING_INTERVAL_S: Final = 3.0
 """Between pings while the relay carries a link of this device: so that one that hangs is noticed,
 and another one carries it, within ten seconds. For all its devices it would be too much to ask."""
@@ -175,7 +177,8 @@ class RelaySession:
         """Waits at these from now on; gives the nameplates that others show. Raises LinkError."""
         self._number += 1
         message = Register(self._number, tuple(rendezvous), tuple(nameplates))
-        return (await self._ask(message, message.number, self._registered)).taken
+        answer = await self._ask(message, message.number, self._registered, REGISTER_TIMEOUT_S)
+        return answer.taken
 
     async def udp_key(self) -> UdpKey:
         """A key to show by UDP where this device is; raises LinkError."""

@@ -345,7 +345,8 @@ async def test_a_closed_relay_serves_all_devices_of_who_has_a_token(
 async def test_a_relay_that_is_silent_is_lost_and_others_are_used(
     stage: Stage, relay: RelayStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(relay_session, "ANSWER_TIMEOUT_S", 0.3)
+    for name in ("ANSWER_TIMEOUT_S", "REGISTER_TIMEOUT_S"):
+        monkeypatch.setattr(relay_session, name, 0.3)
     silent = [relay.relay.desk]
 
     async def ignore(desk: Any, client: Any, link: Any, clock: Any) -> None:
