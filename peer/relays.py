@@ -432,7 +432,8 @@ class Relays:
         return sorted(linked, key=lambda pair: pair[0].is_slow)
 
     def _incoming(self, relay: _Relay, ticket: bytes, prefix: bytes) -> None:
-        if self._opening < STREAMS_MAX:
+        is_ending = relay.task is None or relay.task.cancelling()
+        if self._opening < STREAMS_MAX and not is_ending:
             self._opening += 1
             self._tasks.create_task(self._open(relay, ticket, prefix))
 

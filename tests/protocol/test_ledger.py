@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from crypto.primitives import digest
 from protocol import wire
-from protocol.errors import BadLedger, BadSignature, LimitReached, ProtocolError, TooLong
+from protocol.errors import BadLedger, BadSignature, LimitReached, NewerForm, ProtocolError, TooLong
 from protocol.ledger import (
     HELD_MAX,
     Ledger,
@@ -160,7 +160,6 @@ def test_every_flipped_byte_is_refused_or_held() -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"version": 2},
         {"kind": 1},
         {"ledger_id": bytes(32)},
         {"ledger_id": b"\1" * 32},
@@ -173,7 +172,6 @@ def test_every_flipped_byte_is_refused_or_held() -> None:
         {"author": b"\1" * 32},
         {"actions": []},
         {"actions": [revoke_nobody()] * 65},
-        {"actions": [[99]]},
         {"actions": [[]]},
         {"actions": [7]},
         {"time": -1},
@@ -183,6 +181,12 @@ def test_every_flipped_byte_is_refused_or_held() -> None:
 )
 def test_entries_of_another_shape_are_refused(changes: dict[str, object]) -> None:
     with pytest.raises(BadLedger):
+        copy(ME.ledger).add(entry(**changes))
+
+
+@pytest.mark.parametrize("changes", [{"version": 2}, {"actions": [[99]]}])
+def test_entries_of_a_later_version_are_told_from_wrong_ones(changes: dict[str, object]) -> None:
+    with pytest.raises(NewerForm):
         copy(ME.ledger).add(entry(**changes))
 
 
