@@ -186,6 +186,7 @@ class Delivery:
         fetcher = self.fetcher
         if not need:
             self._refusals.all_done()
+            fetcher.forget_begun()
         self._progress.undelivered = self._refusals.told()
         if need:
             await self._tell_lacking()

@@ -39,6 +39,8 @@ from protocol.records import chunks_of
 SMALL_BYTES_MAX: Final = 512 << 10
 """Files of one chunk are staged whole, in batches; larger ones are written piece by piece."""
 FALSE_RECORD: Final = "The hash or size that a device gave for this file is not that of its bytes."
+BEGUN_MAX: Final = 8
+"""Large files kept half fetched, each with a descriptor; of more the oldest begins anew."""
 LARGE_OPEN_MAX: Final = 32
 """Large files written at a time: each holds a descriptor and its chunks' places."""
 
@@ -59,6 +61,8 @@ class Job:
     staged: StagedFile | None = None
     owners: dict[NodeId, None] = field(default_factory=dict)
     is_executable: bool = False
+    is_begun: bool = False
+    """Something that came from others is in the staged file."""
 
 
 @dataclass(slots=True)
@@ -109,6 +113,10 @@ class Fetcher:
         self._source, self._path_of, self._on_staged = source, path_of, on_staged
         self._free_min_bytes = free_min_bytes
         self._waiting: dict[ChunkId, list[Job]] = {}
+        self._begun: dict[Key, Job] = {}
+        """Large files of which a part is here, and nobody connected has the rest: they go on where
+        they are as soon as somebody has it.
+        """
         self._serial = 0
 
     def is_pending(self, node: NodeId, hash_: bytes) -> bool:
@@ -152,7 +160,7 @@ class Fetcher:
             room -= need.content.size
             job = self._new_job(key, need.content)
             job.owners[need.owner], job.is_executable = None, need.is_executable
-            if job.missing:
+            if job.missing or job.staged is not None:
                 chunked.append(job)
             elif self._hasher.chunk_id(self._whole(job)) != job.key[1]:
                 self._refuse(job)
@@ -170,6 +178,11 @@ class Fetcher:
             )
 
     def _new_job(self, key: Key, content: Content) -> Job:
+        job = self._begun.pop(key, None)
+        if job is not None:
+            self.jobs[key] = job
+            self.pending_bytes += content.size
+            return job
         self._serial += 1
         missing: Targets = {}
         if key[0][15] & 3 != Kind.SYMLINK:
@@ -219,8 +232,9 @@ class Fetcher:
         for job in jobs:
             if _is_small(job):
                 continue
-            job.staged = self._disk.open_staged(job.temp_name, job.content.size)
-            job.copied = copy_here(job.staged, job.missing, places)
+            if job.staged is None:
+                job.staged = self._disk.open_staged(job.temp_name, job.content.size)
+            job.copied |= copy_here(job.staged, job.missing, places)
             if not job.missing:
                 done.append((job, None))
         return done
@@ -276,6 +290,7 @@ class Fetcher:
             return
         for offset, _ in places:
             job.staged.write(offset, data)
+        job.is_begun = True
         if not job.missing:
             results.done.append((job, None))
 
@@ -377,7 +392,10 @@ class Fetcher:
         job = self.jobs.get(key)
         if job is None:
             return
-        self._forget(job)
+        if job.is_begun:
+            self._leave(job)
+        else:
+            self._forget(job)
         self.unavailable.add(key)
         self.owners[key] = next(iter(job.owners), key[0])
         self.staged_owners += job.owners  # another version may be shown instead
@@ -405,10 +423,34 @@ class Fetcher:
         trusted.
         """
         self.drop([*self.jobs, *self.staged])
+        self.forget_begun()
         self.staged_owners.clear()
         self.retry()
 
+    def forget_begun(self) -> None:
+        """Lets go of large files that were begun: nobody wants them any more."""
+        for job in self._begun.values():
+            self._abandon(job)
+        self._begun.clear()
+
+    def _leave(self, job: Job) -> None:
+        """Keeps what is here of a large file for when it is wanted again."""
+        self._wait_no_more(job)
+        self._close(job)
+        self._begun[job.key] = job
+        if len(self._begun) > BEGUN_MAX:
+            self._abandon(self._begun.pop(next(iter(self._begun))))
+
     def _forget(self, job: Job) -> None:
+        self._wait_no_more(job)
+        self._abandon(job)
+        self._close(job)
+
+    def _abandon(self, job: Job) -> None:
+        if job.staged is not None:
+            self._executor.submit(_abandon, job.staged)
+
+    def _wait_no_more(self, job: Job) -> None:
         for chunk_id in job.missing:
             jobs = self._waiting.get(chunk_id)
             if jobs is not None:
@@ -417,9 +459,6 @@ class Fetcher:
                     self._waiting[chunk_id] = jobs
                 else:
                     del self._waiting[chunk_id]
-        if job.staged is not None:
-            self._executor.submit(_abandon, job.staged)
-        self._close(job)
 
 
 def _abandon(staged: StagedFile) -> None:

@@ -586,6 +586,7 @@ class Folder:
             await self.floor_keeper.write()
         if self.fetcher is not None:
             self.fetcher.drop(list(self.fetcher.jobs))
+            self.fetcher.forget_begun()
         self._performer.executor.shutdown(wait=True)
         self._serving.close()
         if self.watcher is not None:

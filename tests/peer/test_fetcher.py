@@ -15,7 +15,7 @@ from peer import commands as c
 from peer.disk import PosixDisk
 from peer.disk_types import DiskFull, Publish, Stat
 from peer.engine import Need
-from peer.fetcher import SMALL_BYTES_MAX, Fetcher
+from peer.fetcher import BEGUN_MAX, SMALL_BYTES_MAX, Fetcher
 from peer.index_store import ChunkPlace, IndexStore
 from protocol.events import ReceivedChunk
 from protocol.nodes import ROOT, Content, Node
@@ -123,6 +123,7 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
     yield stage
     for key in list(stage.fetcher.jobs):
         stage.fetcher.give_up(key)
+    stage.fetcher.forget_begun()
     stage.executor.shutdown()
     disk.close()
     await store.close()
@@ -281,6 +282,47 @@ async def test_what_nobody_has_is_asked_for_again_when_somebody_joins(stage: Sta
     await stage.fetcher.need([wanted])
     await stage.fetcher.received([received(p) for p in dict.fromkeys(PARTS)])
     assert stage.published(F, wanted.content) == b"".join(PARTS)
+
+
+async def test_what_has_come_of_a_large_file_is_not_fetched_again(stage: Stage) -> None:
+    wanted = need(F, *PARTS)
+    key = (F, wanted.content.hash)
+    await stage.fetcher.need([wanted])
+    await stage.fetcher.received([received(PARTS[1])])
+    stage.fetcher.give_up(key)
+    assert stage.fetcher.pending_bytes == 0
+    stage.fetcher.retry()
+    await stage.fetcher.need([wanted])
+    left = {chunk_id(PARTS[0]): len(PARTS[0]), chunk_id(PARTS[3]): len(PARTS[3])}
+    assert dict(stage.asked.wanted[key]) == left
+    assert stage.fetcher.pending_bytes == wanted.content.size
+    await stage.fetcher.received([received(PARTS[0]), received(PARTS[3])])
+    assert stage.published(F, wanted.content) == b"".join(PARTS)
+
+
+async def test_what_came_just_as_it_was_given_up_completes_it(stage: Stage) -> None:
+    wanted = need(F, *PARTS)
+    key = (F, wanted.content.hash)
+    await stage.fetcher.need([wanted])
+    await stage.fetcher.received([received(PARTS[0]), received(PARTS[1])])
+    results = await stage.fetcher._in_disk_thread(lambda: stage.fetcher._take([received(PARTS[3])]))
+    stage.fetcher.give_up(key)
+    await stage.fetcher._finish(results.done)
+    assert key not in stage.fetcher.staged
+    stage.fetcher.retry()
+    await stage.fetcher.need([wanted])
+    assert stage.published(F, wanted.content) == b"".join(PARTS)
+
+
+async def test_half_files_that_nobody_wants_are_let_go(stage: Stage) -> None:
+    for number in range(BEGUN_MAX + 1):
+        wanted = need(file_id(20 + number), PARTS[0], PARTS[1], b"%d" % number)
+        await stage.fetcher.need([wanted])
+        await stage.fetcher.received([received(PARTS[0])])
+        stage.fetcher.give_up((wanted.node, wanted.content.hash))
+    assert len(stage.staged_names()) == BEGUN_MAX
+    stage.fetcher.forget_begun()
+    assert stage.staged_names() == []
 
 
 async def test_what_is_dropped_is_forgotten_and_its_temp_files_named(stage: Stage) -> None:
