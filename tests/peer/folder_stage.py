@@ -56,7 +56,8 @@ class FolderDevice:
         """Finds and records all that was done to the disk."""
         limit = (lambda: deletions_max) if deletions_max is not None else None
         scanned = await self.performer.drive(
-            self.engine.scan([ROOT], True, lambda p, d: False, time.time_ns(), limit)
+            # Later than the last tick of the file system's clock: nothing is too new to be sure of.
+            self.engine.scan([ROOT], True, lambda p, d: False, time.time_ns() + 10**9, limit)
         )
         self.note(scanned.authored)
         if scanned.to_read:
