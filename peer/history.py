@@ -174,7 +174,6 @@ class History:
         if not wanted:
             return Restored()
         request = _Request(asyncio.get_running_loop().create_future(), len(wanted))
-        self._rewrites.allow()  # a person has asked for it
         self._todo.extend((one, request) for one in wanted)
         self._wake()
         return await request.answer
@@ -250,6 +249,7 @@ class History:
                 return CHANGED
             if there.kind is Kind.FILE and self._engine.keeps_versions:
                 keep = kept_name(row.id, row.shown.hash, row.disk)
+            self._rewrites.expect(row.id)
         return await self._apply([Publish(temp, target, there, keep=keep)])
 
     async def _make_parents(self, target: Path) -> str:

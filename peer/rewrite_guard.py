@@ -29,7 +29,13 @@ class RewriteGuard:
         self._apart: dict[NodeId, Entry] = {}
         self._passed: dict[NodeId, float] = {}
         """When a rewrite of each file was recorded, the latest last, as far back as the window."""
+        self._meant: set[NodeId] = set()
+        """Files that a person had rewritten by us: their next rewrite is no question."""
         self._is_allowed = self._is_full = False
+
+    def expect(self, item: NodeId) -> None:
+        """A person asked for other bytes in this file: that rewrite passes, and no other."""
+        self._meant.add(item)
 
     def sets_apart(self, candidates: int, now: float) -> bool:
         """Whether rewrites are not to be recorded before all is read, with so many known files
@@ -44,11 +50,14 @@ class RewriteGuard:
 
     def note_recorded(self, items: Iterable[NodeId], now: float) -> None:
         """Rewrites of these files were recorded."""
+        asked_for = self._meant.intersection(items := list(items))
+        self._meant -= asked_for
         if self._is_allowed:
             return
         for item in items:
-            self._passed.pop(item, None)
-            self._passed[item] = now
+            if item not in asked_for:
+                self._passed.pop(item, None)
+                self._passed[item] = now
 
     def set_apart(self, rewritten: Iterable[Entry], others: Iterable[NodeId]) -> None:
         """These were read and not recorded; those others are no rewrites (any more)."""
@@ -68,13 +77,14 @@ class RewriteGuard:
         if is_full:
             self._is_allowed = False
         known = {} if is_full else self.held
+        meant = [apart.pop(item) for item in self._meant & apart.keys()]
         self._forget_old(now)
         if not known and len(self._passed) + len(apart) <= self._pass_max():
             self.held = {}
-            return list(apart.values())
+            return meant + list(apart.values())
         # While some are held, a hint here and there must not let them through in small numbers.
         self.held = {**known, **apart}
-        return []
+        return meant
 
     def allow(self) -> None:
         """They were meant; the next look at everything records them."""

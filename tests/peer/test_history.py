@@ -206,6 +206,23 @@ async def test_a_whole_folder_is_as_it_was(pair: Pair) -> None:
     assert (await pair.two.restore_folder(pair.there, at_s, is_dry=True))["restored"] == []
 
 
+async def test_many_files_come_back_without_a_question(pair: Pair) -> None:
+    names = [f"{number}.txt" for number in range(60)]
+    for data in (b"before", b"after"):
+        for part in (names[:30], names[30:]):
+            for name in part:
+                (pair.here / name).write_bytes(data)
+            await until(lambda p=part, d=data: all(tree(pair.there).get(n) == d for n in p))  # type: ignore[misc]
+            folder_of(pair.one).rewrites._passed.clear()  # as if it were a while ago
+    await folder_of(pair.two).call(nothing)
+    _, history = history_of(pair.two)
+    await move_into_the_past(history, 2 * DAY_S)
+    report = await pair.two.restore_folder(pair.there, int(time.time()) - 3 * DAY_S, is_dry=False)
+    assert sorted(report["restored"]) == sorted(names)
+    await until(lambda: set(tree(pair.here).values()) == {b"before"})
+    assert not folder_of(pair.two).asks
+
+
 async def move_into_the_past(history: History, by_s: int) -> None:
     """As if all that has ended had been written and had ended so much earlier."""
     await history._versions._db.execute(

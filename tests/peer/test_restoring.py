@@ -179,3 +179,20 @@ async def until_settled(daemon: Daemon) -> None:
             if folder["state"] in {FolderState.IN_SYNC, FolderState.ASKING}:
                 return
             await asyncio.sleep(0.01)
+
+
+async def test_a_version_that_is_brought_back_answers_no_question(pair: Pair) -> None:
+    root = pair.stage.root("one")
+    (root / "other").write_bytes(b"first")
+    await until(lambda: pair.tree(pair.two).get("other") == b"first")
+    (root / "other").write_bytes(b"second")
+    await until(lambda: pair.tree(pair.two).get("other") == b"second")
+    await pair.one.pause("f")
+    pair.write(NEW)
+    await pair.one.resume("f")
+    await pair.question()
+    report = await pair.one.restore(root / "other", None, None, None)
+    assert report["restored"] == ["other"]
+    await until(lambda: pair.tree(pair.two).get("other") == b"first")
+    assert f"{COUNT} files" in await pair.question()
+    assert OLD.items() <= pair.tree(pair.two).items()

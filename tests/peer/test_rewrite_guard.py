@@ -149,3 +149,21 @@ def test_more_than_the_limit_is_recorded_only_after_it_was_allowed(
             assert len([at for at in recorded if at > now - WINDOW_S]) <= PASS_MAX
         if act == "full":
             is_allowed = False
+
+
+def test_what_a_person_asked_for_passes_and_counts_for_nothing() -> None:
+    asking = guard()
+    for number in range(30):
+        asking.expect(item(number))
+    assert read(asking, entries(*range(30)), 0) == 30
+    assert not asking.held
+    assert read(asking, entries(*range(40, 40 + PASS_MAX)), 1) == PASS_MAX
+    assert read(asking, entries(0), 2) == 0  # it was expected once
+
+
+def test_what_a_person_asked_for_releases_nothing_else() -> None:
+    asking = guard()
+    assert read(asking, entries(*range(11)), 0) == 0
+    asking.expect(item(50))
+    assert read(asking, entries(50, 51), 1) == 1
+    assert asking.held.keys() == {item(n) for n in (*range(11), 51)}
