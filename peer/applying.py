@@ -41,7 +41,7 @@ from peer.rewinding import next_base
 from peer.rows import Directories, Item, Row
 from peer.tree import show
 from peer.turn import Turn, is_directory
-from peer.versions import ended, kept_name, read_kept_name
+from peer.versions import ended, read_kept_name, trash_name
 from protocol.nodes import NO_NODE, ROOT, Content, Node, copy_id
 
 Staged = Mapping[tuple[NodeId, bytes], str]
@@ -434,10 +434,7 @@ def _old_file_home(turn: Turn, item_id: NodeId) -> tuple[NodeId, str]:
 
 
 def _trash_name(turn: Turn, item_id: NodeId) -> str | None:
-    """Under which name the trash keeps this file; what a symlink was is in its record."""
-    if item_id[15] & 3:
-        return None
-    return kept_name(item_id, turn.before[item_id].hash, turn.rows[item_id].disk)
+    return trash_name(item_id, turn.before[item_id].hash, turn.rows[item_id].disk)
 
 
 def _file_stat(row: Row, turn: Turn) -> Stat:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from crypto.ids import FolderId
 from peer.conflicts import Conflict
-from peer.errors import NotResolved, PathUnusable
+from peer.errors import NotResolved
 from peer.folder import Folder
+from peer.history_requests import check_awake
 from peer.home_store import Folder as StoredFolder
 from peer.status import Choice, ConflictEntry, ConflictList
 
@@ -41,8 +42,7 @@ class ConflictRequests:
     async def resolve(self, path: Path, choice: Choice) -> None:
         """Does what a person decided about a copy; raises NotResolved."""
         folder, _, names = self._locate(path)
-        if folder.is_paused:
-            raise PathUnusable("The folder is paused. `holdfast resume` lets it go on.")
+        check_awake(folder)
         conflicts = folder.conflicts
         assert conflicts is not None  # there is one where there is a history
         if reason := await folder.call(lambda: conflicts.resolve(names, choice)):

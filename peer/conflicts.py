@@ -11,14 +11,14 @@ from itertools import count
 from typing import Final, NamedTuple
 
 from peer import commands as c
-from peer.disk_types import Kind, Move, Operation, Path, Refusal, Remove, Stat
+from peer.disk_types import Kind, Move, Operation, Path, Refusal, Remove
 from peer.hinting import Hinting
-from peer.history import CHANGED, History, there_is
+from peer.history import CHANGED, History, is_as_known
 from peer.performing import Performer
-from peer.rows import Row
+from peer.rows import Row, content_of
 from peer.search import Query
 from peer.status import Choice
-from peer.versions import kept_name
+from peer.versions import trash_name
 from protocol.names import without_conflict_mark
 
 MARK: Final = "(conflict "
@@ -55,7 +55,7 @@ class Conflicts:
             row = await self._history.row_at(one.path)
             if original is None or row is None:
                 continue
-            content = next((n for n in row.base.contents if n.hash == row.shown.hash), None)
+            content = content_of(row.base, row.shown.hash)
             label, written_s = ("", 0) if content is None else (content.label, content.time_s)
             out.append(Conflict(one.path, original, label, written_s, row.shown.size))
         return sorted(out)
@@ -68,7 +68,7 @@ class Conflicts:
             return GONE
         stats = await self._performer.perform(c.StatPaths([path, original]))
         here, there = stats
-        if here is None or not _is_as_known(copy, here):
+        if here is None or not is_as_known(copy, here):
             return CHANGED
         operations: list[Operation] = []
         if choice is Choice.ORIGINAL:
@@ -76,7 +76,7 @@ class Conflicts:
         elif choice is Choice.COPY:
             if there is not None:
                 row = await self._history.row_at(original)
-                if row is None or there.kind is Kind.DIRECTORY or not _is_as_known(row, there):
+                if row is None or there.kind is Kind.DIRECTORY or not is_as_known(row, there):
                     return CHANGED
                 operations.append(Remove(original, there, _keep(row)))
             operations.append(Move(path, original, here))
@@ -107,9 +107,5 @@ def original_of(path: Path) -> Path | None:
     return (*path[:-1], name) if name != path[-1] else None
 
 
-def _is_as_known(row: Row, stat: Stat) -> bool:
-    return (row.disk.inode, row.disk.size, row.disk.mtime_ns) == there_is(stat)
-
-
 def _keep(row: Row) -> str | None:
-    return None if row.id[15] & 3 else kept_name(row.id, row.shown.hash, row.disk)
+    return trash_name(row.id, row.shown.hash, row.disk)

@@ -36,10 +36,10 @@ from peer.hinting import Hinting
 from peer.index_store import IndexStore
 from peer.performing import Performer
 from peer.rewrite_guard import RewriteGuard
-from peer.rows import Row
+from peer.rows import Row, content_of
 from peer.search import Found, Query
 from peer.version_store import StoredVersion, VersionPolicy
-from peer.versions import PATH_SEPARATOR, Version, kept_name, read_kept_name
+from peer.versions import PATH_SEPARATOR, Version, read_kept_name, trash_name
 from protocol.names import exact_key, fold_key
 from protocol.nodes import Content, new_node_id
 from protocol.nodes import Kind as NodeKind
@@ -131,7 +131,7 @@ class History:
         found = await self._versions.of_file(PATH_SEPARATOR.join(path), nodes)
         if row is None:
             return None, found
-        return next((n for n in row.base.contents if n.hash == row.shown.hash), None), found
+        return content_of(row.base, row.shown.hash), found
 
     async def at_time(self, directory: Path, at_s: int) -> list[Version]:
         """What was shown below a directory at a time, where it differs from what is now."""
@@ -245,10 +245,10 @@ class History:
             if there.kind is Kind.DIRECTORY:
                 return IN_THE_WAY
             row = await self.row_at(target)
-            if row is None or (row.disk.inode, row.disk.size, row.disk.mtime_ns) != there_is(there):
+            if row is None or not is_as_known(row, there):
                 return CHANGED
-            if there.kind is Kind.FILE and self._engine.keeps_versions:
-                keep = kept_name(row.id, row.shown.hash, row.disk)
+            if self._engine.keeps_versions:
+                keep = trash_name(row.id, row.shown.hash, row.disk)
             self._rewrites.expect(row.id)
         return await self._apply([Publish(temp, target, there, keep=keep)])
 
@@ -351,6 +351,8 @@ class History:
         )  # fmt: skip
 
 
-def there_is(stat: Stat) -> tuple[int, int, int]:
-    """What a stat says of a file, as far as every rename leaves it alone."""
-    return stat.inode, stat.size, stat.mtime_ns
+def is_as_known(row: Row, stat: Stat) -> bool:
+    """Whether a file is what the index says, as far as every rename leaves it alone."""
+    return (row.disk.inode, row.disk.size, row.disk.mtime_ns) == (
+        stat.inode, stat.size, stat.mtime_ns
+    )  # fmt: skip

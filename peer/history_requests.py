@@ -56,7 +56,7 @@ class HistoryRequests:
         that there is.
         """
         folder, history, names = self.locate(path)
-        _check_awake(folder)
+        check_awake(folder)
         content, found = await folder.call(lambda: history.of_path(names))
         version = _choose(found, number, at_s)
         if version is None and content is not None and at_s is not None:
@@ -74,7 +74,7 @@ class HistoryRequests:
         stay. A dry run tells what it would do.
         """
         folder, history, names = self.locate(path)
-        _check_awake(folder)
+        check_awake(folder)
         versions = await folder.call(lambda: history.at_time(names, at_s))
         if is_dry:
             return {"restored": [v.path for v in versions], "failed": [], "unchanged": 0}
@@ -118,7 +118,8 @@ def _names_below(root: Path, path: Path) -> tuple[str, ...] | None:
     return None
 
 
-def _check_awake(folder: Folder) -> None:
+def check_awake(folder: Folder) -> None:
+    """A folder that is paused is not written to; raises PathUnusable."""
     if folder.is_paused:
         raise PathUnusable("The folder is paused. `holdfast resume` lets it go on.")
 

@@ -22,7 +22,7 @@ from peer.hinting import Hinting
 from peer.local_changes import link
 from peer.performing import Performer
 from peer.rewrite_guard import RewriteGuard
-from peer.rows import Directories
+from peer.rows import Directories, content_of
 from peer.turn import Turn
 from protocol.names import conflict_name
 
@@ -78,8 +78,8 @@ class Restoring:
         rows = await self._performer.perform(c.LoadRows(items))
         needs: list[Need] = []
         for item in items:
-            shown, contents = rows[item].shown, rows[item].base.contents
-            content = next((n for n in contents if n.hash == shown.hash), None)
+            shown = rows[item].shown
+            content = content_of(rows[item].base, shown.hash)
             if content is None or not shown.parent:
                 self._guard.brought_back([item])  # it is not shown any more
                 continue

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from crypto.ids import NodeId
-from protocol.nodes import NO_NODE, NOTHING, ROOT, Node, Place, winning_place
+from protocol.nodes import NO_NODE, NOTHING, ROOT, Content, Node, Place, winning_place
 
 DISPLACED: Final = 1
 """Shown on every device under a name that its record does not have (MERGE 10)."""
@@ -214,6 +214,11 @@ class Directories:
         if directory is None or not directory.item or not name:
             return None
         return (*self.path(directory.item), name)
+
+
+def content_of(node: Node, hash_: bytes) -> Content | None:
+    """The write of the node that has these bytes, if any."""
+    return next((content for content in node.contents if content.hash == hash_), None)
 
 
 def place_of(node: Node) -> Place | None:

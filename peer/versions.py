@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from crypto.ids import NodeId
-from peer.rows import DiskFacts, Row, Shown
+from peer.rows import DiskFacts, content_of
 from peer.turn import Turn, is_directory
 from protocol.nodes import Content, Kind
 
@@ -64,6 +64,13 @@ def kept_name(node: NodeId, hash_: bytes, disk: DiskFacts) -> str:
     return f"kept-{node.hex()}-{hash_.hex()}-{disk.inode}-{max(0, disk.ctime_ns)}"
 
 
+def trash_name(node: NodeId, hash_: bytes, disk: DiskFacts) -> str | None:
+    """Under which name the trash keeps what shows this content; None for a symlink: what it was is
+    in its record.
+    """
+    return None if node[15] & 3 else kept_name(node, hash_, disk)
+
+
 def read_kept_name(name: str) -> tuple[NodeId, bytes] | None:
     """The node and the hash in such a name; None for any other."""
     found = _KEPT.fullmatch(name)
@@ -84,7 +91,7 @@ def ended(turn: Turn, now_s: int, kept: Mapping[NodeId, str]) -> list[Version]:
         path = turn.resident.child_path(before.parent, before.name)
         if path is None:
             continue
-        content = _content_of(turn, turn.rows[node_id], before)
+        content = content_of(turn.bases.get(node_id, turn.rows[node_id].base), before.hash)
         out.append(
             Version(
                 node_id, before.hash, before.size, before.mtime_ns, before.is_executable,
@@ -95,8 +102,3 @@ def ended(turn: Turn, now_s: int, kept: Mapping[NodeId, str]) -> list[Version]:
             )
         )  # fmt: skip
     return out
-
-
-def _content_of(turn: Turn, row: Row, before: Shown) -> Content | None:
-    base = turn.bases.get(row.id, row.base)
-    return next((c for c in base.contents if c.hash == before.hash), None)
