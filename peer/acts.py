@@ -26,8 +26,6 @@ Result = TypeVar("Result")
 
 HOME_VARIABLE = "HOLDFAST_HOME"
 CODE_SIZE_MAX = 256
-RESTORE_TIMEOUT_S = 24 * 3600.0
-"""Large files may have to come from another device first."""
 
 
 class Answer(NamedTuple):
@@ -59,10 +57,10 @@ def _home(arguments: argparse.Namespace) -> Path:
     return user_data_path("holdfast", appauthor=False)
 
 
-def _client(arguments: argparse.Namespace, timeout_s: float = 60) -> "ControlClient":
+def _client(arguments: argparse.Namespace) -> "ControlClient":
     from peer.control_client import ControlClient
 
-    return ControlClient(_home(arguments), timeout_s)
+    return ControlClient(_home(arguments))
 
 
 def _run_async(work: Coroutine[Any, Any, Result]) -> Result:
@@ -325,12 +323,7 @@ def resolve(arguments: argparse.Namespace) -> Answer:
     """Do what a person decided about a conflict copy."""
     choice = Choice(arguments.keep)
     _client(arguments).resolve(arguments.path, choice)
-    said = {
-        Choice.ORIGINAL: "The file stays, and the copy is gone.",
-        Choice.COPY: "The copy has taken the file's place.",
-        Choice.BOTH: "Both are files now, each under its own name.",
-    }
-    return _say({}, said[choice] + " `holdfast versions` shows what was there before.")
+    return _say({}, choice.outcome + " `holdfast versions` shows what was there before.")
 
 
 def search(arguments: argparse.Namespace) -> Answer:
@@ -347,7 +340,7 @@ def versions(arguments: argparse.Namespace) -> Answer:
 
 def restore(arguments: argparse.Namespace) -> Answer:
     """Bring a version back."""
-    report = _client(arguments, RESTORE_TIMEOUT_S).restore(
+    report = _client(arguments).restore(
         arguments.path, arguments.version, arguments.at, arguments.to
     )
     return _restored(report)
@@ -355,7 +348,7 @@ def restore(arguments: argparse.Namespace) -> Answer:
 
 def restore_folder(arguments: argparse.Namespace) -> Answer:
     """Bring a directory back to a time."""
-    report = _client(arguments, RESTORE_TIMEOUT_S).restore_folder(
+    report = _client(arguments).restore_folder(
         arguments.path, arguments.at, is_dry=arguments.dry_run
     )
     if arguments.dry_run:

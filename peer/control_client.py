@@ -40,6 +40,9 @@ ANSWER_SIZE_MAX = 256 * 1024 * 1024
 guards against a mix-up.
 """
 
+RESTORE_TIMEOUT_S = 24 * 3600.0
+"""Large files may have to come from another device first."""
+
 
 class _SocketConnection(HTTPConnection):
     """HTTP over a Unix socket."""
@@ -152,20 +155,30 @@ class ControlClient:
             "path": str(path.absolute()), "version": version, "at_s": at_s,
             "to": None if out is None else str(out.absolute()),
         }  # fmt: skip
-        return cast(RestoreReport, self.request("POST", "/api/versions/restore", body))
+        return cast(
+            RestoreReport, self.request("POST", "/api/versions/restore", body, RESTORE_TIMEOUT_S)
+        )
 
     def restore_folder(self, path: Path, at_s: int, *, is_dry: bool) -> RestoreReport:
         """Bring all files below a directory back to what they were."""
         body = {"path": str(path.absolute()), "at_s": at_s, "dry_run": is_dry}
-        return cast(RestoreReport, self.request("POST", "/api/folders/restore", body))
+        return cast(
+            RestoreReport, self.request("POST", "/api/folders/restore", body, RESTORE_TIMEOUT_S)
+        )
 
     def stop(self) -> None:
         """Have the daemon stop."""
         self.request("POST", "/api/daemon/stop")
 
-    def request(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        timeout_s: float | None = None,
+    ) -> dict[str, Any]:
         """One request on a connection of its own; the answer's JSON object."""
-        connection = _SocketConnection(self._home / SOCKET_NAME, self._timeout_s)
+        connection = _SocketConnection(self._home / SOCKET_NAME, timeout_s or self._timeout_s)
         headers = {"Authorization": f"Bearer {self._read_token()}"}
         content = None
         if method != "GET":

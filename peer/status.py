@@ -205,6 +205,15 @@ class Choice(StrEnum):
     BOTH = "both"
     """The copy becomes a file of its own, under a name of its own."""
 
+    @property
+    def outcome(self) -> str:
+        """What a person is told when it was done."""
+        return {
+            Choice.ORIGINAL: "The file stays, and the copy is gone.",
+            Choice.COPY: "The copy has taken the file's place.",
+            Choice.BOTH: "Both are files now, each under its own name.",
+        }[self]
+
 
 class ConflictEntry(TypedDict):
     """One conflict copy."""

@@ -24,8 +24,6 @@ from peer.status import (
 )
 
 T = TypeVar("T")
-RESTORE_TIMEOUT_S = 24 * 3600.0
-"""The bytes may have to come from another device first."""
 
 
 class Daemon:
@@ -33,7 +31,6 @@ class Daemon:
 
     def __init__(self, home: Path) -> None:
         self._client = ControlClient(home, timeout_s=10)
-        self._patient = ControlClient(home, timeout_s=RESTORE_TIMEOUT_S)
 
     async def status(self) -> Status:
         """Everything."""
@@ -107,7 +104,7 @@ class Daemon:
 
     async def restore(self, path: Path, version: int, out: Path | None) -> RestoreReport:
         """A version comes back."""
-        return await _ask(self._patient.restore, path, version, None, out)
+        return await _ask(self._client.restore, path, version, None, out)
 
 
 async def _ask(call: Callable[..., T], *given: Any) -> T:

@@ -54,17 +54,10 @@ TABS: Final = {
     "conflicts": "4 Conflicts",
     "relays": "5 Relays",
 }  # fmt: skip
-
-
 ACTS: Final = (
     "add", "invite", "pause", "search", "versions", "attach", "remove", "decide", "answer",
 )  # fmt: skip
 """What is shown only where it can be done."""
-DECIDED: Final = {
-    Choice.ORIGINAL: "The file stays, and the copy is gone.",
-    Choice.COPY: "The copy has taken the file's place.",
-    Choice.BOTH: "Both are files now, each under its own name.",
-}
 
 
 class MainScreen(Screen[None]):
@@ -367,7 +360,7 @@ class MainScreen(Screen[None]):
         """What becomes of a conflict copy."""
         chosen = self._chosen("conflicts")
         if chosen is not None:
-            self._do(self._daemon.resolve(chosen, Choice(choice)), DECIDED[Choice(choice)])
+            self._do(self._daemon.resolve(chosen, Choice(choice)), Choice(choice).outcome)
 
     def action_answer(self, answer: str) -> None:
         """The person's word on many changes."""
