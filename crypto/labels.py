@@ -113,6 +113,12 @@ CHUNK_PREFIX: Final = b"holdfast/1 chunk\0"
 LOG_SLOT_PREFIX: Final = b"holdfast/1 log slot\0"
 LINK_CERTIFICATE_PREFIX: Final = b"holdfast/1 link certificate\0"
 KIT_PREFIX: Final = b"holdfast/1 kit\0"
+SHARE_LINK_PREFIX: Final = b"holdfast/1 link\0"
+SHARE_LINK_ID_PREFIX: Final = b"holdfast/1 link id\0"
+SHARE_LINK_MANIFEST_PREFIX: Final = b"holdfast/1 link manifest\0"
+SHARE_LINK_SEGMENT_PREFIX: Final = b"holdfast/1 link segment\0"
+SHARE_LINK_TOKEN_PREFIX: Final = b"holdfast/1 link token\0"
+SHARE_LINK_REVOKE_PREFIX: Final = b"holdfast/1 link revoke\0"
 
 RAW_PREFIXES: Final = (
     SIGNATURE_PREFIX,
@@ -120,5 +126,11 @@ RAW_PREFIXES: Final = (
     LOG_SLOT_PREFIX,
     LINK_CERTIFICATE_PREFIX,
     KIT_PREFIX,
+    SHARE_LINK_PREFIX,
+    SHARE_LINK_ID_PREFIX,
+    SHARE_LINK_MANIFEST_PREFIX,
+    SHARE_LINK_SEGMENT_PREFIX,
+    SHARE_LINK_TOKEN_PREFIX,
+    SHARE_LINK_REVOKE_PREFIX,
 )
-"""All raw prefixes; none begins another. Those of share links come with share links."""
+"""All raw prefixes; none begins another."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from crypto import (
     link_auth,
     packs,
     relay_ids,
+    share_links,
 )
 from crypto import pairing_keys as pairing
 from crypto import primitives as p
@@ -114,6 +116,19 @@ def pairing_values(i: dict[str, Any]) -> list[bytes]:
     return [key.confirmation(side, t) for side in pairing.Side] + [check]
 
 
+def link_secrets(i: dict[str, Any]) -> share_links.LinkSecrets:
+    return share_links.LinkSecrets.of(i["secret"], i["password_salt"], i.get("passphrase"))
+
+
+def manifest_keys(i: dict[str, Any]) -> list[bytes]:
+    keys = link_secrets(i).keys(i["link_id"], i["flags"], i["salt"])
+    return [keys.key, keys.base, keys.commit]
+
+
+def opened_link(i: dict[str, Any]) -> bytes:
+    return share_links.open_link(i["link_id"], link_secrets(i), i["blob"])
+
+
 OPERATIONS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "digest": lambda i: p.digest(i["label"], *i["parts"]),
     "derive": lambda i: p.derive(i["key"], i["label"], *i["parts"], size=i["size"]),
@@ -177,6 +192,21 @@ OPERATIONS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "pairing exchange": spake2_key,
     "pairing confirmations": pairing_values,
     "pairing qr key": lambda i: pairing.PairingKey.from_qr_secret(i["secret"]).key,
+    "share link id": lambda i: share_links.link_id_of(i["public"]),
+    "share link public": lambda i: share_links.LinkKey.from_secret(i["secret"]).public,
+    "share link keys": manifest_keys,
+    "share link token": lambda i: link_secrets(i).token(i["link_id"]),
+    "share link token hash": lambda i: share_links.token_hash(i["token"]),
+    "open share link": opened_link,
+    "open long share link": lambda i: sha256(opened_link(i)).digest(),
+    "check share link revocation": lambda i: share_links.check_revocation(
+        i["public"], i["signature"], i["link_id"], i["time_s"]
+    ),
+    "open shared chunk": lambda i: share_links.open_shared_chunk(
+        i["key"],
+        i["sealed_hash"],
+        chunks.SealedChunk(i["codec"], i["plain_len"], i["sealed"]),
+    ),
 }
 
 
