@@ -26,6 +26,9 @@ Result = TypeVar("Result")
 
 HOME_VARIABLE = "HOLDFAST_HOME"
 CODE_SIZE_MAX = 256
+KEPT_MEMORY_BYTES = 16 << 20
+"""What the daemon's heaps keep of what is freed: measured with 512 MiB in one file, 4 MiB saved a
+tenth of the processor time of both sides and 16 MiB a fifth, for 5 MB more at the peak."""
 
 
 class Answer(NamedTuple):
@@ -144,12 +147,13 @@ def join(arguments: argparse.Namespace) -> Answer:
 
 def run(arguments: argparse.Namespace) -> Answer:
     """Run the daemon."""
-    from peer import daemon
+    from peer import daemon, syscalls
     from peer.collector import spare_rows
     from peer.log_format import configure_logging
 
     configure_logging(is_verbose=hasattr(arguments, "verbose"))
     spare_rows()
+    syscalls.keep_freed_memory(KEPT_MEMORY_BYTES)
     discovery = False if arguments.no_discovery else None
     work = daemon.run(_home(arguments), arguments.listen, discovery, arguments.links)
     _run_async(until_stopped(work))

@@ -282,7 +282,9 @@ class StagedFile(ABC):
 
     @abstractmethod
     def file_hash(self) -> bytes:
-        """Reads the file back and hashes it whole."""
+        """The hash of the whole file. What was written may count as it was given; what was copied
+        is read back.
+        """
 
     @abstractmethod
     def finish(self, mtime_ns: int, executable: bool) -> Stat:

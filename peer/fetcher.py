@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from crypto.chunks import ChunkHasher
-from crypto.compression import decompress
+from crypto.compression import Codec, decompress
 from crypto.errors import CryptoError
 from crypto.ids import ChunkId, FolderId, NodeId
 from peer.disk_types import (
@@ -260,10 +260,7 @@ class Fetcher:
     def _take(self, chunks: Sequence[ReceivedChunk]) -> _Results:
         results = _Results()
         for chunk in chunks:
-            try:
-                data = decompress(chunk.codec, bytes(chunk.data), chunk.plain_length)
-            except CryptoError:
-                data = b""
+            data = _content(chunk)
             if self._hasher.chunk_id(data) != chunk.chunk_id:
                 results.bad.append(chunk.chunk_id)
                 continue
@@ -278,7 +275,9 @@ class Fetcher:
                 break
         return results
 
-    def _put(self, job: Job, chunk_id: ChunkId, data: bytes, results: _Results) -> None:
+    def _put(
+        self, job: Job, chunk_id: ChunkId, data: bytes | memoryview, results: _Results
+    ) -> None:
         places = job.missing.pop(chunk_id, None)
         if places is None:
             return
@@ -286,7 +285,7 @@ class Fetcher:
             results.false.append(job)
             return
         if job.staged is None:
-            results.done.append((job, data))
+            results.done.append((job, bytes(data)))
             return
         for offset, _ in places:
             job.staged.write(offset, data)
@@ -468,3 +467,13 @@ def _abandon(staged: StagedFile) -> None:
 
 def _is_small(job: Job) -> bool:
     return not job.content.manifest and job.content.size <= SMALL_BYTES_MAX
+
+
+def _content(chunk: ReceivedChunk) -> bytes | memoryview:
+    """What a chunk says that it holds, not verified; nothing if it holds something else."""
+    if chunk.codec == Codec.RAW:
+        return chunk.data if len(chunk.data) == chunk.plain_length else b""
+    try:
+        return decompress(chunk.codec, bytes(chunk.data), chunk.plain_length)
+    except CryptoError:
+        return b""

@@ -46,10 +46,20 @@ _CHANGING: Final = "It is changing while it is read."
 _Chunks = list[tuple[ChunkId, int]]
 
 
-class _StreamingHash(Protocol):
-    """What `ChunkHasher.file_hash` gives, as far as it is fed here."""
+class StreamingHash(Protocol):
+    """What `ChunkHasher.file_hash` gives, as far as it is used here."""
 
-    def update(self, data: memoryview, /) -> object: ...
+    def update(self, data: bytes | memoryview, /) -> object:
+        """Takes in what follows."""
+        ...
+
+    def copy(self) -> StreamingHash:
+        """Another that goes on from here."""
+        ...
+
+    def digest(self) -> bytes:
+        """The hash of what was taken in."""
+        ...
 
 
 class Reader:
@@ -108,11 +118,9 @@ class Reader:
                 os.close(fd)
         return results
 
-    def hash_file(self, fd: int) -> bytes:
-        """The hash of a whole open file, read from its start."""
-        file_hash = self._hasher.file_hash()
+    def hash_rest(self, fd: int, file_hash: StreamingHash, offset: int) -> bytes:
+        """The hash of a whole open file of which some bytes from its start were hashed already."""
         buffer, _ = self._two_buffers(_WINDOW_BYTES)
-        offset = 0
         while count := os.preadv(fd, [buffer], offset):
             file_hash.update(buffer[:count])
             offset += count
@@ -226,7 +234,7 @@ class Reader:
         return size, file_hash.digest(), chunks
 
     def _hash_window(
-        self, file_hash: _StreamingHash, data: memoryview, lengths: list[int]
+        self, file_hash: StreamingHash, data: memoryview, lengths: list[int]
     ) -> _Chunks:
         file_hash.update(data)
         return self._name_chunks(data, lengths)

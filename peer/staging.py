@@ -28,7 +28,7 @@ from peer.disk_types import (
     Trouble,
 )
 from peer.durability import disk_error, sync_files
-from peer.reader import Reader, open_file, read_exactly
+from peer.reader import Reader, StreamingHash, open_file, read_exactly
 
 _CREATE: Final = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _WRITEBACK_BYTES: Final = 8 << 20
@@ -203,9 +203,13 @@ class Staging:
         """Names a chunk."""
         return self._hasher.chunk_id(data)
 
-    def hash_file(self, fd: int) -> bytes:
-        """The hash of a whole open file."""
-        return self._reader.hash_file(fd)
+    def new_file_hash(self) -> StreamingHash:
+        """For what is written from a file's start on."""
+        return self._hasher.file_hash()
+
+    def hash_rest(self, fd: int, file_hash: StreamingHash, offset: int) -> bytes:
+        """The hash of a whole open file of which some bytes from its start were hashed already."""
+        return self._reader.hash_rest(fd, file_hash, offset)
 
 
 class PosixStagedFile(StagedFile):
@@ -226,6 +230,10 @@ class PosixStagedFile(StagedFile):
         self._is_blank = is_blank
         """Wherever nothing was written yet it reads as zeros, and takes no room on the disk."""
         self._has_failed = False
+        self._hash = staging.new_file_hash()
+        self._hashed = 0
+        """So many bytes from the start on are in the hash: those that were written in order. The
+        rest is read back."""
         self._written = 0
         """Bytes since the last writeback; they lie about _low.._high."""
         self._low = self._high = 0
@@ -233,18 +241,23 @@ class PosixStagedFile(StagedFile):
     def write(self, offset: int, data: bytes | memoryview) -> None:
         """Writes bytes at an offset."""
         fd = self._usable_fd()
-        if self._is_blank and _is_zeros(data):
-            return  # a hole stays one: a disk image of 100 GB may hold 5
-        try:
-            write_all(fd, data, offset)
-        except OSError as error:
-            raise disk_error(error, "write") from error
-        self._note_written(offset, len(data))
+        if not (self._is_blank and _is_zeros(data)):
+            try:
+                write_all(fd, data, offset)
+            except OSError as error:
+                raise disk_error(error, "write") from error
+            self._note_written(offset, len(data))
+        # else a hole stays one: a disk image of 100 GB may hold 5
+        self._unhash(offset)
+        if offset == self._hashed:
+            self._hash.update(data)
+            self._hashed += len(data)
 
     def copy_range(self, path: Path, source_offset: int, offset: int, length: int) -> bool:
         """Copies a range of a file of the folder if it is there."""
         fd = self._usable_fd()
         self._is_blank = False  # what was copied may turn out to be wrong, and is written again
+        self._unhash(offset)
         with self._batch() as directories:
             source_fd = open_file(directories, path)
             if source_fd < 0:
@@ -269,12 +282,19 @@ class PosixStagedFile(StagedFile):
         return self._staging.chunk_id(data)
 
     def file_hash(self) -> bytes:
-        """Reads the file back and hashes it."""
+        """The hash of the file: as it was written, where that was from its start on and in order;
+        read back where not.
+        """
         fd = self._usable_fd()
         try:
-            return self._staging.hash_file(fd)
+            return self._staging.hash_rest(fd, self._hash.copy(), self._hashed)
         except OSError as error:
             raise disk_error(error, "read back") from error
+
+    def _unhash(self, offset: int) -> None:
+        """From here on the file is written again."""
+        if offset < self._hashed:
+            self._hash, self._hashed = self._staging.new_file_hash(), 0
 
     def finish(self, mtime_ns: int, executable: bool) -> Stat:
         """Sets the file's time and mode and closes it."""

@@ -14,6 +14,7 @@ import ssl
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from io import BytesIO
 from typing import Any, Final, cast
 
 from crypto.link_auth import link_binding
@@ -110,7 +111,8 @@ class TlsLink(Link, asyncio.BufferedProtocol):
         self._is_writable = True
         self._buffer = NO_BUFFER
         self._start = self._stop = 0
-        self._large: bytearray | None = None
+        self._large: BytesIO | None = None
+        self._large_view = NO_BUFFER
         self._large_number = self._large_filled = 0
         self._out: list[bytes | memoryview] = []
         self._out_bytes = 0
@@ -197,7 +199,7 @@ class TlsLink(Link, asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where the next bytes go: into the large frame under way, or behind what is not cut."""
         if self._large is not None:
-            return memoryview(self._large)[self._large_filled :]
+            return self._large_view[self._large_filled :]
         if not self._buffer:
             return _shared_buffer()
         return self._buffer[self._stop :]
@@ -217,8 +219,10 @@ class TlsLink(Link, asyncio.BufferedProtocol):
                 self._buffer = memoryview(bytearray(self._buffer))
         else:
             self._large_filled += nbytes
-            if self._large_filled == len(self._large):
-                payload, self._large = bytes(self._large), None
+            if self._large_filled == len(self._large_view):
+                self._large_view.release()
+                # What was filled in place is handed out as it is: CPython copies nothing here.
+                payload, self._large = self._large.getvalue(), None
                 self._deliver(self._large_number, payload)
         self._pace_reading()
 
@@ -241,10 +245,11 @@ class TlsLink(Link, asyncio.BufferedProtocol):
                 self._deliver(number, bytes(buffer[start + header_size : end]))
                 start = end
             elif length > DIRECT_BYTES:
-                large = bytearray(length)
+                self._large = BytesIO(bytes(length))
+                self._large_view = self._large.getbuffer()
                 filled = stop - start - header_size
-                large[:filled] = buffer[start + header_size : stop]
-                self._large, self._large_number, self._large_filled = large, number, filled
+                self._large_view[:filled] = buffer[start + header_size : stop]
+                self._large_number, self._large_filled = number, filled
                 start = stop
             else:
                 break
@@ -338,7 +343,7 @@ class TlsLink(Link, asyncio.BufferedProtocol):
         # Who is in cycles waits for the collector, which comes after so many objects and not after
         # so many bytes: a transport has 300 KB of buffers and of OpenSSL's.
         self._transport = None
-        self._out, self._large = [], None
+        self._out, self._large, self._large_view = [], None, NO_BUFFER
         if not self._is_early:  # what is complete has been cut
             self._buffer, self._start, self._stop = NO_BUFFER, 0, 0
 

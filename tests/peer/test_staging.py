@@ -154,6 +154,33 @@ def test_a_large_file_comes_in_any_order(disk: PosixDisk, tmp_path: Path) -> Non
     assert (tmp_path / "root" / "f").read_bytes() == data
 
 
+@pytest.mark.parametrize(
+    "acts",
+    [
+        [(0, b"abc"), (3, b"def")],
+        [(0, b"abc"), (3, b"xyz"), (1, b"bcdef")],
+        [(0, b"abc"), (3, b"xyz"), "copy"],
+        ["copy", (0, b"a")],
+        [(3, b"def"), (0, b"abc")],
+        [(0, b"abcdef"), "hash", (0, b"xyz"), "hash", (0, b"abc")],
+        [(0, b"abc"), "hash", (3, b"def")],
+    ],
+)
+def test_the_hash_is_that_of_what_lies_there_however_it_came(
+    disk: PosixDisk, tmp_path: Path, acts: list[str | tuple[int, bytes]]
+) -> None:
+    (tmp_path / "root" / "old").write_bytes(b"?bcdef")
+    with disk.open_staged("large", 6) as file:
+        for act in acts:
+            if act == "copy":
+                assert file.copy_range(("old",), 1, 1, 5)
+            elif isinstance(act, str):
+                file.file_hash()
+            else:
+                file.write(*act)
+        assert file.file_hash() == HASHER.chunk_id(b"abcdef")
+
+
 @pytest.mark.parametrize("is_in_kernel", [True, False])
 def test_ranges_are_copied_as_far_as_they_are_there(
     disk: PosixDisk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_in_kernel: bool

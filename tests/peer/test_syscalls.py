@@ -1,5 +1,7 @@
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,3 +82,23 @@ def test_inotify_gives_one_number_for_one_inode(tmp_path: Path) -> None:
         syscalls.inotify_rm_watch(queue, 999)
     finally:
         os.close(queue)
+
+
+def test_memory_of_a_chunk_is_not_fetched_from_the_kernel_each_time() -> None:
+    """In a process of its own, for it is set for good."""
+    program = (
+        "import resource, sys\n"
+        "from peer import syscalls\n"
+        "sys.argv[1] == 'keep' and syscalls.keep_freed_memory(16 << 20)\n"
+        "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "def use():\n"
+        "    for _ in range(200):\n"
+        "        buffers = [bytearray(500_000) for _ in range(4)]\n"
+        "use(); before = faults(); use(); print(faults() - before)\n"
+    )
+    counts = {}
+    for how in ("keep", "give back"):
+        command = [sys.executable, "-c", program, how]
+        counts[how] = int(subprocess.run(command, capture_output=True, check=True).stdout)
+    assert counts["keep"] < 1000
+    assert counts["give back"] > 10 * counts["keep"]
