@@ -25,5 +25,9 @@ class PairingError(CryptoError):
     """The two sides of a pairing have different keys: another code, or somebody in between."""
 
 
+class FormError(CryptoError):
+    """These bytes are no descriptor and no delegation, or one that nobody may make."""
+
+
 class TooLongError(CryptoError):
     """What was to be sealed does not fit the format; split it."""

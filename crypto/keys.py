@@ -70,6 +70,11 @@ class DeviceKeys:
         both = derive(self.device_secret, "relay pseudonym", relay_id, size=64)
         return both[:32], both[32:]
 
+    def storage_pseudonym(self, relay_id: bytes) -> tuple[bytes, bytes]:
+        """The same for the links on which this device stores shares there, beside the other."""
+        both = derive(self.device_secret, "relay pseudonym", relay_id, b"storage", size=64)
+        return both[:32], both[32:]
+
     def __repr__(self) -> str:
         return f"DeviceKeys({self.device_id.hex()[:16]})"
 

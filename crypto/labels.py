@@ -80,7 +80,10 @@ _NAMES: Final = (
     "emergency",
     "delegation",
     "control",
-    "standby grant",
+    "store key",
+    "store open",
+    "store peer",
+    "store voucher",
     "receipt",
     # kit, vault, key file, audit log (2, 11)
     "vault secret",

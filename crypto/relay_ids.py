@@ -33,6 +33,14 @@ def pseudonym_keys(keys: DeviceKeys, relay_id: RelayId) -> DeviceKeys:
     return DeviceKeys(sign_seed, dh_secret, bytes(KEY_SIZE), bytes(KEY_SIZE))
 
 
+def storage_keys(keys: DeviceKeys, relay_id: RelayId) -> DeviceKeys:
+    """The keys of a device's storage links at one relay: a second pseudonym, so that a relay that
+    knows of no storage does not take such a link for the device's only one.
+    """
+    sign_seed, dh_secret = keys.storage_pseudonym(relay_id)
+    return DeviceKeys(sign_seed, dh_secret, bytes(KEY_SIZE), bytes(KEY_SIZE))
+
+
 def rendezvous_id(secret: bytes, relay_id: RelayId, day: int, waiting: DeviceId) -> bytes:
     """Where `waiting` waits at a relay for the one device that shares the pair secret with it.
 

@@ -1,4 +1,4 @@
-"""What a device and a relay say to each other: frames and one prefix (SPEC 14, 16). No I/O.
+"""What a device and a relay say to each other: frames and one prefix (SPEC 14, 16, 18). No I/O.
 
 A device says its whole state each time (under what ids it waits), so nothing has to be undone and
 a repeated message changes nothing. A relay is told no device id, no user and no folder.
@@ -19,11 +19,13 @@ from protocol.fields import Field, fixed_bytes, list_of, one_of, record_of, unsi
 from protocol.mailbox_messages import FORMS as MAILBOX_FORMS
 from protocol.mailbox_messages import MailboxMessage, RelayForm
 from protocol.relay_token import TOKEN_SIZE
+from protocol.storage_forms import FORMS as STORAGE_FORMS
+from protocol.storage_messages import STORAGE_FRAME_LENGTH_MAX, StorageMessage
 from protocol.words import NAMEPLATE_MAX
 
 RELAY_VERSION: Final = 1
 RELAY_FRAME_LENGTH_MAX: Final = 16 << 10
-"""As before authentication: a link to a relay never carries more."""
+"""As before authentication; only a link that is for storage alone carries more."""
 RENDEZVOUS_MAX: Final = 768
 """Three days for each of 256 devices; 13 KiB."""
 NAMEPLATES_MAX: Final = 16
@@ -195,6 +197,7 @@ RelayMessage: TypeAlias = (
     | Admit
     | Admission
     | MailboxMessage
+    | StorageMessage
 )
 
 
@@ -257,9 +260,11 @@ FORMS: Final[dict[RelayNumber, RelayForm]] = {
 _ALL: Final[dict[int, RelayForm]] = {
     **{int(number): form for number, form in FORMS.items()},
     **{int(number): form for number, form in MAILBOX_FORMS.items()},
+    **{int(number): form for number, form in STORAGE_FORMS.items()},
 }
 _NUMBERS: Final = {form.type: number for number, form in _ALL.items()}
 _RECORDS: Final = {number: record_of(form.type, *form.fields) for number, form in _ALL.items()}
+_LENGTHS: Final = dict.fromkeys(map(int, STORAGE_FORMS), STORAGE_FRAME_LENGTH_MAX)
 _NAMES: Final = {
     form.type: tuple(field.name for field in dataclass_fields(form.type)) for form in _ALL.values()
 }
@@ -276,7 +281,8 @@ def decode(number: int, payload: bytes) -> RelayMessage:
     record = _RECORDS.get(number)
     if record is None:
         raise Unexpected(f"message {number} on a link to a relay")
-    message: RelayMessage = record.read(wire.decode(payload, RELAY_FRAME_LENGTH_MAX, record.items))
+    length_max = _LENGTHS.get(number, RELAY_FRAME_LENGTH_MAX)
+    message: RelayMessage = record.read(wire.decode(payload, length_max, record.items))
     if type(message) is Called:
         is_whole = bool(message.ticket) == (message.outcome == CallOutcome.CONNECTED)
         if not is_whole:

@@ -41,6 +41,7 @@ PROMISES = {
     "A17": "A relay sees what the list in THREATS.md says, and nothing of what it carries.",
     "A18": "What a relay keeps for a folder is listed, given, taken and dropped for nobody who does"
     " not prove the capability; who was removed has none for what comes after.",
+    "A20": "A role does what it may and nothing more, at devices and at nodes.",
     "A24": "Who pairs in the middle or guesses has three tries of one code, and no way to test"
     " guesses off line.",
     "A25": "Who proves no known, live device is heard not one message.",
@@ -60,6 +61,9 @@ PROMISES = {
     "A35": "No symlink and no race leads a read or a write out of the folder.",
     "A36": "The control API answers no browser and nobody without the token.",
     "A37": "No secret in arguments, logs or reprs, and no control character on a terminal.",
+    "A39": "Who has not the secret of a share link, or not its password, opens nothing of it.",
+    "A41": "A node that lies about what it stores is found out: nothing is believed that is not"
+    " shown.",
     "F01": "A receiver killed at any instant shows the old or the new, nothing torn, nothing"
     " acknowledged lost.",
     "F02": "The same for a device that scans, sends or compacts.",

@@ -23,15 +23,18 @@ from crypto import (
     key_file,
     keys,
     link_auth,
+    namespaces,
     packs,
     relay_ids,
     share_links,
+    shares,
 )
 from crypto import pairing_keys as pairing
 from crypto import primitives as p
 from crypto.errors import (
     BadKeyError,
     CryptoError,
+    FormError,
     KeyFileError,
     OpenError,
     PairingError,
@@ -45,6 +48,7 @@ EXPECTED: dict[str, type[CryptoError]] = {
     "bad key error": BadKeyError,
     "key file error": KeyFileError,
     "pairing error": PairingError,
+    "form error": FormError,
 }
 
 
@@ -129,6 +133,25 @@ def opened_link(i: dict[str, Any]) -> bytes:
     return share_links.open_link(i["link_id"], link_secrets(i), i["blob"])
 
 
+def share_of(i: dict[str, Any]) -> list[Any]:
+    """The root of a share, and the path of one of its leaves; each leaf is filled with one byte."""
+    data = b"".join(bytes([fill]) * packs.LEAF_SIZE for fill in i["leaves"])
+    hashes = shares.leaf_hashes(data)
+    root = shares.share_root(i["pack_id"], i["number"], hashes)
+    return [root, shares.merkle_path(hashes, i["index"])]
+
+
+def opened_descriptor(i: dict[str, Any]) -> list[Any]:
+    d = shares.decode_descriptor(i["descriptor"])
+    return [d.pack_id, d.pack_size, d.needed, list(d.roots), d.share_size, d.id()]
+
+
+def opened_delegation(i: dict[str, Any]) -> list[Any]:
+    d = namespaces.decode_delegation(i["delegation"])
+    fields = [d.owner_pk, d.admin_pk, d.write_pk, d.read_pk, d.tag]
+    return [d.namespace, d.generation, *fields]
+
+
 OPERATIONS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "digest": lambda i: p.digest(i["label"], *i["parts"]),
     "derive": lambda i: p.derive(i["key"], i["label"], *i["parts"], size=i["size"]),
@@ -191,6 +214,40 @@ OPERATIONS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "pairing password": lambda i: pairing.pairing_password(i["nameplate"], i["words"]),
     "pairing exchange": spake2_key,
     "pairing confirmations": pairing_values,
+    "share": share_of,
+    "open descriptor": opened_descriptor,
+    "namespace": lambda i: namespaces.namespace_id(
+        i["node_id"], i["owner"], namespaces.emergency_hash(i["emergency"], i["salt"])
+    ),
+    "node tag": lambda i: namespaces.node_tag(i["secret"], i["node_id"]),
+    "capability": lambda i: namespaces.capability_public(
+        i["secret"], i["node_id"], epochs.Tier(i["tier"])
+    ),
+    "open delegation": opened_delegation,
+    "verify delegation": lambda i: namespaces.check_delegation(
+        i["public"], i["signature"], i["node_id"], namespaces.decode_delegation(i["delegation"])
+    ),
+    "verify capability": lambda i: namespaces.check_capability(
+        i["public"],
+        i["signature"],
+        i["node_id"],
+        i["namespace"],
+        i["generation"],
+        epochs.Tier(i["tier"]),
+        i["link_id"],
+    ),
+    "verify node": lambda i: namespaces.check_node(
+        i["public"], i["signature"], i["node_id"], i["link_id"]
+    ),
+    "verify pseudonym": lambda i: namespaces.check_pseudonym(
+        i["public"], i["signature"], i["node_id"], i["link_id"]
+    ),
+    "verify receipt": lambda i: namespaces.check_receipt(
+        i["public"], i["signature"], i["descriptor_id"], i["number"], i["lease"], i["time"]
+    ),
+    "storage pseudonym": lambda i: list(
+        keys.DeviceKeys(*i["device"]).storage_pseudonym(i["relay_id"])
+    ),
     "pairing qr key": lambda i: pairing.PairingKey.from_qr_secret(i["secret"]).key,
     "share link id": lambda i: share_links.link_id_of(i["public"]),
     "share link public": lambda i: share_links.LinkKey.from_secret(i["secret"]).public,
