@@ -42,6 +42,7 @@ PROMISES = {
     "A18": "What a relay keeps for a folder is listed, given, taken and dropped for nobody who does"
     " not prove the capability; who was removed has none for what comes after.",
     "A20": "A role does what it may and nothing more, at devices and at nodes.",
+    "A22": "Nothing sealed opens under two keys, or two secrets, as two things.",
     "A24": "Who pairs in the middle or guesses has three tries of one code, and no way to test"
     " guesses off line.",
     "A25": "Who proves no known, live device is heard not one message.",
