@@ -50,7 +50,7 @@ def _say(data: Mapping[str, Any], *lines: str) -> Answer:
     return Answer(data, show)
 
 
-def _home(arguments: argparse.Namespace) -> Path:
+def home_of(arguments: argparse.Namespace) -> Path:
     """`--home`, else HOLDFAST_HOME, else where this platform keeps a program's data."""
     named = getattr(arguments, "home", None) or os.environ.get(HOME_VARIABLE)
     if named:
@@ -63,7 +63,7 @@ def _home(arguments: argparse.Namespace) -> Path:
 def _client(arguments: argparse.Namespace) -> "ControlClient":
     from peer.control_client import ControlClient
 
-    return ControlClient(_home(arguments))
+    return ControlClient(home_of(arguments))
 
 
 def _run_async(work: Coroutine[Any, Any, Result]) -> Result:
@@ -110,7 +110,7 @@ def init(arguments: argparse.Namespace) -> Answer:
     """Make the home and the user's first device in it."""
     from peer import setup
 
-    home = _home(arguments)
+    home = home_of(arguments)
     passphrase = ask_passphrase(is_new=True) if arguments.passphrase else None
     made = _run_async(setup.init_home(home, arguments.name, passphrase))
     lines = [f"Made the device {arguments.name} in {home}."]
@@ -135,7 +135,12 @@ def join(arguments: argparse.Namespace) -> Answer:
     if arguments.address is not None and arguments.relay is not None:
         raise UsageError("Give either --address or --relay.")
     joined = setup.join(
-        _home(arguments), code, arguments.address, arguments.name, passphrase, relay=arguments.relay
+        home_of(arguments),
+        code,
+        arguments.address,
+        arguments.name,
+        passphrase,
+        relay=arguments.relay,
     )
     made = _run_async(joined)
     return _say(
@@ -155,7 +160,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     spare_rows()
     syscalls.keep_freed_memory(KEPT_MEMORY_BYTES)
     discovery = False if arguments.no_discovery else None
-    work = daemon.run(_home(arguments), arguments.listen, discovery, arguments.links)
+    work = daemon.run(home_of(arguments), arguments.listen, discovery, arguments.links)
     _run_async(until_stopped(work))
     return _say({})
 
@@ -237,7 +242,7 @@ def relay_withdraw(arguments: argparse.Namespace) -> Answer:
 
 def _become_relay(arguments: argparse.Namespace, command: str, *more: str) -> NoReturn:
     """Become the relay's program: it is not this one's, and neither imports the other."""
-    words = [command, "--home", str(_home(arguments)), *more]
+    words = [command, "--home", str(home_of(arguments)), *more]
     words += [f"--{name}" for name in ("json", "verbose") if hasattr(arguments, name)]
     # -P: a directory named `relay` where the command is given is not the program.
     os.execv(sys.executable, [sys.executable, "-P", "-m", "relay", *words])  # noqa: S606
@@ -247,7 +252,7 @@ def tui(arguments: argparse.Namespace) -> Answer:
     """Become the screen's program, for the same reasons."""
     if not sys.stdin.isatty() or not sys.stdout.isatty():
         raise UsageError("The screen needs a terminal. `holdfast status` says the same in lines.")
-    words = [sys.executable, "-P", "-m", "tui", "--home", str(_home(arguments))]
+    words = [sys.executable, "-P", "-m", "tui", "--home", str(home_of(arguments))]
     os.execv(sys.executable, words)  # noqa: S606
 
 
@@ -394,7 +399,7 @@ def doctor(arguments: argparse.Namespace) -> Answer:
     """Examine this device and its machine (peer/doctor.py)."""
     from peer.doctor import examine
 
-    checks = examine(_home(arguments))
+    checks = examine(home_of(arguments))
     failure = None if all(check.is_well for check in checks) else TroubleFound()
 
     def show() -> None:

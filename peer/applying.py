@@ -14,6 +14,7 @@ from itertools import groupby
 
 from crypto.ids import NodeId
 from peer.commands import Apply, Commit, SyncStaged
+from peer.deeds import deeds_of
 from peer.disk_types import (
     PARKED,
     Kind,
@@ -152,7 +153,8 @@ async def apply_bases(
             await link(turn, item, stat, stat.ctime_ns if item in unsure else OWN_WRITE)
     done.nodes = set(wanted)
     await turn.finish()
-    await Commit(turn.rows_to_store(), turn.rows_to_delete(), ended=over)
+    deeds = deeds_of(turn)
+    await Commit(turn.rows_to_store(), turn.rows_to_delete(), ended=over, deeds=deeds)
     turn.merge()
     done.made = _made(turn.resident, directories, stats)
     return turn, done

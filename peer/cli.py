@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from peer import acts, terminal
+from peer import acts, terminal, trail_acts
 from peer.errors import PeerError, UsageError, of_protocol
 from peer.status import Choice, HoldAnswer
 from protocol.errors import ProtocolError
@@ -201,6 +201,7 @@ def make_parser() -> argparse.ArgumentParser:
         "path", nargs="?", type=Path, metavar="PATH", help="default: Python's own library"
     )
     add("doctor", acts.doctor, "look for what keeps Holdfast from working, and say the cure")
+    _add_log_commands(add)
     return parser
 
 
@@ -261,6 +262,17 @@ def _add_file_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     folder.add_argument("path", type=Path, metavar="PATH", help="a folder, or a directory in one")
     folder.add_argument("--at", type=_moment, required=True, metavar="TIME", help="a date, or 3d")
     folder.add_argument("--dry-run", action="store_true", help="only list what it would do")
+
+
+def _add_log_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
+    log = add("log", trail_acts.log, "show who did what, and when: the audit trail")
+    log.add_argument("--limit", type=_count, metavar="N", help="at most so many (default: 50)")
+    log.add_argument("--since", type=_moment, metavar="TIME", help="not older than: a date, or 3d")
+    log.add_argument("--folder", metavar="FOLDER", help="only what was done to files of this one")
+    more = log.add_subparsers(metavar="COMMAND")
+    what = "check that nothing in the audit trail was changed, left out or put in"
+    verify = more.add_parser("verify", help=what, description=what)
+    verify.set_defaults(act=trail_acts.verify)
 
 
 def _add_relay_commands(commands: Any) -> None:

@@ -176,6 +176,8 @@ class Commit(Command[None]):
     """From these positions on, what is stored of a log goes aside."""
     ended: Sequence[tuple[object, ...]] = ()
     """What the disk shows no more from now on (`versions.Version`)."""
+    deeds: Sequence[object] = ()
+    """Who did what, to be told before it is stored (`deeds.Deeds`)."""
 
 
 # ---------------------------------------------------------------- the disk

@@ -120,6 +120,9 @@ class DaemonApi(Protocol):
     async def stop(self) -> None:
         """Begin to stop, and return at once."""
 
+    def acted(self, path: str, members: Mapping[str, Any]) -> None:
+        """Something that was asked for was done: the route, and what the request said."""
+
 
 class _Fields:
     """The members of a request's JSON object, each taken once and checked; what is left over is a
@@ -349,7 +352,7 @@ def problem(error: PeerError, status: int | None = None) -> Response:
     return _answer_of(content, status or error.http_status, "application/problem+json")
 
 
-async def _read_fields(request: Request) -> _Fields:
+async def _read_members(request: Request) -> dict[str, Any]:
     """The body as a JSON object, read no further than BODY_SIZE_MAX; no body is an object with no
     members.
     """
@@ -364,13 +367,16 @@ async def _read_fields(request: Request) -> _Fields:
         members = None
     if not isinstance(members, dict):
         raise UsageError("The request has to be a JSON object.")
-    return _Fields(members)
+    return members
 
 
 def _make_endpoint(daemon: DaemonApi, act: _Act) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         try:
-            content = await act(daemon, await _read_fields(request))
+            members = await _read_members(request)
+            content = await act(daemon, _Fields(dict(members)))
+            if request.method != "GET":
+                daemon.acted(request.url.path, members)
         except PeerError as error:
             return problem(error)
         except ClientDisconnect:

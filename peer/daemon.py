@@ -66,6 +66,7 @@ from peer.status import (
     VersionList,
 )
 from peer.surroundings import LOOK_INTERVAL_S, Surroundings
+from peer.witness import Witness
 from protocol import messages
 from protocol.changesets import INCARNATION_SIZE
 from protocol.errors import LinkError, ProtocolError
@@ -114,6 +115,8 @@ class Daemon:
         self.relays.attend = self.mailboxes.attend
         self.openings = Openings(home, self.ledgers, self.network, config, tasks, self._opened_late)
         self.stored = self.openings.stored
+        self.witness = Witness(home, self.ledgers, self.stored, self._name_of)
+        self.openings.on_deeds = self.witness.deeds
         self._reports = Reports(
             home, self.ledgers, self.network, self.openings.failures, self.mailboxes
         )
@@ -136,7 +139,8 @@ class Daemon:
         if suspicion is not None:
             log.warning("this home may be a copy: %s", suspicion)
             await home.renew_incarnations()
-        for notice in home.notices:
+        notices = self.witness.open(name, is_suspect=suspicion is not None)
+        for notice in (*home.notices, *notices):
             log.warning("%s", notice)
         await self._listen()
         self.invitations = Invitations(
@@ -157,6 +161,7 @@ class Daemon:
         await self.ledgers.settle()
         for stored in await home.store.folders():
             self.stored[stored.folder_id] = stored
+        self.witness.begin()
         await self.openings.open_all()
         if await expel_revoked(self.ledgers, self._at_work()):  # cut short before
             await self._membership_changed()
@@ -171,6 +176,7 @@ class Daemon:
         self._tasks.create_task(self._advance_generation())
         self._tasks.create_task(self._follow_surroundings())
         self._tasks.create_task(self._note_heard())
+        self._tasks.create_task(self.witness.run())
         await self._announce()
 
     async def _listen(self) -> None:
@@ -213,6 +219,7 @@ class Daemon:
             await self._discovery.close()
         for folder in list(self.network.folders.values()):
             await folder.close()
+        self.witness.close()
 
     async def _advance_generation(self) -> None:
         while True:
@@ -315,6 +322,7 @@ class Daemon:
         """Ledgers or wraps have grown: admit, open and tell."""
         await self.ledgers.settle()
         await self.openings.open_all()
+        await self.witness.membership_changed()
         self.network.tell_ledgers()
         for folder in self.network.folders.values():
             folder.membership_changed()
@@ -515,6 +523,10 @@ class Daemon:
     async def stop(self) -> None:
         """Begins to stop."""
         self._stopped.set()
+
+    def acted(self, path: str, members: Mapping[str, object]) -> None:
+        """Something that was asked for was done."""
+        self.witness.acted(path, members)
 
     def _welcome_folders(self) -> dict[FolderId, tuple[str, Folder | None]]:
         return {

@@ -20,6 +20,7 @@ from peer.applying import Applied, Staged, apply_bases
 from peer.batch import Batch
 from peer.commands import Commit, LoadDirty, LoadRows, ReadFiles
 from peer.compaction import TELL_AGAIN, Compaction
+from peer.deeds import deeds_of
 from peer.disk_types import FileRead, Path, Problem, ReadRequest, Stat, Trouble
 from peer.lacking import add_parents, without
 from peer.local_changes import (
@@ -312,7 +313,8 @@ class Engine:
     ) -> None:
         rows = [(f"log:{row.log_id.hex()}", row.encode()) for row in self.book.take_changed()]
         stored = [(c.log_id, c.slot.seq, c.hash, c.slot.lamport, c.wire) for c in changesets]
-        await Commit(turn.rows_to_store(), turn.rows_to_delete(), stored, rows, ended=over)
+        changed = turn.rows_to_store(), turn.rows_to_delete()
+        await Commit(*changed, stored, rows, ended=over, deeds=deeds_of(turn))
         self.frontier = self.book.frontier()
         turn.merge()
 

@@ -351,6 +351,14 @@ class TroubleFound(PeerError):
     exit_code = 41
 
 
+class TrailBroken(PeerError):
+    """The audit trail does not hold: something in it was changed or is missing. What was said of it
+    says where.
+    """
+
+    exit_code = 48
+
+
 def every_error() -> list[type[PeerError]]:
     """All errors by exit code, the root first: what the README's table lists."""
     found, waiting = set[type[PeerError]](), [PeerError]

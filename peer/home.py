@@ -38,6 +38,7 @@ from peer.home_store import HomeStore, copy_of, is_damage
 from peer.machine import machine_id
 from peer.passphrase import ask_passphrase
 from peer.small_file import sync_directory, write_durably
+from peer.trail_file import TRAIL_NAME
 
 KEY_NAME: Final = "key"
 DATABASE_NAME: Final = "home.db"
@@ -57,6 +58,7 @@ _OURS: Final = (
     CONFIG_NAME,
     FOLDERS_NAME,
     RELAY_KEY_NAME,
+    TRAIL_NAME,
 )
 _BESIDE_DATABASE: Final = ("", "-wal", "-shm")
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from struct import Struct
 from typing import Any, Final, NamedTuple, TypeVar
@@ -105,6 +105,8 @@ class IndexStore:
         self.names = NameSearch(db)
         self._counts: tuple[int, int] | None = None
         """What `SHOWN` keeps, once it is known."""
+        self.tell: Callable[[Sequence[object]], None] | None = None
+        """Who hears of deeds, before they are stored: so a crash leaves none untold."""
 
     @classmethod
     async def open(cls, path: Path) -> IndexStore:
@@ -182,6 +184,8 @@ class IndexStore:
             case c.DropChangesets(log, before_seq, limit):
                 return await self._drop(log, before_seq, limit)
             case c.Commit():
+                if command.deeds and self.tell is not None:
+                    self.tell(command.deeds)
                 return await self._commit(command)
             case _:
                 raise AssertionError(command)

@@ -11,8 +11,9 @@ import asyncio
 import logging
 import os
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final, NamedTuple
 
 from crypto.ids import FolderId
@@ -76,6 +77,8 @@ class Openings:
         """Those that should be at work and are not."""
         self.label = ""
         """What this device is called."""
+        self.on_deeds: Callable[[Folder, Sequence[object]], None] = lambda folder, deeds: None
+        """Who hears of what is done to files."""
         self._home, self._ledgers, self._network = home, ledgers, network
         self._config, self._tasks, self._on_late = config, tasks, on_late
         self._running: dict[FolderId, asyncio.Task[None]] = {}
@@ -136,6 +139,7 @@ class Openings:
             self._config, self._network, self.renew_incarnation,
         )  # fmt: skip
         folder.is_paused = stored.state is StoredState.PAUSED
+        folder.store.tell = partial(self.on_deeds, folder)
         self._network.add_folder(folder)
         self._running[stored.folder_id] = self._tasks.create_task(self._run(folder))
         return folder

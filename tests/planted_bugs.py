@@ -121,9 +121,9 @@ BUGS: Final = (
     Bug(
         "told-before-durable", "1 F05", "the frontier that others are told runs ahead of the index",
         "peer/engine.py",
-        "        await Commit(turn.rows_to_store(), turn.rows_to_delete(), stored,",
+        "        await Commit(*changed, stored,",
         "        self.frontier = self.book.frontier()\n"
-        "        await Commit(turn.rows_to_store(), turn.rows_to_delete(), stored,",
+        "        await Commit(*changed, stored,",
         ("peer/test_engine.py",),
     ),
     Bug(
@@ -951,8 +951,8 @@ BUGS: Final = (
     Bug(
         "version-without-row", "1 F17", "a kept file is known to nobody",
         "peer/applying.py",
-        "turn.rows_to_delete(), ended=over)",
-        "turn.rows_to_delete())",
+        "turn.rows_to_delete(), ended=over, deeds=deeds)",
+        "turn.rows_to_delete(), deeds=deeds)",
         ("peer/test_history.py",),
     ),
     Bug(

@@ -1,7 +1,7 @@
 """A daemon that remembers what it was asked, for the tests of who asks it."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ class FakeDaemon:
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
+        self.acts: list[tuple[str, dict[str, Any]]] = []
         self.failure: Exception | None = None
         self.gone: list[VersionEntry] = []
         self.copies: list[ConflictEntry] = [
@@ -210,6 +211,9 @@ class FakeDaemon:
 
     async def stop(self) -> None:
         self.note("stop")
+
+    def acted(self, path: str, members: Mapping[str, Any]) -> None:
+        self.acts.append((path, dict(members)))
 
 
 class Refusal(PeerError):
