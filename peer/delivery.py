@@ -14,7 +14,7 @@ from typing import Final
 
 from crypto.ids import NodeId
 from peer.applying import Applied
-from peer.disk_types import Disk, RefusalKind
+from peer.disk_types import Disk, Path, RefusalKind
 from peer.engine import FIRST_PAGE, Engine, Survey
 from peer.fetcher import Fetcher
 from peer.hinting import Hinting
@@ -181,15 +181,21 @@ class Delivery:
         fetcher = self.fetcher
         return not fetcher.jobs and not fetcher.staged_owners and self._retry_at == float("inf")
 
+    @property
+    def is_asked_again(self) -> bool:
+        """True when what is told of what is lacking is about to be found out anew."""
+        return self._survey_from is not None
+
     async def note_lack(self, need: int) -> None:
         """At rest, with so many nodes that the disk does not show."""
         fetcher = self.fetcher
         if not need:
             self._refusals.all_done()
             fetcher.forget_begun()
-        self._progress.undelivered = self._refusals.told()
+        told = self._refusals.told()
         if need:
-            await self._tell_lacking()
+            told |= await self._lacking()
+        self._progress.undelivered = told  # at once: who looks meanwhile sees what was told before
         if need and fetcher.unavailable:  # they may be on their way to those who are connected
             now = asyncio.get_running_loop().time()
             self._ask_again_at = min(self._ask_again_at, now + ASK_AGAIN_S)
@@ -197,17 +203,16 @@ class Delivery:
             names = fetcher.drop(list(fetcher.staged))
             await self._performer.on_disk(lambda: self._disk.discard_staged(names))
 
-    async def _tell_lacking(self) -> None:
-        """Says what is not here, and why."""
+    async def _lacking(self) -> dict[Path, str]:
+        """What is not here, and why."""
         fetcher = self.fetcher
         wrong = {fetcher.owners.get(key, key[0]): text for key, text in fetcher.problems.items()}
         unavailable = {fetcher.owners.get(key, key[0]): None for key in fetcher.unavailable}
         if wrong:
             self._refusals.patience.wait(asyncio.get_running_loop().time())
-        if wrong or unavailable:
-            self._progress.undelivered |= await self._performer.drive(
-                reasons(self._engine.directories, unavailable, wrong)
-            )
+        if not wrong and not unavailable:
+            return {}
+        return await self._performer.drive(reasons(self._engine.directories, unavailable, wrong))
 
     def _is_ripe(self) -> bool:
         """True when what is ready has waited long enough for company."""

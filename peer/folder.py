@@ -498,6 +498,8 @@ class Folder:
 
     async def _note_settled(self, delivery: Delivery) -> None:
         summary = await self.store.summary()
+        if delivery.is_asked_again:  # meanwhile: what was told is true until it is known better
+            return
         self.progress.summary, self.progress.trouble = summary, ""
         need = summary.need_files + summary.need_directories
         await delivery.note_lack(need)

@@ -11,8 +11,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.device import FOLDER, Device, attach, end, found, wait_for_same, wait_until
+from tests.end_to_end.device import (
+    FOLDER,
+    Device,
+    attach,
+    end,
+    explain,
+    found,
+    try_tree,
+    wait_for_same,
+    wait_until,
+)
 from tests.end_to_end.test_relay import RelayProcess, is_connected
+
+UNFINISHED = "not all of what others lack is in the mailboxes"
+"""What the log says of a goodbye that was cut short."""
 
 
 @pytest.fixture
@@ -88,14 +101,14 @@ def test_it_all_goes_by_mail_and_the_relay_restarts_in_between(
     wait_for_file(other, "e/f7", "7" * 50)
     wait_until(lambda: not (other.folder / "d").exists(), "the rename")
     wait_until(lambda: len(list(other.folder.glob("first*"))) == 2, "the conflict copy")
-    assert not (other.folder / "e" / "f3").exists()
+    wait_until(lambda: not (other.folder / "e" / "f3").exists(), "the deletion")
     (other.folder / "e" / "f4").unlink()
     stop_when_told(other)
     one.start()
     wait_until(lambda: not (one.folder / "e" / "f4").exists(), "the deletion")
     wait_until(lambda: len(list(one.folder.glob("first*"))) == 2, "both versions")
     one.wait_for_state("in sync")
-    assert one.tree() == other.tree()
+    wait_until(lambda: try_tree(one) == other.tree(), lambda: explain([one, other]))
     texts = {path.read_text() for path in one.folder.glob("first*")}
     assert texts == {"as the laptop has it", "as the desktop has it"}
 
@@ -129,14 +142,27 @@ def test_what_waits_for_a_device_is_said_with_its_name(pair: tuple[Device, Devic
     (one.folder / "film").write_bytes(bytes(range(256)) * 4_000)
     stop_when_told(one)
     other.start()
-    wait_until(lambda: "film" in reasons(other), lambda: other.log_tail())
-    assert "waits for laptop" in reasons(other)["film"]
+    wait_until(lambda: "waits for laptop" in reasons(other).get("film", ""), other.log_tail)
+    for _ in range(200):  # and it stays, though it is asked for again and again
+        assert "waits for laptop" in reasons(other).get("film", "")
     one.start()
     wait_for_same(one, other)
 
 
 def stop_when_told(device: Device) -> None:
-    """Gives the daemon the moment that it needs to see what was saved, and stops it."""
+    """Gives the daemon the moment that it needs to see what was saved, and stops it. On a machine
+    so busy that the time of its goodbye was too short for the mailbox, it says goodbye once more.
+    """
+    for _ in range(10):
+        before = device.log.stat().st_size
+        _stop_when_seen(device)
+        if UNFINISHED not in device.log.read_text()[before:]:
+            return
+        device.start()
+    raise AssertionError(f"its mail never left {device.name}: {device.log_tail()}")
+
+
+def _stop_when_seen(device: Device) -> None:
     (device.folder / "marker").write_text(f"{time.monotonic()}")
 
     def is_told() -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.device import Device, explain, wait_for_same, wait_until
+from tests.end_to_end.device import Device, explain, try_tree, wait_for_same, wait_until
 
 QUEUE_MAX = Path("/proc/sys/fs/inotify/max_queued_events")
 AT_ONCE = 100
@@ -41,7 +41,7 @@ def test_what_the_watcher_missed_is_found(new_pair: tuple[Device, Device]) -> No
     (one.folder / "to rename").rename(one.folder / "new" / "renamed")
     expected = one.tree()
     one.process.send_signal(signal.SIGCONT)
-    wait_until(lambda: other.tree() == expected, lambda: explain(new_pair))
+    wait_until(lambda: try_tree(other) == expected, lambda: explain(new_pair))
     assert wait_for_same(*new_pair) == expected
 
 

@@ -103,8 +103,8 @@ def test_they_pair_and_sync_a_tree_and_the_relay_may_come_and_go(
         directory.mkdir(exist_ok=True)
         (directory / f"f{number}").write_bytes(bytes([number]) * (number * 997))
     (other.folder / "from the other").write_bytes(b"x" * 3_000_000)
-    wait_for_same(one, other)
-    assert kinds(one) == kinds(other) == ["relayed"]
+    wait_for_same(one, other)  # by the mailbox perhaps, if a link has taken longer
+    wait_until(lambda: kinds(one) == kinds(other) == ["relayed"], "a link", 60)
     said = relay.stop()
     for canary in ("alpha", "beta", FOLDER, "f199", "127.0.0.1"):
         assert canary not in said

@@ -280,6 +280,9 @@ def test_over_quic_alone(tmp_path: Path) -> None:
             lambda: (pair[1].folder / "large").exists() and len(pair[1].names()) == 111, *pair
         )
         assert {n: c for n, (k, c) in tree.items() if k == "file"} == made
-        assert {link["kind"] for link in pair[1].status()["links"]} == {"quic"}
+        wait_until(
+            lambda: [link["kind"] for link in pair[1].status()["links"]] == ["quic"],
+            lambda: explain(pair),
+        )
     finally:
         end(list(pair))

@@ -50,7 +50,7 @@ class EvilPeer:
 
     async def hear(self, kind: type[E]) -> E:
         """The next event of this kind; what else comes is kept."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 for event in self.events:
                     if isinstance(event, kind):
@@ -60,7 +60,7 @@ class EvilPeer:
 
     async def is_hung_up_on(self) -> bool:
         """Waits for the end of the link."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while await self._receive():
                 pass
         return True

@@ -48,7 +48,7 @@ class FakeRouter(asyncio.DatagramProtocol):
 
     async def next(self, count: int) -> list[tuple[str, int, int, int]]:
         """What it was asked, once that is so many requests."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(self.asked) < count:
                 self.was_asked.clear()
                 await self.was_asked.wait()

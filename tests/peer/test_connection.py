@@ -111,7 +111,7 @@ async def talking(
 
 async def ends(running: asyncio.Task[None]) -> None:
     """Waits for the end, which nothing but what was just done may bring."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await running
 
 

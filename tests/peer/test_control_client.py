@@ -17,7 +17,7 @@ from peer.errors import (
 from peer.status import Choice, HoldAnswer
 from tests.peer.fake_daemon import RELAY, Refusal, running
 
-PATIENCE_S = 15.0
+PATIENCE_S = 60.0
 
 
 @pytest.fixture

@@ -64,7 +64,7 @@ async def state_of(daemon: Daemon) -> str:
 
 
 async def until_state(daemon: Daemon, state: FolderState) -> None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while await state_of(daemon) != state:
             await asyncio.sleep(0.01)
 
@@ -210,7 +210,7 @@ async def test_a_restart_goes_on(tmp_path: Path) -> None:
 async def test_run_ends_when_it_is_told_to(tmp_path: Path) -> None:
     async with devices(tmp_path) as stage:
         await stage.found("one")
-    async with asyncio.timeout(15), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
         running = tasks.create_task(
             daemon_module.run(tmp_path / "home-one", (LOOPBACK, 0), False, ["tls"])
         )

@@ -10,13 +10,16 @@ import errno
 import os
 from collections.abc import AsyncIterator, Collection
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from peer import lacking
+from peer import delivery, lacking
 from peer.delivery import NO_ROOM_S
 from peer.disk_types import Operation, Publish, Refusal, RefusalKind, Stat
+from peer.disk_types import Path as DiskPath
 from peer.folder import Folder
+from peer.index_store import Summary
 from peer.patience import RETRY_S
 from peer.status import FolderState
 from protocol.events import ReceivedChunk
@@ -108,6 +111,58 @@ async def test_bytes_that_nobody_has_are_told_by_their_path(scene: Scene) -> Non
         await give(folder, b"1", b"22")
         await in_sync(folder)
         assert folder.progress.undelivered == {}
+
+
+async def test_what_waits_is_told_without_a_break_while_it_is_asked_for_again(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever looks at any moment sees it: while the words are put together, and when somebody
+    asks again just then.
+    """
+    async with running(scene) as folder:
+        await in_sync(folder)
+        await saved_on_two(scene, folder, lost=b"22")
+        fetcher = folder.fetcher
+        assert fetcher is not None
+        seen: list[tuple[dict[DiskPath, str], FolderState]] = []
+        asked = 0
+        summary = folder.store.summary
+
+        def look() -> None:
+            seen.append((dict(folder.progress.undelivered), folder.progress.state))
+
+        async def count() -> Summary:
+            nonlocal asked
+            found = await summary()
+            if fetcher.unavailable and asked < 3:
+                asked += 1
+                folder.ask_again()
+            look()
+            return found
+
+        async def put_together(*args: Any) -> dict[DiskPath, str]:
+            look()
+            return await lacking.reasons(*args)
+
+        def give_up() -> None:
+            for key in list(fetcher.jobs):
+                fetcher.give_up(key)
+            folder.wake()
+            look()
+
+        def is_asked_enough() -> bool:
+            give_up()
+            return asked == 3 and bool(fetcher.unavailable)
+
+        told = {("lost",): lacking.NEW.format(who="two")}
+        give_up()
+        await until(lambda: folder.progress.undelivered == told)
+        seen.clear()
+        monkeypatch.setattr(folder.store, "summary", count)
+        monkeypatch.setattr(delivery, "reasons", put_together)
+        folder.ask_again()
+        await until(is_asked_enough)
+        assert seen == [(told, FolderState.SYNCING)] * len(seen)
 
 
 async def test_a_false_record_is_told_by_its_path(scene: Scene) -> None:

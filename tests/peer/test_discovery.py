@@ -24,7 +24,7 @@ from peer.discovery import (
 from peer.lan_record import NONCE_SIZE
 
 Found = asyncio.Queue[tuple[DeviceId, str, int]]
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 
 
 def device(number: int) -> DeviceKeys:

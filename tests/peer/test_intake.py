@@ -109,7 +109,7 @@ async def test_what_was_being_read_when_the_disk_failed_is_read_again(
         (scene.one.root / "saved").write_text("once")
         folder.rescan()
         await until(failed.is_set)
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while (await scene.store.summary()).files != 1:
                 await asyncio.sleep(0.005)
         await in_sync(folder)

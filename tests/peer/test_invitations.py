@@ -65,7 +65,7 @@ async def open_link(one: Daemon) -> Link:
 
 
 async def answer_to(link: Link) -> tuple[int, bytes] | None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         try:
             return await link.receive()
         except ProtocolError:

@@ -85,7 +85,7 @@ async def status_of(daemon: Daemon, name: str) -> FolderStatus:
 
 
 async def until_state(daemon: Daemon, name: str, state: FolderState) -> FolderStatus:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while (found := await status_of(daemon, name))["state"] != state:
             await asyncio.sleep(0.005)
     return found

@@ -34,7 +34,7 @@ class Watched:
         self.changed.set()
 
     async def next_change(self) -> list[Candidate]:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await self.changed.wait()
         self.changed.clear()
         return list(self.mapping.candidates())

@@ -84,7 +84,7 @@ async def path_of(daemon: Daemon) -> tuple[str, str, str]:
 
 
 async def until_path(daemon: Daemon, kind: str, path: str) -> None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while (await path_of(daemon))[:2] != (kind, path):
             await asyncio.sleep(0.01)
 

@@ -104,7 +104,7 @@ def inside(path: Path) -> Iterator[None]:
 
 async def until_told(daemon: Daemon, expected: dict[str, str]) -> None:
     """These paths are told, each for a reason in which its word is."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while True:
             (folder,) = (await daemon.status())["folders"]
             told = {error["path"]: error["reason"] for error in folder["errors"]}

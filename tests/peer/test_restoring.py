@@ -173,7 +173,7 @@ def cut_after_apply(folder: Folder, count: int) -> None:
 
 
 async def until_settled(daemon: Daemon) -> None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while True:
             (folder,) = (await daemon.status())["folders"]
             if folder["state"] in {FolderState.IN_SYNC, FolderState.ASKING}:

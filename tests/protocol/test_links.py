@@ -29,7 +29,7 @@ async def test_frames_arrive_both_ways_in_order(kind: LinkKind) -> None:
         for number, payload in frames:
             client.send(number, [payload[:10], memoryview(payload)[10:]])
             server.send(number, [payload])
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             assert [await server.receive() for _ in frames] == frames
             assert [await client.receive() for _ in frames] == frames
 
@@ -45,7 +45,7 @@ def test_large_frames_on_both_event_loops(kind: LinkKind, runner: object) -> Non
                 client.send(index, [payload], bulk=True)
                 await client.drain()
             received: dict[int, bytes] = {}
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while len(received) < len(sent):
                     frame = await server.receive()
                     assert frame is not None
@@ -73,7 +73,7 @@ async def test_both_ends_have_one_binding_and_it_differs_by_process_certificate(
 async def test_bytes_on_the_wire_are_counted(kind: LinkKind) -> None:
     async with link_pair(kind) as (client, server):
         client.send(9, [bytes(100_000)], bulk=True)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await server.receive()
         assert 100_000 < client.sent_bytes < 150_000
         assert 100_000 < server.received_bytes < 150_000
@@ -84,7 +84,7 @@ async def test_close_delivers_what_was_sent_before(kind: LinkKind) -> None:
     async with link_pair(kind) as (client, server):
         client.send(7, [os.urandom(300_000)])
         client.send(8, [b"last"])
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             closing = asyncio.gather(client.close(ErrorCode.LIMIT), return_exceptions=True)
             first, last = await server.receive(), await server.receive()
             assert first is not None
@@ -103,7 +103,7 @@ async def test_close_delivers_what_was_sent_before(kind: LinkKind) -> None:
 async def test_the_other_end_notices_an_abort(kind: LinkKind) -> None:
     async with link_pair(kind) as (client, server):
         server.abort()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             assert await client.receive() is None
         assert client.is_closed
 
@@ -115,7 +115,7 @@ async def test_a_frame_beyond_the_limit_ends_the_link(kind: LinkKind) -> None:
         client = await server.dial(kind)
         client.send(1, [bytes(16 << 10)])
         client.send(2, [bytes((16 << 10) + 1)])
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             link = await server.links.get()
             assert await link.receive() == (1, bytes(16 << 10))
             with pytest.raises(TooLong):
@@ -131,7 +131,7 @@ async def test_what_follows_the_last_early_frame_is_measured_by_the_new_limit(
         client = await server.dial(kind)
         client.send(3, [b"proof"])
         client.send(16, [bytes(40_000)])
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             link = await server.links.get()
             assert await link.receive() == (3, b"proof")
             link.set_frame_limit(1 << 20)
@@ -150,7 +150,7 @@ async def test_a_reader_that_does_not_read_holds_the_writer(kind: LinkKind) -> N
                     sent += 256 << 10
                     await client.drain()
         assert sent < 16 << 20  # 4 MiB unread, the windows or socket buffers, and our own queue
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             received = 0
             while received < sent:
                 frame = await server.receive()
@@ -176,7 +176,7 @@ async def test_devices_that_know_each_other_authenticate(kind: LinkKind) -> None
             assert first is not None
             return await authenticate_server(link, first, bob, lookup)
 
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             ours, theirs = await asyncio.gather(
                 authenticate_client(client, alice, peer_keys(bob), [b"entry"]), serve()
             )
@@ -200,7 +200,7 @@ async def test_a_stranger_gets_no_answer(kind: LinkKind) -> None:
             with pytest.raises(NotAuthenticated):
                 await authenticate_server(link, first, bob, lambda device_id, entries: None)
 
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             serving_task = asyncio.gather(serve())
             with pytest.raises(NotAuthenticated):
                 await authenticate_client(client, mallory, peer_keys(bob))
@@ -213,11 +213,11 @@ async def test_a_stranger_gets_no_answer(kind: LinkKind) -> None:
 async def test_who_sends_half_a_handshake_is_dropped_in_time(
     kind: LinkKind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(links, "HALF_OPEN_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(links, "HALF_OPEN_TIMEOUT_S", 1.5)  # a busy machine dials in less
     async with serving(admits=False) as server:
         client = await server.dial(kind)
         assert len(server.listener.half_open) == 1
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(60):
             assert await client.receive() is None
             with pytest.raises(NotAuthenticated):
                 await authenticate_client(client, new_keys(), peer_keys(new_keys()))
@@ -265,7 +265,7 @@ async def test_a_port_in_use_and_a_dead_address_are_said_in_words(
         port = server.port
     for kind in KINDS:
         with pytest.raises(LinkError, match=f"port {port}"):
-            async with asyncio.timeout(8):
+            async with asyncio.timeout(60):
                 await dial(kind, LOOPBACK, port)
 
 
@@ -282,7 +282,7 @@ async def test_ipv6_and_ipv4_on_one_port() -> None:
         port = await listener.start([LOOPBACK, "::1"], 0, KINDS, take)
         for host in (LOOPBACK, "::1"):
             for kind in KINDS:
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(60):
                     link = await dial(kind, host, port)
                     accepted = await received.get()
                 assert accepted.peer_address[0] == host
@@ -295,7 +295,7 @@ async def test_a_dial_that_is_cancelled_leaves_nothing_behind(
     kind: LinkKind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(links, "HALF_OPEN_TIMEOUT_S", 0.5)
-    async with asyncio.timeout(10), serving(admits=False) as server:
+    async with asyncio.timeout(60), serving(admits=False) as server:
         for delay_s in (0.0, 0.001, 0.002, 0.004, 0.008):
             dialling = asyncio.ensure_future(server.listener.dial(kind, LOOPBACK, server.port))
             await asyncio.sleep(delay_s)
@@ -307,11 +307,8 @@ async def test_a_dial_that_is_cancelled_leaves_nothing_behind(
         for endpoint in server.listener._endpoints:
             assert not any(link.is_client for link in endpoint.links.values())
         # What the server saw of it ends with the client's goodbye, or in time.
-        for _ in range(40):
+        while len(server.listener.half_open):
             await asyncio.sleep(0.05)
-            if not len(server.listener.half_open):
-                break
-        assert len(server.listener.half_open) == 0
 
 
 class _Over(Exception):
@@ -336,7 +333,7 @@ async def test_a_link_that_comes_when_its_owner_s_tasks_are_over_is_closed(
     assert listener is not None
     link = await dial(LinkKind.QUIC, LOOPBACK, port)
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             assert await link.receive() is None
     finally:
         link.abort()
@@ -359,7 +356,7 @@ async def test_a_connection_whose_task_never_began_is_closed(
             task.cancel()
         is_cancelled.set()
 
-    async with asyncio.TaskGroup() as tasks, asyncio.timeout(5):
+    async with asyncio.TaskGroup() as tasks, asyncio.timeout(60):
         listener = Listener(tasks)
 
         def enter(host: str) -> bool:
@@ -390,7 +387,7 @@ async def test_whoever_comes_in_the_moment_of_the_end_leaves_no_socket(turns: in
         for _ in range(5):
             await asyncio.sleep(0)  # until it waits for somebody
         with socket.create_connection((LOOPBACK, server.port)) as client:
-            client.settimeout(5)
+            client.settimeout(60)
             for _ in range(turns):
                 await asyncio.sleep(0)
             await server.listener.stop()

@@ -59,7 +59,7 @@ async def take(link: Link, count: int) -> list[tuple[int, bytes]]:
 @pytest.mark.parametrize("name", WEATHERS)
 async def test_two_mebibytes_arrive_whole_whatever_the_weather(name: str) -> None:
     async with (
-        asyncio.timeout(20),
+        asyncio.timeout(60),
         serving() as server,
         lossy_proxy((LOOPBACK, server.port), WEATHERS[name], seed=11) as proxy,
     ):
@@ -76,7 +76,7 @@ async def test_two_mebibytes_arrive_whole_whatever_the_weather(name: str) -> Non
 @pytest.mark.row("F14")
 async def test_a_link_survives_a_new_address() -> None:
     async with (
-        asyncio.timeout(10),
+        asyncio.timeout(60),
         serving() as server,
         lossy_proxy((LOOPBACK, server.port), Weather(), seed=1) as proxy,
     ):
@@ -91,7 +91,7 @@ async def test_a_link_survives_a_new_address() -> None:
 
 
 async def test_control_frames_do_not_wait_behind_bulk() -> None:
-    async with asyncio.timeout(10), link_pair(QUIC) as (client, server):
+    async with asyncio.timeout(60), link_pair(QUIC) as (client, server):
         for _ in range(4):
             client.send(1, [bytes(1 << 20)], bulk=True)
         client.send(2, [b"soon"])
@@ -101,7 +101,7 @@ async def test_control_frames_do_not_wait_behind_bulk() -> None:
 
 @pytest.mark.row("A25")
 async def test_bulk_before_authentication_ends_the_link() -> None:
-    async with asyncio.timeout(5), serving() as server:
+    async with asyncio.timeout(60), serving() as server:
         client = await server.dial(QUIC)
         client.send(0, [b"first"])
         client.send(1, [b"x"], bulk=True)
@@ -112,7 +112,7 @@ async def test_bulk_before_authentication_ends_the_link() -> None:
 
 
 async def test_an_address_has_to_be_shown_when_places_run_low() -> None:
-    async with asyncio.timeout(10), serving(admits=False) as server:
+    async with asyncio.timeout(60), serving(admits=False) as server:
         places = server.listener.half_open
         for number in range(VALIDATE_FROM_PER_HOST + 2):
             assert places.must_validate(LOOPBACK) == (number >= VALIDATE_FROM_PER_HOST)
@@ -139,7 +139,7 @@ def spoofed_initial(source: tuple[str, int]) -> bytes:
 
 @pytest.mark.row("A27")
 async def test_a27_a_flood_of_first_packets_neither_fills_memory_nor_keeps_friends_out() -> None:
-    async with asyncio.timeout(20), serving() as server:
+    async with asyncio.timeout(60), serving() as server:
         endpoint = server.listener._endpoints[0]
         pool = [spoofed_initial((LOOPBACK, 9)) for _ in range(20)]
         sent: list[int] = []
@@ -169,7 +169,7 @@ async def test_a28_a_peer_that_is_not_read_stops_at_the_window() -> None:
         for _ in range(12):
             client.send(1, [bytes(1 << 20)], bulk=True)
         held = -1
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while held != server.received_bytes:
                 held = server.received_bytes
                 await asyncio.sleep(0.3)
@@ -179,7 +179,7 @@ async def test_a28_a_peer_that_is_not_read_stops_at_the_window() -> None:
             + sum(len(stream.receiver._buffer) for stream in server.connection._streams.values())
         )
         assert buffered <= (4 << 20) + 3 * (1 << 20)  # the window, and a frame begun on each stream
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await take(server, 12)
 
 
@@ -189,7 +189,7 @@ async def test_many_small_frames_share_datagrams() -> None:
         before = client.connection._packet_number
         for number in range(500):
             client.send(number % 250, [b"12345"])
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await take(server, 500)
         assert client.connection._packet_number - before < 30
 
@@ -208,7 +208,7 @@ async def test_a_socket_of_one_dial_goes_with_its_link(monkeypatch: pytest.Monke
 
 async def test_damaged_datagrams_from_strangers_are_survived() -> None:
     random = Random(6)
-    async with asyncio.timeout(10), serving() as server:
+    async with asyncio.timeout(60), serving() as server:
         endpoint = server.listener._endpoints[0]
         initial = spoofed_initial((LOOPBACK, 9))
         for number in range(300):

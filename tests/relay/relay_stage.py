@@ -33,7 +33,7 @@ from relay.store import RelayStore
 from relay.usage import Usage
 
 LOOPBACK = "127.0.0.1"
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 
 
 def new_keys() -> DeviceKeys:

@@ -40,7 +40,7 @@ async def raw(stage: RelayStage, source: str, data: bytes = b"") -> socket.socke
 
 
 async def is_ended(stream: socket.socket) -> bool:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         with contextlib.suppress(OSError):
             while await asyncio.get_running_loop().sock_recv(stream, 1 << 16):
                 pass
@@ -76,7 +76,7 @@ async def is_served(stage: RelayStage, source: str = HONEST) -> bool:
     ticket = await other.ring()
     first = await raw(stage, source, stream_prefix(called.ticket) + b"hello")
     second = await raw(stage, source, stream_prefix(ticket))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         heard = await asyncio.get_running_loop().sock_recv(second, 5)
     for each in (first, second):
         each.close()

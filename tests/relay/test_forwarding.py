@@ -75,7 +75,7 @@ async def test_who_does_not_read_stops_who_writes() -> None:
             for option in (socket.SO_SNDBUF, socket.SO_RCVBUF)
         )
         assert sent <= kernel + 2 * module.PIECE_BYTES
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await joining
 
 
@@ -83,7 +83,7 @@ async def test_who_does_not_read_stops_who_writes() -> None:
 async def test_streams_that_rest_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "IDLE_MAX_S", 0.1)
     (one, far_one), (other, far_other) = pair(), pair()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await join(one, other, always)
         assert await _read_all(far_one) == await _read_all(far_other) == b""
     far_one.close()
@@ -95,7 +95,7 @@ async def test_half_an_end_is_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(module, "LINGER_S", 0.1)
     (one, far_one), (other, far_other) = pair(), pair()
     far_one.shutdown(socket.SHUT_WR)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await join(one, other, always)
     far_one.close()
     far_other.close()
@@ -112,7 +112,7 @@ async def test_what_is_used_up_ends_the_call() -> None:
 
     joining = asyncio.ensure_future(join(one, other, carry))
     far_one.send(bytes(150))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert await _read_all(far_other) == bytes(150)
         await joining
     far_one.close()
@@ -124,7 +124,7 @@ async def test_a_side_that_vanishes_ends_both() -> None:
     joining = asyncio.ensure_future(join(one, other, always))
     await asyncio.sleep(0)
     far_one.close()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert await _read_all(far_other) == b""
         far_other.close()
         await joining
