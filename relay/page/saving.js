@@ -1,0 +1,206 @@
+/**
+ * Where the bytes go, without a whole file in memory: a file that the person chose, where the browser has that; else a
+ * download that a service worker streams; else, for what is small, memory. A sink has `write`, `close` and `abort`, and
+ * whatever was written before `close` is never left behind as a whole file.
+ */
+
+import { BrowserError, SavingError, StoppedError } from "./errors.js";
+
+/** Kept whole when the browser offers nothing better; more would end a phone's tab. */
+const MEMORY_SIZE_MAX = 128 << 20;
+const SCOPE = "/s/-/";
+/** A service worker that hears nothing for half a minute is put to sleep, with the download that it carries. */
+const WAKE_MS = 10_000;
+const START_MS = 15_000;
+
+/** Opens a sink for `size` bytes under `name`. To be called at once in the click that asks for it. */
+export async function openSink(name, size) {
+  if (globalThis.showSaveFilePicker) {
+    const sink = await FileSink.choose(name);
+    if (sink) return sink;
+  }
+  const worker = await streamWorker();
+  if (worker) return StreamSink.open(worker, name, size);
+  if (size <= MEMORY_SIZE_MAX) return new MemorySink(name);
+  throw new BrowserError("no way to save without holding the whole file");
+}
+
+/** A file of the person's choice; the browser keeps what is written apart from it until it is closed. */
+class FileSink {
+  static async choose(name) {
+    let handle;
+    try {
+      handle = await globalThis.showSaveFilePicker({ suggestedName: name });
+    } catch (error) {
+      if (error.name === "AbortError") throw new StoppedError("no file was chosen");
+      return null; // forbidden here, by a policy or a frame: there are other ways
+    }
+    try {
+      return new FileSink(handle, await handle.createWritable());
+    } catch (error) {
+      throw new SavingError(String(error));
+    }
+  }
+
+  constructor(handle, stream) {
+    this.handle = handle;
+    this.stream = stream;
+  }
+
+  /** Whether `close` means that the file is on the disk. */
+  isKnownSaved = true;
+
+  async write(bytes) {
+    await this.guard(() => this.stream.write(bytes));
+  }
+
+  async close() {
+    await this.guard(() => this.stream.close());
+  }
+
+  async abort() {
+    try {
+      await this.stream.abort();
+      // Choosing a new name makes an empty file, which nobody asked for; one that was there before keeps its bytes.
+      if ((await this.handle.getFile()).size === 0) await this.handle.remove?.();
+    } catch {
+      // It could not be tidied up; what matters is that nothing was saved as whole.
+    }
+  }
+
+  async guard(act) {
+    try {
+      await act();
+    } catch (error) {
+      throw new SavingError(String(error));
+    }
+  }
+}
+
+/** A download of the browser's own, whose bytes come from this page through a service worker. */
+class StreamSink {
+  static async open(worker, name, size) {
+    const { port1: port, port2: far } = new MessageChannel();
+    const key = crypto.randomUUID();
+    const sink = new StreamSink(worker, port);
+    worker.postMessage({ open: key, name, size, port: far }, [far]);
+    await sink.hear("ready");
+    sink.frame = document.createElement("iframe");
+    sink.frame.hidden = true;
+    sink.frame.src = `${SCOPE}save/${key}`;
+    document.body.append(sink.frame);
+    return sink;
+  }
+
+  constructor(worker, port) {
+    this.worker = worker;
+    this.port = port;
+    this.wanted = 0;
+    this.failure = null;
+    this.wake = () => {};
+    this.isReady = false;
+    port.onmessage = ({ data }) => this.onMessage(data);
+    this.timer = setInterval(() => worker.postMessage({ stayAwake: true }), WAKE_MS);
+  }
+
+  isKnownSaved = false;
+
+  onMessage(word) {
+    if (word === "ready") this.isReady = true;
+    if (word === "more") this.wanted += 1;
+    if (word === "cancelled") this.failure = new StoppedError("the browser's download was ended");
+    this.wake();
+  }
+
+  /** Waits until the browser takes more: the disk sets the pace, not the network. */
+  async write(bytes) {
+    await this.until(() => this.wanted > 0);
+    this.wanted -= 1;
+    this.port.postMessage(bytes);
+  }
+
+  async close() {
+    await this.until(() => this.wanted > 0);
+    this.port.postMessage("end");
+    this.leave();
+  }
+
+  async abort() {
+    this.port.postMessage("abort");
+    this.leave();
+  }
+
+  async hear() {
+    const late = setTimeout(() => {
+      this.failure ??= new SavingError("the service worker does not answer");
+      this.wake();
+    }, START_MS);
+    await this.until(() => this.isReady);
+    clearTimeout(late);
+  }
+
+  async until(condition) {
+    while (!condition()) {
+      if (this.failure) {
+        this.leave();
+        throw this.failure;
+      }
+      await new Promise((resolve) => {
+        this.wake = resolve;
+      });
+    }
+  }
+
+  leave() {
+    clearInterval(this.timer);
+    // The frame stays a while: taking it away at once ends the download in some browsers.
+    setTimeout(() => this.frame?.remove(), 60_000);
+  }
+}
+
+async function streamWorker() {
+  try {
+    const registration = await navigator.serviceWorker.register(`${SCOPE}stream_worker.js`, { scope: SCOPE });
+    return registration.active ?? (await activated(registration.installing ?? registration.waiting));
+  } catch {
+    return null; // private windows and some policies have none
+  }
+}
+
+function activated(worker) {
+  return new Promise((resolve, reject) => {
+    worker.addEventListener("statechange", () => {
+      if (worker.state === "activated") resolve(worker);
+      if (worker.state === "redundant") reject(new Error("not installed"));
+    });
+    if (worker.state === "activated") resolve(worker);
+  });
+}
+
+/** The last way, for browsers that can do no better: nothing is handed over before it is whole. */
+class MemorySink {
+  constructor(name) {
+    this.name = name;
+    this.parts = [];
+  }
+
+  isKnownSaved = false;
+
+  async write(bytes) {
+    this.parts.push(bytes);
+  }
+
+  async close() {
+    const address = URL.createObjectURL(new Blob(this.parts, { type: "application/octet-stream" }));
+    const anchor = document.createElement("a");
+    anchor.href = address;
+    anchor.download = this.name;
+    anchor.click();
+    setTimeout(() => URL.revokeObjectURL(address), 60_000);
+    this.parts = [];
+  }
+
+  async abort() {
+    this.parts = [];
+  }
+}
