@@ -4,19 +4,24 @@
  */
 
 import { concat, isEqual, utf8 } from "./bytes.js";
-import { DamagedError, NewerError } from "./errors.js";
+import { DamagedError, NewerError, WrongPasswordError } from "./errors.js";
 import { unzstd } from "./zstd.js";
 
 export const FLAG_PASSWORD = 1;
 export const FLAG_UPLOAD = 2;
+const FLAGS_ALL = FLAG_PASSWORD | FLAG_UPLOAD;
 
 export const SECRET_SIZE = 32;
 export const LINK_ID_SIZE = 16;
 
 const MAGIC = utf8("HFLK");
+const FORM = 1;
 const HEADER_SIZE = 171;
 const SIGNATURE_SIZE = 64;
 const SEGMENT_SIZE = 65536 + 16;
+const PASSWORD_SIZE_MAX = 1024;
+/** A manifest has 64 MiB at most, in segments. */
+const BLOB_SIZE_MAX = HEADER_SIZE + SIGNATURE_SIZE + 1024 * SEGMENT_SIZE;
 const NONCE_SIZE = 12;
 /** The largest content that a device ever seals as one chunk. */
 export const CHUNK_SIZE_MAX = 16 << 20;
@@ -44,13 +49,12 @@ async function hkdf(keyMaterial, salt, info, size) {
   return new Uint8Array(bits);
 }
 
-/**
- * Argon2id of a password in NFKC; `argon2id` is hash-wasm's.
- * An empty password is none: the caller does not ask for its hash.
- */
+/** Argon2id of a password in NFKC; `argon2id` is hash-wasm's. An empty password, or a very long one, is no link's. */
 export async function passwordKey(argon2id, password, passwordSalt) {
+  const bytes = utf8(password.normalize("NFKC"));
+  if (bytes.length === 0 || bytes.length > PASSWORD_SIZE_MAX) throw new WrongPasswordError("not a password");
   return argon2id({
-    password: utf8(password.normalize("NFKC")),
+    password: bytes,
     salt: passwordSalt,
     memorySize: ARGON2.memoryKiB,
     iterations: ARGON2.passes,
@@ -60,24 +64,24 @@ export async function passwordKey(argon2id, password, passwordSalt) {
   });
 }
 
-/** What the relay is shown to be given the manifest; it opens nothing. */
+/** What shows the relay that the visitor has secret and password; it opens nothing. */
 export async function linkToken(secret, passwordHash, linkId, passwordSalt) {
   return hkdf(concat(secret, passwordHash), concat(linkId, passwordSalt), TOKEN_LABEL, 32);
 }
 
 /** The parts of a link's blob whose signature and hash were right, or DamagedError. */
 export async function verifyBlob(blob, linkId) {
-  if (blob.length <= HEADER_SIZE + SIGNATURE_SIZE || !isEqual(blob.subarray(0, 4), MAGIC)) {
+  const isShort = blob.length <= HEADER_SIZE + SIGNATURE_SIZE + 16;
+  if (isShort || blob.length > BLOB_SIZE_MAX || !isEqual(blob.subarray(0, 4), MAGIC)) {
     throw new DamagedError("not a link's blob");
   }
-  if (blob[4] !== 1) throw new NewerError("blob of a later version");
+  if (blob[4] !== FORM || blob[5] & ~FLAGS_ALL) throw new NewerError("a blob of a later version");
   const header = blob.subarray(0, HEADER_SIZE);
   const signature = blob.subarray(HEADER_SIZE, HEADER_SIZE + SIGNATURE_SIZE);
   const segments = blob.subarray(HEADER_SIZE + SIGNATURE_SIZE);
   const publicKey = header.subarray(74, 139);
   // In this order: the id pins the key, the key signed the header, the header pins the segments.
-  const id = (await sha256(concat(ID_LABEL, publicKey))).subarray(0, LINK_ID_SIZE);
-  if (!isEqual(id, linkId)) throw new DamagedError("the key of another link");
+  if (!isEqual(await linkIdOf(publicKey), linkId)) throw new DamagedError("the key of another link");
   await verifySignature(publicKey, signature, concat(SIGNATURE_LABEL, header));
   if (!isEqual(await sha256(segments), header.subarray(139))) throw new DamagedError("other segments");
   return {
@@ -87,6 +91,11 @@ export async function verifyBlob(blob, linkId) {
     commitment: header.subarray(42, 74),
     segments,
   };
+}
+
+/** The id of the link that has this key. */
+export async function linkIdOf(publicKey) {
+  return (await sha256(concat(ID_LABEL, publicKey))).subarray(0, LINK_ID_SIZE);
 }
 
 async function verifySignature(publicKey, signature, signed) {
@@ -104,11 +113,17 @@ async function verifySignature(publicKey, signature, signed) {
 /** The manifest's bytes, or DamagedError; a wrong secret or password shows before anything is opened. */
 export async function openBlob(blob, linkId, secret, passwordHash) {
   const { flags, salt, commitment, segments } = await verifyBlob(blob, linkId);
+  if (Boolean(flags & FLAG_PASSWORD) !== passwordHash.length > 0) throw new DamagedError("a password too many or too few");
+  const keys = await manifestKeys(secret, passwordHash, linkId, flags, salt);
+  if (!isEqual(keys.commitment, commitment)) throw new DamagedError("sealed under another secret");
+  return openSegments(keys.key, keys.base, linkId, segments);
+}
+
+/** How one sealing of a manifest is opened: its key, where its nonces begin, and the commitment to both. */
+export async function manifestKeys(secret, passwordHash, linkId, flags, salt) {
   const info = concat(MANIFEST_LABEL, linkId, Uint8Array.of(flags));
   const material = await hkdf(concat(secret, passwordHash), salt, info, 76);
-  if (!isEqual(material.subarray(44), commitment)) throw new DamagedError("sealed under another secret");
-  const plain = await openSegments(material.subarray(0, 32), material.subarray(32, 44), linkId, segments);
-  return { flags, manifest: plain };
+  return { key: material.subarray(0, 32), base: material.subarray(32, 44), commitment: material.subarray(44) };
 }
 
 async function openSegments(keyBytes, base, linkId, segments) {

@@ -85,6 +85,14 @@ export class TooManyError extends LinkError {
   static again = true;
 }
 
+/** All downloads are taken, and one of them may yet be given back. */
+export class TakenError extends LinkError {
+  static kind = "taken";
+  static title = "All downloads of this link are taken";
+  static advice = "One may become free again within ten minutes, if nobody goes on with it. Try again then.";
+  static again = true;
+}
+
 /** Something is not what whoever made the link had pinned. */
 export class DamagedError extends LinkError {
   static kind = "damaged";
@@ -138,4 +146,11 @@ export class StoppedError extends LinkError {
   static title = "Stopped";
   static advice = "Nothing was saved.";
   static again = true;
+}
+
+/** A defect of the page is told like everything else, and to the console whole. */
+export function asLinkError(error) {
+  if (error instanceof LinkError) return error;
+  console.error(error);
+  return new LinkError(String(error));
 }

@@ -2,7 +2,13 @@
 
 import "./vendor-argon2.js";
 import { passwordKey } from "./crypto.js";
+import { WrongPasswordError } from "./errors.js";
 
-self.addEventListener("message", async ({ data }) => {
-  self.postMessage(await passwordKey(self.hashwasm.argon2id, data.password, data.passwordSalt));
+self.addEventListener("message", async ({ data: { password, passwordSalt } }) => {
+  try {
+    self.postMessage({ key: await passwordKey(self.hashwasm.argon2id, password, passwordSalt) });
+  } catch (error) {
+    if (!(error instanceof WrongPasswordError)) throw error;
+    self.postMessage({ key: null });
+  }
 });

@@ -50,6 +50,10 @@ class FileSink {
   /** Whether `close` means that the file is on the disk. */
   isKnownSaved = true;
 
+  interrupt() {
+    // The disk does not make anybody wait for long.
+  }
+
   async write(bytes) {
     await this.guard(() => this.stream.write(bytes));
   }
@@ -84,7 +88,7 @@ class StreamSink {
     const key = crypto.randomUUID();
     const sink = new StreamSink(worker, port);
     worker.postMessage({ open: key, name, size, port: far }, [far]);
-    await sink.hear("ready");
+    await sink.started();
     sink.frame = document.createElement("iframe");
     sink.frame.hidden = true;
     sink.frame.src = `${SCOPE}save/${key}`;
@@ -108,7 +112,7 @@ class StreamSink {
   onMessage(word) {
     if (word === "ready") this.isReady = true;
     if (word === "more") this.wanted += 1;
-    if (word === "cancelled") this.failure = new StoppedError("the browser's download was ended");
+    if (word === "cancelled") this.failure ??= new StoppedError("the browser's download was ended");
     this.wake();
   }
 
@@ -130,11 +134,14 @@ class StreamSink {
     this.leave();
   }
 
-  async hear() {
-    const late = setTimeout(() => {
-      this.failure ??= new SavingError("the service worker does not answer");
-      this.wake();
-    }, START_MS);
+  /** Whoever waits for the browser to take more ends with this error. */
+  interrupt(error) {
+    this.failure ??= error;
+    this.wake();
+  }
+
+  async started() {
+    const late = setTimeout(() => this.interrupt(new SavingError("the service worker does not answer")), START_MS);
     await this.until(() => this.isReady);
     clearTimeout(late);
   }
@@ -160,7 +167,7 @@ class StreamSink {
 
 async function streamWorker() {
   try {
-    const registration = await navigator.serviceWorker.register(`${SCOPE}stream_worker.js`, { scope: SCOPE });
+    const registration = await navigator.serviceWorker.register(`${SCOPE}sw.js`, { scope: SCOPE });
     return registration.active ?? (await activated(registration.installing ?? registration.waiting));
   } catch {
     return null; // private windows and some policies have none
@@ -185,6 +192,10 @@ class MemorySink {
   }
 
   isKnownSaved = false;
+
+  interrupt() {
+    // Memory makes nobody wait.
+  }
 
   async write(bytes) {
     this.parts.push(bytes);

@@ -63,28 +63,27 @@ export function askPassword(trouble) {
 }
 
 /**
- * Shows what the link gives. `onSave(files, name)` and `onView(file)` are called for what the person chooses.
+ * Shows what the link gives. `onSaveAll()`, `onSave(file)` and `onView(file)` are called for what the person chooses.
  * Returns the place where a transfer is shown.
  */
-export function showFiles(shared, { canView, onSave, onView }) {
+export function showFiles(shared, actions) {
   const slots = show("ready");
   const [only] = shared.files;
-  const isOne = shared.files.length === 1;
+  const isOne = shared.files.length === 1 && shared.directories.length === 0;
   slots.mark.append(icon(isOne ? FILE_ICON : FOLDER_ICON));
-  slots.name.textContent = shownName(shared.name);
+  slots.name.textContent = shownName(isOne ? baseName(only.path) : shared.name || countWords(shared.files.length));
   slots.facts.textContent = [
     ...(isOne ? [] : [countWords(shared.files.length)]),
     sizeWords(shared.size),
     ...(shared.expires ? [`until ${endWords(shared.expires)}`] : []),
   ].join(" · ");
   slots.save.textContent = isOne ? "Save" : "Save all as a zip";
-  slots.save.disabled = shared.files.length === 0;
-  slots.save.addEventListener("click", () => onSave(shared.files));
-  if (isOne && canView(only)) {
+  slots.save.addEventListener("click", () => (isOne ? actions.onSave(only) : actions.onSaveAll()));
+  if (isOne && actions.canView(only)) {
     slots.view.hidden = false;
-    slots.view.addEventListener("click", () => onView(only));
+    slots.view.addEventListener("click", () => actions.onView(only));
   }
-  if (!isOne) listFiles(slots, shared, { canView, onSave, onView });
+  if (!isOne) listFiles(slots, shared, actions);
   document.getElementById("main").focus();
   return new TransferPlace(slots);
 }
@@ -94,7 +93,7 @@ function listFiles(slots, shared, actions) {
   let shown = 0;
   const showMore = () => {
     const next = shared.files.slice(shown, shown + ROWS_AT_ONCE);
-    slots.files.append(...next.map((file) => rowOf(file, actions)));
+    slots.files.append(...next.map((file) => rowOf(file, shared.name, actions)));
     const first = slots.files.children[shown];
     if (shown > 0) first.querySelector("button:not([hidden])").focus();
     shown += next.length;
@@ -105,14 +104,16 @@ function listFiles(slots, shared, actions) {
   showMore();
 }
 
-function rowOf(file, { canView, onSave, onView }) {
+function rowOf(file, top, { canView, onSave, onView }) {
   const [row, slots] = copyOf("row");
   const name = baseName(file.path);
-  slots.folder.textContent = shownName(file.path.slice(0, file.path.length - name.length));
+  const folder = file.path.slice(0, file.path.length - name.length);
+  // The name of the folder that all is in stands above the list.
+  slots.folder.textContent = shownName(folder.startsWith(`${top}/`) ? folder.slice(top.length + 1) : folder);
   slots.name.textContent = shownName(name);
   slots.size.textContent = sizeWords(file.size);
   slots.save.setAttribute("aria-label", `Save ${shownName(name)}`);
-  slots.save.addEventListener("click", () => onSave([file]));
+  slots.save.addEventListener("click", () => onSave(file));
   if (canView(file)) {
     slots.view.hidden = false;
     slots.view.setAttribute("aria-label", `View ${shownName(name)}`);
@@ -142,8 +143,8 @@ class TransferPlace {
 
   begin(onStop) {
     this.onStop = onStop;
+    this.chosen = document.activeElement;
     this.slots.outcome.replaceChildren();
-    this.slots.outcome.className = "outcome";
     this.slots.pace.textContent = "Starting…";
     this.slots.progress.value = 0;
     this.lock(true);
@@ -158,18 +159,20 @@ class TransferPlace {
     this.slots.pace.textContent = words.join(" · ");
   }
 
-  /** Ends with a sentence, and one of advice if it went wrong. */
-  end(title, advice, isBad, kind) {
+  /** Says how it ended; of nothing that began, nothing has to be said. */
+  end({ title, advice, kind }) {
+    const hasBegun = !this.slots.transfer.hidden;
     this.lock(false);
+    if (hasBegun) this.chosen?.focus();
+    else if (kind === "stopped") return;
     const strong = document.createElement("strong");
     strong.textContent = title;
     this.slots.outcome.replaceChildren(strong, advice);
-    this.slots.outcome.classList.toggle("bad", isBad);
+    this.slots.outcome.classList.toggle("bad", !["saved", "stopped"].includes(kind));
     this.slots.outcome.dataset.kind = kind;
-    this.slots.save.focus();
   }
 
-  /** One transfer at a time: two would halve each other, and both their memory. */
+  /** One transfer at a time: two would halve each other, and both want their memory. */
   lock(isBusy) {
     this.slots.transfer.hidden = !isBusy;
     for (const button of document.querySelectorAll(".ready button")) {

@@ -4,16 +4,17 @@ import { contentOf } from "./download.js";
 import { DamagedError } from "./errors.js";
 import { makeZip, predictLength } from "./vendor-client-zip.js";
 
-/** How long the zip of these files will be. */
-export function zipSize(files) {
-  return Number(predictLength(files.map((file) => ({ name: file.path, size: file.size }))));
+/** How long the zip of these files and empty directories will be. */
+export function zipSize(files, directories) {
+  const entries = [...files.map((file) => ({ name: file.path, size: file.size })), ...directories.map(directoryEntry)];
+  return Number(predictLength(entries));
 }
 
 /**
- * The zip as a ReadableStream. All files are read as one sequence of chunks, so that small ones cost no request each;
+ * The zip, piece by piece. All files are read as one sequence of chunks, so that small ones cost no request each;
  * `onContent(size)` hears of each piece of plaintext that went in.
  */
-export function zipOf(files, fetchRange, signal, onContent) {
+export function zipOf(files, directories, fetchRange, signal, onContent) {
   const pieces = contentOf(files.flatMap((file) => file.chunks), fetchRange, signal);
   async function* contentOfOne(file) {
     for (let i = 0; i < file.chunks.length; i++) {
@@ -23,13 +24,34 @@ export function zipOf(files, fetchRange, signal, onContent) {
       yield value;
     }
   }
-  return makeZip(
-    files.map((file) => ({ name: file.path, lastModified: zipDate(file.modified), input: contentOfOne(file) })),
-  );
+  const entries = files.map((file) => ({
+    name: file.path,
+    lastModified: zipDate(file.modified),
+    input: contentOfOne(file),
+  }));
+  return piecesOf(makeZip([...entries, ...directories.map(directoryEntry)]));
+}
+
+/** Not every browser can iterate over a stream. */
+async function* piecesOf(stream) {
+  const reader = stream.getReader();
+  try {
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) return;
+      yield value;
+    }
+  } finally {
+    reader.cancel().catch(() => {}); // if it has failed, that was told by `read`
+  }
+}
+
+function directoryEntry(directory) {
+  return { name: directory.path, lastModified: zipDate(directory.modified) };
 }
 
 /** A zip's clock begins in 1980 and ends in 2107. */
 function zipDate(date) {
   const year = date.getFullYear();
-  return year < 1980 || year > 2107 ? new Date(1980, 0, 1) : date;
+  return year >= 1980 && year <= 2107 ? date : new Date(1980, 0, 1);
 }
