@@ -24,8 +24,10 @@ export function durationWords(seconds) {
   if (seconds < 1.5) return "a second";
   if (seconds < 59.5) return `${Math.round(seconds)} s`;
   if (seconds < 3570) return `${Math.round(seconds / 60)} min`;
-  const [hours, minutes] = [Math.floor(seconds / 3600), Math.round((seconds % 3600) / 60)];
-  return minutes === 0 || hours >= 10 ? `${Math.round(seconds / 3600)} h` : `${hours} h ${minutes % 60} min`;
+  const minutes = Math.round(seconds / 60);
+  const hours = Math.floor(minutes / 60);
+  if (hours >= 10) return `${Math.round(minutes / 60)} h`;
+  return minutes % 60 === 0 ? `${hours} h` : `${hours} h ${minutes % 60} min`;
 }
 
 /** When a link ends, with the time only where the day is near; `seconds` are since 1970. */

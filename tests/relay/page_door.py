@@ -1,4 +1,4 @@
-"""A web endpoint for the page's tests: the interface of SPEC 17 over links in memory, and its lies."""
+"""A web endpoint for the page's tests: SPEC 17 over links in memory, and its lies."""
 
 from __future__ import annotations
 
@@ -30,7 +30,12 @@ HEADERS = {
     "X-Frame-Options": "DENY",
     "Cache-Control": "no-store",
 }
-TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+TYPES = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+}
 TICKET = "A" * 22
 
 
