@@ -62,8 +62,8 @@ PROMISES = {
     "A35": "No symlink and no race leads a read or a write out of the folder.",
     "A36": "The control API answers no browser and nobody without the token.",
     "A37": "No secret in arguments, logs or reprs, and no control character on a terminal.",
-    "A38": "A share link's secret reaches no server, no storage and no other site, and nothing that it"
-    " opens is run in the page.",
+    "A38": "A share link's secret reaches no server, no storage and no other site, and nothing that"
+    " it opens is run in the page.",
     "A39": "Who has not the secret of a share link, or not its password, opens nothing of it.",
     "A40": "Every file of the page has a published hash, and what is served is what was published.",
     "A41": "A node that lies about what it stores is found out: nothing is believed that is not"
