@@ -2,12 +2,14 @@
 
 They say nothing: no name, no identity, the same dates for everybody. A stable certificate would
 be a mark by which any prober could follow a device; who the other side is, the handshake proves.
+For a relay's web endpoint there is one with names as well, for who tries it without a real one.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from ipaddress import ip_address
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -27,9 +29,18 @@ class LinkCertificate:
     @classmethod
     def generate(cls) -> LinkCertificate:
         """P-256, because it is what QUIC and TLS libraries all take (Ed25519 fails in qh3)."""
+        return cls._make(())
+
+    @classmethod
+    def for_hosts(cls, *hosts: str) -> LinkCertificate:
+        """One for browsers, with names or addresses, which they are told to trust by hand."""
+        return cls._make(hosts)
+
+    @classmethod
+    def _make(cls, hosts: tuple[str, ...]) -> LinkCertificate:
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "h")])
-        certificate = (
+        builder = (
             x509.CertificateBuilder()
             .subject_name(name)
             .issuer_name(name)
@@ -37,9 +48,11 @@ class LinkCertificate:
             .serial_number(x509.random_serial_number())
             .not_valid_before(datetime(2020, 1, 1, tzinfo=UTC))
             .not_valid_after(datetime(2099, 1, 1, tzinfo=UTC))
-            .sign(key, hashes.SHA256())
         )
-        return cls(certificate, key)
+        if hosts:
+            names = x509.SubjectAlternativeName([_general_name(host) for host in hosts])
+            builder = builder.add_extension(names, critical=False)
+        return cls(builder.sign(key, hashes.SHA256()), key)
 
     @property
     def der(self) -> bytes:
@@ -57,3 +70,10 @@ class LinkCertificate:
 
     def __repr__(self) -> str:
         return "LinkCertificate()"
+
+
+def _general_name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)

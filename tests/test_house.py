@@ -44,6 +44,10 @@ BROAD_DOORS = {
     ("peer", "control.py"): "the control API's door: one request's defect is that request's",
     ("peer", "network.py"): "the session's edge: a defect in handling one peer is that link's",
     ("peer", "openings.py"): "a folder's task: a defect in one folder is that folder's",
+    (
+        "relay",
+        "web_server.py",
+    ): "the web endpoint's HTTP/3: what a visitor breaks there begins anew",
 }
 
 

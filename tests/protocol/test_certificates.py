@@ -22,3 +22,12 @@ def test_a_certificate_says_nothing_and_is_new_each_time() -> None:
 
 def test_its_key_is_in_no_repr() -> None:
     assert repr(LinkCertificate.generate()) == "LinkCertificate()"
+
+
+def test_one_for_browsers_names_its_hosts() -> None:
+    made = LinkCertificate.for_hosts("127.0.0.1", "localhost", "::1")
+    certificate = x509.load_der_x509_certificate(made.der)
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["localhost"]
+    addresses = names.get_values_for_type(x509.IPAddress)
+    assert [str(address) for address in addresses] == ["127.0.0.1", "::1"]

@@ -21,3 +21,14 @@ def test_a_flood_of_keys_takes_bounded_memory() -> None:
     assert len(allowance._used) == module.KEYS_MAX
     assert not allowance.take("late", 0.0)
     assert allowance.take("late", WINDOW_S)
+
+
+def test_what_is_left_can_be_asked_without_taking_it() -> None:
+    allowance = Allowance(1)
+    assert allowance.has("a", 0.0)
+    assert allowance.take("a", 0.5)
+    assert not allowance.has("a", 1.0)
+    assert allowance.has("b", 1.0)
+    assert allowance.seconds_left(1.0) == 59
+    assert allowance.seconds_left(59.99) == 1
+    assert allowance.has("a", WINDOW_S)

@@ -1,0 +1,112 @@
+"""The rows of share links in the relay's database. No rules are here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass, fields
+from enum import IntEnum
+
+import aiosqlite
+
+from relay.store import RelayStore
+
+
+class Ended(IntEnum):
+    """Whether a link is there, or how it ended."""
+
+    LIVE = 0
+    EXPIRED = 1
+    REVOKED = 2
+    USED_UP = 3
+
+    @property
+    def word(self) -> str:
+        """For the visitor who has the secret."""
+        return self.name.lower().replace("_", " ")
+
+
+@dataclass(slots=True)
+class LinkRow:
+    """One link as it is on disk, its columns in order."""
+
+    link_id: bytes
+    owner: bytes
+    flags: int
+    version: int
+    password_salt: bytes
+    token_hash: bytes
+    public: bytes
+    put_s: int
+    expires_s: int
+    """0: never."""
+    downloads_max: int
+    """0: any number."""
+    downloads: int
+    """That count."""
+    blob_size: int
+    packs_size: int
+    ended: int = Ended.LIVE
+    ended_s: int = 0
+
+
+@dataclass(slots=True)
+class TicketRow:
+    """One download that was claimed, its columns in order."""
+
+    ticket_hash: bytes
+    link_id: bytes
+    used_s: int
+    is_counted: int = 0
+
+
+_MARKS = ", ".join("?" * len(fields(LinkRow)))
+
+
+async def load(store: RelayStore) -> tuple[list[LinkRow], list[TicketRow]]:
+    """Everything but the packs."""
+    links = [LinkRow(*row) for row in await store.rows("SELECT * FROM links")]
+    return links, [TicketRow(*row) for row in await store.rows("SELECT * FROM link_tickets")]
+
+
+async def has_pack(store: RelayStore, link_id: bytes, pack_id: bytes) -> bool:
+    """Whether a pack is one of a link's."""
+    found = await store.rows(
+        "SELECT 1 FROM link_packs WHERE link_id = ? AND pack_id = ?", link_id, pack_id
+    )
+    return bool(found)
+
+
+async def write_link(db: aiosqlite.Connection, row: LinkRow) -> None:
+    """Puts a link's row there, or in place of the one that is there."""
+    columns = ", ".join(f"{field.name} = excluded.{field.name}" for field in fields(LinkRow)[1:])
+    await db.execute_fetchall(
+        f"INSERT INTO links VALUES ({_MARKS}) ON CONFLICT DO UPDATE SET {columns}",  # noqa: S608
+        astuple(row),
+    )
+
+
+async def write_packs(db: aiosqlite.Connection, link_id: bytes, packs: Iterable[bytes]) -> None:
+    """Says which packs a link has from now on."""
+    await db.execute_fetchall("DELETE FROM link_packs WHERE link_id = ?", (link_id,))
+    await db.executemany("INSERT INTO link_packs VALUES (?, ?)", [(link_id, p) for p in packs])
+
+
+async def write_tickets(db: aiosqlite.Connection, tickets: Sequence[TicketRow]) -> None:
+    """Writes these tickets as they are now."""
+    await db.executemany(
+        "INSERT INTO link_tickets VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE"
+        " SET used_s = excluded.used_s, is_counted = excluded.is_counted",
+        [astuple(ticket) for ticket in tickets],
+    )
+
+
+async def delete_tickets(db: aiosqlite.Connection, hashes: Sequence[bytes]) -> None:
+    """Forgets these tickets."""
+    await db.executemany(
+        "DELETE FROM link_tickets WHERE ticket_hash = ?", [(each,) for each in hashes]
+    )
+
+
+async def delete_link(db: aiosqlite.Connection, link_id: bytes) -> None:
+    """Forgets a link, with all that belongs to it."""
+    await db.execute_fetchall("DELETE FROM links WHERE link_id = ?", (link_id,))

@@ -1,0 +1,352 @@
+"""What a relay answers over HTTP: the page, and of a share link head, claims and packs (SPEC 17).
+
+Nothing that is asked for says what a link holds, and the secret is in no request. What is answered
+has exact headers, for what a browser would do otherwise is what a page can be attacked by.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import Final, Protocol
+
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from crypto.packs import LEAF_SIZE
+from crypto.share_links import LINK_ID_SIZE, TOKEN_SIZE
+from relay.share_links import TICKET_SIZE, Claimed, Download, Gone, Later, ShareLinks, Unknown
+from relay.web_files import PageFile, PageFiles
+
+TICKET_HEADER: Final = "X-Holdfast-Ticket"
+PACK_ID_SIZE: Final = 32
+PIECE_SIZE: Final = 2 * LEAF_SIZE
+"""What is read at once, and what a slow visitor holds of memory, with what the socket buffers."""
+STALL_S: Final = 60.0
+"""A visitor who takes no piece for so long has gone."""
+BODY_TIMEOUT_S: Final = 10.0
+"""For the 32 bytes of a token."""
+HTTP3_BYTES_MAX: Final = 512 << 10
+"""Of one answer over HTTP/3, where hypercorn takes the whole answer into memory at once."""
+
+_PAGE_POLICY: Final = (
+    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self';"
+    " img-src 'self' blob:; media-src blob:; connect-src 'self'; worker-src 'self';"
+    " frame-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_DATA_POLICY: Final = "default-src 'none'; frame-ancestors 'none'; sandbox"
+_ALWAYS: Final[Mapping[str, str]] = {
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "X-Frame-Options": "DENY",
+    "X-Robots-Tag": "noindex, nofollow",
+    "Permissions-Policy": (
+        "accelerometer=(), camera=(), geolocation=(), microphone=(), payment=(), usb=()"
+    ),
+}
+_TRANSPORT: Final = ("Strict-Transport-Security", "max-age=31536000")
+_NO_STORE: Final = "no-store"
+_RANGE: Final = re.compile(r"bytes=(\d{1,9})-(\d{1,9})")
+_HTML: Final = {"Content-Security-Policy": _PAGE_POLICY}
+
+
+class PackUnavailable(Exception):
+    """A pack cannot be read just now, here or where its shares are."""
+
+
+class Packs(Protocol):
+    """Where the bytes of packs come from."""
+
+    async def size_of(self, pack_id: bytes) -> int | None:
+        """How long a pack is, which is on the grid; None if it is not to be had."""
+
+    async def read(self, pack_id: bytes, first: int, end: int) -> bytes:
+        """Whole leaves of it, at most PIECE_SIZE; raises PackUnavailable."""
+
+
+class WebEndpoint:
+    """The application that hypercorn runs."""
+
+    def __init__(
+        self, links: ShareLinks, packs: Packs, files: PageFiles, *, is_behind_proxy: bool = False
+    ) -> None:
+        self._links, self._packs, self._files = links, packs, files
+        self._is_behind_proxy = is_behind_proxy
+        self.app: ASGIApp = _Headers(
+            Starlette(
+                routes=[
+                    Route("/s/-/{name}", self._file),
+                    Route("/s/-/{version}/{name}", self._versioned_file),
+                    Route("/s/{link}", self._page),
+                    Route("/s/{link}/head", self._head),
+                    Route("/s/{link}/claim", self._claim, methods=["POST"]),
+                    Route("/s/{link}/pack/{pack}", self._pack),
+                ],
+                exception_handlers={404: _refuse(404), 405: _refuse(405)},
+            )
+        )
+
+    # ------------------------------------------------------------ the page
+
+    async def _page(self, request: Request) -> Response:
+        if _link_id(request) is None:
+            return _not_found()
+        page = self._files.page
+        return Response(page.content, headers={"Content-Type": page.content_type, **_HTML})
+
+    async def _file(self, request: Request) -> Response:
+        return self._answer_file(request, "no-cache")
+
+    async def _versioned_file(self, request: Request) -> Response:
+        if request.path_params["version"] != self._files.version:
+            return _not_found()
+        return self._answer_file(request, "public, max-age=31536000, immutable")
+
+    def _answer_file(self, request: Request, cache: str) -> Response:
+        name: str = request.path_params["name"]
+        file: PageFile | None = self._files.get(name)
+        if file is None:
+            return _not_found()
+        headers = {"Cache-Control": cache, "ETag": file.etag, **_HTML}
+        if name == "sw.js":
+            headers["Service-Worker-Allowed"] = "/s/"
+        if file.etag in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        return Response(file.content, headers={"Content-Type": file.content_type, **headers})
+
+    # ------------------------------------------------------------ links
+
+    async def _head(self, request: Request) -> Response:
+        link_id = _link_id(request)
+        if link_id is None:
+            return _not_found()
+        flags, salt = self._links.head(link_id)
+        return JSONResponse({"version": 1, "flags": flags, "salt": _text(salt)})
+
+    async def _claim(self, request: Request) -> Response:
+        link_id = _link_id(request)
+        if link_id is None:
+            return _not_found()
+        token = await _body(request, TOKEN_SIZE)
+        match await self._links.claim(link_id, token, self._host(request)):
+            case Claimed(ticket, path):
+                return self._blob(ticket, path)
+            case Gone(how):
+                return _gone(how.word)
+            case Later(seconds, is_taken):
+                body = {"wait": "taken" if is_taken else "attempts"}
+                return JSONResponse(body, 429, headers={"Retry-After": str(seconds)})
+            case Unknown():
+                return _not_found()
+
+    @staticmethod
+    def _blob(ticket: bytes, path: Path) -> Response:
+        try:
+            file = path.open("rb")
+        except OSError:
+            return _unavailable()
+        size = os.fstat(file.fileno()).st_size
+
+        async def pieces() -> AsyncIterator[bytes]:
+            with file:
+                while piece := file.read(PIECE_SIZE):
+                    yield piece
+
+        return _Stream(pieces(), size, {TICKET_HEADER: _text(ticket)})
+
+    async def _pack(self, request: Request) -> Response:
+        link_id, pack_id = _link_id(request), _bytes(request.path_params["pack"], PACK_ID_SIZE)
+        ticket = _bytes(request.headers.get(TICKET_HEADER, ""), TICKET_SIZE)
+        if link_id is None or pack_id is None or ticket is None:
+            return _not_found()
+        download = await self._links.admit(link_id, pack_id, ticket)
+        match download:
+            case Unknown():
+                return _not_found()
+            case Gone(how):
+                return _gone(how.word)
+        size = await self._packs.size_of(pack_id)
+        if size is None:
+            return _unavailable()
+        span = _span(request.headers.get("range"), size)
+        if span is None:
+            return Response(status_code=416, headers={"Content-Range": f"bytes */{size}"})
+        first, end = span
+        if request.scope.get("http_version") == "3":
+            end = min(end, first + HTTP3_BYTES_MAX)
+        headers = {"Accept-Ranges": "bytes", "Content-Range": f"bytes {first}-{end - 1}/{size}"}
+        if request.method == "HEAD":
+            return Response(
+                status_code=206, headers={**headers, "Content-Length": str(end - first)}
+            )
+        # The first piece before the status: what cannot be had is a 503 and no broken answer.
+        try:
+            piece = await self._piece(download, pack_id, first, end)
+        except PackUnavailable:
+            return _unavailable()
+        pieces = self._pieces(download, pack_id, first, end, piece)
+        return _Stream(pieces, end - first, headers, status_code=206)
+
+    async def _pieces(
+        self, download: Download, pack_id: bytes, first: int, end: int, piece: bytes
+    ) -> AsyncIterator[bytes]:
+        while True:
+            yield piece
+            first += len(piece)
+            if first >= end:
+                return
+            if not download.is_live:
+                raise PackUnavailable  # the answer breaks off
+            piece = await self._piece(download, pack_id, first, end)
+
+    async def _piece(self, download: Download, pack_id: bytes, first: int, end: int) -> bytes:
+        piece = await self._packs.read(pack_id, first, min(end, first + PIECE_SIZE))
+        await self._links.count(download, len(piece))
+        return piece
+
+    def _host(self, request: Request) -> str:
+        host = request.client.host if request.client is not None else ""
+        if self._is_behind_proxy:
+            # The last one is the proxy's own word; what stands before it, anybody can write.
+            host = request.headers.get("x-forwarded-for", host).rsplit(",", 1)[-1].strip()
+        return host
+
+
+class _Stream(StreamingResponse):
+    """An answer in pieces, each of which has to be taken within a while."""
+
+    def __init__(
+        self,
+        pieces: AsyncIterator[bytes],
+        size: int,
+        headers: Mapping[str, str],
+        status_code: int = 200,
+    ) -> None:
+        fixed = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
+        super().__init__(pieces, status_code, {**fixed, **headers})
+
+    async def stream_response(self, send: Send) -> None:
+        async def patient(message: Message) -> None:
+            try:
+                async with asyncio.timeout(STALL_S):
+                    await send(message)
+            except TimeoutError:
+                raise ClientDisconnect from None
+
+        await super().stream_response(patient)
+
+
+class _Headers:
+    """Gives every answer the headers that all have."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = _completed(message["headers"], scope["scheme"] == "https")
+            await send(message)
+
+        try:
+            await self._app(scope, receive, with_headers)
+        except (ClientDisconnect, PackUnavailable):
+            raise BrokenOff from None
+
+
+class BrokenOff(Exception):
+    """An answer did not come to its end; the connection does, so that nobody takes it for whole."""
+
+
+def _completed(headers: list[tuple[bytes, bytes]], is_tls: bool) -> list[tuple[bytes, bytes]]:
+    there = {name.lower() for name, _ in headers}
+    more = {
+        **_ALWAYS,
+        "Cache-Control": _NO_STORE,
+        "Content-Security-Policy": _DATA_POLICY,
+        **({_TRANSPORT[0]: _TRANSPORT[1]} if is_tls else {}),
+    }
+    return [
+        *headers,
+        *(
+            (name.lower().encode(), value.encode())
+            for name, value in more.items()
+            if name.lower().encode() not in there
+        ),
+    ]
+
+
+def _refuse(status: int) -> Callable[[Request, Exception], Response]:
+    return lambda request, error: _plain(status)
+
+
+def _plain(status: int, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(b"", status, {"Content-Type": "text/plain; charset=utf-8", **(headers or {})})
+
+
+def _not_found() -> Response:
+    return _plain(404)
+
+
+def _unavailable() -> Response:
+    return _plain(503, {"Retry-After": "30"})
+
+
+def _gone(how: str) -> Response:
+    return JSONResponse({"ended": how}, 410)
+
+
+def _link_id(request: Request) -> bytes | None:
+    return _bytes(request.path_params["link"], LINK_ID_SIZE)
+
+
+def _text(data: bytes) -> str:
+    return urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def _bytes(text: str, size: int) -> bytes | None:
+    """What these characters stand for; None if they are not exactly so many bytes."""
+    if len(text) != -(-size * 4 // 3) or not text.isascii():
+        return None
+    try:
+        data = urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except ValueError:
+        return None
+    return data if len(data) == size and _text(data) == text else None
+
+
+async def _body(request: Request, size_max: int) -> bytes:
+    """The body if it is no longer than this, else nothing."""
+    body = b""
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            async for piece in request.stream():
+                body += piece
+                if len(body) > size_max:
+                    return b""
+    except (TimeoutError, ClientDisconnect):
+        raise BrokenOff from None
+    return body
+
+
+def _span(header: str | None, size: int) -> tuple[int, int] | None:
+    """First byte and end, both on the grid; None for anything else."""
+    found = _RANGE.fullmatch((header or "").strip())
+    if found is None:
+        return None
+    first, end = int(found[1]), int(found[2]) + 1
+    is_on_grid = first % LEAF_SIZE == 0 and end % LEAF_SIZE == 0
+    return (first, end) if is_on_grid and first < end <= size else None

@@ -1,0 +1,247 @@
+"""The endpoint's sockets: HTTP/2 and 3 beside 1.1, certificates, and connections without end."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from pathlib import Path
+from typing import Any
+
+import h2.config
+import h2.connection
+import h2.events
+import pytest
+from aioquic.asyncio.client import connect
+from aioquic.asyncio.protocol import QuicConnectionProtocol
+from aioquic.h3.connection import H3_ALPN, H3Connection
+from aioquic.h3.events import DataReceived, HeadersReceived
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.events import QuicEvent
+
+from crypto.packs import LEAF_SIZE
+from relay import web_server
+from relay.errors import BadConfig
+from relay.web import HTTP3_BYTES_MAX
+from relay.web_server import Certificate, WebServer, is_loopback
+from tests.relay.relay_stage import LOOPBACK, until
+from tests.relay.web_stage import WebStage, web_stage
+
+Headers = list[tuple[bytes, bytes]]
+
+
+def asked(method: str, path: str, **more: str) -> list[tuple[str, str]]:
+    heads = [(":method", method), (":scheme", "https"), (":authority", LOOPBACK), (":path", path)]
+    return heads + [(name.replace("_", "-"), value) for name, value in more.items()]
+
+
+def http2(stage: WebStage, requests: list[list[tuple[str, str]]]) -> list[tuple[str, bytes]]:
+    """All of them at once on one connection."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    raw = socket.create_connection((LOOPBACK, stage.port), timeout=60)
+    with context.wrap_socket(raw) as connection:
+        assert connection.selected_alpn_protocol() == "h2"
+        engine = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
+        engine.initiate_connection()
+        statuses: dict[int, str] = {}
+        bodies: dict[int, bytes] = {}
+        for at, request in enumerate(requests):
+            engine.send_headers(2 * at + 1, request, end_stream=True)
+        connection.sendall(engine.data_to_send())
+        left = len(requests)
+        while left:
+            for event in engine.receive_data(connection.recv(65536)):
+                if isinstance(event, h2.events.ResponseReceived):
+                    statuses[event.stream_id] = str(dict(event.headers or [])[":status"])  # type: ignore[index]
+                elif isinstance(event, h2.events.DataReceived):
+                    bodies[event.stream_id] = bodies.get(event.stream_id, b"") + event.data
+                    engine.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+                elif isinstance(event, h2.events.StreamEnded):
+                    left -= 1
+            connection.sendall(engine.data_to_send())
+        return [(statuses[id_], bodies.get(id_, b"")) for id_ in sorted(statuses)]
+
+
+class Http3(QuicConnectionProtocol):
+    """One visitor by HTTP/3."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._http = H3Connection(self._quic)
+        self._answers: dict[int, tuple[Headers, bytearray, asyncio.Event]] = {}
+
+    async def ask(self, request: list[tuple[str, str]]) -> tuple[dict[bytes, bytes], bytes]:
+        stream = self._quic.get_next_available_stream_id()
+        answer: tuple[Headers, bytearray, asyncio.Event] = ([], bytearray(), asyncio.Event())
+        self._answers[stream] = answer
+        pairs = [(name.encode(), value.encode()) for name, value in request]
+        self._http.send_headers(stream, pairs, end_stream=True)
+        self.transmit()
+        async with asyncio.timeout(60):
+            await answer[2].wait()
+        return dict(answer[0]), bytes(answer[1])
+
+    def quic_event_received(self, event: QuicEvent) -> None:
+        for each in self._http.handle_event(event):
+            if isinstance(each, HeadersReceived | DataReceived):
+                headers, body, done = self._answers[each.stream_id]
+                if isinstance(each, HeadersReceived):
+                    headers.extend(each.headers)
+                else:
+                    body.extend(each.data)
+                if each.stream_ended:
+                    done.set()
+
+
+async def test_http_2_serves_many_at_once(tmp_path: Path) -> None:
+    async with web_stage(tmp_path, is_tls=True) as stage:
+        made = await stage.links.made(packs=(4,))
+        ticket = await stage.ticket(made)
+        spans = [
+            asked(
+                "GET",
+                made.pack_path(),
+                range=f"bytes={at * LEAF_SIZE}-{(at + 1) * LEAF_SIZE - 1}",
+                x_holdfast_ticket=ticket,
+            )
+            for at in range(4)
+        ]
+        answers = await asyncio.to_thread(http2, stage, [asked("GET", made.path), *spans])
+        assert [status for status, _ in answers] == ["200", *["206"] * 4]
+        pack = stage.links.packs.packs[made.packs[0]]
+        assert b"".join(body for _, body in answers[1:]) == pack
+
+
+async def test_http_3_serves_in_short_answers(tmp_path: Path) -> None:
+    async with web_stage(tmp_path, is_tls=True) as stage:
+        made = await stage.links.made(packs=(16,))
+        ticket = await stage.ticket(made)
+        configuration = QuicConfiguration(
+            is_client=True, alpn_protocols=H3_ALPN, verify_mode=ssl.CERT_NONE
+        )
+        async with connect(
+            LOOPBACK, stage.port, configuration=configuration, create_protocol=Http3
+        ) as visitor:
+            assert isinstance(visitor, Http3)
+            headers, _ = await visitor.ask(asked("GET", made.path))
+            assert headers[b":status"] == b"200"
+            assert headers[b"referrer-policy"] == b"no-referrer"
+            size = 16 * LEAF_SIZE
+            headers, body = await visitor.ask(
+                asked(
+                    "GET",
+                    made.pack_path(),
+                    range=f"bytes=0-{size - 1}",
+                    x_holdfast_ticket=ticket,
+                )
+            )
+            assert headers[b":status"] == b"206"
+            assert headers[b"content-range"] == f"bytes 0-{HTTP3_BYTES_MAX - 1}/{size}".encode()
+            assert body == stage.links.packs.packs[made.packs[0]][:HTTP3_BYTES_MAX]
+
+
+async def test_one_address_has_so_many_connections_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web_server, "CONNECTIONS_PER_ADDRESS_MAX", 3)
+    async with web_stage(tmp_path) as stage:
+        place = (LOOPBACK, stage.port)
+        connections = [await asyncio.open_connection(*place) for _ in range(4)]
+        async with asyncio.timeout(60):
+            assert await connections[3][0].read() == b""  # the fourth is closed
+        connections[0][1].close()
+        statuses: list[int] = []
+
+        async def ask() -> None:
+            while True:
+                try:
+                    statuses.append((await stage.ask("GET", "/")).status)
+                except OSError:
+                    await asyncio.sleep(0.01)
+                else:
+                    return
+
+        async with asyncio.timeout(60):
+            await ask()
+        assert statuses == [404]
+        for _, writer in connections:
+            writer.close()
+
+
+async def test_who_does_not_end_a_handshake_or_a_request_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web_server, "HANDSHAKE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(web_server, "IDLE_TIMEOUT_S", 0.2)
+    async with web_stage(tmp_path, is_tls=True) as stage:
+        reader, writer = await asyncio.open_connection(LOOPBACK, stage.port)
+        async with asyncio.timeout(60):
+            assert await reader.read() == b""
+        writer.close()
+    async with web_stage(tmp_path / "plain") as stage:
+        reader, writer = await asyncio.open_connection(LOOPBACK, stage.port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nX-Slow: ")
+        async with asyncio.timeout(60):
+            assert b"200" not in await reader.read()
+        writer.close()
+
+
+@pytest.mark.parametrize("garbage", [b"\x16\x03\x01\x00\x05hello", b"\x00" * 2000, b"GET / HTTP"])
+async def test_garbage_ends_its_own_connection_alone(tmp_path: Path, garbage: bytes) -> None:
+    async with web_stage(tmp_path, is_tls=True) as stage:
+        _, writer = await asyncio.open_connection(LOOPBACK, stage.port)
+        writer.write(garbage)
+        await writer.drain()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            udp.sendto(garbage.ljust(1300, b"\xc0"), (LOOPBACK, stage.port))
+        assert (await stage.ask("GET", "/s/" + "A" * 22)).status == 200
+        writer.close()
+
+
+def test_a_certificate_of_one_s_own_is_made_once(tmp_path: Path) -> None:
+    first = Certificate.self_signed(tmp_path, LOOPBACK)
+    made = first.certificate.read_bytes()
+    assert Certificate.self_signed(tmp_path, LOOPBACK).certificate.read_bytes() == made
+    assert first.key.stat().st_mode & 0o077 == 0
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    raise AssertionError("nothing is asked")
+
+
+def test_files_that_are_no_certificate_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "cert.pem"
+    with pytest.raises(BadConfig, match="cannot be used"):
+        WebServer(app, Certificate(path, path))
+    path.write_text("no certificate")
+    with pytest.raises(BadConfig, match="cannot be used"):
+        WebServer(app, Certificate(path, path))
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("192.0.2.1", False),
+        ("example.org", False),
+    ],
+)
+def test_loopback_is_what_only_this_machine_reaches(host: str, expected: bool) -> None:
+    assert is_loopback(host) is expected
+
+
+async def test_it_stops_when_it_is_told(tmp_path: Path) -> None:
+    async with web_stage(tmp_path) as stage:
+        port = stage.port
+        assert (await stage.ask("GET", "/")).status == 404
+
+    def is_closed() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex((LOOPBACK, port)) != 0
+
+    await until(is_closed)
