@@ -296,7 +296,7 @@ class Delivery:
         is_asking = self._is_asking()
         for item, refusal in applied.refused.items():
             path = applied.paths[item]
-            if refusal.kind in PASSING and not is_asking:
+            if refusal.kind in PASSING and not is_asking and self._refusals.passes(item):
                 self._hinting.add(path[:-1], False, now)
                 if refusal.kind is RefusalKind.NOT_EMPTY:
                     self._hinting.add(path, False, now)

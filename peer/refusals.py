@@ -1,5 +1,7 @@
 """What the disk would not take, though nothing there is other than planned: held back, so that it
 stops nothing else, tried again ever more rarely, and told with its reason until it is done. Pure.
+
+What is otherwise than planned is looked at and planned anew at once; but not for ever.
 """
 
 from __future__ import annotations
@@ -14,6 +16,11 @@ from peer.rows import Row
 
 RETRY_MAX_S: Final = 60.0
 """A permission is given within minutes or not at all."""
+PASSING_MAX: Final = 5
+"""So often in a row the disk may be otherwise than planned: a person saves once, or a few times.
+What is in the way after its directory was looked at so often is nothing that a look shows, an
+ignored file for one.
+"""
 
 
 class Refusals:
@@ -25,6 +32,13 @@ class Refusals:
         self.reasons: dict[NodeId, tuple[Path, str]] = {}
         """Where each was to be, and why it is not: those that are tried again included."""
         self.patience = Patience(RETRY_MAX_S)
+        self._passing: dict[NodeId, int] = {}
+        """How often in a row each was otherwise than planned."""
+
+    def passes(self, node: NodeId) -> bool:
+        """The disk was otherwise than planned for this node: whether to look and try at once."""
+        count = self._passing[node] = self._passing.get(node, 0) + 1
+        return count <= PASSING_MAX
 
     def note(self, node: NodeId, path: Path, reason: str, now: float) -> None:
         """The disk refused this node, for a reason that may last."""
@@ -43,12 +57,19 @@ class Refusals:
         """Others wrote these nodes: what was refused may not be wanted any more."""
         if self.held:
             self.held.difference_update(nodes)
+        self._forget_passing(nodes)
 
     def done(self, nodes: Iterable[NodeId]) -> None:
         """The disk shows these nodes now."""
         if self.reasons:
             for node in nodes:
                 self.reasons.pop(node, None)
+        self._forget_passing(nodes)
+
+    def _forget_passing(self, nodes: Iterable[NodeId]) -> None:
+        if self._passing:
+            for node in nodes:
+                self._passing.pop(node, None)
 
     def told(self) -> dict[Path, str]:
         """Path -> why it is not there."""
@@ -58,6 +79,7 @@ class Refusals:
         """Nothing is lacking any more."""
         self.held.clear()
         self.reasons.clear()
+        self._passing.clear()
         self.patience.end()
 
 

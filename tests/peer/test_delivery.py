@@ -21,6 +21,7 @@ from peer.disk_types import Path as DiskPath
 from peer.folder import Folder
 from peer.index_store import Summary
 from peer.patience import RETRY_S
+from peer.refusals import PASSING_MAX
 from peer.status import FolderState
 from protocol.events import ReceivedChunk
 from tests.peer.device_stage import pass_time, until
@@ -213,6 +214,44 @@ async def test_what_the_disk_refuses_is_told_and_holds_up_nothing_else(
         folder.wake()
         await in_sync(folder)
         assert scene.one.tree() == {"free": b"333", "locked": b"1"}
+        assert folder.progress.undelivered == {}
+
+
+async def test_what_a_look_does_not_show_is_not_tried_for_ever(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of this name is there, and ignored here: no scan tells of it."""
+    one, two = scene.one, scene.two
+    (one.root / ".holdfastignore").write_bytes(b"taken\n")
+    (one.root / "taken").write_bytes(b"mine")
+    apply, tries = one.disk.apply, 0
+
+    def count(operations: list[Operation]) -> list[Stat | Refusal]:
+        nonlocal tries
+        tries += sum(isinstance(o, Publish) and o.target == ("taken",) for o in operations)
+        return apply(operations)
+
+    monkeypatch.setattr(one.disk, "apply", count)
+    async with running(scene) as folder:
+        await in_sync(folder)
+        await saved_on_two(scene, folder, taken=b"1")
+        await give(folder, b"1")
+        reason = "There is something in its place already."
+        await until(lambda: folder.progress.undelivered == {("taken",): reason})
+        assert tries == PASSING_MAX + 1
+        (two.root / "free").write_bytes(b"22")
+        await two.scan()
+        folder.changesets_received(tuple(two.authored), "two", 2)
+        await until(lambda: waited_for(folder))
+        await give(folder, b"22")
+        await until(lambda: (one.root / "free").exists())
+        assert tries == PASSING_MAX + 1
+        assert (one.root / "taken").read_bytes() == b"mine"
+        (one.root / "taken").unlink()
+        pass_time(monkeypatch, RETRY_S)
+        folder.wake()
+        await until(lambda: (one.root / "taken").exists())
+        await in_sync(folder)
         assert folder.progress.undelivered == {}
 
 

@@ -1,6 +1,6 @@
 """What the disk refused is held back, told and tried again."""
 
-from peer.refusals import Refusals, held_with_contents
+from peer.refusals import PASSING_MAX, Refusals, held_with_contents
 from peer.rows import Row
 from protocol.nodes import ROOT
 from tests.peer.tree_stage import X, directory, directory_id, file, file_id
@@ -37,6 +37,26 @@ def test_what_others_change_is_tried_at_once() -> None:
     refusals = two_refused()
     refusals.changed([F])
     assert refusals.held == {G}
+
+
+def test_what_is_otherwise_than_planned_passes_a_few_times_in_a_row() -> None:
+    refusals = Refusals()
+    assert all(refusals.passes(F) for _ in range(PASSING_MAX))
+    assert not refusals.passes(F)
+    assert refusals.passes(G)  # each by itself
+
+
+def test_what_is_done_or_written_anew_may_be_otherwise_again() -> None:
+    refusals = Refusals()
+    for forget in (
+        lambda: refusals.done([F]),
+        lambda: refusals.changed([F]),
+        lambda: refusals.all_done(),
+    ):
+        while refusals.passes(F):
+            pass
+        forget()
+        assert refusals.passes(F)
 
 
 def test_what_is_to_lie_in_a_held_directory_is_held_with_it() -> None:
