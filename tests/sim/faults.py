@@ -25,6 +25,10 @@ WRITES: Final = frozenset(
     {"create", "write", "utime", "chmod", "fsync", "mkdir", "link", "unlink", "rmdir", "rename"}
 )
 TAKES_SPACE: Final = frozenset({"create", "write", "mkdir", "link", "rename", "fsync"})
+DISTURBANCES_MAX: Final = 100
+"""So much somebody does who was set to work once. Each act makes Holdfast write again, here and by
+what it tells the others, and so calls for another one: without a bound some histories never end.
+"""
 
 
 @dataclass(slots=True)
@@ -44,6 +48,7 @@ class Faults:
         self._town = town
         self._armed: dict[int, list[Fault]] = {}
         self._disturbers: dict[int, tuple[float, Random]] = {}
+        self._disturbances: dict[int, int] = {}
         self._rotten: dict[int, tuple[int, Random]] = {}
 
     def end(self) -> None:
@@ -86,8 +91,9 @@ class Faults:
         self._arm(machine, Fault(words, passes, strike))
 
     def disturb(self, machine: Machine, chance: float, random: Random) -> None:
-        """Somebody is at work while Holdfast writes."""
+        """Somebody is at work while Holdfast writes, for a while."""
         self._disturbers[machine.number] = (chance, random)
+        self._disturbances[machine.number] = 0
 
     def rot(self, machine: Machine, reads: int, random: Random) -> None:
         """So many times its disk gives wrong bytes and no error: with a bit flipped, or of another
@@ -133,11 +139,18 @@ class Faults:
         """A system call of Holdfast's is about to be made."""
         if call in WRITES:
             self._town.note("call", machine.name, call, name)
-            disturber = self._disturbers.get(machine.number)
-            if disturber is not None and disturber[1].random() < disturber[0]:
-                self._town.act(machine, disturber[1], "disturb")
+            self._disturb(machine)
         if machine.number in self._armed:
             self._strike(machine, call)
+
+    def _disturb(self, machine: Machine) -> None:
+        chance, random = self._disturbers.get(machine.number, (0.0, self._town.random))
+        if not chance or random.random() >= chance:
+            return
+        self._disturbances[machine.number] += 1
+        if self._disturbances[machine.number] == DISTURBANCES_MAX:
+            del self._disturbers[machine.number]
+        self._town.act(machine, random, "disturb")
 
     def before_statement(self, machine: Machine, word: str) -> None:
         """A statement that writes is about to be carried out."""
