@@ -16,10 +16,10 @@ from peer.rows import Row
 
 RETRY_MAX_S: Final = 60.0
 """A permission is given within minutes or not at all."""
-PASSING_MAX: Final = 5
-"""So often in a row the disk may be otherwise than planned: a person saves once, or a few times.
-What is in the way after its directory was looked at so often is nothing that a look shows, an
-ignored file for one.
+PASSING_MAX: Final = 25
+"""So often in a row the disk may be otherwise than planned, in five seconds or more: people save a
+few times, and are looked after within a second. What is in the way then is nothing that a look
+shows, an ignored file for one.
 """
 
 

@@ -6,16 +6,29 @@ the machine is busy: what may cost how much is asserted where it is counted, and
 """
 
 import faulthandler
+import os
+import sys
 from collections.abc import Generator
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# Daemons and commands that tests start do not compile all of Holdfast each time, whatever the
+# environment says.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 settings.register_profile("holdfast", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("holdfast")
 
 TEARDOWN_TIMEOUT_S = 60.0
 """Daemons that are killed, threads that are joined: seconds, even on a machine with other work."""
+WORKERS_A_CORE = 2
+"""Half of the time of a test with real processes is waiting: others use the core meanwhile."""
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    return WORKERS_A_CORE * (os.cpu_count() or 1)
 
 
 @pytest.hookimpl(wrapper=True)

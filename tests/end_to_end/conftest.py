@@ -12,8 +12,10 @@ from tests.end_to_end.device import Device, end, make_pair
 
 @pytest.fixture(scope="module")
 def shared_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Device, Device]]:
-    """Two devices with one folder, running; whoever uses them leaves them running and linked."""
-    pair = make_pair(tmp_path_factory.mktemp("pair"))
+    """Two devices with one folder, running; whoever uses them leaves them running and linked. They
+    are programs as a person starts them, each with all of Holdfast to import.
+    """
+    pair = make_pair(tmp_path_factory.mktemp("pair"), are_programs=True)
     yield pair
     end(list(pair))
 

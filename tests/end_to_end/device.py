@@ -17,12 +17,14 @@ from peer.demo_device import find_free_port
 from peer.demo_tree import list_tree
 from peer.errors import PeerError
 from peer.status import FolderStatus, Status
-from tests.end_to_end.nursery import Forked, Nursery
+from tests.end_to_end.nursery import Forked, Nursery, shared
 
 ROOT = Path(__file__).parent.parent.parent
+PROGRAM = (sys.executable, "-m", "peer")
 FOLDER = "notes"
 DEADLINE_S = 30.0
 STOP_TIMEOUT_S = 20.0
+COMMAND_TIMEOUT_S = 60.0
 POLL_S = 0.01
 LOOKS_A_SECOND = 5
 """A fifth of those that one who waits has on a machine with nothing else to do, at least."""
@@ -78,8 +80,8 @@ class Device:
         self.config = ""
         """What is in `config.toml` from the next start on, if anything."""
         self.process: subprocess.Popen[bytes] | Forked | None = None
-        self.nursery: Nursery | None = None
-        """Where the daemon comes from; without one it is a program like any other."""
+        self.nursery: Nursery | None = shared()
+        """Where daemon and commands come from; without one they are programs like any other."""
         self.folder.mkdir(parents=True)
 
     @property
@@ -91,15 +93,15 @@ class Device:
 
     def command(self, *words: str) -> dict[str, Any]:
         """One command; its JSON, or Refused."""
-        done = subprocess.run(
-            [*self._program(), *words, "--json"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            cwd=ROOT,
-        )
+        words = ("--home", str(self.home), *words, "--json")
+        if self.nursery is not None:
+            done = self.nursery.run(words, COMMAND_TIMEOUT_S)
+        else:
+            done = subprocess.run(
+                [*PROGRAM, *words],
+                stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                timeout=COMMAND_TIMEOUT_S, check=False, cwd=ROOT,
+            )  # fmt: skip
         if done.returncode:
             raise Refused(done.returncode, done.stderr.strip())
         answer: dict[str, Any] = json.loads(done.stdout)
@@ -119,15 +121,15 @@ class Device:
         assert self.process is None
         if self.config:
             (self.home / "config.toml").write_text(self.config)
-        words = ["run", "--listen", self.address, "--no-discovery", "--links", self.links]
+        words = ["--home", str(self.home), "run", "--listen", self.address]
+        words += ["--no-discovery", "--links", self.links]
         if self.nursery is not None:
-            words = ["--home", str(self.home), *words]
             self.process = self.nursery.start(words, self.log, is_traced)
             return
         assert not is_traced, "a nursery's children wait"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*self._program(), *words],
+                [*PROGRAM, *words],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT,
             )  # fmt: skip
 
@@ -150,9 +152,6 @@ class Device:
             process.kill()
             process.wait(STOP_TIMEOUT_S)
             raise AssertionError(f"{self.name} did not stop: {self.log_tail()}") from None
-
-    def _program(self) -> list[str]:
-        return [sys.executable, "-m", "peer", "--home", str(self.home)]
 
     def _is_up(self) -> bool:
         assert self.process is not None
@@ -301,12 +300,13 @@ def attach(device: Device) -> None:
 
 
 def make_pair(
-    directory: Path, links: str = "tls,quic", nursery: Nursery | None = None
+    directory: Path, links: str = "tls,quic", *, are_programs: bool = False
 ) -> tuple[Device, Device]:
     """Two devices with one folder, in sync and linked."""
     one, other = Device(directory, "alpha"), Device(directory, "beta")
     one.links = other.links = links
-    one.nursery = other.nursery = nursery
+    if are_programs:
+        one.nursery = other.nursery = None
     try:
         found(one)
         join(other, one)

@@ -4,6 +4,7 @@ The daemon that is forked is a process of its own and runs what `python -m peer`
 imports are done already, which is most of what a start costs.
 """
 
+import atexit
 import contextlib
 import ctypes
 import json
@@ -12,9 +13,11 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -96,6 +99,19 @@ class Nursery:
         }  # fmt: skip
         return Forked(self, self.ask(asked))
 
+    def run(self, words: Sequence[str], timeout: float) -> subprocess.CompletedProcess[str]:
+        """Forks `holdfast WORDS` and waits for its end; TimeoutExpired."""
+        with tempfile.TemporaryDirectory() as place:
+            out, errors = Path(place, "out"), Path(place, "errors")
+            process = self.start(words, out, errors=errors)
+            try:
+                code = process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(END_TIMEOUT_S)
+                raise
+            return subprocess.CompletedProcess(words, code, out.read_text(), errors.read_text())
+
     def ask(self, question: dict[str, Any]) -> Any:
         """One question, one answer."""
         assert self._process.stdin is not None
@@ -108,6 +124,18 @@ class Nursery:
     def end(self) -> None:
         """Ends the forking process; whoever was forked is to be ended before."""
         self._process.communicate(timeout=END_TIMEOUT_S)
+
+
+@cache
+def _shared(of_process: int) -> Nursery:
+    nursery = Nursery()
+    atexit.register(lambda: nursery.end() if os.getpid() == of_process else None)
+    return nursery
+
+
+def shared() -> Nursery:
+    """The one that all tests of this process have their daemons and commands from."""
+    return _shared(os.getpid())
 
 
 def tracer_of(pid: int | str) -> int:

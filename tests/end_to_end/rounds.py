@@ -25,7 +25,6 @@ from tests.end_to_end.device import (
     wait_until,
 )
 from tests.end_to_end.inject import Injected, Point
-from tests.end_to_end.nursery import Nursery
 
 RECEIVING, SCANNING, COMPACTING = "receiving", "scanning", "compacting"
 SCENARIOS: Final = (RECEIVING, SCANNING, COMPACTING)
@@ -59,7 +58,6 @@ class Rounds:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._nursery = Nursery()
         self._pairs = itertools.count()
         self._serial = itertools.count()
         self._has_pair = False
@@ -71,7 +69,6 @@ class Rounds:
     def end(self) -> None:
         """Ends all daemons."""
         self._end_pair()
-        self._nursery.end()
 
     def _end_pair(self) -> None:
         if self._has_pair:
@@ -92,7 +89,7 @@ class Rounds:
         directory = self._directory / f"pair-{next(self._pairs)}"
         directory.mkdir(parents=True)
         self._serial = itertools.count()
-        self.one, self.other = make_pair(directory, "tls", self._nursery)
+        self.one, self.other = make_pair(directory, "tls")
         self._has_pair = True
         for number in range(KEPT):
             path = self.one.folder / "kept" / f"{number}"

@@ -21,7 +21,6 @@ from tests.end_to_end.device import (
     wait_until,
 )
 from tests.end_to_end.inject import Injected, Point
-from tests.end_to_end.nursery import Nursery
 
 VICTIM = "victim"
 OLD = b"old" * 1_000
@@ -36,11 +35,9 @@ Pair = tuple[Device, Device]
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    nursery = Nursery()
-    pair = make_pair(tmp_path_factory.mktemp("errors"), "tls", nursery)
+    pair = make_pair(tmp_path_factory.mktemp("errors"), "tls")
     yield pair
     end(list(pair))
-    nursery.end()
 
 
 @pytest.fixture
@@ -159,8 +156,7 @@ def trouble(device: Device) -> str:
 @pytest.fixture
 def two_folders(tmp_path: Path) -> Iterator[Pair]:
     """A pair with a second folder, `photos`, in a directory of that name below each home."""
-    nursery = Nursery()
-    one, other = make_pair(tmp_path, "tls", nursery)
+    one, other = make_pair(tmp_path, "tls")
     for device in (one, other):
         second_of(device).mkdir()
     one.command("folder", "add", str(second_of(one)), "--name", SECOND)
@@ -168,7 +164,6 @@ def two_folders(tmp_path: Path) -> Iterator[Pair]:
     other.command("folder", "attach", SECOND, str(second_of(other)))
     yield one, other
     end([one, other])
-    nursery.end()
 
 
 def second_of(device: Device) -> Path:

@@ -21,7 +21,6 @@ from tests.end_to_end.device import (
     wait_until,
 )
 from tests.end_to_end.inject import FULL, Injected, Point
-from tests.end_to_end.nursery import Nursery
 
 DISK_BYTES = 8 << 20
 FILE_BYTES = 1 << 20
@@ -39,7 +38,6 @@ class SmallDisk:
         place.mkdir()
         self._place = place
         self._injected: Injected | None = None
-        self._nursery: Nursery | None = None
         words = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(place)]
         self.is_mounted = _run(words)
 
@@ -51,7 +49,6 @@ class SmallDisk:
                     pass
             return
         device.stop()
-        device.nursery = self._nursery = Nursery()
         self._injected = Injected(device, calls, FULL, n)
         device.wait_for_answer()
 
@@ -65,8 +62,6 @@ class SmallDisk:
         """Takes the disk away."""
         if self.is_mounted:
             _run(["umount", "-l", str(self._place)])
-        if self._nursery is not None:
-            self._nursery.end()
 
 
 def _run(words: list[str]) -> bool:

@@ -232,6 +232,7 @@ async def test_what_a_look_does_not_show_is_not_tried_for_ever(
         return apply(operations)
 
     monkeypatch.setattr(one.disk, "apply", count)
+    monkeypatch.setattr(delivery, "RETRY_SOON_S", 0.01)
     async with running(scene) as folder:
         await in_sync(folder)
         await saved_on_two(scene, folder, taken=b"1")
