@@ -2,46 +2,33 @@
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64encode
-from dataclasses import dataclass, field
+from dataclasses import replace
 from hashlib import sha256
-
-from blake3 import blake3
+from typing import Any
 
 from crypto.chunks import ChunkHasher, chunk_key, seal_chunk
-from crypto.packs import LEAF_SIZE
-from crypto.share_links import LinkFlags, LinkKey, LinkSecrets, seal_link
+from crypto.packs import LEAF_SIZE, pack_id
+from crypto.share_links import LinkFlags, LinkKey, LinkSecrets, seal_link, token_hash
 from protocol.link_manifest import LinkManifest, SharedChunk, SharedFile
+from relay.link_rows import Ended
+from relay.share_links import NewLink
 from tests.crypto.seeded import Seeded
+from tests.relay.web_stage import OWNER, LinkStage, Made, text_of
 
 CHUNK_SIZE = 128 << 10
 PACK_SIZE = 8 << 20
 MTIME_MS = 1_767_225_600_000
 
 
-def base64url(data: bytes) -> str:
-    """As it stands in a URL: without padding."""
-    return urlsafe_b64encode(data).decode().rstrip("=")
+def address_of(link: Made) -> str:
+    """The URL's path and its fragment."""
+    return f"{link.path}#{text_of(link.secrets.secret)}"
 
 
-@dataclass
-class MadeLink:
-    """A link, and all that a relay would hold for it."""
-
-    key: LinkKey
-    secrets: LinkSecrets = field(repr=False)
-    blob: bytes = field(repr=False)
-    packs: dict[bytes, bytes] = field(repr=False)
-    flags: int
-
-    @property
-    def path(self) -> str:
-        """The URL's path and its fragment."""
-        return f"/s/{base64url(self.key.link_id)}#{base64url(self.secrets.secret)}"
-
-    @property
-    def token(self) -> bytes:
-        return self.secrets.token(self.key.link_id)
+async def put(stage: LinkStage, link: Made, packs: dict[bytes, bytes]) -> None:
+    """Gives a relay the link and its packs."""
+    stage.packs.packs.update(packs)
+    assert await stage.put(link) == Ended.LIVE
 
 
 class LinkMaker:
@@ -54,17 +41,14 @@ class LinkMaker:
         self._chunk_size = chunk_size
 
     def make(
-        self,
-        files: dict[str, bytes],
-        *,
-        password: str | None = None,
-        expires_s: int = 0,
-        version: int = 0,
-    ) -> MadeLink:
-        """A link to these files; a name that ends with a slash is an empty directory."""
+        self, files: dict[str, bytes], *, password: str | None = None, **changes: Any
+    ) -> tuple[Made, dict[bytes, bytes]]:
+        """A link to these files, and their packs; a name that ends with a slash is an empty
+        directory. The changes are to what the relay is told.
+        """
         shared, packs = self._pack(files)
-        manifest = LinkManifest(expires_s, tuple(packs), shared)
-        return self.seal(manifest.encode(), packs, password=password, version=version)
+        manifest = LinkManifest(0, tuple(packs), shared)
+        return self.seal(manifest.encode(), packs, password=password, **changes), packs
 
     def seal(
         self,
@@ -72,16 +56,17 @@ class LinkMaker:
         packs: dict[bytes, bytes],
         *,
         password: str | None = None,
-        version: int = 0,
-    ) -> MadeLink:
+        **changes: Any,
+    ) -> Made:
         """A link whose manifest is these bytes, honest or not."""
         key = LinkKey.from_seed(self._random(40))
         secrets = LinkSecrets.of(self._random(32), self._random(16), password)
         flags = LinkFlags.NONE if password is None else LinkFlags.PASSWORD
-        blob = seal_link(
-            key, secrets, manifest, flags=flags, version=version, salt=self._random(32)
-        )
-        return MadeLink(key, secrets, blob, packs, int(flags))
+        blob = seal_link(key, secrets, manifest, flags=flags, version=1, salt=self._random(32))
+        hashed = token_hash(secrets.token(key.link_id))
+        size = sum(len(pack) for pack in packs.values())
+        new = NewLink(OWNER, secrets.password_salt, hashed, 0, 0, tuple(packs), size)
+        return Made(key, secrets, replace(new, **changes), blob, tuple(packs))
 
     def _pack(self, files: dict[str, bytes]) -> tuple[tuple[SharedFile, ...], dict[bytes, bytes]]:
         packs: list[bytearray] = [bytearray(self._random(32))]
@@ -93,7 +78,7 @@ class LinkMaker:
         whole = {}
         for pack in packs:
             pack.extend(bytes(-len(pack) % LEAF_SIZE))
-            whole[blake3(pack).digest()] = bytes(pack)
+            whole[pack_id(bytes(pack))] = bytes(pack)
         return tuple(shared), whole
 
     def _seal(self, packs: list[bytearray], data: bytes) -> SharedChunk:

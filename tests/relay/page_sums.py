@@ -1,6 +1,6 @@
 """The published hashes of the page's files: whoever is served the page can compare (A40).
 
-python -m tests.relay.page_sums     writes relay/page/SHA256SUMS, as sha256sum -c reads it
+python -m tests.relay.page_sums     writes relay/page/SHA256SUMS.txt, as sha256sum -c reads it
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 
 PAGE = Path(__file__).parents[2] / "relay" / "page"
-SUMS = PAGE / "SHA256SUMS"
+SUMS = PAGE / "SHA256SUMS.txt"
 
 
 def page_files() -> list[Path]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.relay.page_door import PAGE
+from tests.relay.page_sums import PAGE
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 HERE = Path(__file__).parent
