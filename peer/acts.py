@@ -42,7 +42,9 @@ class Answer(NamedTuple):
     """Set where the data itself is bad news: it is printed, and the command fails."""
 
 
-def _say(data: Mapping[str, Any], *lines: str) -> Answer:
+def say(data: Mapping[str, Any], *lines: str) -> Answer:
+    """An answer of some lines."""
+
     def show() -> None:
         for line in lines:
             print(terminal.term_safe(line))
@@ -60,7 +62,8 @@ def home_of(arguments: argparse.Namespace) -> Path:
     return user_data_path("holdfast", appauthor=False)
 
 
-def _client(arguments: argparse.Namespace) -> "ControlClient":
+def client_of(arguments: argparse.Namespace) -> "ControlClient":
+    """Who asks the home's daemon."""
     from peer.control_client import ControlClient
 
     return ControlClient(home_of(arguments))
@@ -120,7 +123,7 @@ def init(arguments: argparse.Namespace) -> Answer:
             f"    {made['recovery_kit']}",
             "Print it or write it down now. It is shown once and stored nowhere.",
         ]
-    return _say(made, *lines, "Next: `holdfast run`, and `holdfast invite` in another terminal.")
+    return say(made, *lines, "Next: `holdfast run`, and `holdfast invite` in another terminal.")
 
 
 def join(arguments: argparse.Namespace) -> Answer:
@@ -143,7 +146,7 @@ def join(arguments: argparse.Namespace) -> Answer:
         relay=arguments.relay,
     )
     made = _run_async(joined)
-    return _say(
+    return say(
         made,
         f"{arguments.name} is one of your devices now.",
         "Next: `holdfast run`, and `holdfast folder list` in another terminal.",
@@ -162,24 +165,24 @@ def run(arguments: argparse.Namespace) -> Answer:
     discovery = False if arguments.no_discovery else None
     work = daemon.run(home_of(arguments), arguments.listen, discovery, arguments.links)
     _run_async(until_stopped(work))
-    return _say({})
+    return say({})
 
 
 def stop(arguments: argparse.Namespace) -> Answer:
     """Have the daemon stop."""
-    _client(arguments).stop()
-    return _say({}, "The daemon stops.")
+    client_of(arguments).stop()
+    return say({}, "The daemon stops.")
 
 
 def invite(arguments: argparse.Namespace) -> Answer:
     """Have the daemon open an invitation."""
-    invitation = _client(arguments).invite()
+    invitation = client_of(arguments).invite()
     from_afar = [
         f"If it is on another network: `holdfast join {invitation['code']} --name NAME"
         f" --relay {relay}`"
         for relay in invitation["relays"]
     ]
-    return _say(
+    return say(
         invitation,
         f"The code is {invitation['code']}",
         f"Type `holdfast join {invitation['code']} --name NAME` on your other device.",
@@ -191,20 +194,20 @@ def invite(arguments: argparse.Namespace) -> Answer:
 
 def status(arguments: argparse.Namespace) -> Answer:
     """Ask the daemon how everything stands."""
-    status = _client(arguments).status()
+    status = client_of(arguments).status()
     return Answer(status, lambda: terminal.print_status(status))
 
 
 def devices(arguments: argparse.Namespace) -> Answer:
     """Ask for the user's devices."""
-    devices = _client(arguments).devices()
+    devices = client_of(arguments).devices()
     return Answer(devices, lambda: terminal.print_devices(devices))
 
 
 def devices_remove(arguments: argparse.Namespace) -> Answer:
     """Make a device the user's no more."""
-    _client(arguments).remove_device(arguments.device)
-    return _say(
+    client_of(arguments).remove_device(arguments.device)
+    return say(
         {},
         f"{arguments.device} is none of your devices any more: it gets nothing from now on, and"
         " what it says is not believed. The files on its disk stay there.",
@@ -259,8 +262,8 @@ def tui(arguments: argparse.Namespace) -> Answer:
 def relay_add(arguments: argparse.Namespace) -> Answer:
     """Have the daemon use a relay."""
     token = ask_token() if arguments.token else None
-    relay = _client(arguments).add_relay(arguments.address, token)
-    return _say(
+    relay = client_of(arguments).add_relay(arguments.address, token)
+    return say(
         relay,
         "Your devices meet at that relay from now on; those that are linked know it already, and"
         " the others hear of it when they are. `holdfast relay list` shows how it stands.",
@@ -269,20 +272,20 @@ def relay_add(arguments: argparse.Namespace) -> Answer:
 
 def relay_list(arguments: argparse.Namespace) -> Answer:
     """Ask for the relays."""
-    relays = _client(arguments).relays()
+    relays = client_of(arguments).relays()
     return Answer(relays, lambda: terminal.print_relays(relays))
 
 
 def relay_remove(arguments: argparse.Namespace) -> Answer:
     """Have the daemon use a relay no more."""
-    _client(arguments).remove_relay(arguments.address)
-    return _say({}, "Your devices use that relay no more, as soon as they hear of it.")
+    client_of(arguments).remove_relay(arguments.address)
+    return say({}, "Your devices use that relay no more, as soon as they hear of it.")
 
 
 def folder_add(arguments: argparse.Namespace) -> Answer:
     """Make a folder of a directory."""
-    folder = _client(arguments).add_folder(arguments.path, arguments.name)
-    return _say(
+    folder = client_of(arguments).add_folder(arguments.path, arguments.name)
+    return say(
         folder,
         f"{arguments.name} is {arguments.path.absolute()}, and offered to your other devices.",
     )
@@ -290,20 +293,20 @@ def folder_add(arguments: argparse.Namespace) -> Answer:
 
 def folder_list(arguments: argparse.Namespace) -> Answer:
     """Ask for the folders."""
-    folders = _client(arguments).folders()
+    folders = client_of(arguments).folders()
     return Answer(folders, lambda: terminal.print_folders(folders))
 
 
 def folder_attach(arguments: argparse.Namespace) -> Answer:
     """Put a folder on a path."""
-    folder = _client(arguments).attach_folder(arguments.folder, arguments.path)
-    return _say(folder, f"{folder['name']} is at {arguments.path.absolute()} here.")
+    folder = client_of(arguments).attach_folder(arguments.folder, arguments.path)
+    return say(folder, f"{folder['name']} is at {arguments.path.absolute()} here.")
 
 
 def folder_remove(arguments: argparse.Namespace) -> Answer:
     """Stop to sync a folder."""
-    _client(arguments).remove_folder(arguments.folder)
-    return _say(
+    client_of(arguments).remove_folder(arguments.folder)
+    return say(
         {},
         f"{arguments.folder} is not synced here any more. Its files stay where they are.",
         "So do their earlier versions, in .holdfast there; delete it if you do not want them.",
@@ -312,44 +315,44 @@ def folder_remove(arguments: argparse.Namespace) -> Answer:
 
 def pause(arguments: argparse.Namespace) -> Answer:
     """Pause a folder, or all."""
-    _client(arguments).pause(arguments.folder)
-    return _say({}, f"Paused {arguments.folder or 'all folders'}.")
+    client_of(arguments).pause(arguments.folder)
+    return say({}, f"Paused {arguments.folder or 'all folders'}.")
 
 
 def resume(arguments: argparse.Namespace) -> Answer:
     """Resume a folder, or all."""
-    _client(arguments).resume(arguments.folder)
-    return _say({}, f"Resumed {arguments.folder or 'all folders'}.")
+    client_of(arguments).resume(arguments.folder)
+    return say({}, f"Resumed {arguments.folder or 'all folders'}.")
 
 
 def conflicts(arguments: argparse.Namespace) -> Answer:
     """Ask for the conflict copies."""
-    found = _client(arguments).conflicts()
+    found = client_of(arguments).conflicts()
     return Answer(found, lambda: terminal.print_conflicts(found))
 
 
 def resolve(arguments: argparse.Namespace) -> Answer:
     """Do what a person decided about a conflict copy."""
     choice = Choice(arguments.keep)
-    _client(arguments).resolve(arguments.path, choice)
-    return _say({}, choice.outcome + " `holdfast versions` shows what was there before.")
+    client_of(arguments).resolve(arguments.path, choice)
+    return say({}, choice.outcome + " `holdfast versions` shows what was there before.")
 
 
 def search(arguments: argparse.Namespace) -> Answer:
     """Ask for files by name."""
-    found = _client(arguments).search(" ".join(arguments.words), arguments.limit)
+    found = client_of(arguments).search(" ".join(arguments.words), arguments.limit)
     return Answer(found, lambda: terminal.print_found(found))
 
 
 def versions(arguments: argparse.Namespace) -> Answer:
     """Ask what a file was, or what was deleted."""
-    found = _client(arguments).versions(arguments.path, is_deleted=arguments.deleted)
+    found = client_of(arguments).versions(arguments.path, is_deleted=arguments.deleted)
     return Answer(found, lambda: terminal.print_versions(found))
 
 
 def restore(arguments: argparse.Namespace) -> Answer:
     """Bring a version back."""
-    report = _client(arguments).restore(
+    report = client_of(arguments).restore(
         arguments.path, arguments.version, arguments.at, arguments.to
     )
     return _restored(report)
@@ -357,12 +360,12 @@ def restore(arguments: argparse.Namespace) -> Answer:
 
 def restore_folder(arguments: argparse.Namespace) -> Answer:
     """Bring a directory back to a time."""
-    report = _client(arguments).restore_folder(
+    report = client_of(arguments).restore_folder(
         arguments.path, arguments.at, is_dry=arguments.dry_run
     )
     if arguments.dry_run:
         paths = report["restored"]
-        return _say(report, *paths, f"{len(paths)} files would be brought back.")
+        return say(report, *paths, f"{len(paths)} files would be brought back.")
     return _restored(report)
 
 
@@ -375,16 +378,16 @@ def _restored(report: "RestoreReport") -> Answer:
         lines.append(f"Brought back {count} files.")
     if report["unchanged"]:
         lines = ["It is what it was then; nothing was done."]
-    answer = _say(report, *lines)
+    answer = say(report, *lines)
     return answer._replace(failure=NotRestored() if failed else None)
 
 
 def answer(arguments: argparse.Namespace) -> Answer:
     """Answer a folder that asks."""
     answer = HoldAnswer(arguments.answer)
-    _client(arguments).answer(arguments.folder, answer)
+    client_of(arguments).answer(arguments.folder, answer)
     meaning = "passes the changes on" if answer is HoldAnswer.ACCEPT else "brings the files back"
-    return _say({}, f"{arguments.folder} {meaning}.")
+    return say({}, f"{arguments.folder} {meaning}.")
 
 
 def demo(arguments: argparse.Namespace) -> Answer:

@@ -273,6 +273,14 @@ def _add_log_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     what = "check that nothing in the audit trail was changed, left out or put in"
     verify = more.add_parser("verify", help=what, description=what)
     verify.set_defaults(act=trail_acts.verify)
+    what = "show what you should hear of: trouble, questions, news"
+    notices = add("notifications", trail_acts.notifications, what)
+    notices.add_argument("--all", action="store_true", help="also those that are marked as read")
+    more = notices.add_subparsers(metavar="COMMAND")
+    what = "mark notifications as read, all if none is named"
+    read = more.add_parser("read", help=what, description=what)
+    read.add_argument("notices", nargs="*", type=int, metavar="NUMBER", help="as they are listed")
+    read.set_defaults(act=trail_acts.notifications_read)
 
 
 def _add_relay_commands(commands: Any) -> None:

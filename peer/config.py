@@ -7,6 +7,7 @@ not become a silent default.
 
 from __future__ import annotations
 
+import shlex
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -19,6 +20,7 @@ from tomlkit.exceptions import TOMLKitError
 
 from peer.errors import BadConfig
 from peer.small_file import write_durably
+from peer.webhook import parse_url
 
 DEFAULT_PORT: Final = 22330
 CONFIG_LENGTH_MAX: Final = 64 << 10
@@ -69,6 +71,11 @@ class Config:
     """
     history_thinned_days: int = 180
     """How long one version a week is kept after that, counted from when it was replaced."""
+
+    notice_command: tuple[str, ...] = ()
+    """What is run for each notice, with its sentence as the last argument; nothing if empty."""
+    notice_webhook: str = ""
+    """Where each notice is posted to as JSON; nowhere if empty."""
 
     def with_values(self, **changes: Any) -> Config:
         """A copy with some fields replaced, as by command line options; see `read_value`."""
@@ -147,6 +154,23 @@ def _links(value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _command(value: Any) -> tuple[str, ...]:
+    words = shlex.split(value) if isinstance(value, str) else value
+    if type(words) is not list or not all(isinstance(word, str) for word in words):
+        raise TypeError
+    if len(words) > 32 or any("\0" in word for word in words) or (words and not words[0]):
+        raise ValueError
+    return tuple(words)
+
+
+def _url(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    if value:
+        parse_url(value)
+    return value
+
+
 def _write_as_is(value: Any) -> Any:
     return value
 
@@ -186,6 +210,12 @@ KEYS: Final[Mapping[str, Key]] = {
     "history_days": Key("history.days", _between(0, 3650), _write_as_is, "0 to 3650 days"),
     "history_thinned_days": Key(
         "history.thinned_days", _between(0, 36500), _write_as_is, "0 to 36500 days"
+    ),
+    "notice_command": Key(
+        "notifications.command", _command, list, "a list of a program and its first arguments"
+    ),
+    "notice_webhook": Key(
+        "notifications.webhook", _url, _write_as_is, 'a URL of http or https, or ""'
     ),
 }
 """Every key of `config.toml`, by the field of `Config` that it sets."""

@@ -7,10 +7,8 @@ JSON for a body. No answer carries a CORS header. GET never changes anything. Er
 documents (RFC 9457) with two members more: `code` and `exit_code` (peer/errors.py).
 """
 
-import hmac
-import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,9 +16,12 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
-from peer.errors import AccessRefused, PeerError, UsageError
+from peer.control_fields import Fields, read_members
+from peer.control_guard import Guard, answer_of, problem
+from peer.errors import PeerError, UsageError
+from peer.notices import NOTICES_MAX
 from peer.status import (
     Choice,
     ConflictList,
@@ -29,6 +30,7 @@ from peer.status import (
     FolderList,
     HoldAnswer,
     Invitation,
+    NoticeList,
     RelayEntry,
     RelayList,
     RestoreReport,
@@ -36,10 +38,8 @@ from peer.status import (
     Status,
     VersionList,
 )
-from protocol.relay_address import BadRelayAddress, RelayAddress
-from protocol.relay_token import BadRelayToken, parse_token
+from protocol.relay_address import RelayAddress
 
-BODY_SIZE_MAX = 64 * 1024
 FOUND_DEFAULT = 50
 FOUND_MAX = 1000
 """Found files in one answer; who looks for more types another word."""
@@ -47,10 +47,27 @@ FOUND_MAX = 1000
 _log = logging.getLogger(__name__)
 
 
+class WitnessApi(Protocol):
+    """What the control API asks of who keeps what happened."""
+
+    def acted(self, path: str, members: Mapping[str, Any]) -> None:
+        """Something that was asked for was done: the route, and what the request said."""
+
+    async def notifications(self, *, unread_only: bool, limit: int) -> NoticeList:
+        """What a person should hear of."""
+
+    async def mark_as_read(self, ids: Sequence[int] | None) -> int:
+        """A person has read these, or all; says how many they had not."""
+
+
 class DaemonApi(Protocol):
     """What the control API asks of the daemon. Each method may raise PeerError, whose sentence is
     what the person sees.
     """
+
+    @property
+    def witness(self) -> WitnessApi:
+        """Who keeps what happened."""
 
     async def status(self) -> Status:
         """Everything that `holdfast status` shows; cheap enough to be asked ten times a second."""
@@ -120,159 +137,71 @@ class DaemonApi(Protocol):
     async def stop(self) -> None:
         """Begin to stop, and return at once."""
 
-    def acted(self, path: str, members: Mapping[str, Any]) -> None:
-        """Something that was asked for was done: the route, and what the request said."""
+
+_Act = Callable[[DaemonApi, Fields], Awaitable[Mapping[str, Any] | None]]
 
 
-class _Fields:
-    """The members of a request's JSON object, each taken once and checked; what is left over is a
-    mistake.
-    """
-
-    def __init__(self, members: dict[str, Any]) -> None:
-        self._members = members
-
-    def text(self, name: str) -> str:
-        """A text that must be there."""
-        value = self._members.pop(name, None)
-        if not isinstance(value, str) or not value:
-            raise UsageError(f"The request needs `{name}`, a text.")
-        return value
-
-    def optional_text(self, name: str) -> str | None:
-        """A text, or None when it is missing or null."""
-        if self._members.get(name) is None:
-            self._members.pop(name, None)
-            return None
-        return self.text(name)
-
-    def path(self, name: str) -> Path:
-        """An absolute path: the daemon's own directory means nothing to who asks."""
-        path = Path(self.text(name))
-        if not path.is_absolute() or "\0" in str(path):
-            raise UsageError(f"`{name}` has to be an absolute path.")
-        return path
-
-    def token(self, name: str) -> bytes:
-        """The token of an invitation to a relay; empty when it is missing."""
-        text = self.optional_text(name)
-        try:
-            return b"" if text is None else parse_token(text)
-        except BadRelayToken as error:
-            raise UsageError(str(error)) from error
-
-    def relay(self, name: str) -> RelayAddress:
-        """A relay's address."""
-        try:
-            return RelayAddress.parse(self.text(name))
-        except BadRelayAddress as error:
-            raise UsageError(str(error)) from error
-
-    def optional_path(self, name: str) -> Path | None:
-        """The same, or None when it is missing or null."""
-        if self._members.get(name) is None:
-            self._members.pop(name, None)
-            return None
-        return self.path(name)
-
-    def number(self, name: str) -> int:
-        """A whole number that is not negative."""
-        value = self._members.pop(name, None)
-        if type(value) is not int or not 0 <= value < 1 << 62:
-            raise UsageError(f"`{name}` has to be a whole number.")
-        return value
-
-    def optional_number(self, name: str) -> int | None:
-        """The same, or None when it is missing or null."""
-        if self._members.get(name) is None:
-            self._members.pop(name, None)
-            return None
-        return self.number(name)
-
-    def flag(self, name: str) -> bool:
-        """True or false; false when it is missing."""
-        value = self._members.pop(name, False)
-        if type(value) is not bool:
-            raise UsageError(f"`{name}` has to be true or false.")
-        return value
-
-    def answer(self, name: str) -> HoldAnswer:
-        """One of HoldAnswer."""
-        value = self.text(name)
-        if value not in list(HoldAnswer):
-            raise UsageError(f"`{name}` has to be one of: {', '.join(HoldAnswer)}.")
-        return HoldAnswer(value)
-
-    def end(self) -> None:
-        """Refuse members that nothing asked for: a misspelt option must not be silently ignored."""
-        if self._members:
-            raise UsageError(f"The request has a member too many: {min(self._members)}.")
-
-
-_Act = Callable[[DaemonApi, _Fields], Awaitable[Mapping[str, Any] | None]]
-
-
-async def _add_folder(daemon: DaemonApi, fields: _Fields) -> Mapping[str, Any]:
+async def _add_folder(daemon: DaemonApi, fields: Fields) -> Mapping[str, Any]:
     path, name = fields.path("path"), fields.text("name")
     fields.end()
     return await daemon.add_folder(path, name)
 
 
-async def _attach_folder(daemon: DaemonApi, fields: _Fields) -> Mapping[str, Any]:
+async def _attach_folder(daemon: DaemonApi, fields: Fields) -> Mapping[str, Any]:
     folder, path = fields.text("folder"), fields.path("path")
     fields.end()
     return await daemon.attach_folder(folder, path)
 
 
-async def _remove_folder(daemon: DaemonApi, fields: _Fields) -> None:
+async def _remove_folder(daemon: DaemonApi, fields: Fields) -> None:
     folder = fields.text("folder")
     fields.end()
     await daemon.remove_folder(folder)
 
 
-async def _remove_device(daemon: DaemonApi, fields: _Fields) -> None:
+async def _remove_device(daemon: DaemonApi, fields: Fields) -> None:
     device = fields.text("device")
     fields.end()
     await daemon.remove_device(device)
 
 
-async def _add_relay(daemon: DaemonApi, fields: _Fields) -> Mapping[str, Any]:
+async def _add_relay(daemon: DaemonApi, fields: Fields) -> Mapping[str, Any]:
     address, token = fields.relay("address"), fields.token("token")
     fields.end()
     return await daemon.add_relay(address, token)
 
 
-async def _remove_relay(daemon: DaemonApi, fields: _Fields) -> None:
+async def _remove_relay(daemon: DaemonApi, fields: Fields) -> None:
     address = fields.text("address")
     fields.end()
     await daemon.remove_relay(address)
 
 
-async def _pause(daemon: DaemonApi, fields: _Fields) -> None:
+async def _pause(daemon: DaemonApi, fields: Fields) -> None:
     folder = fields.optional_text("folder")
     fields.end()
     await daemon.pause(folder)
 
 
-async def _resume(daemon: DaemonApi, fields: _Fields) -> None:
+async def _resume(daemon: DaemonApi, fields: Fields) -> None:
     folder = fields.optional_text("folder")
     fields.end()
     await daemon.resume(folder)
 
 
-async def _answer(daemon: DaemonApi, fields: _Fields) -> None:
+async def _answer(daemon: DaemonApi, fields: Fields) -> None:
     folder, answer = fields.text("folder"), fields.answer("answer")
     fields.end()
     await daemon.answer_hold(folder, answer)
 
 
-async def _versions(daemon: DaemonApi, fields: _Fields) -> Mapping[str, Any]:
+async def _versions(daemon: DaemonApi, fields: Fields) -> Mapping[str, Any]:
     path, is_deleted = fields.path("path"), fields.flag("deleted")
     fields.end()
     return await (daemon.deleted(path) if is_deleted else daemon.versions(path))
 
 
-async def _resolve(daemon: DaemonApi, fields: _Fields) -> None:
+async def _resolve(daemon: DaemonApi, fields: Fields) -> None:
     path, keep = fields.path("path"), fields.text("keep")
     fields.end()
     if keep not in list(Choice):
@@ -280,13 +209,13 @@ async def _resolve(daemon: DaemonApi, fields: _Fields) -> None:
     await daemon.resolve(path, Choice(keep))
 
 
-async def _search(daemon: DaemonApi, fields: _Fields) -> Mapping[str, Any]:
+async def _search(daemon: DaemonApi, fields: Fields) -> Mapping[str, Any]:
     query, limit = fields.text("query"), fields.optional_number("limit")
     fields.end()
     return await daemon.search(query, min(limit or FOUND_DEFAULT, FOUND_MAX))
 
 
-async def _restore(daemon: DaemonApi, fields: _Fields) -> Mapping[str, Any]:
+async def _restore(daemon: DaemonApi, fields: Fields) -> Mapping[str, Any]:
     path, version = fields.path("path"), fields.optional_number("version")
     at_s, out = fields.optional_number("at_s"), fields.optional_path("to")
     fields.end()
@@ -295,14 +224,26 @@ async def _restore(daemon: DaemonApi, fields: _Fields) -> Mapping[str, Any]:
     return await daemon.restore(path, version, at_s, out)
 
 
-async def _restore_folder(daemon: DaemonApi, fields: _Fields) -> Mapping[str, Any]:
+async def _restore_folder(daemon: DaemonApi, fields: Fields) -> Mapping[str, Any]:
     path, at_s, is_dry = fields.path("path"), fields.number("at_s"), fields.flag("dry_run")
     fields.end()
     return await daemon.restore_folder(path, at_s, is_dry=is_dry)
 
 
+async def _notifications(daemon: DaemonApi, fields: Fields) -> Mapping[str, Any]:
+    unread_only, limit = fields.flag("unread"), fields.optional_number("limit")
+    fields.end()
+    return await daemon.witness.notifications(unread_only=unread_only, limit=limit or NOTICES_MAX)
+
+
+async def _mark_as_read(daemon: DaemonApi, fields: Fields) -> Mapping[str, Any]:
+    ids = fields.numbers("ids")
+    fields.end()
+    return {"marked": await daemon.witness.mark_as_read(ids)}
+
+
 async def _without_fields(
-    call: Callable[[], Awaitable[Mapping[str, Any] | None]], fields: _Fields
+    call: Callable[[], Awaitable[Mapping[str, Any] | None]], fields: Fields
 ) -> Mapping[str, Any] | None:
     fields.end()
     return await call()
@@ -329,54 +270,21 @@ ROUTES: tuple[tuple[str, str, _Act], ...] = (
     ("GET", "/api/relays", lambda d, f: _without_fields(d.list_relays, f)),
     ("POST", "/api/relays/add", _add_relay),
     ("POST", "/api/relays/remove", _remove_relay),
+    ("GET", "/api/notifications", _notifications),
+    ("POST", "/api/notifications/mark_as_read", _mark_as_read),
     ("POST", "/api/daemon/stop", lambda d, f: _without_fields(d.stop, f)),
 )
 """Everything that can be asked of a daemon: one line each."""
 
 
-def _answer_of(content: Mapping[str, Any], status: int, media_type: str) -> Response:
-    headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-    return Response(json.dumps(content), status, headers, media_type)
-
-
-def problem(error: PeerError, status: int | None = None) -> Response:
-    """The error as a problem document (RFC 9457)."""
-    content = {
-        "type": "about:blank",
-        "title": error.sentence(),
-        "status": status or error.http_status,
-        "detail": str(error),
-        "code": error.code,
-        "exit_code": error.exit_code,
-    }
-    return _answer_of(content, status or error.http_status, "application/problem+json")
-
-
-async def _read_members(request: Request) -> dict[str, Any]:
-    """The body as a JSON object, read no further than BODY_SIZE_MAX; no body is an object with no
-    members.
-    """
-    body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > BODY_SIZE_MAX:
-            raise UsageError(f"The request is longer than {BODY_SIZE_MAX} bytes.")
-    try:
-        members = json.loads(body) if body else {}
-    except (ValueError, RecursionError):
-        members = None
-    if not isinstance(members, dict):
-        raise UsageError("The request has to be a JSON object.")
-    return members
-
-
 def _make_endpoint(daemon: DaemonApi, act: _Act) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         try:
-            members = await _read_members(request)
-            content = await act(daemon, _Fields(dict(members)))
-            if request.method != "GET":
-                daemon.acted(request.url.path, members)
+            members = await read_members(request)
+            is_query = request.method in ("GET", "HEAD")
+            content = await act(daemon, Fields(dict(members), is_query=is_query))
+            if not is_query:
+                daemon.witness.acted(request.url.path, members)
         except PeerError as error:
             return problem(error)
         except ClientDisconnect:
@@ -384,52 +292,9 @@ def _make_endpoint(daemon: DaemonApi, act: _Act) -> Callable[[Request], Awaitabl
         except Exception:  # noqa: BLE001 - a door: a defect in one answer must not end the daemon.
             _log.exception("The request %s failed.", request.url.path)
             return problem(PeerError())
-        return _answer_of({} if content is None else content, 200, "application/json")
+        return answer_of({} if content is None else content, 200, "application/json")
 
     return endpoint
-
-
-def _is_local(authority: str) -> bool:
-    """Whether a Host names this machine by a name that no DNS server can point elsewhere."""
-    host, colon, port = authority.rpartition(":")
-    if not colon or not port.isdecimal():
-        host = authority
-    return host.lower() in ("localhost", "127.0.0.1", "[::1]")
-
-
-class Guard:
-    """The checks of ATTACKS A36, before every route and before those that do not exist."""
-
-    def __init__(self, app: ASGIApp, token: str) -> None:
-        self._app = app
-        self._authorization = f"Bearer {token}".encode("ascii")
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer it with what is wrong with it."""
-        app = self._app
-        if scope["type"] == "http":
-            app = self._refusal(scope) or app
-        await app(scope, receive, send)
-
-    def _refusal(self, scope: Scope) -> Response | None:
-        names = [name for name, _ in scope["headers"]]
-        headers = dict(scope["headers"])
-        if names.count(b"host") != 1 or not _is_local(headers[b"host"].decode("latin-1")):
-            return problem(AccessRefused("The request names another host than this machine."))
-        origin = headers.get(b"origin")
-        if origin is not None and origin != b"http://" + headers[b"host"]:
-            return problem(AccessRefused("The request comes from a page of another origin."))
-        if headers.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin"):
-            return problem(AccessRefused("The request comes from a page of another site."))
-        if not hmac.compare_digest(headers.get(b"authorization", b""), self._authorization):
-            refused = problem(AccessRefused("The request carries no valid token."), 401)
-            refused.headers["WWW-Authenticate"] = "Bearer"
-            return refused
-        if scope["method"] not in ("GET", "HEAD"):
-            media_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-            if media_type != b"application/json":
-                return problem(UsageError("The request's content has to be application/json."), 415)
-        return None
 
 
 async def _say_not_found(request: Request, error: Exception) -> Response:

@@ -5,6 +5,7 @@ and of the standard library.
 import json
 import os
 import socket
+from collections.abc import Sequence
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, cast
@@ -25,6 +26,7 @@ from peer.status import (
     FolderList,
     HoldAnswer,
     Invitation,
+    NoticeList,
     RelayEntry,
     RelayList,
     RestoreReport,
@@ -165,6 +167,16 @@ class ControlClient:
         return cast(
             RestoreReport, self.request("POST", "/api/folders/restore", body, RESTORE_TIMEOUT_S)
         )
+
+    def notifications(self, *, unread_only: bool = False) -> NoticeList:
+        """What a person should hear of."""
+        path = "/api/notifications" + ("?unread=true" if unread_only else "")
+        return cast(NoticeList, self.request("GET", path))
+
+    def mark_as_read(self, ids: Sequence[int] | None = None) -> int:
+        """A person has read these notices, or all; how many they had not."""
+        body = {} if ids is None else {"ids": list(ids)}
+        return int(self.request("POST", "/api/notifications/mark_as_read", body)["marked"])
 
     def stop(self) -> None:
         """Have the daemon stop."""

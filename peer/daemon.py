@@ -115,11 +115,13 @@ class Daemon:
         self.relays.attend = self.mailboxes.attend
         self.openings = Openings(home, self.ledgers, self.network, config, tasks, self._opened_late)
         self.stored = self.openings.stored
-        self.witness = Witness(home, self.ledgers, self.stored, self._name_of)
-        self.openings.on_deeds = self.witness.deeds
         self._reports = Reports(
             home, self.ledgers, self.network, self.openings.failures, self.mailboxes
         )
+        self.witness = Witness(
+            home, self.ledgers, self.stored, self.network.folders, self._reports, config
+        )
+        self.openings.on_deeds = self.witness.deeds
         self.history = HistoryRequests(self.stored.values, self.network.folders)
         self.conflict_requests = ConflictRequests(
             self.stored.values, self.network.folders, self._name_of, self.history.locate
@@ -139,7 +141,7 @@ class Daemon:
         if suspicion is not None:
             log.warning("this home may be a copy: %s", suspicion)
             await home.renew_incarnations()
-        notices = self.witness.open(name, is_suspect=suspicion is not None)
+        notices = await self.witness.open(name, is_suspect=suspicion is not None)
         for notice in (*home.notices, *notices):
             log.warning("%s", notice)
         await self._listen()
@@ -219,7 +221,7 @@ class Daemon:
             await self._discovery.close()
         for folder in list(self.network.folders.values()):
             await folder.close()
-        self.witness.close()
+        await self.witness.close()
 
     async def _advance_generation(self) -> None:
         while True:
@@ -523,10 +525,6 @@ class Daemon:
     async def stop(self) -> None:
         """Begins to stop."""
         self._stopped.set()
-
-    def acted(self, path: str, members: Mapping[str, object]) -> None:
-        """Something that was asked for was done."""
-        self.witness.acted(path, members)
 
     def _welcome_folders(self) -> dict[FolderId, tuple[str, Folder | None]]:
         return {

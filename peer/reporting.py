@@ -67,6 +67,23 @@ class Reports:
             "state": state,
         }
 
+    def brief(self, stored: StoredFolder) -> tuple[FolderState, str]:
+        """How a folder stands, and in a sentence why, if something is wrong or to be answered."""
+        folder = self._network.folders.get(stored.folder_id)
+        if failure := self._failures.get(stored.folder_id):
+            return failure.state, failure.reason
+        if folder is None or stored.path is None:
+            return FolderState.OFFERED, ""
+        state, progress = _state_of(folder), folder.progress
+        if state is FolderState.ASKING and folder.asks:
+            return state, _question(folder, stored, self.name_of(stored))
+        told = {**progress.undelivered, **progress.problems}
+        if progress.trouble or not told:
+            return state, progress.trouble
+        path, reason = next(iter(told.items()))
+        more = f" {len(told) - 1} more are not synced." if len(told) > 1 else ""
+        return state, f"{'/'.join(path)}: {reason}{more}"
+
     async def status(self, folders: Sequence[StoredFolder]) -> Status:
         """Everything that `holdfast status` shows."""
         network = self._network
@@ -147,16 +164,23 @@ class Reports:
             answer["warnings"] = warnings
         return answer
 
+    async def suspicions(self, folder: Folder) -> list[str]:
+        """What a live device of the user has done that none does by itself: a sentence each."""
+        suspects = _suspects(folder)
+        if not suspects:
+            return []
+        devices = {entry["id"]: entry for entry in (await self.devices())["devices"]}
+        return [
+            _warning(devices[device_id.hex()], has_forked)
+            for device_id, has_forked in sorted(set(suspects))
+            if device_id.hex() in devices
+        ]
+
     async def _warnings(self, folder: Folder) -> list[str]:
         """What this folder's logs prove of live devices of the user; one that was removed is told
         of no more, since that is what there was to do.
         """
-        book = folder.engine.book
-        suspects = [
-            (log.device_id, bool(log.forked_at))
-            for log in map(book.log, book.log_ids())
-            if log is not None and (log.forked_at or log.stopped_at)
-        ]
+        suspects = _suspects(folder)
         newer = {
             device_id
             for where, device_id in self._network.newer
@@ -169,11 +193,7 @@ class Reports:
         devices = {entry["id"]: entry for entry in (await self.devices())["devices"]}
         return (
             [_waits_for_update(devices[device_id.hex()]) for device_id in sorted(newer & live)]
-            + [
-                _warning(devices[device_id.hex()], has_forked)
-                for device_id, has_forked in sorted(set(suspects))
-                if device_id in live
-            ]
+            + await self.suspicions(folder)
             + [
                 _waiting(devices[device_id.hex()], count, time_s)
                 for device_id, count, time_s in told_of
@@ -185,13 +205,7 @@ class Reports:
 async def _attached(folder: Folder, stored: StoredFolder, name: str) -> FolderStatus:
     summary = await folder.summary()
     progress = folder.progress
-    state = progress.state
-    if folder.is_paused:
-        state = FolderState.PAUSED
-    elif state is FolderState.IN_SYNC and (
-        progress.problems or progress.undelivered or progress.trouble
-    ):
-        state = FolderState.TROUBLE
+    state = _state_of(folder)
     errors = [
         {"path": "/".join(path), "reason": reason}
         for path, reason in {**progress.undelivered, **progress.problems}.items()
@@ -214,6 +228,27 @@ async def _attached(folder: Folder, stored: StoredFolder, name: str) -> FolderSt
     if folder.asks:
         answer["question"] = _question(folder, stored, name)
     return answer
+
+
+def _suspects(folder: Folder) -> list[tuple[DeviceId, bool]]:
+    """Devices whose logs prove something, and whether that is a fork."""
+    book = folder.engine.book
+    return [
+        (log.device_id, bool(log.forked_at))
+        for log in map(book.log, book.log_ids())
+        if log is not None and (log.forked_at or log.stopped_at)
+    ]
+
+
+def _state_of(folder: Folder) -> FolderState:
+    progress = folder.progress
+    if folder.is_paused:
+        return FolderState.PAUSED
+    if progress.state is FolderState.IN_SYNC and (
+        progress.problems or progress.undelivered or progress.trouble
+    ):
+        return FolderState.TROUBLE
+    return progress.state
 
 
 def _who(device: DeviceEntry) -> str:

@@ -270,6 +270,33 @@ class RestoreReport(TypedDict):
     """Files that are what they were at that time."""
 
 
+class NoticeEntry(TypedDict):
+    """Something that a person should hear of."""
+
+    id: int
+    time_s: int
+    """When it was said last, in seconds since 1970."""
+    priority: str
+    """`trouble`, `question` or `news`."""
+    kind: str
+    folder: str
+    text: str
+    """A sentence."""
+    count: int
+    """How many of its kind it tells of at once."""
+    read: bool
+    over: bool
+    """Whether what it tells of is so no more."""
+
+
+class NoticeList(TypedDict):
+    """The answer to `notifications`: unread before read, trouble before news, the newest first."""
+
+    notifications: list[NoticeEntry]
+    unread: int
+    """Of all, also of those that are not in the list."""
+
+
 class HoldAnswer(StrEnum):
     """What a person can say to a folder that asks."""
 

@@ -1,4 +1,6 @@
-"""`holdfast log`: reads the audit trail from the home, whether the daemon runs or not."""
+"""`holdfast log`, which reads the audit trail from the home whether the daemon runs or not, and
+`holdfast notifications`.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from peer import terminal
-from peer.acts import Answer, home_of
+from peer.acts import Answer, client_of, home_of, say
 from peer.errors import NoDevice, TrailBroken
 
 LIMIT: int = 50
@@ -76,3 +78,32 @@ def verify(arguments: argparse.Namespace) -> Answer:
             print("Each follows from the one before it, and every signature is this device's.")
 
     return Answer(data, show, TrailBroken() if verdict.problems else None)
+
+
+def notifications(arguments: argparse.Namespace) -> Answer:
+    """Show what a person should hear of."""
+    found = client_of(arguments).notifications(unread_only=not arguments.all)
+
+    def show() -> None:
+        entries = found["notifications"]
+        if not entries:
+            print("There is nothing that you have not read.")
+            return
+        rows = (
+            (
+                str(one["id"]),
+                "" if one["read"] else one["priority"],
+                terminal.format_moment(one["time_s"]),
+                one["text"],
+            )
+            for one in entries
+        )
+        terminal.print_table(("", "", "when", "what"), rows)
+
+    return Answer(found, show)
+
+
+def notifications_read(arguments: argparse.Namespace) -> Answer:
+    """Mark notices as read."""
+    marked = client_of(arguments).mark_as_read(arguments.notices or None)
+    return say({"marked": marked}, f"Marked {marked} as read.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from peer.status import (
     FolderEntry,
     HoldAnswer,
     Invitation,
+    NoticeList,
     RelayEntry,
     RelayList,
     RestoreReport,
@@ -87,6 +88,14 @@ class Daemon:
     async def resolve(self, place: str, choice: Choice) -> None:
         """The person's decision about a copy."""
         await _ask(self._client.resolve, Path(place), choice)
+
+    async def notifications(self) -> NoticeList:
+        """What a person should hear of."""
+        return await _ask(self._client.notifications)
+
+    async def mark_as_read(self, ids: Sequence[int] | None) -> int:
+        """The person has read these, or all."""
+        return await _ask(self._client.mark_as_read, ids)
 
     async def search(self, query: str) -> SearchAnswer:
         """Files and directories by name."""

@@ -33,6 +33,12 @@ class Listing(DataTable[Text]):
             return None
         return self._lines[self.cursor_row].key
 
+    @property
+    def detail(self) -> str:
+        """What there is to read of that line."""
+        row = self.cursor_row
+        return self._lines[row].detail if 0 <= row < len(self._lines) else ""
+
     def show(self, lines: Sequence[Line]) -> None:
         """Shows these lines; what did not change is left alone, so that the cursor stays."""
         if list(lines) == self._lines:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Final
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.notifications import SeverityLevel as Severity
 from textual.screen import Screen
 from textual.widgets import Footer, Static, TabbedContent, TabPane
 
@@ -21,6 +22,7 @@ from peer.status import (
     FolderState,
     FolderStatus,
     HoldAnswer,
+    NoticeEntry,
     RelayList,
     Status,
 )
@@ -32,6 +34,7 @@ from tui.rows import (
     CONFLICT_HEADINGS,
     DEVICE_HEADINGS,
     FOLDER_HEADINGS,
+    NOTICE_HEADINGS,
     RELAY_HEADINGS,
     TROUBLE_HEADINGS,
     Rates,
@@ -39,6 +42,7 @@ from tui.rows import (
     device_lines,
     folder_lines,
     headline,
+    notice_lines,
     question_of,
     relay_lines,
     trouble_lines,
@@ -47,15 +51,19 @@ from tui.search import SearchScreen
 from tui.versions import VersionsScreen
 
 LOOK_INTERVAL_S: Final = 1.0
+TOASTS_MAX: Final = 3
+"""New notices that are shown for a moment, at one look; the rest is on the board."""
+SEVERITIES: Final[dict[str, Severity]] = {"trouble": "error", "question": "warning"}
 CONFLICTS_EVERY: Final = 10
 """Looks: the walk takes 25 ms of 100,000 files."""
 TABS: Final = {
     "folders": "1 Folders", "devices": "2 Devices", "trouble": "3 Not synced",
     "conflicts": "4 Conflicts",
-    "relays": "5 Relays",
+    "relays": "5 Relays", "news": "6 News",
 }  # fmt: skip
 ACTS: Final = (
     "add", "invite", "pause", "search", "versions", "attach", "remove", "decide", "answer",
+    "mark",
 )  # fmt: skip
 """What is shown only where it can be done."""
 
@@ -69,6 +77,7 @@ class MainScreen(Screen[None]):
         Binding("3", "tab('trouble')", "Not synced", show=False),
         Binding("4", "tab('conflicts')", "Conflicts", show=False),
         Binding("5", "tab('relays')", "Relays", show=False),
+        Binding("6", "tab('news')", "News", show=False),
         ("a", "add", "Add"),
         ("i", "invite", "Invite"),
         ("p", "pause", "Pause"),
@@ -81,6 +90,8 @@ class MainScreen(Screen[None]):
         ("b", "decide('both')", "Keep both"),
         ("y", "answer('accept')", "They were meant"),
         ("n", "answer('restore')", "Bring back"),
+        ("m", "mark", "Mark read"),
+        ("M", "mark_all", "Mark all read"),
         ("q", "app.quit", "Quit"),
     ]
 
@@ -101,7 +112,11 @@ class MainScreen(Screen[None]):
             "trouble": Listing(TROUBLE_HEADINGS, "Everything is synced.", id="trouble-list"),
             "conflicts": Listing(CONFLICT_HEADINGS, "No conflicts.", id="conflict-list"),
             "relays": Listing(RELAY_HEADINGS, no_relay, id="relay-list"),
+            "news": Listing(NOTICE_HEADINGS, "Nothing to hear of.", id="news-list"),
         }
+        self._detail = Static("", id="line-detail", markup=False)
+        self._last_heard: int | None = None
+        """The newest notice that was there before; None while nobody has looked."""
 
     def compose(self) -> ComposeResult:
         """The line that says it all, what is asked, and a table for each subject."""
@@ -111,6 +126,7 @@ class MainScreen(Screen[None]):
             for tab, title in TABS.items():
                 with TabPane(title, id=tab):
                     yield self._lists[tab]
+        yield self._detail
         yield Footer()
 
     def on_mount(self) -> None:
@@ -132,6 +148,7 @@ class MainScreen(Screen[None]):
             devices = (await self._daemon.devices())["devices"]
             relays = await self._daemon.relays()
             conflicts = await self._conflicts()
+            notices = await self._daemon.notifications()
         except PeerError as error:
             if not self.is_attached:
                 return
@@ -144,7 +161,8 @@ class MainScreen(Screen[None]):
             return  # the person has left meanwhile
         self._status = status
         self._rates.note(status["totals"], time.monotonic())
-        self._show(status, relays)
+        self._show(status, relays, notices["unread"])
+        self._hear(notices["notifications"])
         self._lists["devices"].show(device_lines(status, devices))
         if conflicts is not None:
             self._lists["conflicts"].show(conflict_lines(conflicts))
@@ -156,9 +174,20 @@ class MainScreen(Screen[None]):
             return None
         return (await self._daemon.conflicts())["conflicts"]
 
-    def _show(self, status: Status, relays: RelayList) -> None:
+    def _hear(self, notices: Sequence[NoticeEntry]) -> None:
+        """Shows the board, and what is new on it for a moment wherever the person is."""
+        self._lists["news"].show(notice_lines(notices))
+        last = max((one["id"] for one in notices), default=0)
+        if self._last_heard is not None and self._tab != "news":
+            new = [n for n in notices if n["id"] > self._last_heard and not n["read"]]
+            for one in new[:TOASTS_MAX]:
+                severity = SEVERITIES.get(one["priority"], "information")
+                self.notify(term_safe(one["text"]), severity=severity, markup=False)
+        self._last_heard = last
+
+    def _show(self, status: Status, relays: RelayList, unread: int) -> None:
         self._headline.remove_class("lost")
-        self._headline.update(headline(status, self._rates))
+        self._headline.update(headline(status, self._rates, unread))
         self._lists["folders"].show(folder_lines(status))
         self._lists["trouble"].show(trouble_lines(status))
         self._lists["relays"].show(relay_lines(relays["relays"]))
@@ -203,12 +232,15 @@ class MainScreen(Screen[None]):
                 )
             case "decide":
                 return is_there and self._tab == "conflicts" and bool(self._chosen("conflicts"))
+            case "mark" | "mark_all":
+                return is_there and self._tab == "news" and bool(self._chosen("news"))
             case "answer":
                 return is_there and any("question" in f for f in self._all_folders())
         return True
 
     def _refresh_keys(self) -> None:
         """Shows other keys if there are other acts: the footer is made anew, and flickers."""
+        self._detail.update(self._lists[self._tab].detail if self._tab in self._lists else "")
         possible = tuple(self.check_action(act, ()) for act in ACTS)
         if possible != self._possible:
             self._possible = possible
@@ -227,6 +259,7 @@ class MainScreen(Screen[None]):
             ("Versions", "What files were, and bring them back", "versions", self.action_versions),
             ("Attach", "Put an offered folder on this device", "attach", self.action_attach),
             ("Remove", "A folder, device or relay less", "remove", self.action_remove),
+            ("Mark all as read", "Of what there was to hear", "mark_all", self.action_mark_all),
         )
         return [
             (title, what, act) for title, what, name, act in acts if self.check_action(name, ())
@@ -362,6 +395,16 @@ class MainScreen(Screen[None]):
         if chosen is not None:
             self._do(self._daemon.resolve(chosen, Choice(choice)), Choice(choice).outcome)
 
+    def action_mark(self) -> None:
+        """The chosen notice was read."""
+        chosen = self._chosen("news")
+        if chosen is not None:
+            self._do(self._daemon.mark_as_read([int(chosen)]))
+
+    def action_mark_all(self) -> None:
+        """All were read."""
+        self._do(self._daemon.mark_as_read(None), "All are marked as read.")
+
     def action_answer(self, answer: str) -> None:
         """The person's word on many changes."""
         asking = [f for f in self._all_folders() if "question" in f]
@@ -371,7 +414,7 @@ class MainScreen(Screen[None]):
             said = f"{asking[0]['name']}: your answer is {answer}."
             self._do(self._daemon.answer(asking[0]["id"], HoldAnswer(answer)), said)
 
-    def _do(self, work: Coroutine[Any, Any, object], said: str) -> None:
+    def _do(self, work: Coroutine[Any, Any, object], said: str = "") -> None:
         self.run_worker(self._carry_out(work, said))
 
     async def _carry_out(self, work: Coroutine[Any, Any, object], said: str) -> None:
@@ -381,7 +424,8 @@ class MainScreen(Screen[None]):
             self._tell(error)
             return
         if self.is_attached:
-            self.notify(term_safe(said), markup=False)
+            if said:
+                self.notify(term_safe(said), markup=False)
             self.look()
 
     def _tell(self, error: PeerError) -> None:

@@ -16,6 +16,7 @@ from peer.status import (
     FolderState,
     FolderStatus,
     LinkStatus,
+    NoticeEntry,
     RelayEntry,
     SearchEntry,
     Status,
@@ -46,6 +47,8 @@ class Line(NamedTuple):
     key: str
     cells: tuple[str, ...]
     tone: Tone
+    detail: str = ""
+    """What is shown below the table while the cursor is on the line."""
 
 
 _SIGNS: Final[dict[str, tuple[str, Tone]]] = {
@@ -60,12 +63,19 @@ _SIGNS: Final[dict[str, tuple[str, Tone]]] = {
     FolderState.IN_SYNC: ("●", Tone.GOOD),
 }
 
+_NOTICE_SIGNS: Final[dict[str, tuple[str, Tone]]] = {
+    "trouble": ("!", Tone.BAD),
+    "question": ("?", Tone.ASKS),
+    "news": ("●", Tone.BUSY),
+}
+
 FOLDER_HEADINGS: Final = ("", "folder", "state", "files", "size", "path")
 DEVICE_HEADINGS: Final = ("", "device", "state", "way", "round trip", "sent", "received")
 TROUBLE_HEADINGS: Final = ("folder", "path", "why")
 RELAY_HEADINGS: Final = ("", "relay", "state")
 CONFLICT_HEADINGS: Final = ("", "folder", "copy", "size", "written", "by")
 FOUND_HEADINGS: Final = ("", "folder", "path", "size", "modified")
+NOTICE_HEADINGS: Final = ("", "when", "what")
 VERSION_HEADINGS: Final = ("version", "path", "size", "written", "by", "until", "where")
 
 
@@ -117,10 +127,12 @@ def trouble_lines(status: Status) -> list[Line]:
     for folder in status["folders"]:
         for number, problem in enumerate(folder["errors"]):
             cells = (folder["name"], problem["path"] or "-", problem["reason"])
-            out.append(Line(f"{folder['id']}-{number}", _safe(cells), Tone.BAD))
+            detail = term_safe(f"{problem['path']}: {problem['reason']}".removeprefix(": "))
+            out.append(Line(f"{folder['id']}-{number}", _safe(cells), Tone.BAD, detail))
         for number, warning in enumerate(folder.get("warnings", [])):
             cells = (folder["name"], "-", warning)
-            out.append(Line(f"{folder['id']}-w{number}", _safe(cells), Tone.ASKS))
+            detail = term_safe(warning)
+            out.append(Line(f"{folder['id']}-w{number}", _safe(cells), Tone.ASKS, detail))
     return out
 
 
@@ -161,6 +173,22 @@ def conflict_lines(conflicts: Sequence[ConflictEntry]) -> list[Line]:
     ]
 
 
+def notice_lines(notices: Sequence[NoticeEntry]) -> list[Line]:
+    """A line for each notice."""
+    return [
+        Line(
+            str(one["id"]),
+            _safe((
+                "·" if one["read"] else _NOTICE_SIGNS.get(one["priority"], ("?", Tone.BAD))[0],
+                format_moment(one["time_s"])[5:], one["text"],
+            )),
+            Tone.QUIET if one["read"] else _NOTICE_SIGNS.get(one["priority"], ("?", Tone.BAD))[1],
+            term_safe(one["text"]),
+        )
+        for one in notices
+    ]  # fmt: skip
+
+
 def found_lines(found: Sequence[SearchEntry]) -> list[Line]:
     """A line for each file or directory that was found, by its path on this machine."""
     return [_found_line(one) for one in found]
@@ -199,8 +227,8 @@ def question_of(status: Status, folder_id: str | None) -> str:
     return term_safe(f"{asking[0]['name']}: {asking[0]['question']}") if asking else ""
 
 
-def headline(status: Status, rates: Rates) -> str:
-    """How all of it stands, in one line."""
+def headline(status: Status, rates: Rates, unread: int = 0) -> str:
+    """How all of it stands, in one line; `unread`: notices that nobody has read."""
     folders = [f for f in status["folders"] if f["state"] != FolderState.OFFERED]
     well = sum(f["state"] == FolderState.IN_SYNC for f in folders)
     if not status["folders"]:
@@ -212,7 +240,9 @@ def headline(status: Status, rates: Rates) -> str:
         state = f"{well} of {len(folders)} in sync, {worst['name']}: {worst['state']}"
     links = len(status["links"])
     connected = f"{links} device{'' if links == 1 else 's'} connected"
-    return term_safe(" · ".join([status["device"]["name"], state, connected, *rates.words()]))
+    news = [f"{unread} unread"] if unread else []
+    words = [status["device"]["name"], state, connected, *news, *rates.words()]
+    return term_safe(" · ".join(words))
 
 
 @dataclass(slots=True)

@@ -1,7 +1,9 @@
 """A daemon that remembers what it was asked, for the tests of who asks it."""
 
+from __future__ import annotations
+
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ from peer.status import (
     FolderStatus,
     HoldAnswer,
     Invitation,
+    NoticeEntry,
+    NoticeList,
     RelayEntry,
     RelayList,
     RestoreReport,
@@ -34,6 +38,13 @@ from protocol.relay_address import RelayAddress
 FOLDER_ID = "ab" * 32
 DEVICE_ID = "cd" * 32
 RELAY = RelayAddress("relay.example", 443, RelayId(b"r" * 32))
+
+
+NOTICE: NoticeEntry = {
+    "id": 7, "time_s": 1_700_000_000, "priority": "question", "kind": "conflict",
+    "folder": "photos", "text": "In photos, two edits of one file were kept: a.", "count": 1,
+    "read": False, "over": False,
+}  # fmt: skip
 
 
 class FakeDaemon:
@@ -212,8 +223,20 @@ class FakeDaemon:
     async def stop(self) -> None:
         self.note("stop")
 
+    @property
+    def witness(self) -> FakeDaemon:
+        return self
+
     def acted(self, path: str, members: Mapping[str, Any]) -> None:
         self.acts.append((path, dict(members)))
+
+    async def notifications(self, *, unread_only: bool, limit: int) -> NoticeList:
+        self.note("notifications", unread_only, limit)
+        return {"notifications": [NOTICE], "unread": 1}
+
+    async def mark_as_read(self, ids: Sequence[int] | None) -> int:
+        self.note("mark_as_read", ids)
+        return 1
 
 
 class Refusal(PeerError):

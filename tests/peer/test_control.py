@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from peer.control import BODY_SIZE_MAX, ROUTES, make_app
+from peer.control import ROUTES, make_app
+from peer.control_fields import BODY_SIZE_MAX
 from peer.errors import UnknownFolder
 from tests.peer.fake_daemon import RELAY, FakeDaemon
 
@@ -202,8 +203,8 @@ async def test_get_changes_nothing() -> None:
         if method == "GET":
             for asks in ("GET", "HEAD"):
                 assert (await ask(daemon, asks, path)).status == 200
-    reads = {"status", "folders", "devices", "list_relays", "conflicts"}
-    assert {call for (call,) in daemon.calls} == reads
+    reads = {"status", "folders", "devices", "list_relays", "conflicts", "notifications"}
+    assert {call for (call, *_) in daemon.calls} == reads
 
 
 @pytest.mark.row("A36")

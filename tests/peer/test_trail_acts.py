@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from random import Random
@@ -11,7 +12,9 @@ import pytest
 from crypto.keys import DeviceKeys
 from peer.cli import main
 from peer.errors import NoDevice, TrailBroken
+from peer.notices import NOTICES_MAX
 from peer.trail_file import TRAIL_NAME, TrailFile, segments_of
+from tests.peer.fake_daemon import running
 
 
 @pytest.fixture
@@ -62,3 +65,25 @@ def test_the_trail_is_checked(home: Path, capsys: pytest.CaptureFixture[str]) ->
 
 def test_where_there_is_no_device_there_is_no_trail(tmp_path: Path) -> None:
     assert run(tmp_path, "log") == run(tmp_path, "log", "verify") == NoDevice.exit_code
+
+
+async def test_notifications_are_shown_and_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with running(tmp_path) as daemon:
+        for words in ("notifications", "notifications --all", "notifications read 7 8",
+                      "notifications read"):  # fmt: skip
+            assert await asyncio.to_thread(run, tmp_path, *words.split()) == 0
+        assert daemon.calls == [
+            ("notifications", True, NOTICES_MAX),
+            ("notifications", False, NOTICES_MAX),
+            ("mark_as_read", [7, 8]),
+            ("mark_as_read", None),
+        ]
+        assert daemon.acts == [
+            ("/api/notifications/mark_as_read", {"ids": [7, 8]}),
+            ("/api/notifications/mark_as_read", {}),
+        ]
+    shown = capsys.readouterr().out
+    assert "two edits of one" in shown
+    assert "Marked 1 as read." in shown

@@ -6,7 +6,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from peer.daemon import Daemon
+from peer.folder import Folder
+from peer.status import FolderState
 from peer.trail_file import read_back, verify_trail
 from tests.peer.device_stage import devices, until
 
@@ -34,7 +38,7 @@ async def test_devices_folders_and_files_are_told_of(tmp_path: Path) -> None:
         ]
         await one.remove_device("two")
         assert [e["name"] for e in entries(one) if e["what"] == "removed"] == ["two"]
-        one.acted("/api/sync/pause", {"folder": "f"})
+        one.witness.acted("/api/sync/pause", {"folder": "f"})
         assert entries(one)[-1]["with"] == {"folder": "f"}
         for daemon in (one, two):
             assert verify_trail(daemon.witness.trail.directory).problems == []
@@ -50,3 +54,61 @@ async def test_a_home_that_was_copied_goes_on_in_its_own_chain(tmp_path: Path) -
         verdict = verify_trail(one.witness.trail.directory)
         assert verdict.problems == []
         assert any("new chain" in note for note in verdict.notes)
+
+
+async def kinds_of(daemon: Daemon) -> list[str]:
+    listed = await daemon.witness.notifications(unread_only=True, limit=100)
+    return [one["kind"] for one in listed["notifications"]]
+
+
+async def test_what_a_person_should_hear_of_is_kept_over_a_restart(tmp_path: Path) -> None:
+    async with devices(tmp_path) as stage:
+        one = await stage.found("one")
+        two = await stage.join(one, "two")
+        assert await kinds_of(one) == ["joined"]
+        folder, _ = await stage.share(one, two)
+        await until(lambda: "offered" in {n.kind for n in two.witness.board.notices.values()})
+        folder.progress.problems["a", "b"] = "It cannot be read."
+        await until(lambda: folder.progress.state is FolderState.IN_SYNC)
+        one.witness.look()
+        one.witness.look()
+        assert await kinds_of(one) == ["trouble", "joined"]
+        listed = await one.witness.notifications(unread_only=True, limit=1)
+        assert listed["notifications"][0]["text"] == "In f: a/b: It cannot be read."
+        assert listed["unread"] == 2
+        assert await one.witness.mark_as_read([listed["notifications"][0]["id"]]) == 1
+    async with devices(tmp_path) as stage:
+        one = await stage.start("one")
+        assert await kinds_of(one) == ["joined"]
+
+
+async def test_two_edits_of_one_file_are_told_of(tmp_path: Path) -> None:
+    async with devices(tmp_path) as stage:
+        one = await stage.found("one")
+        two = await stage.join(one, "two")
+        folders = await stage.share(one, two)
+        (stage.root("one") / "a").write_bytes(b"0")
+        await until(lambda: (stage.root("two") / "a").exists())
+        for folder in folders:
+            folder.pause(True)
+        (stage.root("one") / "a").write_bytes(b"1")
+        (stage.root("two") / "a").write_bytes(b"22")
+        for folder in folders:
+            folder.pause(False)
+        boards = [one.witness.board, two.witness.board]
+        await until(lambda: all("conflict" in {n.kind for n in b.notices.values()} for b in boards))
+
+
+async def test_what_two_devices_told_differently_is_trouble(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with devices(tmp_path) as stage:
+        one = await stage.found("one")
+        await one.add_folder(stage.root("one"), "f")
+
+        async def suspicions(folder: Folder) -> list[str]:
+            return [f"A device of {folder.engine.name} has told two histories."]
+
+        monkeypatch.setattr(one._reports, "suspicions", suspicions)
+        await one.witness._suspect()
+        assert await kinds_of(one) == ["warning"]

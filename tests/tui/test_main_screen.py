@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from textual.widgets import Input
 
-from tests.peer.fake_daemon import DEVICE_ID, FOLDER_ID, RELAY, running
+from tests.peer.fake_daemon import DEVICE_ID, FOLDER_ID, NOTICE, RELAY, running
 from tests.tui.stage import Stage, screen
 from tui.app import HoldfastApp
 from tui.dialogs import Ask, Confirm, Notice
@@ -176,3 +176,37 @@ async def test_a_conflict_is_decided_by_one_key(tmp_path: Path, key: str, keep: 
         await stage.calls(("resolve", Path("/data/photos/a"), keep))
         stage.daemon.copies = []
         await stage.until(lambda: not stage.cells("conflict-list"))
+
+
+async def test_news_are_read(tmp_path: Path) -> None:
+    async with screen(tmp_path) as stage:
+        assert "1 unread" in stage.text("headline")
+        assert "Mark read" not in stage.keys()
+        await stage.press("6")
+        (line,) = stage.cells("news-list")
+        assert line[2].startswith("In photos, two edits")
+        await stage.until(lambda: stage.text("line-detail") == line[2])
+        await stage.press("m")
+        await stage.calls(("mark_as_read", [7]))
+        await stage.press("M")
+        await stage.calls(("mark_as_read", [7]), ("mark_as_read", None))
+
+
+async def test_what_is_new_is_shown_for_a_moment_wherever_the_person_is(tmp_path: Path) -> None:
+    async with screen(tmp_path) as stage:
+        assert not stage.app._notifications  # what was there before is no news
+        NOTICE["id"] = 8
+        try:
+            await stage.until(lambda: stage.app._notifications)
+        finally:
+            NOTICE["id"] = 7
+        (told,) = stage.app._notifications
+        assert told.severity == "warning"
+
+
+async def test_what_is_too_long_for_its_table_is_read_below_it(tmp_path: Path) -> None:
+    async with screen(tmp_path) as stage:
+        await stage.press("3")
+        await stage.until(lambda: stage.text("line-detail").startswith("a/b: "))
+        await stage.press("1")
+        await stage.until(lambda: stage.text("line-detail") == "")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from peer.status import FolderState, Status
+from peer.status import FolderState, NoticeEntry, Status
 from tests.peer.fake_daemon import FakeDaemon
 from tui.rows import (
     Rates,
@@ -17,6 +17,7 @@ from tui.rows import (
     folder_lines,
     found_lines,
     headline,
+    notice_lines,
     question_of,
     relay_lines,
     trouble_lines,
@@ -156,3 +157,15 @@ def test_a_daemon_that_began_anew_moves_nothing_backwards() -> None:
     rates.note({"sent_bytes": 0, "received_bytes": 0}, 1.0)
     rates.note({"sent_bytes": 0, "received_bytes": 0}, 1.0)
     assert (rates.sent, rates.received) == (0, 0)
+
+
+def test_a_notice_has_a_sign_of_its_urgency() -> None:
+    entry: NoticeEntry = {
+        "id": 3, "time_s": 1_700_000_000, "priority": "trouble", "kind": "trouble", "folder": "f",
+        "text": "In f: \x1b[2J", "count": 1, "read": False, "over": False,
+    }  # fmt: skip
+    (line,) = notice_lines([entry])
+    assert (line.key, line.cells[0], line.tone) == ("3", "!", Tone.BAD)
+    assert "\x1b" not in line.cells[2] + line.detail
+    (line,) = notice_lines([{**entry, "read": True}])
+    assert (line.cells[0], line.tone) == ("·", Tone.QUIET)
