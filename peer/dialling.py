@@ -33,8 +33,9 @@ SIGN_WAIT_S: Final = 1.0
 on the network can repeat what somebody announced."""
 HEAD_START_S: Final = 0.25
 """How long the preferred kind of link is tried alone (RFC 8305's connection attempt delay)."""
-RELAY_HEAD_START_S: Final = 1.0
-"""How long direct ways are tried alone; on a LAN they take a tenth of it."""
+RELAY_HEAD_START_S: Final = 0.25
+"""How long direct ways are tried alone, from when there is no link, unless all have been tried in
+vain before: on a LAN they take some tens of milliseconds, and a call that one beats costs little."""
 CALL_WAIT_MAX_S: Final = 60.0
 """Between two calls of a device that waits at no relay; when it comes back, it calls us."""
 BETTER_WAIT_MAX_S: Final = 300.0
@@ -54,8 +55,11 @@ class _Known:
     """Ends the wait for an address that does not answer, where a sign of life may do so."""
     is_busy: bool = False
     call_wait_s: float = FIRST_WAIT_S
+    alone_since: float | None = None
+    """When it was first seen that there is no link; None while there is one."""
     call_at: float | None = None
-    """When it is called through a relay next; None while there is a link."""
+    """When it is called through a relay next; None while there is a link, and during the head start
+    of direct ways."""
     is_calling: bool = False
 
     def give_sign(self) -> None:
@@ -126,6 +130,7 @@ class Dialling:
                     known = self._known.setdefault(device_id, _Known())
                     connection = self._network.connections.get(device_id)
                     if connection is not None and not connection.is_doubtful:
+                        known.alone_since = None
                         # What a relay carried is called again at once when it is lost: no direct
                         # way has been found all the time.
                         known.call_at = 0.0 if connection.link.is_relayed else None
@@ -134,6 +139,8 @@ class Dialling:
                                 known.give_sign()  # it has found us; lost, we look for it
                             continue
                     else:
+                        if known.alone_since is None:
+                            known.alone_since = now
                         if known.wait_s > WAIT_MAX_S:  # so rarely only while a relay carried us
                             known.wait_s, known.next_at = FIRST_WAIT_S, now
                         if self._relays.is_connected:
@@ -157,10 +164,15 @@ class Dialling:
     ) -> float:
         """Calls a device that there is no link to, if it is time; gives when to look again."""
         now = asyncio.get_running_loop().time()
-        if known.call_at is None:
-            known.call_at = now + RELAY_HEAD_START_S
         if known.is_calling:
             return float("inf")
+        if known.call_at is None:
+            assert known.alone_since is not None
+            begun_at = known.alone_since
+            is_in_vain = known.tried_at >= begun_at and not known.is_busy
+            if now < begun_at + RELAY_HEAD_START_S and not is_in_vain:
+                return begun_at + RELAY_HEAD_START_S
+            known.call_at = now
         if known.call_at > now:
             return known.call_at
         known.is_calling = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -24,7 +25,7 @@ from peer.errors import (
 )
 from peer.home import Home
 from peer.relays import SETTING
-from protocol import session
+from protocol import session, tls
 from protocol.errors import ExpiredCode, WrongCode
 from protocol.relay_address import RelayAddress
 from protocol.relay_records import read_records, used
@@ -41,6 +42,7 @@ from tests.peer.device_stage import (
     device_id,
     devices,
     make_homes,
+    pass_time,
     port_of,
     until,
 )
@@ -120,6 +122,36 @@ async def test_a_direct_link_takes_the_place_of_a_relayed_one(
     await until(lambda: len(relay.relay.desk.calls) == 0)
     await asyncio.sleep(0.3)
     assert kinds(one) == kinds(two) == ["tls"]
+
+
+async def test_who_knows_no_address_is_called_without_a_wait(
+    stage: Stage, relay: RelayStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no direct way to be given a head start."""
+    monkeypatch.setattr(dialling, "RELAY_HEAD_START_S", 3600.0)
+    one, two = [await start(stage, relay, name) for name in ("one", "two")]
+    await until(lambda: are_linked(one, two))
+    assert kinds(one) == kinds(two) == ["relayed"]
+
+
+async def test_an_address_that_does_not_answer_keeps_nobody_from_the_relay(
+    stage: Stage, relay: RelayStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The head start began when there was no link, not when there was a relay."""
+    monkeypatch.setattr(tls, "HANDSHAKE_TIMEOUT_S", 3600.0)
+    monkeypatch.setattr(dialling, "RELAY_HEAD_START_S", 100.0)
+    one, two = await stage.start("one"), await stage.start("two")
+    with socket.create_server((LOOPBACK, 0)) as pit:
+        waits = []
+        for daemon, other in ((one, two), (two, one)):
+            daemon.dialling.heard_of(device_id(other), LOOPBACK, pit.getsockname()[1])
+            waits.append(daemon.dialling._known[device_id(other)])
+        await until(lambda: all(known.attempt for known in waits))
+        pass_time(monkeypatch, 100.0)
+        for daemon in (one, two):
+            await daemon.add_relay(relay.address)
+        await until(lambda: are_linked(one, two))
+        assert all(known.is_busy for known in waits), "that address is still waited for"
 
 
 async def test_when_the_direct_way_is_lost_the_relay_takes_over(
