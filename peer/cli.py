@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from peer import acts, terminal, trail_acts
+from peer import acts, link_acts, terminal, trail_acts
 from peer.errors import PeerError, UsageError, of_protocol
 from peer.status import Choice, HoldAnswer
 from protocol.errors import ProtocolError
@@ -202,6 +202,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add("doctor", acts.doctor, "look for what keeps Holdfast from working, and say the cure")
     _add_log_commands(add)
+    _add_link_commands(add)
     return parser
 
 
@@ -281,6 +282,14 @@ def _add_log_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     read = more.add_parser("read", help=what, description=what)
     read.add_argument("notices", nargs="*", type=int, metavar="NUMBER", help="as they are listed")
     read.set_defaults(act=trail_acts.notifications_read)
+
+
+def _add_link_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
+    get = add("get", link_acts.get, "fetch what a share link gives, without a browser")
+    get.add_argument("url", metavar="URL", help="all of it, with what is behind the #; - reads it")
+    get.add_argument(
+        "-o", "--output", type=Path, metavar="DIR", help="where to put it; here if not given"
+    )
 
 
 def _add_relay_commands(commands: Any) -> None:

@@ -359,6 +359,57 @@ class TrailBroken(PeerError):
     exit_code = 48
 
 
+# 60-69: share links.
+
+
+class LinkUnknown(PeerError):
+    """There is no such share link, or its address was not copied whole. Ask who sent it."""
+
+    exit_code = 60
+    http_status = 404
+
+
+class LinkEnded(PeerError):
+    """This share link has ended. Ask who sent it for a new one."""
+
+    exit_code = 61
+    http_status = 410
+
+
+class WrongLinkPassword(PeerError):
+    """The password of this share link is another one, or the link has ended."""
+
+    exit_code = 62
+    http_status = 403
+
+
+class LinkDamaged(PeerError):
+    """What the relay gave for this share link is not what was shared. Nothing of it was kept as
+    whole; ask who sent it for a new link, by another relay if it happens again.
+    """
+
+    exit_code = 63
+    http_status = 502
+
+
+class LinkUnreachable(PeerError):
+    """The relay of this share link does not answer. See that you are online and try again; what has
+    come is kept.
+    """
+
+    exit_code = 64
+    http_status = 503
+
+
+class TooManyAttempts(PeerError):
+    """The relay was asked with wrong passwords or addresses too often. Wait a minute and try
+    again.
+    """
+
+    exit_code = 65
+    http_status = 429
+
+
 def every_error() -> list[type[PeerError]]:
     """All errors by exit code, the root first: what the README's table lists."""
     found, waiting = set[type[PeerError]](), [PeerError]
