@@ -154,6 +154,14 @@ class LinkError(Exception):
     """No link could be made: nobody answers at that address, or the port cannot be used."""
 
 
+class StorageRefused(Exception):
+    """A node did not do what it was asked; `outcome` says why."""
+
+    def __init__(self, outcome: int, words: str) -> None:
+        super().__init__(words)
+        self.outcome = outcome
+
+
 class BadKit(ProtocolError):
     """This is not a recovery kit, or too much of it is misread."""
 

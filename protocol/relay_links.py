@@ -39,6 +39,12 @@ STREAM_TIMEOUT_S: Final = 5.0
 
 async def dial_relay(address: RelayAddress, keys: DeviceKeys) -> Link:
     """A link to the relay of that address, and to no other; raises LinkError."""
+    link, _ = await dial_as(address, pseudonym_keys(keys, address.relay_id))
+    return link
+
+
+async def dial_as(address: RelayAddress, own: DeviceKeys) -> tuple[Link, RelayKeys]:
+    """The same under these very keys, with those of the relay."""
     link = await tls.dial(address.host, address.port)
     try:
         link.keep_alive()
@@ -54,7 +60,6 @@ async def dial_relay(address: RelayAddress, keys: DeviceKeys) -> Link:
         if relay_id_of(answer.sign_pk, answer.dh_pk) != address.relay_id:
             raise NotAuthenticated("the relay has other keys")
         server = PeerKeys(device_id_of(answer.sign_pk, answer.dh_pk), answer.sign_pk, answer.dh_pk)
-        own = pseudonym_keys(keys, address.relay_id)
         await authenticate_client(
             link,
             own,
@@ -71,7 +76,7 @@ async def dial_relay(address: RelayAddress, keys: DeviceKeys) -> Link:
     except BaseException:
         link.abort()
         raise
-    return link
+    return link, answer
 
 
 async def accept_device(

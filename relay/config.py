@@ -15,7 +15,9 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 
+from protocol.fields import is_control
 from protocol.relay_address import RelayAddress
+from protocol.storage_messages import LABEL_LENGTH_MAX
 from relay.errors import BadConfig
 from relay.limits import Limits
 
@@ -37,6 +39,12 @@ class RelayConfig:
     """Where /metrics and /healthz are answered."""
     log_level: str = "info"
     log_form: str = "text"
+    storage_path: str = ""
+    """Where shares of packs lie; empty: none are stored."""
+    storage_mib: int = 102_400
+    namespace_mib: int = 102_400
+    storage_owner: str = ""
+    storage_region: str = ""
     limits: Limits = field(default_factory=Limits)
 
 
@@ -118,6 +126,22 @@ def _between(low: int, high: int) -> Callable[[Any], int]:
     return read
 
 
+def _absolute(value: Any) -> str:
+    if type(value) is not str:
+        raise TypeError
+    if value and (not value.startswith("/") or "\0" in value):
+        raise ValueError
+    return value
+
+
+def _label(value: Any) -> str:
+    if type(value) is not str:
+        raise TypeError
+    if len(value) > LABEL_LENGTH_MAX or any(map(is_control, value)):
+        raise ValueError
+    return value
+
+
 def _limit(name: str, low: int, high: int, meaning: str, unit: str = "") -> Key:
     allowed = f"{low:,} to {high:,}{unit}"
     return Key(
@@ -167,6 +191,49 @@ KEYS: Final = (
         'a port of this machine alone, like 9330, or an address like "192.0.2.1:9330", or ""',
         "Where /metrics (for Prometheus) and /healthz are answered, to whoever asks; empty:"
         " nowhere. A bare port is one of 127.0.0.1.",
+        '""',
+    ),
+    Key(
+        "storage.path",
+        "storage_path",
+        _absolute,
+        'a path that begins with /, like "/srv/holdfast/shares", or ""',
+        "Where this relay keeps shares of packs for devices: it is a super-node then. The directory"
+        " is made, and belongs to this relay alone; empty: it stores none. A relay that is open"
+        " stores for whoever knows its address.",
+        '""',
+    ),
+    Key(
+        "storage.quota_mib",
+        "storage_mib",
+        _between(1, 1 << 30),
+        "1 to 1,073,741,824 MiB",
+        "All shares together take so much of the disk at most, those in the trash included.",
+        "102400",
+    ),
+    Key(
+        "storage.namespace_mib",
+        "namespace_mib",
+        _between(1, 1 << 30),
+        "1 to 1,073,741,824 MiB",
+        "The same of one folder.",
+        "102400",
+    ),
+    Key(
+        "storage.owner",
+        "storage_owner",
+        _label,
+        "a text of at most 64 characters",
+        "Whose machine this is, in a word: devices put the shares of one pack at nodes of"
+        " different owners, for these do not fail together.",
+        '""',
+    ),
+    Key(
+        "storage.region",
+        "storage_region",
+        _label,
+        "a text of at most 64 characters",
+        'Where it stands, like "Oslo": the same for places.',
         '""',
     ),
     _limit("devices", 1, 65_536, "Devices linked at once; each takes 40 KiB."),

@@ -34,6 +34,8 @@ from protocol.relay_messages import (
     decode,
     encode,
 )
+from protocol.storage_messages import StoreBegan, StoreBegin, StoreOutcome
+from relay import storage_talk
 from relay.admissions import Admissions
 from relay.allowance import Allowance
 from relay.calls import Calls
@@ -42,6 +44,7 @@ from relay.limits import Limits
 from relay.mailboxes import Mailboxes
 from relay.registry import Client, Registry
 from relay.sightings import Sightings
+from relay.storage_desk import StorageDesk
 from relay.usage import Usage
 
 log = logging.getLogger(__name__)
@@ -71,6 +74,8 @@ class Desk:
         self.calls, self.admissions, self.usage = calls, admissions, usage
         self.mailboxes: Mailboxes | None = None
         """None at a relay that keeps nothing."""
+        self.storage: StorageDesk | None = None
+        """None at a relay that stores no shares."""
         self.sightings = Sightings(random)
         self.ferries = Ferries(self.sightings, random, self._carry)
         self.links: dict[Client, Link] = {}
@@ -120,6 +125,9 @@ async def converse(desk: Desk, client: Client, link: Link, clock: Callable[[], f
                     return
                 message = decode(*frame)
                 answer: RelayMessage | None = None
+                if isinstance(message, StoreBegin) and desk.storage is not None:
+                    begin = message
+                    break  # from here on it is a link for storage, and waits for no call
                 if isinstance(message, MailboxRequest):
                     await _answer_mailbox(desk, client, talk, message)
                 elif not desk.messages.take(client.pseudonym, clock()):
@@ -143,6 +151,7 @@ async def converse(desk: Desk, client: Client, link: Link, clock: Callable[[], f
         if desk.links.get(client) is link:
             del desk.links[client]
             desk.sightings.leave(client.pseudonym, clock())
+    await storage_talk.converse(desk.storage, client, link, begin, clock)
 
 
 def send(link: Link, message: RelayMessage) -> None:
@@ -168,6 +177,8 @@ def _answer(desk: Desk, client: Client, message: RelayMessage, now: float) -> Re
             return _call(desk, client, message, now)
         case RelayPing(value):
             return RelayPong(value)
+        case StoreBegin():
+            return StoreBegan(StoreOutcome.NOT_STORING, "", "", 0, 0)
         case UdpAsk(number):
             sighting = desk.sightings.begin(client.pseudonym)
             if sighting is None:
@@ -192,7 +203,7 @@ def _is_for_guests(message: RelayMessage) -> bool:
     """Whether a device may say this that a closed relay has not let in: who calls a pairing code
     is about to get a token from the device that shows it.
     """
-    return isinstance(message, RelayPing) or (
+    return isinstance(message, RelayPing | StoreBegin) or (
         isinstance(message, Call) and isinstance(message.target, int)
     )
 

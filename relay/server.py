@@ -36,6 +36,9 @@ from relay.limits import Limits
 from relay.mailboxes import Mailboxes, MailboxLimits
 from relay.origins import origin_of
 from relay.registry import Client
+from relay.share_files import ShareFiles
+from relay.shares import Shares, StorageLimits
+from relay.storage_desk import NodeWords, StorageDesk
 from relay.store import RelayStore
 from relay.usage import Usage
 
@@ -98,6 +101,16 @@ class Relay:
         self.desk.mailboxes = mailboxes
         self._spawn(mailboxes.run())
         self._spawn(_sweep(mailboxes))
+
+    async def store_shares(
+        self, store: RelayStore, files: ShareFiles, limits: StorageLimits, words: NodeWords
+    ) -> None:
+        """Keeps shares of packs in these files; before `start`."""
+        shares = Shares(store, files, self.relay_id, limits, time.time)
+        await shares.start()
+        self.desk.storage = StorageDesk(shares, self._keys, words, self.desk.admissions.is_admitted)
+        self._spawn(shares.run())
+        self._spawn(_sweep(shares))
 
     def start(self, listening: socket.socket, udp: socket.socket | None = None) -> int:
         """Answers on these sockets, which are the relay's from now on; gives their port."""
@@ -274,10 +287,14 @@ class Relay:
         return task
 
 
-async def _sweep(mailboxes: Mailboxes) -> None:
+async def _sweep(kept: Mailboxes | Shares) -> None:
     """Takes away what is too old, without holding anybody up."""
     while True:
-        count = await mailboxes.sweep()
+        try:
+            count = await kept.sweep()
+        except (OSError, sqlite3.Error) as error:
+            log.error("what is too old cannot be taken away: %s", error)
+            count = 0
         await asyncio.sleep(1.0 if count else SWEEP_INTERVAL_S)
 
 

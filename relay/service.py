@@ -13,15 +13,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from crypto.keys import DeviceKeys
+from crypto.relay_ids import relay_id_of
 from protocol.relay_address import RelayAddress
 from relay.admissions import Admissions
 from relay.config import RelayConfig
 from relay.errors import AddressInUse
 from relay.key_store import load_keys
-from relay.limits import Limits
+from relay.limits import MIB, Limits
 from relay.mailboxes import limits_of
 from relay.ports import listen, listen_on_both
 from relay.server import Relay
+from relay.share_files import ShareFiles
+from relay.shares import StorageLimits
+from relay.storage_desk import NodeWords
 from relay.store import RelayStore
 from relay.usage import Usage
 
@@ -29,8 +34,8 @@ log = logging.getLogger(__name__)
 
 STOP_TIMEOUT_S: Final = 4.0
 """Whoever stops a service kills it after a while; five seconds are what was promised."""
-DESCRIPTORS_SPARE: Final = 64
-"""For the database, the log and what Python itself has open."""
+DESCRIPTORS_SPARE: Final = 512
+"""For the database, the log, what Python itself has open, and the files of shares that come in."""
 
 
 async def serve(
@@ -40,7 +45,9 @@ async def serve(
     keys = load_keys(home)
     raise_descriptor_limit(config.limits)
     store = await RelayStore.open(home)
+    files: ShareFiles | None = None
     try:
+        files = await _open_shares(keys, store, config)
         (listening, udp), watched = listen_on_both(host, port), _listen_for_watchers(config)
         usage = Usage(config.limits, store)
         await usage.load(time.time())
@@ -52,6 +59,10 @@ async def serve(
             relay = Relay(keys, tasks, limits=config.limits, admissions=admissions, usage=usage)
             if config.limits.mailboxes_mib:
                 await relay.keep_mailboxes(store, limits_of(config.limits))
+            if files is not None:
+                space = StorageLimits(config.storage_mib * MIB, config.namespace_mib * MIB)
+                words = NodeWords(config.storage_owner, config.storage_region)
+                await relay.store_shares(store, files, space, words)
             found = relay.start(listening, udp)
             watching = _watch(relay, store, watched, tasks)
             announce(str(RelayAddress(config.public_host or host, found, relay.relay_id)))
@@ -66,7 +77,20 @@ async def serve(
                     await relay.stop()
                     await relay.save()
     finally:
+        if files is not None:
+            files.close()
         await store.close()
+
+
+async def _open_shares(
+    keys: DeviceKeys, store: RelayStore, config: RelayConfig
+) -> ShareFiles | None:
+    """The directory of this relay's shares, if it stores any; raises PathUnusable."""
+    if not config.storage_path:
+        return None
+    node_id = relay_id_of(keys.sign_public, keys.dh_public)
+    is_new = not await store.rows("SELECT 1 FROM shares LIMIT 1")
+    return ShareFiles.open(Path(config.storage_path), node_id, is_new=is_new)
 
 
 def _listen_for_watchers(config: RelayConfig) -> socket.socket | None:

@@ -92,9 +92,12 @@ PROMISES = {
     "F20": "A save at the last moment is never overwritten.",
     "F21": "How editors save makes no copies and syncs nothing half-saved.",
     "F22": "No clock decides what is right.",
+    "F24": "A lost share is rebuilt by the nodes themselves, without any key of the folder.",
+    "F25": "A wrong, old or short share is known by its hash, and counts as lost.",
     "F27": "A relay that dies stops nobody for good: what it carried goes on when it is back, or"
     " another one is.",
     "F28": "A slow or evil device among good ones costs its own share only.",
+    "F29": "What is collected or deleted is never what somebody still needs: it waits first.",
     "F30": "A rotation that ends in the middle, or beside another, leaves all data readable.",
     "F31": "A device that was put back or cloned is noticed and reuses no position.",
     "F32": "A second daemon on one home is refused.",

@@ -29,6 +29,9 @@ from relay.limits import Limits
 from relay.mailboxes import MailboxLimits
 from relay.ports import listen_on_both
 from relay.server import Relay
+from relay.share_files import ShareFiles
+from relay.shares import StorageLimits
+from relay.storage_desk import NodeWords
 from relay.store import RelayStore
 from relay.usage import Usage
 
@@ -123,13 +126,20 @@ async def relaying(
     home: Path | None = None,
     mailbox_limits: MailboxLimits | None = None,
     keys: DeviceKeys | None = None,
+    storage: StorageLimits | None = None,
+    words: NodeWords | None = None,
 ) -> AsyncIterator[RelayStage]:
-    """A relay; with a home it keeps mailboxes there."""
+    """A relay; with a home it keeps mailboxes there, and with `storage` shares."""
+    keys = keys or new_keys()
     store = await RelayStore.open(home) if home is not None else None
     async with asyncio.TaskGroup() as tasks:
-        relay = Relay(keys or new_keys(), tasks, limits=limits, admissions=admissions, usage=usage)
+        relay = Relay(keys, tasks, limits=limits, admissions=admissions, usage=usage)
         if store is not None:
             await relay.keep_mailboxes(store, mailbox_limits or MailboxLimits())
+        files = None
+        if home is not None and store is not None and storage is not None:
+            files = ShareFiles.open(home / "shares", relay.relay_id, is_new=True)
+            await relay.store_shares(store, files, storage, words or NodeWords())
         relay.start(*listen_on_both(LOOPBACK, 0))
         stage = RelayStage(relay)
         try:
@@ -140,6 +150,8 @@ async def relaying(
             for each in stage.sockets:
                 each.close()
             await relay.stop()
+            if files is not None:
+                files.close()
             if store is not None:
                 await store.close()
     for _ in range(10):  # a transport that was aborted closes its socket some rounds later

@@ -45,6 +45,12 @@ level = "warning"
 form = "json"
 [watch]
 listen = "[::1]:9330"
+[storage]
+path = "/srv/shares"
+quota_mib = 1000
+namespace_mib = 100
+owner = "Ada"
+region = "Oslo"
 [limits]
 {limits}
 """
@@ -54,6 +60,11 @@ listen = "[::1]:9330"
         ("::1", 9330),
         "warning",
         "json",
+        "/srv/shares",
+        1000,
+        100,
+        "Ada",
+        "Oslo",
         Limits(**dict.fromkeys(vars(Limits()), 1000)),
     )
 
@@ -71,6 +82,12 @@ def test_a_bare_port_is_watched_on_this_machine_only(tmp_path: Path) -> None:
         ("limits = 3", ["[limits]"]),
         ("[limits]\ndevices = true", ["limits.devices is true", "1 to 65,536"]),
         ("[limits]\ndevices = 65537", ["limits.devices is 65537", "1 to 65,536"]),
+        ('[storage]\npath = "shares"', ["storage.path is 'shares'", "begins with /"]),
+        ("[storage]\npath = 3", ["storage.path is 3", "begins with /"]),
+        ("[storage]\nquota_mib = 0", ["storage.quota_mib is 0", "MiB"]),
+        ('[storage]\nowner = "a\\u001bb"', ["storage.owner", "at most 64 characters"]),
+        (f'[storage]\nregion = "{"x" * 65}"', ["storage.region", "at most 64 characters"]),
+        ("[storage]\nregion = 7", ["storage.region is 7"]),
         ("[limits]\nhalf_open = 0", ["limits.half_open is 0", "16 to"]),
         ("[limits]\nmib_per_day_per_device = 1.5", ["is 1.5", "MiB"]),
         ("[relay]\nopen = 'yes'", ["relay.open is 'yes'", "true or false"]),

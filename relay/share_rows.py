@@ -1,0 +1,411 @@
+"""The rows of namespaces, packs and shares in the relay's database. No rules are here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+import aiosqlite
+
+from protocol.relay_address import RelayAddress
+from protocol.storage_messages import Holder, ShareState
+from relay.share_files import ShareName
+from relay.store import RelayStore
+
+
+class NamespaceRow(NamedTuple):
+    """A namespace."""
+
+    namespace: bytes
+    emergency: bytes
+    delegation: bytes
+    founder: bytes
+    founded_s: int
+    last_position: int
+    healed: int
+
+
+class PackRow(NamedTuple):
+    """A pack of a namespace, of which shares are here or could come."""
+
+    pack: int
+    namespace: bytes
+    descriptor_id: bytes
+    descriptor: bytes
+    lease_until_s: int
+    trashed_s: int | None
+    stands_by: int
+
+
+class ShareRow(NamedTuple):
+    """A share with what is needed of its pack."""
+
+    pack: int
+    namespace: bytes
+    descriptor_id: bytes
+    descriptor: bytes
+    lease_until_s: int
+    trashed_s: int | None
+    number: int
+    position: int
+    state: int
+    size: int
+    hashes: bytes
+    damaged: int
+    checked_s: int
+
+    @property
+    def name(self) -> ShareName:
+        """Its file's."""
+        return ShareName(self.namespace, self.descriptor_id, self.number)
+
+    @property
+    def shown_state(self) -> ShareState:
+        """What is said of it: the trash is a pack's, and covers what its shares are."""
+        return ShareState.TRASHED if self.trashed_s is not None else ShareState(self.state)
+
+
+class NodeRow(NamedTuple):
+    """Another node."""
+
+    node: int
+    node_id: bytes
+    address: str
+    met_s: int
+    first_missed_s: int | None
+
+
+_PACK: Final = (
+    "SELECT pack, namespace, descriptor_id, descriptor, lease_until_s, trashed_s, stands_by"
+    " FROM packs "
+)
+_SHARE: Final = (
+    "SELECT pack, namespace, descriptor_id, descriptor, lease_until_s, trashed_s, number,"
+    " position, state, size, hashes, damaged, checked_s FROM shares JOIN packs USING (pack) "
+)
+
+
+async def namespaces(store: RelayStore) -> list[NamespaceRow]:
+    """All of them."""
+    rows = await store.rows(
+        "SELECT namespace, emergency, delegation, founder, founded_s, last_position, healed"
+        " FROM namespaces"
+    )
+    return [NamespaceRow(*row) for row in rows]
+
+
+async def totals(store: RelayStore) -> list[tuple[bytes, int, int, int, int]]:
+    """For each namespace and state: whether in the trash, the state, how many and their bytes."""
+    rows = await store.rows(
+        "SELECT namespace, trashed_s IS NOT NULL, state, count(*), sum(size)"
+        " FROM shares JOIN packs USING (pack) GROUP BY 1, 2, 3"
+    )
+    return [(row[0], row[1], row[2], row[3], row[4]) for row in rows]
+
+
+async def put_namespace(db: aiosqlite.Connection, row: NamespaceRow) -> None:
+    """Founds it, or changes its delegation."""
+    await db.execute_fetchall(
+        "INSERT INTO namespaces VALUES (?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT DO UPDATE SET delegation = excluded.delegation",
+        row,
+    )
+
+
+async def next_position(db: aiosqlite.Connection, namespace: bytes) -> int:
+    """A position that no share of the namespace ever had."""
+    ((position,),) = await db.execute_fetchall(
+        "UPDATE namespaces SET last_position = last_position + 1 WHERE namespace = ?"
+        " RETURNING last_position",
+        (namespace,),
+    )
+    return int(position)
+
+
+async def count_healed(db: aiosqlite.Connection, namespace: bytes) -> None:
+    """One share more that was rebuilt here."""
+    await db.execute_fetchall(
+        "UPDATE namespaces SET healed = healed + 1 WHERE namespace = ?", (namespace,)
+    )
+
+
+# ---------------------------------------------------------------- packs
+
+
+async def pack(store: RelayStore, namespace: bytes, descriptor_id: bytes) -> PackRow | None:
+    """The pack of that descriptor in a namespace."""
+    rows = await store.rows(
+        _PACK + "WHERE namespace = ? AND descriptor_id = ?", namespace, descriptor_id
+    )
+    return PackRow(*rows[0]) if rows else None
+
+
+async def packs_of_pack_id(store: RelayStore, pack_id: bytes) -> list[PackRow]:
+    """All packs of these very bytes."""
+    rows = await store.rows(_PACK + "WHERE pack_id = ?", pack_id)
+    return [PackRow(*row) for row in rows]
+
+
+async def packs_of_descriptor(store: RelayStore, descriptor_id: bytes) -> list[PackRow]:
+    """The packs of that descriptor, in whichever namespaces."""
+    rows = await store.rows(_PACK + "WHERE descriptor_id = ?", descriptor_id)
+    return [PackRow(*row) for row in rows]
+
+
+async def held_numbers(store: RelayStore, pack: int, node_id: bytes) -> list[tuple[int, int]]:
+    """The rows of a node that is a holder of a pack, each with the number of its share."""
+    rows = await store.rows(
+        "SELECT node, number FROM holders JOIN nodes USING (node) WHERE pack = ? AND node_id = ?",
+        pack, node_id,
+    )  # fmt: skip
+    return [(row[0], row[1]) for row in rows]
+
+
+async def put_pack(
+    db: aiosqlite.Connection,
+    namespace: bytes,
+    descriptor_id: bytes,
+    pack_id: bytes,
+    descriptor: bytes,
+    lease_until_s: int,
+    *,
+    stands_by: bool,
+) -> int:
+    """Its number; one that is there gets a later lease, and is taken out of the trash."""
+    ((number,),) = await db.execute_fetchall(
+        "INSERT INTO packs (namespace, descriptor_id, pack_id, descriptor, lease_until_s,"
+        " trashed_s, stands_by) VALUES (?, ?, ?, ?, ?, NULL, ?) ON CONFLICT DO UPDATE"
+        " SET lease_until_s = max(lease_until_s, excluded.lease_until_s), trashed_s = NULL,"
+        " stands_by = max(stands_by, excluded.stands_by) RETURNING pack",
+        (namespace, descriptor_id, pack_id, descriptor, lease_until_s, int(stands_by)),
+    )
+    return int(number)
+
+
+async def renew(
+    db: aiosqlite.Connection, namespace: bytes, descriptor_id: bytes, lease_until_s: int
+) -> bool:
+    """Prolongs a pack's lease; says whether it is here and not in the trash."""
+    rows = await db.execute_fetchall(
+        "UPDATE packs SET lease_until_s = max(lease_until_s, ?) WHERE namespace = ?"
+        " AND descriptor_id = ? AND trashed_s IS NULL RETURNING pack",
+        (lease_until_s, namespace, descriptor_id),
+    )
+    return bool(list(rows))
+
+
+async def trash(
+    db: aiosqlite.Connection, namespace: bytes, descriptor_id: bytes, trashed_s: int | None
+) -> bool:
+    """Puts a pack into the trash since then, or takes it out; says whether it is here."""
+    rows = await db.execute_fetchall(
+        "UPDATE packs SET trashed_s = CASE WHEN ?1 IS NULL THEN NULL ELSE ifnull(trashed_s, ?1) END"
+        " WHERE namespace = ?2 AND descriptor_id = ?3 RETURNING pack",
+        (trashed_s, namespace, descriptor_id),
+    )
+    return bool(list(rows))
+
+
+async def expire(db: aiosqlite.Connection, now_s: int, limit: int) -> int:
+    """Puts packs into the trash whose leases have ended; says how many."""
+    rows = await db.execute_fetchall(
+        "UPDATE packs SET trashed_s = ?1 WHERE pack IN (SELECT pack FROM packs"
+        " WHERE lease_until_s < ?1 AND trashed_s IS NULL LIMIT ?2) RETURNING pack",
+        (now_s, limit),
+    )
+    return len(list(rows))
+
+
+async def remove_trashed(db: aiosqlite.Connection, before_s: int, limit: int) -> list[ShareName]:
+    """Forgets packs that have been in the trash since before then; the names of their shares."""
+    names = await db.execute_fetchall(
+        "SELECT namespace, descriptor_id, ifnull(number, 0) FROM (SELECT * FROM packs"
+        " WHERE trashed_s < ? LIMIT ?) LEFT JOIN shares USING (pack)",
+        (before_s, limit),
+    )
+    await db.execute_fetchall(
+        "DELETE FROM packs WHERE pack IN (SELECT pack FROM packs WHERE trashed_s < ? LIMIT ?)",
+        (before_s, limit),
+    )
+    return [ShareName(*row) for row in names]
+
+
+# ---------------------------------------------------------------- shares
+
+
+async def share(
+    store: RelayStore, namespace: bytes, descriptor_id: bytes, number: int
+) -> ShareRow | None:
+    """One share."""
+    rows = await store.rows(
+        _SHARE + "WHERE namespace = ? AND descriptor_id = ? AND number = ?",
+        namespace, descriptor_id, number,
+    )  # fmt: skip
+    return ShareRow(*rows[0]) if rows else None
+
+
+async def shares_of(store: RelayStore, pack: int) -> list[ShareRow]:
+    """All shares of a pack that are here, by number."""
+    rows = await store.rows(_SHARE + "WHERE pack = ? ORDER BY number", pack)
+    return [ShareRow(*row) for row in rows]
+
+
+async def listed(store: RelayStore, namespace: bytes, after: int, limit: int) -> list[ShareRow]:
+    """Shares of a namespace after a position."""
+    rows = await store.rows(
+        _SHARE + "WHERE namespace = ? AND position > ? ORDER BY position LIMIT ?",
+        namespace, after, limit,
+    )  # fmt: skip
+    return [ShareRow(*row) for row in rows]
+
+
+async def all_names(store: RelayStore) -> dict[ShareName, int]:
+    """Every share's name with its state."""
+    rows = await store.rows(
+        "SELECT namespace, descriptor_id, number, state FROM shares JOIN packs USING (pack)"
+    )
+    return {ShareName(*row[:3]): int(row[3]) for row in rows}
+
+
+async def put_share(
+    db: aiosqlite.Connection, pack: int, number: int, position: int, size: int, hashes: bytes,
+    now_s: int,
+) -> None:  # fmt: skip
+    """A share whose leaves are still to come."""
+    await db.execute_fetchall(
+        "INSERT INTO shares VALUES (?, ?, ?, ?, ?, ?, 0, ?, 0)",
+        (pack, number, position, int(ShareState.INCOMING), size, hashes, now_s),
+    )
+
+
+async def set_whole(db: aiosqlite.Connection, pack: int, number: int, now_s: int) -> bool:
+    """All leaves of the share are here, and were right just now; says whether it has a row."""
+    rows = await db.execute_fetchall(
+        "UPDATE shares SET state = ?, damaged = 0, checked_s = ? WHERE pack = ? AND number = ?"
+        " RETURNING pack",
+        (int(ShareState.WHOLE), now_s, pack, number),
+    )
+    return bool(list(rows))
+
+
+async def set_damaged(db: aiosqlite.Connection, pack: int, number: int, damaged: int) -> None:
+    """So many leaves of the share are wrong or cannot be read."""
+    await db.execute_fetchall(
+        "UPDATE shares SET state = ?, damaged = ? WHERE pack = ? AND number = ?",
+        (int(ShareState.DAMAGED), damaged, pack, number),
+    )
+
+
+async def remove_stale(db: aiosqlite.Connection, before_s: int, limit: int) -> list[ShareName]:
+    """Forgets shares that were begun before then and never became whole; their names."""
+    rows = await db.execute_fetchall(
+        "SELECT namespace, descriptor_id, number, pack FROM shares JOIN packs USING (pack)"
+        " WHERE state = ? AND began_s < ? LIMIT ?",
+        (int(ShareState.INCOMING), before_s, limit),
+    )
+    found = [(ShareName(*row[:3]), row[3]) for row in rows]
+    await db.executemany(
+        "DELETE FROM shares WHERE pack = ? AND number = ?",
+        [(pack, name.number) for name, pack in found],
+    )
+    return [name for name, _ in found]
+
+
+async def least_checked(store: RelayStore) -> ShareRow | None:
+    """The whole share that was looked at least recently."""
+    rows = await store.rows(
+        _SHARE + "WHERE state = ? ORDER BY checked_s LIMIT 1", int(ShareState.WHOLE)
+    )
+    return ShareRow(*rows[0]) if rows else None
+
+
+async def unchecked_s(store: RelayStore, namespace: bytes | None = None) -> int | None:
+    """When the share was found right that was looked at least recently, of one namespace or of all;
+    None if there is none.
+    """
+    ((found,),) = await store.rows(
+        "SELECT min(checked_s) FROM shares JOIN packs USING (pack) WHERE state IN (2, 3)"
+        " AND (?1 IS NULL OR namespace = ?1)",
+        namespace,
+    )
+    return None if found is None else int(found)
+
+
+async def damaged_shares(store: RelayStore, limit: int) -> list[ShareRow]:
+    """Shares with a damaged leaf, of packs that are not in the trash."""
+    rows = await store.rows(
+        _SHARE + "WHERE state = ? AND trashed_s IS NULL LIMIT ?", int(ShareState.DAMAGED), limit
+    )
+    return [ShareRow(*row) for row in rows]
+
+
+# ---------------------------------------------------------------- other nodes
+
+
+async def set_holders(
+    db: aiosqlite.Connection, pack: int, holders: Sequence[Holder], now_s: int
+) -> None:
+    """Who holds shares of a pack, in place of who was said to before."""
+    await db.execute_fetchall("DELETE FROM holders WHERE pack = ?", (pack,))
+    for holder in holders:
+        node_id = RelayAddress.parse(holder.address).relay_id
+        ((node,),) = await db.execute_fetchall(
+            "INSERT INTO nodes (node_id, address, met_s, first_missed_s) VALUES (?, ?, ?, NULL)"
+            " ON CONFLICT DO UPDATE SET address = excluded.address RETURNING node",
+            (node_id, holder.address, now_s),
+        )
+        await add_holder(db, pack, node, holder.number)
+
+
+async def add_holder(db: aiosqlite.Connection, pack: int, node: int, number: int) -> None:
+    """That node holds that share too."""
+    await db.execute_fetchall(
+        "INSERT INTO holders VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (pack, node, number)
+    )
+
+
+async def holders(store: RelayStore, pack: int) -> list[Holder]:
+    """Who holds shares of a pack, by number."""
+    rows = await store.rows(
+        "SELECT number, address FROM holders JOIN nodes USING (node) WHERE pack = ?"
+        " ORDER BY number, node",
+        pack,
+    )
+    return [Holder(*row) for row in rows]
+
+
+async def nodes(store: RelayStore) -> list[NodeRow]:
+    """All nodes that hold shares of packs of which one is here."""
+    rows = await store.rows(
+        "SELECT node, node_id, address, met_s, first_missed_s FROM nodes"
+        " WHERE node IN (SELECT node FROM holders) ORDER BY node"
+    )
+    return [NodeRow(*row) for row in rows]
+
+
+async def set_met(
+    db: aiosqlite.Connection, node: int, met_s: int, first_missed_s: int | None
+) -> None:
+    """When a node was last met, and since when it is missed."""
+    await db.execute_fetchall(
+        "UPDATE nodes SET met_s = ?, first_missed_s = ? WHERE node = ?",
+        (met_s, first_missed_s, node),
+    )
+
+
+async def packs_of_node(
+    store: RelayStore, node: int, after: int, limit: int
+) -> list[tuple[PackRow, int]]:
+    """Packs that a node holds a share of, with its number, after a pack; not those in the trash."""
+    rows = await store.rows(
+        "SELECT packs.pack, namespace, descriptor_id, descriptor, lease_until_s, trashed_s,"
+        " stands_by, number FROM packs JOIN holders USING (pack) WHERE node = ? AND pack > ?"
+        " AND trashed_s IS NULL ORDER BY pack LIMIT ?",
+        node, after, limit,
+    )  # fmt: skip
+    return [(PackRow(*row[:7]), int(row[7])) for row in rows]
+
+
+def joined(hashes: Iterable[bytes]) -> bytes:
+    """Hashes of leaves as a row has them."""
+    return b"".join(hashes)

@@ -1,0 +1,412 @@
+"""The shares that this node keeps: what is put, kept, read and thrown away. No rights are here.
+
+A share's row comes first, and its file under a name that does not count. When all leaves are there
+and were right, the file is flushed, renamed, its directory flushed, and then the row says that it
+is whole. What a crash leaves between two of these steps is gone on with, or collected at the start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import aiosqlite
+
+from crypto.ids import RelayId
+from crypto.packs import LEAF_SIZE
+from crypto.primitives import HASH_SIZE
+from crypto.shares import Descriptor, leaf_hashes, merkle_path
+from protocol.storage_messages import STANDBY, Holder, ShareState, StoreOutcome
+from relay import share_rows as rows
+from relay.namespaces import Namespace, Namespaces
+from relay.share_commits import ShareCommits
+from relay.share_files import ShareFiles, ShareName
+from relay.share_rows import ShareRow
+from relay.store import RelayStore
+
+log = logging.getLogger(__name__)
+
+DAY_S: Final = 86_400
+LEASE_MAX_S: Final = 90 * DAY_S
+TRASH_S: Final = 7 * DAY_S
+UNFINISHED_S: Final = DAY_S
+"""How long a share waits for the rest of its leaves."""
+INCOMING_MAX: Final = 256
+"""Shares that come in at once, over all links: each has a file open."""
+SWEEP_AT_ONCE: Final = 200
+DISK_SPARE_BYTES: Final = 64 << 20
+"""Left free on the disk, for the database and its log."""
+
+
+@dataclass(frozen=True, slots=True)
+class StorageLimits:
+    """How much a node takes."""
+
+    total_bytes: int
+    namespace_bytes: int
+
+
+@dataclass(slots=True)
+class Incoming:
+    """A share whose leaves are coming in over one link."""
+
+    name: ShareName
+    pack: int
+    descriptor: int
+    """Of its file."""
+    hashes: list[bytes]
+    next_leaf: int
+    size: int
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all leaves are here."""
+        return self.next_leaf == len(self.hashes)
+
+
+class ShareFault(Exception):
+    """A request that cannot be carried out, and why."""
+
+    def __init__(self, outcome: StoreOutcome) -> None:
+        super().__init__(outcome.name)
+        self.outcome = outcome
+
+
+class Shares:
+    """All shares of one node; `run` has to run meanwhile."""
+
+    def __init__(
+        self,
+        store: RelayStore,
+        files: ShareFiles,
+        node_id: RelayId,
+        limits: StorageLimits,
+        wall_clock: Callable[[], float],
+    ) -> None:
+        self.namespaces = Namespaces(node_id)
+        self.commits = ShareCommits(store, files)
+        self.limits = limits
+        self.store, self.files = store, files
+        self._wall_clock = wall_clock
+        self._coming: dict[ShareName, Incoming] = {}
+        self.run = self.commits.run
+
+    def now_s(self) -> int:
+        """Seconds since 1970."""
+        return int(self._wall_clock())
+
+    async def start(self) -> None:
+        """Counts what an earlier run left, and settles what it left half."""
+        await self._settle()
+        await self.namespaces.load(self.store)
+
+    def free_bytes(self) -> int:
+        """What this node would still take."""
+        left = self.limits.total_bytes - self.namespaces.used_bytes()
+        return max(0, min(left, self.files.free_bytes() - DISK_SPARE_BYTES))
+
+    # ------------------------------------------------------------ putting
+
+    async def begin(
+        self,
+        namespace: bytes,
+        descriptor: Descriptor,
+        number: int,
+        hashes: Sequence[bytes],
+        lease_until_s: int,
+        holders: Sequence[Holder],
+    ) -> Incoming | None:
+        """A share that is to come, as far as it is here; None if all of it is, or for a standby.
+
+        Raises ShareFault, OSError or sqlite3.Error.
+        """
+        name = ShareName(namespace, descriptor.id(), number)
+        if name in self._coming or len(self._coming) >= INCOMING_MAX:
+            raise ShareFault(StoreOutcome.BUSY)  # one link writes one share
+        incoming = Incoming(name, -1, -1, list(hashes), 0, descriptor.share_size)
+        self._coming[name] = incoming
+        try:
+            is_here = await self._begin(incoming, descriptor, lease_until_s, holders)
+            if not is_here:
+                incoming.descriptor = await asyncio.to_thread(self.files.begin, name)
+                incoming.next_leaf = await asyncio.to_thread(self._right_leaves, incoming)
+                return incoming
+        except BaseException:
+            self.leave(incoming)
+            raise
+        self.leave(incoming)
+        return None
+
+    async def _begin(
+        self,
+        incoming: Incoming,
+        descriptor: Descriptor,
+        lease_until_s: int,
+        holders: Sequence[Holder],
+    ) -> bool:
+        """Writes the rows; whether there is no more to come."""
+        name, is_standby = incoming.name, incoming.name.number == STANDBY
+        row = None if is_standby else await rows.share(self.store, *name)
+        if row is not None and not incoming.hashes:
+            incoming.hashes = split_hashes(row.hashes)
+        if not is_standby and not descriptor.is_share(name.number, incoming.hashes):
+            raise ShareFault(StoreOutcome.DAMAGED)
+        lease = min(lease_until_s, self.now_s() + LEASE_MAX_S)
+        is_new, space = not is_standby and row is None, self._space(name.namespace)
+        if is_new:
+            self._take_room(space, descriptor.share_size)
+        try:
+            incoming.pack = await self.commits.do(
+                lambda db: self._put_rows(
+                    db, name, descriptor, incoming.hashes, lease, holders, is_new
+                )
+            )
+        except (OSError, sqlite3.Error):
+            if is_new:
+                space.add(ShareState.INCOMING, -descriptor.share_size, -1)
+            raise
+        if row is not None and row.trashed_s is not None:
+            await self._recount()  # it was in the trash, with all that is of its pack
+        return is_standby or (row is not None and row.state == ShareState.WHOLE)
+
+    async def _put_rows(
+        self,
+        db: aiosqlite.Connection,
+        name: ShareName,
+        descriptor: Descriptor,
+        hashes: Sequence[bytes],
+        lease_until_s: int,
+        holders: Sequence[Holder],
+        is_new: bool,
+    ) -> int:
+        pack = await rows.put_pack(
+            db, name.namespace, name.descriptor_id, descriptor.pack_id, descriptor.encode(),
+            lease_until_s, stands_by=name.number == STANDBY,
+        )  # fmt: skip
+        await rows.set_holders(db, pack, holders, self.now_s())
+        if is_new:
+            position = await rows.next_position(db, name.namespace)
+            await rows.put_share(
+                db, pack, name.number, position, descriptor.share_size, rows.joined(hashes),
+                self.now_s(),
+            )  # fmt: skip
+        return pack
+
+    def _right_leaves(self, incoming: Incoming) -> int:
+        for index, expected in enumerate(incoming.hashes):
+            leaf = self.files.read_incoming(incoming.descriptor, index, 1)
+            if len(leaf) != LEAF_SIZE or leaf_hashes(leaf, index) != [expected]:
+                return index
+        return len(incoming.hashes)
+
+    async def take(self, incoming: Incoming, first: int, data: bytes) -> None:
+        """Leaves that come next; raises ShareFault or OSError."""
+        count = len(data) // LEAF_SIZE
+        expected = incoming.hashes[first : first + count]
+        if first != incoming.next_leaf or not count or len(expected) != count:
+            raise ShareFault(StoreOutcome.REFUSED)
+        if leaf_hashes(data, first) != expected:
+            raise ShareFault(StoreOutcome.DAMAGED)
+        await asyncio.to_thread(self.files.write, incoming.descriptor, first, data)
+        incoming.next_leaf = first + count
+
+    async def keep(self, incoming: Incoming, *, is_healed: bool = False) -> None:
+        """Makes a complete share count; raises OSError or sqlite3.Error, and then it may be begun
+        again; ShareFault if nobody wants it any more.
+        """
+        assert incoming.is_complete
+        name, now_s = incoming.name, self.now_s()
+        before = await rows.share(self.store, *name)
+
+        async def work(db: aiosqlite.Connection) -> bool:
+            is_there = await rows.set_whole(db, incoming.pack, name.number, now_s)
+            if is_there and is_healed:
+                await rows.count_healed(db, name.namespace)
+            return is_there
+
+        try:
+            await asyncio.to_thread(self.files.sync, incoming.descriptor)
+            is_there = await self.commits.do(work, name)
+        except OSError:
+            # What a failed flush leaves in the cache would pass for what is on the disk.
+            await asyncio.to_thread(self.files.discard, name)
+            raise
+        finally:
+            self.leave(incoming)
+        if not is_there:
+            raise ShareFault(StoreOutcome.UNKNOWN)  # it was thrown away meanwhile
+        space = self.namespaces.get(name.namespace)
+        if space is not None and before is not None:
+            space.add(before.shown_state, -incoming.size, -1)
+            space.add(ShareState.WHOLE, incoming.size)
+            space.healed += is_healed
+
+    def leave(self, incoming: Incoming) -> None:
+        """Closes what was coming in; what is there can be gone on with."""
+        if self._coming.get(incoming.name) is incoming:
+            del self._coming[incoming.name]
+        descriptor, incoming.descriptor = incoming.descriptor, -1
+        if descriptor >= 0:
+            self.files.close_file(descriptor)
+
+    def _space(self, namespace: bytes) -> Namespace:
+        space = self.namespaces.get(namespace)
+        if space is None:
+            raise ShareFault(StoreOutcome.UNKNOWN)
+        return space
+
+    def _take_room(self, space: Namespace, size: int) -> None:
+        is_full = space.used_bytes + size > self.limits.namespace_bytes
+        if is_full or size > self.free_bytes():
+            raise ShareFault(StoreOutcome.FULL)
+        space.add(ShareState.INCOMING, size)
+
+    # ------------------------------------------------------------ reading
+
+    async def read(self, row: ShareRow, first: int, count: int) -> bytes:
+        """Leaves of a share that is here, as they have to be; raises ShareFault."""
+        expected = split_hashes(row.hashes)[first : first + count]
+        if len(expected) != count or row.state == ShareState.INCOMING:
+            raise ShareFault(StoreOutcome.UNKNOWN)
+        try:
+            data = await asyncio.to_thread(self.files.read, row.name, first, count)
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+                raise ShareFault(StoreOutcome.UNABLE) from error
+            log.error("a share cannot be read: %s", error)
+            data = b""
+        if len(data) != count * LEAF_SIZE or leaf_hashes(data, first) != expected:
+            if row.state == ShareState.WHOLE:
+                await self.look_at(row)
+            raise ShareFault(StoreOutcome.DAMAGED)
+        return data
+
+    async def prove(
+        self, row: ShareRow, leaves: Sequence[int]
+    ) -> list[tuple[bytes, tuple[bytes, ...]]]:
+        """These leaves with their paths to the root; raises ShareFault."""
+        hashes = split_hashes(row.hashes)
+        return [
+            (await self.read(row, index, 1), tuple(merkle_path(hashes, index))) for index in leaves
+        ]
+
+    async def look_at(self, row: ShareRow) -> int:
+        """Reads all of a share, and says in its row how it is; how many leaves are damaged."""
+        damaged = await asyncio.to_thread(self._damaged_leaves, row)
+        if damaged:
+            log.error(
+                "a share on this disk is damaged",
+                extra={"values": {"share": row.name.file, "leaves": damaged}},
+            )
+        now_s, state = self.now_s(), ShareState.DAMAGED if damaged else ShareState.WHOLE
+
+        async def work(db: aiosqlite.Connection) -> None:
+            if damaged:
+                await rows.set_damaged(db, row.pack, row.number, damaged)
+            else:
+                await rows.set_whole(db, row.pack, row.number, now_s)
+
+        await self.commits.do(work)
+        space = self.namespaces.get(row.namespace)
+        if space is not None and row.trashed_s is None and state != row.state:
+            space.add(ShareState(row.state), -row.size, -1)
+            space.add(state, row.size)
+        return damaged
+
+    def _damaged_leaves(self, row: ShareRow) -> int:
+        hashes, damaged = split_hashes(row.hashes), 0
+        for first in range(0, len(hashes), 8):
+            expected = hashes[first : first + 8]
+            try:
+                data = self.files.read(row.name, first, len(expected))
+            except OSError:
+                data = b""
+            whole = len(data) // LEAF_SIZE
+            found = leaf_hashes(data[: whole * LEAF_SIZE], first)
+            damaged += len(expected) - sum(a == b for a, b in zip(found, expected, strict=False))
+        return damaged
+
+    # ------------------------------------------------------------ ends
+
+    async def trash(
+        self, namespace: bytes, descriptor_ids: Sequence[bytes], *, is_back: bool
+    ) -> list[int]:
+        """Into the trash, or out of it; which of them are not here, by index."""
+        trashed_s = None if is_back else self.now_s()
+
+        async def work(db: aiosqlite.Connection) -> list[bool]:
+            return [await rows.trash(db, namespace, each, trashed_s) for each in descriptor_ids]
+
+        there = await self.commits.do(work)
+        await self._recount()
+        return [index for index, is_there in enumerate(there) if not is_there]
+
+    async def renew(
+        self, namespace: bytes, descriptor_ids: Sequence[bytes], lease_until_s: int
+    ) -> list[int]:
+        """Prolongs leases; which of the packs are not here, by index."""
+        lease = min(lease_until_s, self.now_s() + LEASE_MAX_S)
+
+        async def work(db: aiosqlite.Connection) -> list[bool]:
+            return [await rows.renew(db, namespace, each, lease) for each in descriptor_ids]
+
+        there = await self.commits.do(work)
+        return [index for index, is_there in enumerate(there) if not is_there]
+
+    async def sweep(self) -> int:
+        """Takes away some of what is over: leases, trash, what never became whole."""
+        now_s = self.now_s()
+
+        async def work(db: aiosqlite.Connection) -> tuple[int, list[ShareName], list[ShareName]]:
+            expired = await rows.expire(db, now_s, SWEEP_AT_ONCE)
+            removed = await rows.remove_trashed(db, now_s - TRASH_S, SWEEP_AT_ONCE)
+            stale = await rows.remove_stale(db, now_s - UNFINISHED_S, SWEEP_AT_ONCE)
+            return expired, removed, stale
+
+        expired, removed, stale = await self.commits.do(work)
+        gone = [name for name in (*removed, *stale) if name not in self._coming]
+        # The rows are gone first: a file without one is collected, a row without one is a loss.
+        if gone:
+            await asyncio.to_thread(self.files.remove, gone)
+        if expired or gone:
+            await self._recount()
+        return expired + len(gone)
+
+    async def _recount(self) -> None:
+        """After a change of whole packs: what each namespace holds is counted anew."""
+        await self.namespaces.recount(self.store)
+
+    async def _settle(self) -> None:
+        """What a crash left half: files without rows are removed, and each row is made to say what
+        its file is.
+        """
+        known = await rows.all_names(self.store)
+        whole, incoming = await asyncio.to_thread(self.files.found)
+        await asyncio.to_thread(self.files.remove, (whole | incoming) - known.keys())
+        for name, state in known.items():
+            is_between = state == ShareState.INCOMING and name in whole
+            is_lost = state == ShareState.WHOLE and name not in whole
+            if not (is_between or is_lost):
+                continue
+            row = await rows.share(self.store, *name)
+            if row is None:
+                continue
+            damaged = await asyncio.to_thread(self._damaged_leaves, row)
+            if is_between and damaged:
+                continue  # it is put again, from its incoming file or anew
+            async with self.store.transaction() as db:
+                if damaged:
+                    log.error("a share is lost", extra={"values": {"share": name.file}})
+                    await rows.set_damaged(db, row.pack, row.number, damaged)
+                else:
+                    await rows.set_whole(db, row.pack, row.number, self.now_s())
+
+
+def split_hashes(hashes: bytes) -> list[bytes]:
+    """The hashes of a row."""
+    return [hashes[at : at + HASH_SIZE] for at in range(0, len(hashes), HASH_SIZE)]
