@@ -14,13 +14,14 @@ from typing import Any, Protocol
 
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from peer.control_fields import Fields, read_members
 from peer.control_guard import Guard, answer_of, problem
 from peer.errors import PeerError, UsageError
+from peer.event_stream import EventStream, TooManyReaders
 from peer.notices import NOTICES_MAX
 from peer.status import (
     Choice,
@@ -40,6 +41,7 @@ from peer.status import (
 )
 from protocol.relay_address import RelayAddress
 
+EVENTS_PATH = "/api/events"
 FOUND_DEFAULT = 50
 FOUND_MAX = 1000
 """Found files in one answer; who looks for more types another word."""
@@ -49,6 +51,10 @@ _log = logging.getLogger(__name__)
 
 class WitnessApi(Protocol):
     """What the control API asks of who keeps what happened."""
+
+    @property
+    def events(self) -> EventStream:
+        """What happens, as it happens."""
 
     def acted(self, path: str, members: Mapping[str, Any]) -> None:
         """Something that was asked for was done: the route, and what the request said."""
@@ -297,6 +303,18 @@ def _make_endpoint(daemon: DaemonApi, act: _Act) -> Callable[[Request], Awaitabl
     return endpoint
 
 
+def _make_events_endpoint(daemon: DaemonApi) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        try:
+            stream = daemon.witness.events.follow(request.headers.get("last-event-id"))
+        except TooManyReaders:
+            return problem(PeerError("Too many programs follow the events already."), 503)
+        headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+        return StreamingResponse(stream, 200, headers, "text/event-stream")
+
+    return endpoint
+
+
 async def _say_not_found(request: Request, error: Exception) -> Response:
     return problem(UsageError(f"There is nothing at {request.url.path}."), 404)
 
@@ -310,6 +328,7 @@ def make_app(daemon: DaemonApi, token: str) -> ASGIApp:
     routes = [
         Route(path, _make_endpoint(daemon, act), methods=[method]) for method, path, act in ROUTES
     ]
+    routes.append(Route(EVENTS_PATH, _make_events_endpoint(daemon), methods=["GET"]))
     return Guard(
         Starlette(routes=routes, exception_handlers={404: _say_not_found, 405: _say_wrong_method}),
         token,

@@ -5,7 +5,7 @@ and of the standard library.
 import json
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, cast
@@ -42,6 +42,8 @@ ANSWER_SIZE_MAX = 256 * 1024 * 1024
 guards against a mix-up.
 """
 
+EVENTS_SILENCE_S = 40.0
+"""The daemon says at least that it is there every 15 s."""
 RESTORE_TIMEOUT_S = 24 * 3600.0
 """Large files may have to come from another device first."""
 
@@ -177,6 +179,50 @@ class ControlClient:
         """A person has read these notices, or all; how many they had not."""
         body = {} if ids is None else {"ids": list(ids)}
         return int(self.request("POST", "/api/notifications/mark_as_read", body)["marked"])
+
+    async def events(self, last_id: str | None = None) -> AsyncIterator[tuple[str, str]]:
+        """The id and the kind of what happens, as it happens, until the daemon stops; see
+        `peer.event_stream`. Raises as all else.
+        """
+        import asyncio
+
+        import h11
+
+        headers = [("Host", "localhost"), ("Authorization", f"Bearer {self._read_token()}")]
+        if last_id is not None:
+            headers.append(("Last-Event-ID", last_id))
+        http = h11.Connection(h11.CLIENT)
+        try:
+            path = self._home / SOCKET_NAME
+            name = os.readlink(path) if path.is_symlink() else str(path)
+            reader, writer = await asyncio.open_unix_connection(name)
+        except (FileNotFoundError, ConnectionRefusedError) as error:
+            raise DaemonNotRunning() from error
+        try:
+            request = h11.Request(method="GET", target="/api/events", headers=headers)
+            writer.write(http.send(request) + http.send(h11.EndOfMessage()))
+            text = b""
+            while True:
+                event = http.next_event()
+                if event is h11.NEED_DATA:
+                    async with asyncio.timeout(EVENTS_SILENCE_S):
+                        http.receive_data(await reader.read(64 * 1024))
+                elif isinstance(event, h11.Response) and event.status_code != 200:
+                    raise PeerError(f"The daemon answered with status {event.status_code}.")
+                elif isinstance(event, h11.Data):
+                    *whole, text = (text + bytes(event.data)).split(b"\n\n")
+                    for block in whole:
+                        fields = dict(
+                            line.split(b": ", 1) for line in block.split(b"\n") if b": " in line
+                        )
+                        if b"event" in fields:
+                            yield fields[b"id"].decode(), fields[b"event"].decode()
+                elif isinstance(event, h11.EndOfMessage | h11.ConnectionClosed):
+                    return
+        except (OSError, h11.ProtocolError) as error:  # a TimeoutError is one of them
+            raise DaemonSilent("The daemon ended the connection.") from error
+        finally:
+            writer.transport.abort()
 
     def stop(self) -> None:
         """Have the daemon stop."""

@@ -2,6 +2,7 @@
 runs.
 """
 
+import asyncio
 import os
 import secrets
 import socket
@@ -89,7 +90,11 @@ async def serve_control(daemon: DaemonApi, home: Path) -> AsyncIterator[None]:
         try:
             yield
         finally:
+            daemon.witness.events.close()  # or those who follow would be waited for
             await server.shutdown(sockets=[listener])
+            for connection in list(server.server_state.connections):  # not done within its time
+                connection.transport.abort()
+            await asyncio.sleep(0)  # what was aborted is closed in the loop's next round
     finally:
         listener.close()
         _remove(made)

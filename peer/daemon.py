@@ -119,8 +119,9 @@ class Daemon:
             home, self.ledgers, self.network, self.openings.failures, self.mailboxes
         )
         self.witness = Witness(
-            home, self.ledgers, self.stored, self.network.folders, self._reports, config
-        )
+            home, self.ledgers, self.stored, self.network.folders, self._reports, config,
+            lambda: self.network.connections,
+        )  # fmt: skip
         self.openings.on_deeds = self.witness.deeds
         self.history = HistoryRequests(self.stored.values, self.network.folders)
         self.conflict_requests = ConflictRequests(
@@ -292,6 +293,7 @@ class Daemon:
         await self.network.run_connection(link, peer.peer)
 
     async def _greeted(self, connection: Connection) -> None:
+        self.witness.link_changed()
         self.punching.greeted(connection)
         if self.relays.records and self.ledgers.is_own(connection.device_id):
             connection.session.send(messages.RelaysKnown(self.relays.records))

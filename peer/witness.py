@@ -8,12 +8,13 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from crypto.ids import DeviceId, FolderId
 from peer.config import Config
 from peer.deeds import Deeds
+from peer.event_stream import EventStream
 from peer.folder import Folder
 from peer.home import Home
 from peer.home_store import Folder as StoredFolder
@@ -50,9 +51,12 @@ class Witness:
         folders: Mapping[FolderId, Folder],
         reports: Reports,
         config: Config,
+        linked: Callable[[], Iterable[DeviceId]],
     ) -> None:
+        """`linked`: the devices that there is a link to."""
         self._home, self._ledgers, self._config = home, ledgers, config
         self._stored, self._folders, self._reports = stored, folders, reports
+        self._linked_now = linked
         self._devices: set[DeviceId] = set()
         self._known: set[FolderId] = set()
         self._nameless: set[FolderId] = set()
@@ -66,6 +70,10 @@ class Witness:
         self._looks = 0
         self.trail = Trail(home.path, home.keys)
         self.board = NoticeBoard()
+        self.events = EventStream()
+        self._linked: set[DeviceId] = set()
+        self._announced = 0
+        """The board's version that was told of last."""
 
     async def open(self, name: str, *, is_suspect: bool) -> list[str]:
         """From here on what happens is told; says what was found wrong with the trail."""
@@ -101,6 +109,8 @@ class Witness:
         name = names.get(device_id, "")
         self.trail.note(what, **{what: device_id.hex()}, name=name)
         self.board.tell(what, int(time.time()), about=name or device_id.hex()[:8])
+        self.events.publish("device", id=device_id.hex(), name=name, change=what)
+        self._announce()
 
     def deeds(self, folder: Folder, deeds: Sequence[object]) -> None:
         """Somebody has done something to files of this folder."""
@@ -117,12 +127,30 @@ class Witness:
             if authors[one.author] not in (own, None):
                 count = self._came.get(folder.folder_id, 0) + sum(one.counts.values())
                 self._came[folder.folder_id] = count
+            counts = {what.value: count for what, count in one.counts.items()}
+            self.events.publish("files", folder=name, by=one.label, counts=counts)
             for path in one.conflicts:
                 self.board.tell("conflict", int(time.time()), folder=name, about=path)
+        self._announce()
 
     def acted(self, path: str, members: Mapping[str, Any]) -> None:
         """A person, or a program of theirs, had the daemon do something."""
         self.trail.asked(path, members)
+        self.events.publish("asked", path=path)
+
+    def link_changed(self) -> None:
+        """Devices are linked that were not, or the other way round."""
+        linked = set(self._linked_now())
+        for device_id in sorted(linked ^ self._linked):
+            change = "linked" if device_id in linked else "lost"
+            self.events.publish("device", id=device_id.hex(), change=change)
+        self._linked = linked
+
+    def _announce(self) -> None:
+        """Tells who follows that the board has changed."""
+        if self.board.version != self._announced:
+            self._announced = self.board.version
+            self.events.publish("notifications", unread=self.board.unread)
 
     # ------------------------------------------------------------ what has to be looked for
 
@@ -151,6 +179,8 @@ class Witness:
                 self.board.tell("offered", now_s, folder=name)
         for stored in list(self._stored.values()):
             self._look_at(stored, now_s)
+        self.link_changed()
+        self._announce()
         for notice in self.board.take_due(now_s):
             for outlet in self._outlets:
                 outlet.put(notice)
@@ -160,6 +190,8 @@ class Witness:
         state, reason = self._reports.brief(stored)
         before, looks = self._states.get(folder_id, (state, 0))
         looks = looks + 1 if state is before else 1
+        if state is not before or looks == 1:
+            self.events.publish("folder", id=folder_id.hex(), name=name, state=state.value)
         self._states[folder_id] = state, looks
         if looks < STEADY_LOOKS:
             return
@@ -193,6 +225,7 @@ class Witness:
     async def mark_as_read(self, ids: Sequence[int] | None) -> int:
         """A person has read these, or all; says how many they had not."""
         count = self.board.mark_as_read(ids)
+        self._announce()
         await self.save()
         return count
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -96,6 +96,10 @@ class Daemon:
     async def mark_as_read(self, ids: Sequence[int] | None) -> int:
         """The person has read these, or all."""
         return await _ask(self._client.mark_as_read, ids)
+
+    def events(self, last_id: str | None) -> AsyncIterator[tuple[str, str]]:
+        """The id and the kind of what happens from an event on, or from now."""
+        return self._client.events(last_id)
 
     async def search(self, query: str) -> SearchAnswer:
         """Files and directories by name."""

@@ -4,6 +4,7 @@ every second, and what a person can do about each.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
@@ -51,6 +52,10 @@ from tui.search import SearchScreen
 from tui.versions import VersionsScreen
 
 LOOK_INTERVAL_S: Final = 1.0
+LOOK_PAUSE_S: Final = 0.1
+"""Between two looks, however much happens."""
+UNTOLD_EVERY: Final = 10
+"""Seconds between looks at what no event tells: relays, sizes, last seen."""
 TOASTS_MAX: Final = 3
 """New notices that are shown for a moment, at one look; the rest is on the board."""
 SEVERITIES: Final[dict[str, Severity]] = {"trouble": "error", "question": "warning"}
@@ -100,7 +105,8 @@ class MainScreen(Screen[None]):
         self._daemon = daemon
         self._status: Status | None = None
         self._rates = Rates()
-        self._looks = 0
+        self._looks = self._ticks = 0
+        self._is_told = self._is_due = False
         self._possible: tuple[bool | None, ...] = ()
         self._headline = Static("Looking for the daemon…", id="headline", markup=False)
         self._question = Static("", id="question", markup=False)
@@ -132,15 +138,53 @@ class MainScreen(Screen[None]):
     def on_mount(self) -> None:
         """Begins to look."""
         self._lists["folders"].focus()
-        self.set_interval(LOOK_INTERVAL_S, self.look)
+        self.set_interval(LOOK_INTERVAL_S, self._tick)
+        self.run_worker(self._follow(), group="follow")
         self.look()
 
     # ------------------------------------------------------------ looking
 
+    async def _follow(self) -> None:
+        """Looks when something has happened, as long as the daemon tells of it."""
+        last_id: str | None = None
+        while True:
+            try:
+                async for told, _ in self._daemon.events(last_id):
+                    last_id, self._is_told = told, True
+                    self.look()
+            except PeerError:
+                pass  # the next look says what is wrong
+            self._is_told = False
+            await asyncio.sleep(LOOK_INTERVAL_S)
+
+    def _tick(self) -> None:
+        """Looks where nothing is told: while something moves, and every so often anyway."""
+        self._ticks += 1
+        if not self._is_told or self._is_moving or self._ticks % UNTOLD_EVERY == 0:
+            self.look()
+
+    @property
+    def _is_moving(self) -> bool:
+        return bool(self._rates.words()) or any(
+            folder["state"] in (FolderState.SYNCING, FolderState.SCANNING)
+            for folder in self._all_folders()
+        )
+
     def look(self) -> None:
-        """Asks the daemon how everything stands, unless it is being asked already."""
-        if not any(w.group == "look" and w.is_running for w in self.workers):
-            self.run_worker(self._look(), group="look")
+        """Asks the daemon how everything stands; once more when it has answered, if it is being
+        asked already.
+        """
+        self._is_due = any(w.group == "look" and w.is_running for w in self.workers)
+        if not self._is_due:
+            self.run_worker(self._look_and_again(), group="look")
+
+    async def _look_and_again(self) -> None:
+        while True:
+            self._is_due = False
+            await self._look()
+            await asyncio.sleep(LOOK_PAUSE_S)
+            if not self._is_due:
+                return
 
     async def _look(self) -> None:
         try:

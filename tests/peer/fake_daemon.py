@@ -11,6 +11,7 @@ from typing import Any
 from crypto.ids import RelayId
 from peer.control_socket import serve_control
 from peer.errors import PeerError
+from peer.event_stream import EventStream
 from peer.status import (
     Choice,
     ConflictEntry,
@@ -53,6 +54,7 @@ class FakeDaemon:
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
         self.acts: list[tuple[str, dict[str, Any]]] = []
+        self.events = EventStream()
         self.failure: Exception | None = None
         self.gone: list[VersionEntry] = []
         self.copies: list[ConflictEntry] = [

@@ -9,8 +9,10 @@ from textual.widgets import Input
 
 from tests.peer.fake_daemon import DEVICE_ID, FOLDER_ID, NOTICE, RELAY, running
 from tests.tui.stage import Stage, screen
+from tui import main_screen
 from tui.app import HoldfastApp
 from tui.dialogs import Ask, Confirm, Notice
+from tui.main_screen import MainScreen
 from tui.versions import VersionsScreen
 
 
@@ -197,6 +199,7 @@ async def test_what_is_new_is_shown_for_a_moment_wherever_the_person_is(tmp_path
         assert not stage.app._notifications  # what was there before is no news
         NOTICE["id"] = 8
         try:
+            stage.daemon.events.publish("notifications", unread=1)
             await stage.until(lambda: stage.app._notifications)
         finally:
             NOTICE["id"] = 7
@@ -210,3 +213,26 @@ async def test_what_is_too_long_for_its_table_is_read_below_it(tmp_path: Path) -
         await stage.until(lambda: stage.text("line-detail").startswith("a/b: "))
         await stage.press("1")
         await stage.until(lambda: stage.text("line-detail") == "")
+
+
+async def test_what_happens_is_looked_at_at_once_and_silence_hardly_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(main_screen, "UNTOLD_EVERY", 10**9)
+    async with screen(tmp_path) as stage:
+        main = stage.app.screen
+        assert isinstance(main, MainScreen)
+        await stage.until(lambda: main._is_told)
+        monkeypatch.setattr(MainScreen, "_is_moving", False)
+        await stage.until(lambda: not any(w.group == "look" and w.is_running for w in main.workers))
+        asked = len(stage.daemon.calls)
+        for _ in range(5):
+            main._tick()
+        await stage.pilot.pause(0.05)
+        assert len(stage.daemon.calls) == asked
+        NOTICE["text"] = "In photos, something else."
+        try:
+            stage.daemon.events.publish("notifications", unread=1)
+            await stage.until(lambda: stage.cells("news-list")[0][2] == NOTICE["text"])
+        finally:
+            NOTICE["text"] = "In photos, two edits of one file were kept: a."
