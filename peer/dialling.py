@@ -35,7 +35,7 @@ HEAD_START_S: Final = 0.25
 """How long the preferred kind of link is tried alone (RFC 8305's connection attempt delay)."""
 RELAY_HEAD_START_S: Final = 0.25
 """How long direct ways are tried alone, from when there is no link, unless all have been tried in
-vain before: on a LAN they take some tens of milliseconds, and a call that one beats costs little."""
+vain before: on a LAN they take tens of milliseconds, and a call that one beats costs little."""
 CALL_WAIT_MAX_S: Final = 60.0
 """Between two calls of a device that waits at no relay; when it comes back, it calls us."""
 BETTER_WAIT_MAX_S: Final = 300.0

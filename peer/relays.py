@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import sqlite3
 import time
 from collections.abc import Callable, Collection, Coroutine, Iterable
 from dataclasses import dataclass, field
@@ -227,7 +228,7 @@ class Relays:
         while True:
             began_at = loop.time()
             try:
-                link = await dial_relay(relay.address, self._home.keys)
+                link = await self._dial(relay)
             except LinkError as error:
                 relay.problem = str(error)
                 log.info("no relay at %s: %s", relay.address.host, error)
@@ -246,6 +247,35 @@ class Relays:
                 backoff.forget()
             except TimeoutError:
                 pass
+
+    async def _dial(self, relay: _Relay) -> Link:
+        """A link by the address that counts, else by the one that led to this relay before: another
+        device may have told of an address that leads nowhere from here, such as one of the other
+        version of IP. Raises LinkError.
+        """
+        setting, known = _reached(relay.address.relay_id), ""
+        try:
+            known = (await self._home.store.setting(setting) or b"").decode()
+        except sqlite3.Error as error:
+            log.warning("%s", error)
+        try:
+            link = await dial_relay(relay.address, self._home.keys)
+        except LinkError:
+            if known in ("", str(relay.address)):
+                raise
+            log.info("the relay is looked for where it was: %s", relay.address.host)
+            try:
+                return await dial_relay(RelayAddress.parse(known), self._home.keys)
+            except LinkError as error:
+                log.info("nor is it there: %s", error)
+            raise
+        if known != str(relay.address):
+            try:
+                async with self._home.store.transaction() as write:
+                    await write.put_setting(setting, str(relay.address).encode())
+            except sqlite3.Error as error:  # it is noted when there is space, by the next link
+                log.warning("%s", error)
+        return link
 
     async def _talk(self, relay: _Relay, link: Link) -> None:
         session = RelaySession(link, partial(self._incoming, relay))
@@ -492,6 +522,11 @@ async def call_through(session: RelaySession, target: bytes | int) -> Link:
     if called.prefix:
         link.relay_path = RelayedAddress(*session.place, called.prefix)
     return link
+
+
+def _reached(relay_id: RelayId) -> str:
+    """The setting with the address by which this device was last linked to a relay."""
+    return f"relay reached:{relay_id.hex()}"
 
 
 def _today() -> int:

@@ -18,7 +18,7 @@ from crypto.keys import DeviceKeys, device_id_of
 from crypto.primitives import KEY_SIZE, is_equal
 from crypto.relay_ids import pseudonym_keys, relay_ask, relay_id_of
 from protocol import tcp, tls
-from protocol.errors import ErrorCode, LinkError, NotAuthenticated, ProtocolError
+from protocol.errors import ErrorCode, LinkError, NotAuthenticated, ProtocolError, TimedOut
 from protocol.handshake import HELLO, Authenticated, PeerKeys
 from protocol.link import Address, Link
 from protocol.links import HALF_OPEN_TIMEOUT_S, authenticate_client, authenticate_server
@@ -67,7 +67,14 @@ async def dial_as(address: RelayAddress, own: DeviceKeys) -> tuple[Link, RelayKe
             [own.sign_public + own.dh_public],
             frame_length_max=RELAY_FRAME_LENGTH_MAX,
         )
-    except (ProtocolError, TimeoutError) as error:
+    except (TimedOut, TimeoutError) as error:
+        link.abort(ErrorCode.TIMEOUT)
+        raise LinkError(
+            f"What answers at {address.host} port {address.port} took the connection and said"
+            f" nothing for {HALF_OPEN_TIMEOUT_S:.0f} s: the relay may be busy, or something else is"
+            " there. It is tried again."
+        ) from error
+    except ProtocolError as error:
         link.abort(ErrorCode.NOT_AUTHENTICATED)
         raise LinkError(
             f"What answers at {address.host} port {address.port} is not the relay of that"

@@ -262,6 +262,22 @@ KEYS: Final = (
     _limit("waiting_places", 1_000, 4_000_000, "Ids that devices wait under, 250 bytes each."),
     _limit("waiting_places_per_address", 1_000, 4_000_000, "The same from one address."),
     _limit("nameplates_per_address", 1, 1_000, "Pairing codes shown from one address."),
+    _limit("datagram_sessions", 0, 65_536, "Sessions of QUIC by UDP at once; 0: TCP alone."),
+    _limit("datagram_sessions_per_device", 1, 1_024, "The same, begun by one device."),
+    _limit(
+        "datagram_mib_per_second",
+        1,
+        16_384,
+        "By UDP, for one session, for one device and from one address; what is more is lost, as on"
+        " a full line.",
+        " MiB",
+    ),
+    _limit(
+        "shows_per_minute",
+        6,
+        10_000,
+        "Datagrams by which one device shows where it is; each is answered by one.",
+    ),
     _limit(
         "mib_per_day_per_device",
         0,

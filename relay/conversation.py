@@ -76,8 +76,8 @@ class Desk:
         """None at a relay that keeps nothing."""
         self.storage: StorageDesk | None = None
         """None at a relay that stores no shares."""
-        self.sightings = Sightings(random)
-        self.ferries = Ferries(self.sightings, random, self._carry)
+        self.sightings = Sightings(random, limits.shows_per_minute)
+        self.ferries = Ferries(self.sightings, random, self._carry, limits)
         self.links: dict[Client, Link] = {}
         self.wall_clock = time.time
         self.counts: dict[str, int] = {}

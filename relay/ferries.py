@@ -13,18 +13,14 @@ from typing import Final
 
 from protocol.datagrams import PREFIX_SIZE, new_prefix
 from protocol.udp import SocketAddress
+from relay.limits import MIB, Limits
 from relay.registry import Client
 from relay.sightings import Sightings
 
-FERRIES_MAX: Final = 4096
-FERRIES_PER_CLIENT_MAX: Final = 64
-"""Of one device that calls; beyond them the oldest of its own ends."""
 IDLE_MAX_S: Final = 120.0
 """Devices say something every 15 s."""
 BURST_S: Final = 0.25
 """How long more than the rate may flow at once."""
-RATE_BYTES_S: Final = 128 << 20
-"""A gigabit line; of one session, of one device and of one address."""
 
 
 class Bucket:
@@ -75,10 +71,11 @@ class Ferries:
         sightings: Sightings,
         random: Callable[[int], bytes],
         carry: Callable[[tuple[Client, ...], int], bool],
-        rate_bytes_s: float = RATE_BYTES_S,
+        limits: Limits,
     ) -> None:
         """`carry` is told of all bytes, and answers whether their session may go on."""
-        self._sightings, self._random, self._rate_bytes_s = sightings, random, rate_bytes_s
+        self._sightings, self._random, self._limits = sightings, random, limits
+        self._rate_bytes_s = limits.datagram_mib_per_second * MIB
         self._carry = carry
         self._ferries: dict[bytes, Ferry] = {}
         self._shares = _Shares()
@@ -96,9 +93,9 @@ class Ferries:
             if self._sightings.address_of(client.pseudonym) is None:
                 return b""
         own = [f for f in self._ferries.values() if f.one.pseudonym == one.pseudonym]
-        if len(own) >= FERRIES_PER_CLIENT_MAX:
+        if len(own) >= self._limits.datagram_sessions_per_device:
             del self._ferries[min(own, key=lambda ferry: ferry.moved_at).prefix]
-        if len(self._ferries) >= FERRIES_MAX:
+        if len(self._ferries) >= self._limits.datagram_sessions:
             return b""
         prefix = new_prefix(self._random(PREFIX_SIZE))
         bucket = Bucket(self._rate_bytes_s, now)

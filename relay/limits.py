@@ -46,6 +46,14 @@ class Limits:
     waiting_places_per_address: int = 65_536
     nameplates_per_address: int = 64
     """Of 9,999: one address must not use up the numbers of all."""
+    datagram_sessions: int = 4096
+    """Of QUIC by UDP, at once; each takes a few hundred bytes."""
+    datagram_sessions_per_device: int = 64
+    """Begun by one; beyond them the oldest of its own ends."""
+    datagram_mib_per_second: int = 128
+    """A gigabit line; of one session, of one device and of one address."""
+    shows_per_minute: int = 120
+    """Of one device; it shows itself every 20 s, and a few times more when its network changes."""
     mib_per_day_per_device: int = 0
     """Carried for it by calls, whichever side began them."""
     mib_per_day_per_address: int = 0

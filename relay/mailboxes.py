@@ -133,6 +133,8 @@ class Mailboxes:
         wall_clock: Callable[[], float],
     ) -> None:
         self.uses = Uses()
+        self.outcomes: Counter[str] = Counter()
+        """What came of the requests since the start; for who watches."""
         self._store, self._relay_id, self._limits = store, relay_id, limits
         self._clock, self._wall_clock = clock, wall_clock
         self._guests: dict[Client, _Guest] = {}
@@ -173,25 +175,25 @@ class Mailboxes:
         if guest is None:
             guest = self._guests[client] = _Guest(talk)
         if not self._requests.take(client.pseudonym, self._clock()):
-            talk.say(_refusal(request, MailboxOutcome.BUSY))
+            self._say(talk, _refusal(request, MailboxOutcome.BUSY))
             return
         match request:
             case MailboxOpen():
-                talk.say(self._open(client, guest, request))
+                self._say(talk, self._open(client, guest, request))
             case MailboxList(number, tag, after):
                 if not self._may(guest, tag, Capability.READ):
-                    talk.say(_refusal(request, MailboxOutcome.REFUSED))
+                    self._say(talk, _refusal(request, MailboxOutcome.REFUSED))
                     return
                 found = await rows.listed(self._store, tag, after, LISTED_MAX + 1)
                 is_more = len(found) > LISTED_MAX
-                talk.say(MailboxListed(number, tuple(found[:LISTED_MAX]), is_more))
+                self._say(talk, MailboxListed(number, tuple(found[:LISTED_MAX]), is_more))
             case MailboxGet(number, tag, first, last):
                 if not self._may(guest, tag, Capability.READ):
-                    talk.say(_refusal(request, MailboxOutcome.REFUSED))
+                    self._say(talk, _refusal(request, MailboxOutcome.REFUSED))
                     return
                 items = await rows.items(self._store, tag, first, last, ITEMS_MAX + 1)
                 fitting = _fitting(items)
-                talk.say(MailboxItems(number, fitting, len(fitting) < len(items)))
+                self._say(talk, MailboxItems(number, fitting, len(fitting) < len(items)))
             case MailboxPut() | MailboxDrop():
                 await self._take(client, guest, request)
 
@@ -227,6 +229,13 @@ class Mailboxes:
             proved.add(capability)
         return proved
 
+    def _say(self, talk: Talk, answer: MailboxMessage) -> None:
+        outcome = MailboxOutcome.DONE
+        if isinstance(answer, MailboxDone | MailboxOpened):
+            outcome = MailboxOutcome(answer.outcome)
+        self.outcomes[outcome.name.lower()] += 1
+        talk.say(answer)
+
     @staticmethod
     def _may(guest: _Guest, tag: bytes, capability: Capability) -> bool:
         return capability in guest.opened.get(tag, ())
@@ -235,11 +244,11 @@ class Mailboxes:
 
     async def _take(self, client: Client, guest: _Guest, request: MailboxPut | MailboxDrop) -> None:
         if not self._may(guest, request.tag, Capability.WRITE):
-            guest.talk.say(MailboxDone(request.number, MailboxOutcome.REFUSED))
+            self._say(guest.talk, MailboxDone(request.number, MailboxOutcome.REFUSED))
             return
         size = sum(len(i.sealed) for i in request.items) if isinstance(request, MailboxPut) else 0
         if size and not self._host_bytes.take(client.host, self._clock(), size):
-            guest.talk.say(MailboxDone(request.number, MailboxOutcome.BUSY))
+            self._say(guest.talk, MailboxDone(request.number, MailboxOutcome.BUSY))
             return
         while guest.pending >= PENDING_MAX:
             guest.has_room.clear()
@@ -261,7 +270,7 @@ class Mailboxes:
             self.uses = await rows.load(self._store)
             outcomes, news = [MailboxOutcome.FULL] * len(pending), {}
         for one, outcome in zip(pending, outcomes, strict=True):
-            one.guest.talk.say(MailboxDone(one.message.number, outcome))
+            self._say(one.guest.talk, MailboxDone(one.message.number, outcome))
             one.guest.pending -= 1
             one.guest.has_room.set()
         for tag, authors in news.items():

@@ -28,8 +28,6 @@ from protocol.errors import Malformed
 from protocol.udp import SocketAddress
 from relay.allowance import Allowance
 
-SHOWS_PER_MINUTE: Final = 120
-"""Of one device; it shows itself every 20 s, and a few times more when its network changes."""
 KEPT_S: Final = 120.0
 """How long a device that left stays known: what is forwarded to it goes on while it comes back."""
 SIGHTINGS_MAX: Final = 8192
@@ -55,11 +53,11 @@ class Sighting:
 class Sightings:
     """All devices that may show themselves."""
 
-    def __init__(self, random: Callable[[int], bytes]) -> None:
+    def __init__(self, random: Callable[[int], bytes], shows_per_minute: int) -> None:
         self._random = random
         self._by_id: dict[bytes, Sighting] = {}
         self._by_pseudonym: dict[bytes, Sighting] = {}
-        self._shows = Allowance(SHOWS_PER_MINUTE)
+        self._shows = Allowance(shows_per_minute)
 
     def __len__(self) -> int:
         return len(self._by_id)

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from relay.mailboxes import Mailboxes
 from relay.server import Relay
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ class RelayCollector(Collector):
             ("devices", "Devices that have a link to this relay.", len(desk.registry)),
             ("calls", "Calls that are not over.", len(desk.calls)),
             ("datagram_sessions", "Sessions of datagrams that are carried.", len(desk.ferries)),
+            ("devices_seen_by_udp", "Devices that may show themselves.", len(desk.sightings)),
             ("waiting_places", "Rendezvous ids and codes waited under.", desk.registry.places),
             ("half_open", "Connections that have not shown what they are.", len(relay.half_open)),
             ("start_time_seconds", "When it was started, since 1970.", self._began_s),
@@ -52,12 +54,41 @@ class RelayCollector(Collector):
         yield CounterMetricFamily(
             "holdfast_relay_carried_bytes", "Bytes carried by calls.", desk.usage.bytes
         )
+        yield CounterMetricFamily(
+            "holdfast_relay_datagram_bytes", "Of these, bytes carried by UDP.", desk.ferries.bytes
+        )
+        yield CounterMetricFamily(
+            "holdfast_relay_datagram_runs_lost",
+            "Runs of datagrams that were not carried: of no session, or more than the rate.",
+            desk.ferries.refused,
+        )
+        if desk.mailboxes is not None:
+            yield from _mailboxes(desk.mailboxes)
         refused = CounterMetricFamily(
             "holdfast_relay_refused", "What was refused, by reason.", labels=["reason"]
         )
         for reason, count in sorted(desk.counts.items()):
             refused.add_metric([reason], count)
         yield refused
+
+
+def _mailboxes(mailboxes: Mailboxes) -> Iterator[Metric]:
+    counts = mailboxes.counts()
+    for name, words in (
+        ("mailboxes", "Mailboxes in which there is something."),
+        ("mailbox_items", "Sealed items in them."),
+        ("mailbox_bytes", "Bytes of these."),
+    ):
+        count = counts[name.removeprefix("mailbox_")]
+        yield GaugeMetricFamily(f"holdfast_relay_{name}", words, count)
+    requests = CounterMetricFamily(
+        "holdfast_relay_mailbox_requests",
+        "Requests of devices, by what came of them.",
+        labels=["outcome"],
+    )
+    for outcome, count in sorted(mailboxes.outcomes.items()):
+        requests.add_metric([outcome], count)
+    yield requests
 
 
 class Watch:

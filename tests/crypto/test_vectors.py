@@ -23,6 +23,7 @@ from crypto import (
     key_file,
     keys,
     link_auth,
+    mailbox,
     namespaces,
     packs,
     relay_ids,
@@ -152,6 +153,15 @@ def opened_delegation(i: dict[str, Any]) -> list[Any]:
     return [d.namespace, d.generation, *fields]
 
 
+def mailbox_keys(i: dict[str, Any]) -> mailbox.MailboxKeys:
+    return mailbox.MailboxKeys.from_secrets(i["read_secret"], i["write_secret"], i["relay_id"])
+
+
+def mailbox_fields(i: dict[str, Any]) -> list[bytes]:
+    keys = mailbox_keys(i)
+    return [keys.tag, keys.read_public, keys.write_public]
+
+
 OPERATIONS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "digest": lambda i: p.digest(i["label"], *i["parts"]),
     "derive": lambda i: p.derive(i["key"], i["label"], *i["parts"], size=i["size"]),
@@ -249,6 +259,22 @@ OPERATIONS: dict[str, Callable[[dict[str, Any]], Any]] = {
         keys.DeviceKeys(*i["device"]).storage_pseudonym(i["relay_id"])
     ),
     "pairing qr key": lambda i: pairing.PairingKey.from_qr_secret(i["secret"]).key,
+    "mailbox keys": mailbox_fields,
+    "mailbox name": lambda i: mailbox_keys(i).group(mailbox.Area(i["area"]), i["what"]),
+    "verify mailbox proof": lambda i: mailbox.check_proof(
+        i["public"],
+        i["proof"],
+        mailbox.Capability(i["capability"]),
+        i["relay_id"],
+        i["tag"],
+        i["link_id"],
+    ),
+    "seal mailbox item": lambda i: mailbox_keys(i).seal(
+        mailbox.Area(i["area"]), i["name"], i["plain"], i["random"]
+    ),
+    "open mailbox item": lambda i: mailbox_keys(i).open(
+        mailbox.Area(i["area"]), i["name"], i["sealed"]
+    ),
     "share link id": lambda i: share_links.link_id_of(i["public"]),
     "share link public": lambda i: share_links.LinkKey.from_secret(i["secret"]).public,
     "share link keys": manifest_keys,

@@ -312,6 +312,23 @@ async def test_a_relay_that_moved_is_followed_and_a_fifth_is_too_many(
         await one.add_relay(RelayAddress("relay.invalid", 1, RelayId(b"f" * 32)))
 
 
+async def test_an_address_of_another_that_leads_nowhere_takes_no_relay_away(
+    stage: Stage, relay: RelayStage
+) -> None:
+    """Two devices know one relay by an address of each version of IP, of which each has one: that
+    of the other counts now, and this one goes on by its own.
+    """
+    one = await start(stage, relay, "one")
+    (record,) = one.relays.records
+    elsewhere = replace(relay.address, host="::1")  # it does not listen there
+    await one.relays.receive([record._replace(address=str(elsewhere), version=9)])
+    assert [entry["address"] for entry in one.relays.entries()["relays"]] == [str(elsewhere)]
+    await until(lambda: one.relays.is_connected)
+    assert (await one.home.store.setting(relays._reached(relay.address.relay_id))) == str(
+        relay.address
+    ).encode(), "also after a restart"
+
+
 async def test_a_relay_that_one_device_adds_all_use(stage: Stage, relay: RelayStage) -> None:
     one, two = [await stage.start(name) for name in ("one", "two")]
     two.dialling.heard_of(device_id(one), LOOPBACK, port_of(one))

@@ -8,17 +8,12 @@ from collections.abc import Callable
 import pytest
 
 from protocol.udp import SocketAddress
-from relay.ferries import (
-    BURST_S,
-    FERRIES_PER_CLIENT_MAX,
-    IDLE_MAX_S,
-    RATE_BYTES_S,
-    Bucket,
-    Ferries,
-)
+from relay.ferries import BURST_S, IDLE_MAX_S, Bucket, Ferries
+from relay.limits import MIB, Limits
 from relay.registry import Client
 from relay.sightings import Sightings
 
+FERRIES_PER_CLIENT_MAX = Limits().datagram_sessions_per_device
 ONE, OTHER, THIEF = ("192.0.2.1", 1), ("192.0.2.2", 2), ("192.0.2.3", 3)
 
 
@@ -27,10 +22,11 @@ def always(clients: tuple[Client, ...], count: int) -> bool:
 
 
 def stage(
-    rate_bytes_s: float = RATE_BYTES_S,
+    limits: Limits | None = None,
     carry: Callable[[tuple[Client, ...], int], bool] = always,
 ) -> tuple[Ferries, Client, Client]:
-    sightings = Sightings(os.urandom)
+    limits = limits or Limits()
+    sightings = Sightings(os.urandom, limits.shows_per_minute)
     clients = []
     places: list[SocketAddress] = [ONE, OTHER]
     for name, address in zip((b"one", b"other"), places, strict=True):
@@ -38,7 +34,7 @@ def stage(
         assert sighting is not None
         sighting.address = address
         clients.append(Client(name, address[0]))
-    return Ferries(sightings, os.urandom, carry, rate_bytes_s), clients[0], clients[1]
+    return Ferries(sightings, os.urandom, carry, limits), clients[0], clients[1]
 
 
 def test_what_comes_from_one_goes_to_the_other() -> None:
@@ -81,14 +77,22 @@ def test_the_oldest_of_one_s_own_sessions_ends_for_a_new_one() -> None:
 
 @pytest.mark.row("A29")
 def test_more_than_the_rate_is_lost() -> None:
-    rate = 1_000_000.0
-    ferries, one, other = stage(rate)
+    rate = MIB
+    ferries, one, other = stage(Limits(datagram_mib_per_second=1))
     prefix = ferries.begin(one, other, 0.0)
     carried = sum(
         1000 for step in range(10_000) if ferries.route(prefix, ONE, 1000, step / 1000) is not None
     )
     assert carried <= rate * (10 + BURST_S)
     assert carried >= rate * 9
+
+
+def test_there_are_so_many_sessions_in_all_and_none_if_it_is_switched_off() -> None:
+    ferries, one, other = stage(Limits(datagram_sessions=2))
+    prefixes = [ferries.begin(one, other, 0.0) for _ in range(3)]
+    assert [bool(prefix) for prefix in prefixes] == [True, True, False]
+    ferries, one, other = stage(Limits(datagram_sessions=0))
+    assert ferries.begin(one, other, 0.0) == b"", "a call goes by TCP then"
 
 
 def test_what_is_carried_counts_for_both_and_ends_when_there_is_no_more() -> None:

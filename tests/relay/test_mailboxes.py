@@ -8,6 +8,7 @@ import os
 import re
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import fields as dataclass_fields
 from dataclasses import replace
@@ -38,13 +39,16 @@ from protocol.mailbox_messages import (
     MailboxPut,
     NewItem,
 )
-from protocol.relay_messages import encode
+from protocol.relay_messages import Admission, AdmissionOutcome, Admit, encode
+from protocol.relay_token import parse_token
 from relay import mailbox_rows as rows
 from relay import mailboxes as module
+from relay.admissions import Admissions, invite
 from relay.limits import Limits
 from relay.mailbox_rows import Use
 from relay.mailboxes import Mailboxes, MailboxLimits, limits_of
 from relay.store import RelayStore
+from relay.watch import Watch
 from tests.relay.relay_stage import Caller, RelayStage, new_keys, relaying, until
 
 DONE, REFUSED, FULL, BUSY = MailboxOutcome
@@ -211,6 +215,18 @@ async def test_without_a_proof_nothing_is_told_or_taken(stage: RelayStage) -> No
 
 
 @pytest.mark.row("A18")
+async def test_the_tag_of_others_is_not_opened_by_keys_of_one_s_own(stage: RelayStage) -> None:
+    """With proofs that are true, but for keys that anybody can make."""
+    member = await Member.inside(stage)
+    assert await member.put(item(1)) == DONE
+    thief = await Member.at(stage, b"t" * 32)
+    thief.keys = replace(thief.keys, tag=member.keys.tag)
+    assert (await thief.open()).outcome == REFUSED
+    assert await thief.put(item(2)) == REFUSED
+    assert await thief.ask(MailboxList(3, member.keys.tag, 0)) == MailboxDone(3, REFUSED)
+
+
+@pytest.mark.row("A18")
 async def test_a_false_proof_opens_nothing(stage: RelayStage) -> None:
     one, two = await Member.at(stage), await Member.at(stage)
     stranger = await Member.at(stage, b"s" * 32)
@@ -272,6 +288,52 @@ async def test_a_relay_without_a_home_keeps_nothing() -> None:
 
 
 # ---------------------------------------------------------------- how much
+
+
+async def test_a_closed_relay_keeps_nothing_for_who_was_not_let_in(tmp_path: Path) -> None:
+    """A guest that proves both capabilities of a folder is refused all the same; with a token the
+    same link is served.
+    """
+    (tmp_path / "closed").mkdir()
+    store = await RelayStore.open(tmp_path / "closed")
+    text = await invite(store, 1, 1, time.time(), os.urandom)
+    assert text is not None
+    async with relaying(home=tmp_path, admissions=Admissions(store, False, time.time)) as stage:
+        guest = await Member.at(stage)
+        assert (await guest.open()).outcome == REFUSED
+        assert await guest.put(item(1)) == REFUSED
+        assert await guest.drop(item(1).name) == REFUSED
+        for message in (MailboxList(3, guest.keys.tag, 0), MailboxGet(4, guest.keys.tag, 1, 9)):
+            assert await guest.ask(message) == MailboxDone(message.number, REFUSED)
+        boxes = stage.relay.desk.mailboxes
+        assert boxes is not None
+        assert boxes.counts() == Counter(mailboxes=0, items=0, bytes=0)
+        answer = await guest.ask(Admit(parse_token(text)))
+        assert answer == Admission(AdmissionOutcome.ADMITTED)
+        assert (await guest.open()).outcome == DONE
+        assert await guest.put(item(1)) == DONE
+    await store.close()
+
+
+async def test_what_is_kept_and_came_of_requests_is_counted_for_who_watches(
+    stage: RelayStage,
+) -> None:
+    async def well() -> str:
+        return ""
+
+    stranger, member = await Member.at(stage), await Member.inside(stage)
+    assert await stranger.put(item(1)) == REFUSED
+    assert await member.put(item(1), item(2)) == DONE
+    page = (await Watch(stage.relay, well).page(b"GET /metrics HTTP/1.1")).decode()
+    lines = [line for line in page.splitlines() if line.startswith("holdfast_relay_mailbox")]
+    assert lines == [
+        "holdfast_relay_mailboxes 1.0",
+        "holdfast_relay_mailbox_items 2.0",
+        f"holdfast_relay_mailbox_bytes {2 * SIZE}.0",
+        'holdfast_relay_mailbox_requests_total{outcome="done"} 2.0',
+        'holdfast_relay_mailbox_requests_total{outcome="refused"} 1.0',
+    ]
+    assert member.keys.tag.hex() not in page
 
 
 def limits(**values: object) -> MailboxLimits:

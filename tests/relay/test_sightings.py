@@ -8,14 +8,16 @@ import pytest
 
 from protocol.datagrams import NO_COOKIE, DatagramType, Sight, read_show, read_sight, write_show
 from relay import sightings as module
-from relay.sightings import KEPT_S, SHOWS_PER_MINUTE, SIGHTINGS_MAX, Sighting, Sightings
+from relay.limits import Limits
+from relay.sightings import KEPT_S, SIGHTINGS_MAX, Sighting, Sightings
 
+SHOWS_PER_MINUTE = Limits().shows_per_minute
 HERE, THERE = ("192.0.2.7", 4000), ("198.51.100.7", 4001)
 
 
 class Stage:
     def __init__(self) -> None:
-        self.sightings = Sightings(os.urandom)
+        self.sightings = Sightings(os.urandom, SHOWS_PER_MINUTE)
         sighting = self.sightings.begin(b"one")
         assert sighting is not None
         self.sighting: Sighting = sighting
@@ -62,7 +64,7 @@ def test_a_device_is_answered_so_often_and_no_more() -> None:
 def test_there_is_room_for_so_many_and_one_key_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
     assert SIGHTINGS_MAX >= 4096
     monkeypatch.setattr(module, "SIGHTINGS_MAX", 3)
-    sightings = Sightings(os.urandom)
+    sightings = Sightings(os.urandom, SHOWS_PER_MINUTE)
     for number in range(10):
         sightings.begin(bytes([number % 3]))
     assert len(sightings) == 3

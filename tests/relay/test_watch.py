@@ -32,9 +32,12 @@ async def test_the_numbers_are_those_of_the_relay() -> None:
             "holdfast_relay_devices 2.0",
             "holdfast_relay_calls 1.0",
             "holdfast_relay_datagram_sessions 0.0",
+            "holdfast_relay_devices_seen_by_udp 0.0",
             "holdfast_relay_waiting_places 1.0",
             "holdfast_relay_half_open 0.0",
             "holdfast_relay_carried_bytes_total 0.0",
+            "holdfast_relay_datagram_bytes_total 0.0",
+            "holdfast_relay_datagram_runs_lost_total 0.0",
             'holdfast_relay_refused_total{reason="Oops"} 3.0',
         ]
         assert any(line.startswith("process_resident_memory_bytes ") for line in lines)
