@@ -133,8 +133,9 @@ class Folder:
         self.restoring = Restoring(self.engine, performer, fetcher, self.rewrites, hinting)
         self.history = History(
             self.engine, self.store, performer, fetcher, hinting, self.rewrites, limits.versions,
-            self.wake,
+            limits.free_min_bytes, self.wake,
         )  # fmt: skip
+        self.intake.on_rewritten = self.history.spares.note_rewritten
         self.conflicts = Conflicts(self.history, performer, hinting)
 
     # ------------------------------------------------------------ driving the engine
@@ -308,6 +309,8 @@ class Folder:
             deadlines.append(self.delivery.next_due())
             if self.progress.state is FolderState.IN_SYNC and self.delivery.is_at_rest:
                 deadlines.append(self.floor_keeper.due)
+                if self.history is not None:
+                    deadlines.append(self.history.spares.next_due())
         if self.intake is not None and not self.is_paused:
             if self._joining is None or self._has_adopted:
                 deadlines.append(self.intake.next_due())
@@ -384,7 +387,7 @@ class Folder:
         authored = await self.drive(self.upkeep.step(int(time.time())))
         self._announce(authored or ())
         if authored is None and self.history is not None:
-            return await self.history.expire(int(time.time()))
+            return await self.history.keep_up()
         return authored is not None
 
     # ------------------------------------------------------------ from the disk

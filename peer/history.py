@@ -38,6 +38,7 @@ from peer.performing import Performer
 from peer.rewrite_guard import RewriteGuard
 from peer.rows import Row, content_of
 from peer.search import Found, Query
+from peer.spares import Spares
 from peer.version_store import StoredVersion, VersionPolicy
 from peer.versions import PATH_SEPARATOR, Version, read_kept_name, trash_name
 from protocol.names import exact_key, fold_key
@@ -108,6 +109,7 @@ class History:
         hinting: Hinting,
         rewrites: RewriteGuard,
         policy: VersionPolicy,
+        free_min_bytes: int,
         wake: Callable[[], None],
     ) -> None:
         self._engine, self._performer, self._fetcher = engine, performer, fetcher
@@ -116,6 +118,7 @@ class History:
         self._wake = wake
         self._todo: deque[tuple[Wanted, _Request]] = deque()
         self._asked: dict[Key, tuple[Wanted, _Request]] = {}
+        self.spares = Spares(engine, store.versions, performer, policy, free_min_bytes)
         self._expire_at_s = 0
         self.kept = (0, 0)
         """How many versions are kept here, and their bytes, as of a few minutes ago."""
@@ -272,6 +275,12 @@ class History:
 
     # ------------------------------------------------------------ letting go
 
+    async def keep_up(self) -> bool:
+        """A piece of what a folder at rest does for its history; False when there is none."""
+        if await self.spares.step(asyncio.get_running_loop().time()):
+            return True
+        return await self.expire(int(time.time()))
+
     async def expire(self, now_s: int) -> bool:
         """Forgets those whose time is over, a few at once; False when it is up to date."""
         if self._expire_at_s - EXPIRE_INTERVAL_S <= now_s < self._expire_at_s:
@@ -281,6 +290,7 @@ class History:
             await self._forget(over)
             return True
         await self.take_stock()
+        await self.spares.load()
         # What is kept for later may not take more than what is left for now.
         self.kept = await self._versions.kept()
         kept = self.kept[1]
@@ -293,12 +303,13 @@ class History:
     async def tidy(self, *, is_full: bool) -> None:
         """After a start, or after the disk failed or was full."""
         await self.take_stock()
+        await self.spares.load()
         if is_full:
             await self.make_room()
 
     async def make_room(self, size: int = GIVE_WAY_BYTES) -> int:
         """Lets go of some until so many bytes more are free; returns how many are."""
-        freed = 0
+        freed = await self.spares.give_way(size)
         while freed < size:
             found = await self._versions.first_to_go(AT_ONCE)
             if not found:

@@ -67,6 +67,8 @@ class Intake:
         self._performer, self._progress = performer, progress
         self._rescan_interval_s = rescan_interval_s
         self._on_authored, self._on_read, self._on_missing = on_authored, on_read, on_missing
+        self.on_rewritten: Callable[[Sequence[Entry]], None] = lambda entries: None
+        """Files that were in sync have new bytes, and that was recorded."""
         self._rescan_at = 0.0
         self._rules = IgnoreRules()
         self._to_read: OrderedDict[tuple[NodeId, str], Entry] = OrderedDict()
@@ -242,6 +244,8 @@ class Intake:
             self._engine.read_back(batch, time.time_ns(), records_rewritten=may_pass)
         )
         now = asyncio.get_running_loop().time()
+        if may_pass:
+            self.on_rewritten(read.rewritten)
         if may_pass and not self._engine.is_joining:
             self._rewrites.note_recorded((e.item for e in read.rewritten), now)
         if read.has_strays:

@@ -62,9 +62,20 @@ class VersionStore:
             f"path = ? OR node IN ({marks}) ORDER BY ended_s DESC, number DESC", (path, *nodes)
         )
 
-    async def by_number(self, number: int) -> StoredVersion | None:
-        """The one with this number."""
-        found = await self._find("number = ?", (number,))
+    async def last_number(self) -> int:
+        """The number of the one that ended last; 0 if there is none."""
+        with damage_told():
+            ((last,),) = await self._db.execute_fetchall("SELECT max(number) FROM version")
+        return last or 0
+
+    async def since(self, number: int) -> list[StoredVersion]:
+        """Those that ended after the one with this number, in that order."""
+        return await self._find("number > ? ORDER BY number", (number,))
+
+    async def without_bytes(self, node: NodeId, hash_: bytes) -> StoredVersion | None:
+        """The last of a node with this content, if its bytes are not here."""
+        condition = "node = ? AND hash = ? AND kept IS NULL ORDER BY number DESC LIMIT 1"
+        found = await self._find(condition, (node, hash_))
         return found[0] if found else None
 
     async def shown_at(self, directory: str, at_s: int) -> list[StoredVersion]:
@@ -154,6 +165,11 @@ class VersionStore:
             await self._db.executemany(
                 "UPDATE version SET kept = NULL WHERE kept = ?", [(name,) for name in names]
             )
+
+    async def keep(self, number: int, name: str) -> None:
+        """The trash has its bytes after all, under this name."""
+        async with self._writing():
+            await self._db.execute("UPDATE version SET kept = ? WHERE number = ?", (name, number))
 
     async def adopt(self, version: Version) -> None:
         """A file in the trash that no version names: it is of one that ended here and is not known

@@ -153,7 +153,8 @@ class Writer:
         if mtime_ns is not None:
             os.utime(temp_name, ns=times(mtime_ns), dir_fd=incoming_fd, follow_symlinks=False)
             staged = self._result(incoming_fd, temp_name)
-        directory_fd, name = self._at(target)
+        # What is copied into the trash never was anywhere else (`spares`).
+        directory_fd, name = self._at(target, is_trash_allowed=True)
         if expected is None:
             try:
                 move_noreplace(incoming_fd, temp_name, directory_fd, name)

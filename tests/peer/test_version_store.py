@@ -55,8 +55,24 @@ async def test_the_versions_of_a_file_are_those_of_its_path_and_its_node(
     assert [v.version.ended_s for v in found] == [200, 150, 100]
     assert [v.version.ended_s for v in await versions.of_file("note", [])] == [200, 150]
     assert found[0].version == version(1, 200)
-    assert (await versions.by_number(found[0].number)) == found[0]
-    assert await versions.by_number(99) is None
+
+
+async def test_what_ended_last_is_told_in_order_and_can_be_given_its_bytes(
+    store: IndexStore,
+) -> None:
+    assert await store.versions.last_number() == 0
+    lacking = version(1, 100, kept=None)
+    versions = await fill(store, version(2, 90), lacking)
+    last = await versions.last_number()
+    assert [v.version for v in await versions.since(0)] == [version(2, 90), lacking]
+    assert await versions.since(last) == []
+    assert await versions.without_bytes(node(2), version(2, 90).hash) is None
+    found = await versions.without_bytes(node(1), lacking.hash)
+    assert found is not None
+    assert found.number == last
+    await versions.keep(last, "kept-x")
+    assert [v.version.kept for v in await versions.since(last - 1)] == ["kept-x"]
+    assert await versions.without_bytes(node(1), lacking.hash) is None
 
 
 async def test_what_was_shown_at_a_time_is_what_ended_first_after_it(store: IndexStore) -> None:
