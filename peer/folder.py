@@ -306,7 +306,8 @@ class Folder:
                     await self._wake.wait()
         deadlines = [self._wholeness.deadline]
         if self.delivery is not None and not self.is_paused:
-            deadlines.append(self.delivery.next_due())
+            if not self._wholeness.is_waiting:  # else what is ready may not be shown yet
+                deadlines.append(self.delivery.next_due())
             if self.progress.state is FolderState.IN_SYNC and self.delivery.is_at_rest:
                 deadlines.append(self.floor_keeper.due)
                 if self.history is not None:

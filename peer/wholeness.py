@@ -27,6 +27,11 @@ class Wholeness:
         self.deadline = float("inf")
         """When it gives up, if nothing comes before."""
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether nothing may be shown for now, as of the last time it was asked."""
+        return self.deadline < float("inf")
+
     def is_whole(self, book: LogBook, now: float) -> bool:
         """Whether the disk may show what is known."""
         waiting = [one for one in book.unfinished() if one not in self._given_up]
