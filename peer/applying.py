@@ -17,6 +17,7 @@ from peer.commands import Apply, Commit, SyncStaged
 from peer.deeds import deeds_of
 from peer.disk_types import (
     PARKED,
+    TRASH,
     Kind,
     Move,
     Path,
@@ -145,6 +146,9 @@ async def apply_bases(
         # next scan would take it for new.
         kept = {d.old for d in changes if d.old is not None and d.new is None} - stats.keys()
         failed |= kept | _were_in(turn, kept)
+    if goal:
+        for item in await _put_back(turn, steps, stats, done):
+            goal[item] = _as_shown(turn, item)
     over = ended(turn, keep_at_s, done.kept) if keep_at_s is not None else ()
     await carry_disk_facts(turn)
     for item, stat in stats.items():
@@ -158,6 +162,32 @@ async def apply_bases(
     turn.merge()
     done.made = _made(turn.resident, directories, stats)
     return turn, done
+
+
+async def _put_back(
+    turn: Turn, steps: Iterable[Step], stats: dict[NodeId, Stat], done: Applied
+) -> list[NodeId]:
+    """What the larger step removed, and the smaller one, which is what the tree says, leaves where
+    it was: the next scan would take it for deleted by a person. Gives what is there again.
+    """
+    removals = [
+        (step.id, step.operation)
+        for step in steps
+        if isinstance(step.operation, Remove) and step.id in stats and step.id in done.kept
+    ]
+    await turn.load([item for item, _ in removals])
+    removals = [(item, operation) for item, operation in removals if _stays(turn, item)]
+    moves = [Move((*TRASH, done.kept[item]), o.path, stats[item]) for item, o in removals]
+    results = await Apply(moves) if moves else []
+    back = []
+    for (item, operation), result in zip(removals, results, strict=True):
+        if isinstance(result, Stat):
+            stats[item] = result
+            del done.kept[item]
+            back.append(item)
+        else:
+            done.look_again.add(operation.path[:-1])
+    return back
 
 
 def _made(
@@ -179,6 +209,14 @@ def _as_shown(turn: Turn, item: NodeId) -> object:
         return directory and (directory.members, directory.parent, directory.name)
     row = turn.rows.get(item)
     return row.shown if row is not None and row.shown.item == item else None
+
+
+def _stays(turn: Turn, item: NodeId) -> bool:
+    """Whether a file is to be where it was."""
+    row, before = turn.rows.get(item), turn.before.get(item)
+    if row is None or before is None or row.shown.item != item or before.item != item:
+        return False
+    return bool(before.parent) and before[:2] == row.shown[:2] and before.name == row.shown.name
 
 
 def _lack(turn: Turn, item: NodeId) -> Lack:

@@ -66,6 +66,7 @@ from peer.status import (
     VersionList,
 )
 from peer.surroundings import LOOK_INTERVAL_S, Surroundings
+from peer.transaction import full_home_told
 from peer.witness import Witness
 from protocol import messages
 from protocol.changesets import INCARNATION_SIZE
@@ -241,6 +242,8 @@ class Daemon:
                     for connection in self.network.status():
                         seen = Device(connection.device_id, connection.name, time.time())
                         await write.put_device(seen)
+                if await self.ledgers.keep_owed():
+                    await self._membership_changed()
             except sqlite3.OperationalError as error:
                 log.warning("cannot note who is connected: %s", error)
 
@@ -324,9 +327,10 @@ class Daemon:
 
     async def _membership_changed(self) -> None:
         """Ledgers or wraps have grown: admit, open and tell."""
-        await self.ledgers.settle()
-        await self.openings.open_all()
-        await self.witness.membership_changed()
+        with full_home_told():
+            await self.ledgers.settle()
+            await self.openings.open_all()
+            await self.witness.membership_changed()
         self.network.tell_ledgers()
         for folder in self.network.folders.values():
             folder.membership_changed()

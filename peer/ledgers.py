@@ -6,14 +6,15 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from crypto.ids import DeviceId, EntryId, FolderId, UserId
 from crypto.keys import DeviceKeys
 from peer import home_store
-from peer.home_store import HomeStore
+from peer.home_store import HomeStore, HomeTransaction
 from protocol.epochs import EpochChain, OpeningKey, Wrap, create_folder, rotate
 from protocol.errors import BadLedger, LimitReached, ProtocolError
 from protocol.folder_actions import Expel, FolderKind
@@ -55,6 +56,8 @@ class Ledgers:
         self._store, self._random = store, random
         self._introduced: list[Entry] = []
         """Entries of the user's ledger that came with an introduction and are not in the store."""
+        self._owed: list[Callable[[HomeTransaction], Awaitable[None]]] = []
+        """What is in memory and could not be stored, in its order."""
 
     @property
     def user(self) -> UserLedger:
@@ -113,7 +116,7 @@ class Ledgers:
         """Keeps what introductions brought; True if there was something."""
         placed, self._introduced = self._introduced, []
         if placed:
-            await self.store_entries(LedgerKind.USER, self.user_id, placed)
+            await self._keep_told(self.store_entries(LedgerKind.USER, self.user_id, placed))
         return bool(placed)
 
     def is_own(self, device_id: DeviceId) -> bool:
@@ -147,18 +150,43 @@ class Ledgers:
     # ------------------------------------------------------------ growing
 
     async def store_entries(
-        self, kind: LedgerKind, ledger_id: bytes, entries: Iterable[Entry]
-    ) -> None:
-        """Keeps new entries; they are gone over to others only afterwards."""
-        async with self._store.transaction() as write:
-            await write.add_ledger_entries(kind, ledger_id, [(e.id, e.wire) for e in entries])
+        self, kind: LedgerKind, ledger_id: bytes, entries: Iterable[Entry],
+        wraps: Iterable[Wrap] = (),
+    ) -> None:  # fmt: skip
+        """Keeps new entries of a ledger and wraps of its epochs, all or none, after what is owed.
+        Raises what the disk says, and owes them then.
+        """
+        rows = [(e.id, e.wire) for e in entries]
+        if rows:
+            self._owed.append(lambda write: write.add_ledger_entries(kind, ledger_id, rows))
+        await self.store_wraps(FolderId(ledger_id), wraps)
 
     async def store_wraps(self, folder_id: FolderId, wraps: Iterable[Wrap]) -> None:
-        """Keeps wraps."""
+        """Keeps wraps in the same way."""
         rows = [home_store.Wrap(w.epoch_id, w.recipient_id, w.wrapped) for w in wraps]
         if rows:
-            async with self._store.transaction() as write:
-                await write.put_wraps(folder_id, rows)
+            self._owed.append(lambda write: write.put_wraps(folder_id, rows))
+        await self.keep_owed()
+
+    async def keep_owed(self) -> bool:
+        """Stores what could not be stored before; True if there was something."""
+        owed = list(self._owed)
+        if not owed:
+            return False
+        async with self._store.transaction() as write:
+            for keep in owed:
+                await keep(write)
+        self._owed = [keep for keep in self._owed if keep not in owed]
+        return True
+
+    async def _keep_told(self, keeping: Awaitable[None]) -> None:
+        """What others told counts at once, and is stored when the disk takes it: after a restart
+        before that, they tell it again.
+        """
+        try:
+            await keeping
+        except sqlite3.OperationalError as error:
+            log.warning("what others told of devices and folders cannot be stored yet: %s", error)
 
     async def create_folder(self) -> FolderMembership:
         """A new folder of the user, with this device in it; `settle` admits the others."""
@@ -167,8 +195,13 @@ class Ledgers:
         )
         chain = EpochChain(ledger, OpeningKey.of_device(self.keys), wraps)
         membership = FolderMembership(ledger, chain)
-        await self.store_entries(LedgerKind.FOLDER, ledger.folder_id, ledger)
-        await self.store_wraps(ledger.folder_id, wraps)
+        rows = [home_store.Wrap(w.epoch_id, w.recipient_id, w.wrapped) for w in wraps]
+        # There is no folder if it cannot be stored: nothing of it is owed then.
+        async with self._store.transaction() as write:
+            await write.add_ledger_entries(
+                LedgerKind.FOLDER, ledger.folder_id, [(e.id, e.wire) for e in ledger]
+            )
+            await write.put_wraps(ledger.folder_id, rows)
         self.folders[ledger.folder_id] = membership
         return membership
 
@@ -198,10 +231,8 @@ class Ledgers:
                 entries.append(entry)
                 wraps += made
             wraps += chain.wraps_owed()
-            if entries:
-                await self.store_entries(LedgerKind.FOLDER, folder_id, entries)
-            await self.store_wraps(folder_id, wraps)
             if entries or wraps:
+                await self.store_entries(LedgerKind.FOLDER, folder_id, entries, wraps)
                 changed.append(folder_id)
         return changed
 
@@ -213,8 +244,7 @@ class Ledgers:
             entry, wraps = rotate(chain, ledger, self.keys, now, self._random, expels)
         else:
             entry = ledger.act(self.keys, expels, now)
-        await self.store_entries(LedgerKind.FOLDER, folder_id, [entry])
-        await self.store_wraps(folder_id, wraps)
+        await self.store_entries(LedgerKind.FOLDER, folder_id, [entry], wraps)
 
     async def receive(self, kind: int, ledger_id: bytes, wires: Sequence[bytes]) -> bool:
         """Takes entries from another device; True if any was new. Raises what is wrong there."""
@@ -227,7 +257,7 @@ class Ledgers:
             for folder_id, membership in list(self.folders.items()):
                 more = membership.ledger.retry()
                 if more:
-                    await self.store_entries(LedgerKind.FOLDER, folder_id, more)
+                    await self._keep_told(self.store_entries(LedgerKind.FOLDER, folder_id, more))
             return bool(placed)
         if kind != LedgerKind.FOLDER:
             raise BadLedger("a ledger of an unknown kind")
@@ -246,7 +276,7 @@ class Ledgers:
                 placed += ledger.add(wire)
         finally:
             if placed:
-                await self.store_entries(ledger.kind, ledger_id, placed)
+                await self._keep_told(self.store_entries(ledger.kind, ledger_id, placed))
         return placed
 
     async def _receive_folder(self, ledger_id: bytes, wires: Sequence[bytes]) -> bool:
@@ -260,7 +290,7 @@ class Ledgers:
             raise LimitReached(f"{len(self.folders)} folders")
         chain = EpochChain(ledger, OpeningKey.of_device(self.keys))
         self.folders[ledger.folder_id] = FolderMembership(ledger, chain)
-        await self.store_entries(LedgerKind.FOLDER, ledger_id, ledger)
+        await self._keep_told(self.store_entries(LedgerKind.FOLDER, ledger_id, ledger))
         return True
 
     async def receive_wraps(
@@ -275,5 +305,5 @@ class Ledgers:
             for wrap in (Wrap(epoch_id, recipient, sealed) for recipient, sealed in wraps)
             if membership.chain.offer(wrap)
         ]
-        await self.store_wraps(folder_id, taken)
+        await self._keep_told(self.store_wraps(folder_id, taken))
         return bool(taken)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -9,6 +10,8 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 import aiosqlite
 
 from peer.errors import IndexDamaged
+
+log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
@@ -37,3 +40,14 @@ def damage_told() -> Iterator[None]:
         raise
     except sqlite3.DatabaseError as error:
         raise IndexDamaged(f"The folder's index is damaged: {error}") from error
+
+
+@contextmanager
+def full_home_told() -> Iterator[None]:
+    """What follows from what others told cannot be written down for now: that is said, and it
+    follows when there is space. The folders are on other disks, and go on.
+    """
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        log.warning("Holdfast's home cannot be written: %s", error)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-from collections.abc import AsyncIterator
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from crypto.ids import DeviceId, EntryId, FolderId
 from crypto.keys import DeviceKeys, KitKeys
-from peer.home_store import HomeStore
+from peer.home_store import HomeStore, HomeTransaction
 from peer.ledgers import Ledgers
 from protocol.errors import BadLedger, ProtocolError
 from protocol.ledger import LedgerKind
@@ -133,6 +135,56 @@ async def test_a_restart_finds_everything(one: Desk, two: Desk) -> None:
     assert (chunk_key(one, folder_id), ledgers.heads_for(two.id)) == before
     assert set(ledgers.user.live_devices()) == {one.id, two.id}
     assert await ledgers.settle() == []
+
+
+@contextlib.contextmanager
+def full_home(desk: Desk) -> Iterator[None]:
+    """The disk of a device's home takes nothing."""
+
+    @contextlib.asynccontextmanager
+    async def transaction() -> AsyncIterator[HomeTransaction]:
+        raise sqlite3.OperationalError("database or disk is full")
+        yield
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(desk.store, "transaction", transaction)
+        yield
+
+
+async def test_what_is_told_while_the_home_is_full_counts_and_is_stored_later(
+    one: Desk, two: Desk
+) -> None:
+    folder_id = (await one.ledgers.create_folder()).folder_id
+    await one.ledgers.settle()
+    with full_home(two):
+        assert await tell(one, two)
+        assert chunk_key(two, folder_id) == chunk_key(one, folder_id)
+        with pytest.raises(sqlite3.OperationalError):
+            await two.ledgers.keep_owed()
+    assert await two.ledgers.keep_owed()
+    assert not await two.ledgers.keep_owed()
+    await two.reopen()
+    assert chunk_key(two, folder_id) == chunk_key(one, folder_id)
+
+
+async def test_what_is_owed_is_stored_before_what_rests_on_it(
+    house: House, one: Desk, two: Desk
+) -> None:
+    with full_home(one), pytest.raises(sqlite3.OperationalError):
+        await house.another(one)
+    await one.ledgers.create_folder()
+    await one.ledgers.settle()
+    folders, devices = set(one.ledgers.folders), set(one.ledgers.user.live_devices())
+    ledgers = await one.reopen()
+    assert (set(ledgers.folders), set(ledgers.user.live_devices())) == (folders, devices)
+    assert len(devices) == 3
+
+
+async def test_a_folder_that_cannot_be_stored_is_none(one: Desk) -> None:
+    with full_home(one), pytest.raises(sqlite3.OperationalError):
+        await one.ledgers.create_folder()
+    assert not one.ledgers.folders
+    assert not await one.ledgers.keep_owed()
 
 
 async def test_a_folder_goes_over_to_the_other_device(one: Desk, two: Desk) -> None:

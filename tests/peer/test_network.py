@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -18,6 +20,7 @@ from peer.connection import Connection
 from peer.daemon import Daemon
 from peer.folder import Folder
 from peer.home import Home
+from peer.home_store import HomeTransaction
 from peer.network import Network
 from peer.status import FolderState
 from protocol import messages as m
@@ -416,6 +419,29 @@ async def test_a_revoked_device_gets_no_link(scene: Scene) -> None:
     with pytest.raises(NotAuthenticated):
         async with evil_peer(scene.one, scene.evil):
             pass
+    await scene.lives_on()
+
+
+async def test_news_of_devices_end_no_link_while_the_home_is_full(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who is revoked meanwhile is out at once all the same."""
+
+    @contextlib.asynccontextmanager
+    async def full() -> AsyncIterator[HomeTransaction]:
+        raise sqlite3.OperationalError("database or disk is full")
+        yield
+
+    connection = scene.two.network.connections[device_id(scene.one)]
+    async with evil_peer(scene.two, scene.evil) as peer:
+        await peer.meet()
+        with monkeypatch.context() as patch:
+            patch.setattr(scene.two.home.store, "transaction", full)
+            await revoke_evil(scene)
+            assert await peer.is_hung_up_on()
+            assert scene.two.network.connections[device_id(scene.one)] is connection
+    assert await scene.two.ledgers.keep_owed()
+    assert "defect" not in caplog.text
     await scene.lives_on()
 
 

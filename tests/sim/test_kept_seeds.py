@@ -8,6 +8,11 @@ from tests.sim.chronicle import Chronicle, live
 
 KEPT: list[tuple[int, tuple[int, ...], str]] = [
     (77, (3, 4, 8, 20, 29), "a name given back on a disk that folds case was taken for an act"),
+    (
+        3024,
+        (0, 1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14, 16, 17, 19, 22, 26, 28),
+        "a conflict copy that a plan had removed, part of which was refused, was told as deleted",
+    ),
 ]
 
 
