@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from peer import acts, link_acts, terminal, trail_acts
+from peer import acts, link_acts, service_acts, terminal, trail_acts
 from peer.errors import PeerError, UsageError, of_protocol
 from peer.status import Choice, HoldAnswer
 from protocol.errors import ProtocolError
@@ -62,6 +62,15 @@ class _Version(argparse.Action):
         sys.exit(0)
 
 
+_EXAMPLES = """\
+examples:
+  holdfast init --name laptop && holdfast run     make the first device, and run it
+  holdfast service install                        run it whenever you are logged in
+  holdfast folder add ~/Documents --name docs     sync a directory
+  holdfast invite                                 show the code for `holdfast join CODE --name NAME`
+  holdfast restore report.odt --at 3d             bring back what it was three days ago
+  holdfast log --since 1d                         who did what since yesterday
+"""
 _HOME_HELP = (
     "the device's own directory (default: $HOLDFAST_HOME, else the platform's data directory)"
 )
@@ -142,7 +151,12 @@ def _links(text: str) -> tuple[str, ...]:
 
 def make_parser() -> argparse.ArgumentParser:
     """The grammar of all commands; the README's table of commands is checked against it."""
-    parser = _Parser(prog="holdfast", description="Your folders, the same on all your devices.")
+    parser = _Parser(
+        prog="holdfast",
+        description="Your folders, the same on all your devices.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
@@ -202,6 +216,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add("doctor", acts.doctor, "look for what keeps Holdfast from working, and say the cure")
     _add_log_commands(add)
+    _add_service_commands(add, commands)
     _add_link_commands(add)
     return parser
 
@@ -290,6 +305,33 @@ def _add_link_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     get.add_argument(
         "-o", "--output", type=Path, metavar="DIR", help="where to put it; here if not given"
     )
+
+
+def _add_service_commands(add: Callable[..., argparse.ArgumentParser], commands: Any) -> None:
+    what = "run the daemon as a service of your session"
+    service = commands.add_parser("service", help=what, description=what)
+    more = service.add_subparsers(metavar="COMMAND", required=True)
+    for name, act, what in (
+        ("install", service_acts.install, "run the daemon from now on, whenever you are logged in"),
+        ("uninstall", service_acts.uninstall, "stop the service and remove it"),
+        ("status", service_acts.status, "show how the service stands"),
+    ):
+        more.add_parser(name, help=what, description=what).set_defaults(act=act)
+    config = add("config", service_acts.config, "show every setting of this device")
+    more = config.add_subparsers(metavar="COMMAND")
+    what = "show one setting"
+    get = more.add_parser("get", help=what, description=what)
+    get.set_defaults(act=service_acts.config_get)
+    what = "change one setting; what is not allowed is refused"
+    change = more.add_parser("set", help=what, description=what)
+    change.set_defaults(act=service_acts.config_set)
+    for command in (get, change):
+        command.add_argument("key", metavar="KEY", help="such as folders.hold_files")
+    change.add_argument(
+        "value", metavar="VALUE", help="as in config.toml; plain text needs no quotes"
+    )
+    shells = add("completion", service_acts.completion, "print what completes commands in a shell")
+    shells.add_argument("shell", choices=("bash", "zsh", "fish"))
 
 
 def _add_relay_commands(commands: Any) -> None:

@@ -273,6 +273,21 @@ def _check(values: Mapping[str, Any], name: str) -> Config:
     return Config(**fields_read)
 
 
+def field_of(dotted: str) -> str:
+    """The field that a key of the file sets; raises BadConfig for no key."""
+    if dotted not in _FIELDS:
+        raise BadConfig(f"There is no setting {dotted!r}; there are {', '.join(sorted(_FIELDS))}.")
+    return _FIELDS[dotted]
+
+
+def parse_value(text: str) -> Any:
+    """A value as a person types it: what TOML reads as one is that, all else is text."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except (tomllib.TOMLDecodeError, KeyError):
+        return text
+
+
 def read_value(field: str, value: Any, source: str = "config.toml") -> Any:
     """Checks one value of the file's form for a field of `Config`; raises BadConfig, which names
     `source`.

@@ -49,6 +49,7 @@ from peer.relays import Relays
 from peer.removing import expel_revoked, find_device, revoke
 from peer.reporting import Reports
 from peer.search_requests import SearchRequests
+from peer.service_notify import told_to_manager
 from peer.staleness import HEARD_EVERY_S
 from peer.status import (
     Choice,
@@ -578,7 +579,7 @@ async def run(
             daemon = Daemon(home, config.with_values(**changes), tasks)
             await daemon.start()
             try:
-                async with serve_control(daemon, home.path):
+                async with serve_control(daemon, home.path), told_to_manager(tasks):
                     await daemon.run()
             finally:
                 await daemon.mailboxes.flush()

@@ -321,6 +321,12 @@ class TooManyRelays(PeerError):
     http_status = 409
 
 
+class ServiceFailed(PeerError):
+    """The service could not be set up. `holdfast run` runs the daemon without one."""
+
+    exit_code = 49
+
+
 # 40-49: commands whose answer is a judgement.
 
 

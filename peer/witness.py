@@ -5,6 +5,7 @@ what a person should hear of.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import sqlite3
 import time
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from crypto.ids import DeviceId, FolderId
-from peer.config import Config
+from peer.config import KEYS, Config
 from peer.deeds import Deeds
 from peer.event_stream import EventStream
 from peer.folder import Folder
@@ -35,6 +36,9 @@ STEADY_LOOKS: Final = 2
 SYNCED_CHANGES_MIN: Final = 50
 """Fewer changes from others come and go all day, and are in the trail."""
 SETTING: Final = "notices"
+CONFIG_SETTING: Final = "config told"
+PRIVATE_KEYS: Final = frozenset({"notifications.command", "notifications.webhook"})
+"""Their values may hold a secret of another program's."""
 TROUBLES: Final = frozenset({FolderState.NO_DISK, FolderState.NO_SPACE, FolderState.TROUBLE})
 
 log = logging.getLogger(__name__)
@@ -82,7 +86,21 @@ class Witness:
         notices = self.trail.open(name, begins_anew=is_suspect)
         for notice in notices:
             self.board.tell("trail", int(time.time()), about=notice)
+        await self._note_settings()
         return notices
+
+    async def _note_settings(self) -> None:
+        """What a person has set otherwise since the last run is in the trail."""
+        now = {key.dotted: repr(getattr(self._config, field)) for field, key in KEYS.items()}
+        kept = await self._home.store.setting(CONFIG_SETTING)
+        before: dict[str, str] = {} if kept is None else json.loads(kept)
+        changed = [key for key, value in now.items() if before.get(key, value) != value]
+        for key in changed:
+            value = "another" if key in PRIVATE_KEYS else now[key]
+            self.trail.note("setting", key=key, value=value)
+        if kept is None or changed:
+            async with self._home.store.transaction() as write:
+                await write.put_setting(CONFIG_SETTING, json.dumps(now).encode())
 
     def begin(self) -> None:
         """What there is now is no news."""
