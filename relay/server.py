@@ -36,6 +36,7 @@ from relay.limits import Limits
 from relay.mailboxes import Mailboxes, MailboxLimits
 from relay.origins import origin_of
 from relay.registry import Client
+from relay.scrub import Scrub
 from relay.share_files import ShareFiles
 from relay.shares import Shares, StorageLimits
 from relay.storage_desk import NodeWords, StorageDesk
@@ -76,6 +77,8 @@ class Relay:
             usage or Usage(limits),
             random,
         )
+        self.scrub: Scrub | None = None
+        """None at a relay that stores no shares."""
         self.port = 0
         """The port that was found, after `start`."""
         self._keys, self._tasks, self._random = keys, tasks, random
@@ -111,6 +114,8 @@ class Relay:
         self.desk.storage = StorageDesk(shares, self._keys, words, self.desk.admissions.is_admitted)
         self._spawn(shares.run())
         self._spawn(_sweep(shares))
+        self.scrub = Scrub(shares)
+        self._spawn(_scrub(self.scrub))
 
     def start(self, listening: socket.socket, udp: socket.socket | None = None) -> int:
         """Answers on these sockets, which are the relay's from now on; gives their port."""
@@ -296,6 +301,17 @@ async def _sweep(kept: Mailboxes | Shares) -> None:
             log.error("what is too old cannot be taken away: %s", error)
             count = 0
         await asyncio.sleep(1.0 if count else SWEEP_INTERVAL_S)
+
+
+async def _scrub(scrub: Scrub) -> None:
+    """Reads what is stored, one share after the other."""
+    while True:
+        try:
+            pause = await scrub.step()
+        except (OSError, sqlite3.Error) as error:
+            log.error("what is stored cannot be looked at: %s", error)
+            pause = SWEEP_INTERVAL_S
+        await asyncio.sleep(pause)
 
 
 async def _peek(connection: socket.socket) -> bytes:

@@ -17,8 +17,11 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from protocol.storage_messages import ShareState
 from relay.mailboxes import Mailboxes
+from relay.scrub import Scrub
 from relay.server import Relay
+from relay.storage_desk import StorageDesk
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +73,37 @@ class RelayCollector(Collector):
         for reason, count in sorted(desk.counts.items()):
             refused.add_metric([reason], count)
         yield refused
+        if desk.storage is not None and relay.scrub is not None:
+            yield from _of_shares(desk.storage, relay.scrub)
+
+
+def _of_shares(storage: StorageDesk, scrub: Scrub) -> Iterator[Metric]:
+    shares = storage.shares
+    sizes, counts, healed = shares.namespaces.totals()
+    for name, words, values in (
+        ("stored_bytes", "Bytes of shares, by state.", sizes),
+        ("stored_shares", "Shares, by state.", counts),
+    ):
+        family = GaugeMetricFamily(f"holdfast_relay_{name}", words, labels=["state"])
+        for state in ShareState:
+            if state not in (ShareState.UNKNOWN, ShareState.STANDBY):
+                family.add_metric([state.name.lower()], values[state])
+        yield family
+    for name, words, value in (
+        ("storage_links", "Links on which shares are stored.", len(storage.links)),
+        ("storage_namespaces", "Namespaces, one a folder.", len(shares.namespaces)),
+        ("storage_free_bytes", "Bytes that would still be taken.", shares.free_bytes()),
+        ("storage_healed_shares", "Shares that were rebuilt here.", healed),
+        ("storage_unread_seconds", "Age of the oldest byte not read since.", scrub.unread_for_s),
+    ):
+        yield GaugeMetricFamily(f"holdfast_relay_{name}", words, value)
+    for name, words, value in (
+        ("storage_taken_bytes", "Bytes of shares that were taken.", storage.put_bytes),
+        ("storage_given_bytes", "Bytes of shares that were given out.", storage.get_bytes),
+        ("storage_scrubbed_bytes", "Bytes that were read to look at them.", scrub.read_bytes),
+        ("storage_damaged_leaves", "Leaves that were found damaged.", scrub.damaged_leaves),
+    ):
+        yield CounterMetricFamily(f"holdfast_relay_{name}", words, value)
 
 
 def _mailboxes(mailboxes: Mailboxes) -> Iterator[Metric]:

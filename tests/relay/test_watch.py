@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from pathlib import Path
 
 import pytest
 
+from protocol.storage_client import storing
 from relay import watch as module
 from relay.ports import listen
 from relay.watch import Watch
-from tests.relay.relay_stage import LOOPBACK, relaying, until
+from tests.relay.relay_stage import LOOPBACK, new_keys, relaying, until
+from tests.relay.storage_stage import FAR_S, ROOMY, Owner, Packed, files_of
 
 
 async def well() -> str:
@@ -41,6 +44,37 @@ async def test_the_numbers_are_those_of_the_relay() -> None:
             'holdfast_relay_refused_total{reason="Oops"} 3.0',
         ]
         assert any(line.startswith("process_resident_memory_bytes ") for line in lines)
+
+
+async def test_a_node_s_numbers_are_those_of_its_shares(tmp_path: Path) -> None:
+    packed = Packed.of(5, 2, 3)
+    async with (
+        relaying(home=tmp_path, storage=ROOMY) as stage,
+        storing(stage.address, new_keys()) as client,
+    ):
+        namespace = await Owner().found_and_open(client)
+        await client.put(namespace, packed.descriptor, 0, packed.shares[0], FAR_S, [])
+        await client.fetch(namespace, packed.descriptor, 0)
+        (path,) = files_of(tmp_path)
+        path.write_bytes(bytes(len(packed.shares[0])))
+        assert stage.relay.scrub is not None
+        await stage.relay.scrub.step()
+
+        page = (await Watch(stage.relay, well).page(b"GET /metrics HTTP/1.1")).decode()
+        size = float(packed.descriptor.share_size)
+        for line in (
+            'holdfast_relay_stored_shares{state="damaged"} 1.0',
+            f'holdfast_relay_stored_bytes{{state="damaged"}} {size}',
+            'holdfast_relay_stored_shares{state="whole"} 0.0',
+            "holdfast_relay_storage_links 1.0",
+            "holdfast_relay_storage_namespaces 1.0",
+            f"holdfast_relay_storage_taken_bytes_total {size}",
+            f"holdfast_relay_storage_given_bytes_total {size}",
+            "holdfast_relay_storage_damaged_leaves_total 3.0",
+            "holdfast_relay_storage_healed_shares 0.0",
+        ):
+            assert f"{line}\n" in page
+        assert namespace.hex() not in page
 
 
 async def test_what_is_wrong_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
