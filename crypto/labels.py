@@ -84,6 +84,7 @@ _NAMES: Final = (
     "store open",
     "store peer",
     "store voucher",
+    "repair turn",
     "receipt",
     # kit, vault, key file, audit log (2, 11)
     "vault secret",

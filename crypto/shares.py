@@ -124,6 +124,13 @@ def decode_descriptor(encoded: bytes) -> Descriptor:
     return Descriptor(pack_id, pack_size, needed, roots)
 
 
+def repair_rank(descriptor_id: bytes, node_id: bytes) -> bytes:
+    """The nodes that stand by for a pack have their turns in the order of this, smallest first: the
+    same for all without a word, and another order for each pack.
+    """
+    return digest("repair turn", descriptor_id, node_id)
+
+
 # ---------------------------------------------------------------- leaves and trees
 
 

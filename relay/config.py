@@ -45,6 +45,8 @@ class RelayConfig:
     namespace_mib: int = 102_400
     storage_owner: str = ""
     storage_region: str = ""
+    lost_after_s: int = 86_400
+    meet_every_s: int = 900
     limits: Limits = field(default_factory=Limits)
 
 
@@ -235,6 +237,23 @@ KEYS: Final = (
         "a text of at most 64 characters",
         'Where it stands, like "Oslo": the same for places.',
         '""',
+    ),
+    Key(
+        "storage.lost_after_s",
+        "lost_after_s",
+        _between(6, 14 * 86_400),
+        "6 to 1,209,600 seconds",
+        "Another node that was not met for so long is lost, and what it held is rebuilt. A day is"
+        " more than most machines are switched off for.",
+        "86400",
+    ),
+    Key(
+        "storage.meet_every_s",
+        "meet_every_s",
+        _between(1, 3600),
+        "1 to 3,600 seconds",
+        "How often each other node is met and asked for some of what it holds.",
+        "900",
     ),
     _limit("devices", 1, 65_536, "Devices linked at once; each takes 40 KiB."),
     _limit("devices_per_address", 1, 65_536, "The same from one address (of IPv6: one /64)."),

@@ -36,6 +36,8 @@ from relay.limits import Limits
 from relay.mailboxes import Mailboxes, MailboxLimits
 from relay.origins import origin_of
 from relay.registry import Client
+from relay.repair import RepairPolicy
+from relay.repairer import Repairer
 from relay.scrub import Scrub
 from relay.share_files import ShareFiles
 from relay.shares import Shares, StorageLimits
@@ -77,6 +79,7 @@ class Relay:
             usage or Usage(limits),
             random,
         )
+        self.repairer: Repairer | None = None
         self.scrub: Scrub | None = None
         """None at a relay that stores no shares."""
         self.port = 0
@@ -106,16 +109,25 @@ class Relay:
         self._spawn(_sweep(mailboxes))
 
     async def store_shares(
-        self, store: RelayStore, files: ShareFiles, limits: StorageLimits, words: NodeWords
+        self,
+        store: RelayStore,
+        files: ShareFiles,
+        limits: StorageLimits,
+        words: NodeWords,
+        policy: RepairPolicy,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         """Keeps shares of packs in these files; before `start`."""
-        shares = Shares(store, files, self.relay_id, limits, time.time)
+        shares = Shares(store, files, self.relay_id, limits, wall_clock)
         await shares.start()
         self.desk.storage = StorageDesk(shares, self._keys, words, self.desk.admissions.is_admitted)
         self._spawn(shares.run())
         self._spawn(_sweep(shares))
         self.scrub = Scrub(shares)
         self._spawn(_scrub(self.scrub))
+        self.repairer = Repairer(shares, self._keys, policy, self._random)
+        await self.repairer.start()
+        self._spawn(self.repairer.run())
 
     def start(self, listening: socket.socket, udp: socket.socket | None = None) -> int:
         """Answers on these sockets, which are the relay's from now on; gives their port."""

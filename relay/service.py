@@ -23,6 +23,7 @@ from relay.key_store import load_keys
 from relay.limits import MIB, Limits
 from relay.mailboxes import limits_of
 from relay.ports import listen, listen_on_both
+from relay.repair import RepairPolicy
 from relay.server import Relay
 from relay.share_files import ShareFiles
 from relay.shares import StorageLimits
@@ -62,7 +63,8 @@ async def serve(
             if files is not None:
                 space = StorageLimits(config.storage_mib * MIB, config.namespace_mib * MIB)
                 words = NodeWords(config.storage_owner, config.storage_region)
-                await relay.store_shares(store, files, space, words)
+                policy = RepairPolicy(config.lost_after_s, config.meet_every_s)
+                await relay.store_shares(store, files, space, words, policy)
             found = relay.start(listening, udp)
             watching = _watch(relay, store, watched, tasks)
             announce(str(RelayAddress(config.public_host or host, found, relay.relay_id)))

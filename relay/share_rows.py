@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 import aiosqlite
 
-from protocol.relay_address import RelayAddress
-from protocol.storage_messages import Holder, ShareState
+from protocol.storage_messages import ShareState
 from relay.share_files import ShareName
 from relay.store import RelayStore
 
@@ -63,16 +62,6 @@ class ShareRow(NamedTuple):
     def shown_state(self) -> ShareState:
         """What is said of it: the trash is a pack's, and covers what its shares are."""
         return ShareState.TRASHED if self.trashed_s is not None else ShareState(self.state)
-
-
-class NodeRow(NamedTuple):
-    """Another node."""
-
-    node: int
-    node_id: bytes
-    address: str
-    met_s: int
-    first_missed_s: int | None
 
 
 _PACK: Final = (
@@ -150,15 +139,6 @@ async def packs_of_descriptor(store: RelayStore, descriptor_id: bytes) -> list[P
     """The packs of that descriptor, in whichever namespaces."""
     rows = await store.rows(_PACK + "WHERE descriptor_id = ?", descriptor_id)
     return [PackRow(*row) for row in rows]
-
-
-async def held_numbers(store: RelayStore, pack: int, node_id: bytes) -> list[tuple[int, int]]:
-    """The rows of a node that is a holder of a pack, each with the number of its share."""
-    rows = await store.rows(
-        "SELECT node, number FROM holders JOIN nodes USING (node) WHERE pack = ? AND node_id = ?",
-        pack, node_id,
-    )  # fmt: skip
-    return [(row[0], row[1]) for row in rows]
 
 
 async def put_pack(
@@ -337,73 +317,6 @@ async def damaged_shares(store: RelayStore, limit: int) -> list[ShareRow]:
         _SHARE + "WHERE state = ? AND trashed_s IS NULL LIMIT ?", int(ShareState.DAMAGED), limit
     )
     return [ShareRow(*row) for row in rows]
-
-
-# ---------------------------------------------------------------- other nodes
-
-
-async def set_holders(
-    db: aiosqlite.Connection, pack: int, holders: Sequence[Holder], now_s: int
-) -> None:
-    """Who holds shares of a pack, in place of who was said to before."""
-    await db.execute_fetchall("DELETE FROM holders WHERE pack = ?", (pack,))
-    for holder in holders:
-        node_id = RelayAddress.parse(holder.address).relay_id
-        ((node,),) = await db.execute_fetchall(
-            "INSERT INTO nodes (node_id, address, met_s, first_missed_s) VALUES (?, ?, ?, NULL)"
-            " ON CONFLICT DO UPDATE SET address = excluded.address RETURNING node",
-            (node_id, holder.address, now_s),
-        )
-        await add_holder(db, pack, node, holder.number)
-
-
-async def add_holder(db: aiosqlite.Connection, pack: int, node: int, number: int) -> None:
-    """That node holds that share too."""
-    await db.execute_fetchall(
-        "INSERT INTO holders VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (pack, node, number)
-    )
-
-
-async def holders(store: RelayStore, pack: int) -> list[Holder]:
-    """Who holds shares of a pack, by number."""
-    rows = await store.rows(
-        "SELECT number, address FROM holders JOIN nodes USING (node) WHERE pack = ?"
-        " ORDER BY number, node",
-        pack,
-    )
-    return [Holder(*row) for row in rows]
-
-
-async def nodes(store: RelayStore) -> list[NodeRow]:
-    """All nodes that hold shares of packs of which one is here."""
-    rows = await store.rows(
-        "SELECT node, node_id, address, met_s, first_missed_s FROM nodes"
-        " WHERE node IN (SELECT node FROM holders) ORDER BY node"
-    )
-    return [NodeRow(*row) for row in rows]
-
-
-async def set_met(
-    db: aiosqlite.Connection, node: int, met_s: int, first_missed_s: int | None
-) -> None:
-    """When a node was last met, and since when it is missed."""
-    await db.execute_fetchall(
-        "UPDATE nodes SET met_s = ?, first_missed_s = ? WHERE node = ?",
-        (met_s, first_missed_s, node),
-    )
-
-
-async def packs_of_node(
-    store: RelayStore, node: int, after: int, limit: int
-) -> list[tuple[PackRow, int]]:
-    """Packs that a node holds a share of, with its number, after a pack; not those in the trash."""
-    rows = await store.rows(
-        "SELECT packs.pack, namespace, descriptor_id, descriptor, lease_until_s, trashed_s,"
-        " stands_by, number FROM packs JOIN holders USING (pack) WHERE node = ? AND pack > ?"
-        " AND trashed_s IS NULL ORDER BY pack LIMIT ?",
-        node, after, limit,
-    )  # fmt: skip
-    return [(PackRow(*row[:7]), int(row[7])) for row in rows]
 
 
 def joined(hashes: Iterable[bytes]) -> bytes:

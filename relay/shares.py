@@ -22,6 +22,7 @@ from crypto.packs import LEAF_SIZE
 from crypto.primitives import HASH_SIZE
 from crypto.shares import Descriptor, leaf_hashes, merkle_path
 from protocol.storage_messages import STANDBY, Holder, ShareState, StoreOutcome
+from relay import node_rows
 from relay import share_rows as rows
 from relay.namespaces import Namespace, Namespaces
 from relay.share_commits import ShareCommits
@@ -188,7 +189,7 @@ class Shares:
             db, name.namespace, name.descriptor_id, descriptor.pack_id, descriptor.encode(),
             lease_until_s, stands_by=name.number == STANDBY,
         )  # fmt: skip
-        await rows.set_holders(db, pack, holders, self.now_s())
+        await node_rows.set_holders(db, pack, holders, self.now_s())
         if is_new:
             position = await rows.next_position(db, name.namespace)
             await rows.put_share(

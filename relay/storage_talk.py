@@ -69,6 +69,7 @@ from protocol.storage_messages import (
     StoreUsage,
     StoreUsed,
 )
+from relay import node_rows
 from relay import share_rows as rows
 from relay.namespaces import Opened
 from relay.registry import Client
@@ -271,7 +272,7 @@ class StorageTalk:
             return await rows.pack(store, namespace, descriptor_id)
         assert self._node is not None
         for pack in await rows.packs_of_descriptor(store, descriptor_id):
-            if await rows.held_numbers(store, pack.pack, self._node):
+            if await node_rows.held_numbers(store, pack.pack, self._node):
                 return pack
         return None
 
@@ -414,7 +415,7 @@ class StorageTalk:
         for descriptor_id in request.descriptor_ids[:DESCRIBED_MAX]:
             pack = await self._pack(request.namespace, descriptor_id)
             if pack is not None:
-                holders = await rows.holders(self._shares.store, pack.pack)
+                holders = await node_rows.holders(self._shares.store, pack.pack)
                 packs.append(Described(pack.descriptor, tuple(holders)))
         return StoreDescribed(request.number, StoreOutcome.DONE, tuple(packs))
 
@@ -435,11 +436,11 @@ class StorageTalk:
             raise ShareFault(StoreOutcome.REFUSED)
         store = self._shares.store
         for pack in await rows.packs_of_descriptor(store, request.descriptor_id):
-            held = await rows.held_numbers(store, pack.pack, self._node)
+            held = await node_rows.held_numbers(store, pack.pack, self._node)
             standing_by = [node for node, number in held if number == STANDBY]
             if standing_by and request.share < decode_descriptor(pack.descriptor).count:
                 await self._shares.commits.do(
-                    lambda db, pack=pack, node=standing_by[0]: rows.add_holder(  # type: ignore[misc]
+                    lambda db, pack=pack, node=standing_by[0]: node_rows.add_holder(  # type: ignore[misc]
                         db, pack.pack, node, request.share
                     )
                 )

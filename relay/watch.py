@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 
 from protocol.storage_messages import ShareState
 from relay.mailboxes import Mailboxes
+from relay.repairer import Repairer
 from relay.scrub import Scrub
 from relay.server import Relay
 from relay.storage_desk import StorageDesk
@@ -75,6 +76,8 @@ class RelayCollector(Collector):
         yield refused
         if desk.storage is not None and relay.scrub is not None:
             yield from _of_shares(desk.storage, relay.scrub)
+        if relay.repairer is not None:
+            yield from _of_nodes(relay.repairer)
 
 
 def _of_shares(storage: StorageDesk, scrub: Scrub) -> Iterator[Metric]:
@@ -123,6 +126,20 @@ def _mailboxes(mailboxes: Mailboxes) -> Iterator[Metric]:
     for outcome, count in sorted(mailboxes.outcomes.items()):
         requests.add_metric([outcome], count)
     yield requests
+
+
+def _of_nodes(repairer: Repairer) -> Iterator[Metric]:
+    for name, words, value in (
+        ("met", "Other nodes that were met the last time.", repairer.met),
+        ("late", "Other nodes that are late.", repairer.late),
+        ("lost", "Other nodes that are lost.", repairer.lost),
+    ):
+        yield GaugeMetricFamily(f"holdfast_relay_nodes_{name}", words, value)
+    yield CounterMetricFamily(
+        "holdfast_relay_nodes_failed_challenges",
+        "Leaves that other nodes did not show.",
+        repairer.failed_challenges,
+    )
 
 
 class Watch:

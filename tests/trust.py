@@ -92,6 +92,7 @@ PROMISES = {
     "F20": "A save at the last moment is never overwritten.",
     "F21": "How editors save makes no copies and syncs nothing half-saved.",
     "F22": "No clock decides what is right.",
+    "F23": "Any n - k nodes may be gone; with more gone it is said, and no wrong byte is given.",
     "F24": "A lost share is rebuilt by the nodes themselves, without any key of the folder.",
     "F25": "A wrong, old or short share is known by its hash, and counts as lost.",
     "F27": "A relay that dies stops nobody for good: what it carried goes on when it is back, or"

@@ -59,6 +59,8 @@ CREATE TABLE holders (
     pack INTEGER NOT NULL REFERENCES packs ON DELETE CASCADE,
     node INTEGER NOT NULL REFERENCES nodes,
     number INTEGER NOT NULL,
+    -- Since when the node does not show the share, though it is met.
+    failing_since_s INTEGER,
     PRIMARY KEY (pack, node, number)
 ) STRICT, WITHOUT ROWID;
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from relay.admissions import Admissions
 from relay.limits import Limits
 from relay.mailboxes import MailboxLimits
 from relay.ports import listen_on_both
+from relay.repair import RepairPolicy
 from relay.server import Relay
 from relay.share_files import ShareFiles
 from relay.shares import StorageLimits
@@ -128,6 +130,9 @@ async def relaying(
     keys: DeviceKeys | None = None,
     storage: StorageLimits | None = None,
     words: NodeWords | None = None,
+    policy: RepairPolicy | None = None,
+    wall_clock: Callable[[], float] = time.time,
+    port: int = 0,
 ) -> AsyncIterator[RelayStage]:
     """A relay; with a home it keeps mailboxes there, and with `storage` shares."""
     keys = keys or new_keys()
@@ -139,8 +144,10 @@ async def relaying(
         files = None
         if home is not None and store is not None and storage is not None:
             files = ShareFiles.open(home / "shares", relay.relay_id, is_new=True)
-            await relay.store_shares(store, files, storage, words or NodeWords())
-        relay.start(*listen_on_both(LOOPBACK, 0))
+            await relay.store_shares(
+                store, files, storage, words or NodeWords(), policy or RepairPolicy(), wall_clock
+            )
+        relay.start(*listen_on_both(LOOPBACK, port))
         stage = RelayStage(relay)
         try:
             yield stage

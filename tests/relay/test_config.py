@@ -51,6 +51,8 @@ quota_mib = 1000
 namespace_mib = 100
 owner = "Ada"
 region = "Oslo"
+lost_after_s = 600
+meet_every_s = 60
 [limits]
 {limits}
 """
@@ -65,6 +67,8 @@ region = "Oslo"
         100,
         "Ada",
         "Oslo",
+        600,
+        60,
         Limits(**dict.fromkeys(vars(Limits()), 1000)),
     )
 

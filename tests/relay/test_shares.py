@@ -24,6 +24,7 @@ from protocol.storage_messages import (
     StoreDelegate,
     StoreOutcome,
 )
+from relay import node_rows
 from relay import share_rows as rows
 from relay.share_files import ShareFiles, ShareName
 from relay.share_rows import NamespaceRow
@@ -488,13 +489,15 @@ async def test_holders_are_those_that_were_named_last(tmp_path: Path) -> None:
             pack = await rows.pack(node.store, node.namespace, PACKED.descriptor.id())
             assert pack is not None
             assert pack.stands_by
-            assert await rows.holders(node.store, pack.pack) == holders
+            assert await node_rows.holders(node.store, pack.pack) == holders
         assert pack is not None
-        assert await rows.held_numbers(node.store, pack.pack, bytes([2]) * 32) == []
+        assert await node_rows.held_numbers(node.store, pack.pack, bytes([2]) * 32) == []
         liar = [holder(0, 1, "b.example")]
         other = Packed.of(4, 2, 3, "of somebody else")
         await node.shares.begin(node.namespace, other.descriptor, STANDBY, [], FAR_S, liar)
-        assert (await rows.holders(node.store, pack.pack))[0] == holder(0, 1), "not another's word"
+        assert (await node_rows.holders(node.store, pack.pack))[0] == holder(0, 1), (
+            "not another's word"
+        )
 
 
 async def test_no_descriptor_stays_open(tmp_path: Path) -> None:
