@@ -128,6 +128,23 @@ def lose(router: Namespace, percent: int) -> None:
     router.run("nft", "-f", "-", text=rules)
 
 
+def silence(router: Namespace, address: str) -> None:
+    """Drops what a router forwards to an address, and still lets in what comes from there; an empty
+    one drops nothing.
+    """
+    drop = f"ip daddr {address} drop" if address else ""
+    rules = f"""
+        add table inet silence
+        delete table inet silence
+        table inet silence {{
+            chain forward {{ type filter hook forward priority -10;
+                {drop}
+            }}
+        }}
+    """
+    router.run("nft", "-f", "-", text=rules)
+
+
 class World:
     """The public network: one bridge, a host for the relay with two addresses, and homes."""
 

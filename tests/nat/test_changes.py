@@ -11,7 +11,7 @@ import pytest
 
 from tests.end_to_end.device import wait_for_same, wait_until
 from tests.nat.devices import Site, SiteDevice, found_through_relay, share_tree
-from tests.nat.lab import lose, shape
+from tests.nat.lab import lose, shape, silence
 from tests.nat.routers import Kind
 
 Pair = tuple[SiteDevice, SiteDevice]
@@ -106,6 +106,25 @@ def test_over_a_direct_way_that_loses_datagrams_all_arrives(pair: Pair) -> None:
         (one.folder / f"from one {number}").write_bytes(random.Random(number).randbytes(9_000))
         (other.folder / f"from other {number}").write_bytes(bytes([number]) * 9_000)
     wait_for_same(one, other, timeout_s=90)
+
+
+@pytest.mark.row("F14")
+def test_who_hears_and_is_not_heard_goes_by_the_relay(pair: Pair, record_property: Any) -> None:
+    """What one sends to the other's address is lost, and what comes from there is not."""
+    one, other = pair
+    wait_until(lambda: one.way() == other.way() == "direct", "a direct way")
+    silence(one.place.router, other.place.outer)
+    try:
+        took_s = wait_for_copy(one, other, "of who is not heard", 120)
+        record_property(
+            "figure", f"one way is lost: a file saved then is there after {took_s:.1f} s"
+        )
+        wait_for_copy(other, one, "of who hears nothing", 120)
+        wait_until(lambda: one.way() == other.way() == "relayed", "the relay", 120)
+    finally:
+        silence(one.place.router, "")
+    wait_for_copy(one, other, "both ways again")
+    wait_for_same(one, other)
 
 
 def received_bytes(device: SiteDevice) -> int:
