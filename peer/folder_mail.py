@@ -44,6 +44,8 @@ class FolderMail:
         self.read_heartbeats: dict[bytes, dict[bytes, int]] = {}
         self.beaten: dict[bytes, Said] = {}
         """By tag: what this device's heartbeat says there."""
+        self.beaten_s: dict[bytes, int] = {}
+        """By tag: when it was put there, by the wall clock."""
         self.newest: dict[DeviceId, Heartbeat] = {}
         """The last heartbeat read of each device."""
         self._live_others = live_others

@@ -98,6 +98,11 @@ class Mailboxes:
                 found.append((device_id, count, beat.time_s))
         return found
 
+    def heard_s(self, device_id: DeviceId) -> float | None:
+        """When the device was last there, by its own signed word in a mailbox; None without one."""
+        beats = [m.newest[device_id].time_s for m in self._mails.values() if device_id in m.newest]
+        return min(float(max(beats)), time.time()) if beats else None
+
     # ------------------------------------------------------------ relays
 
     async def attend(self, relay_id: RelayId, host: str, session: RelaySession) -> None:

@@ -48,6 +48,8 @@ ROUNDS_MAX: Final = 32
 """Epochs that lead to each other within one visit, and news that come meanwhile."""
 TAKEN_TIMEOUT_S: Final = 60.0
 """A folder that is longer busy than this is given more all the same."""
+HEARTBEAT_INTERVAL_S: Final = 6 * 3600
+"""Said again though nothing has changed: who hears nothing of anybody for a day may be stale."""
 RIDING_BYTES: Final = 12 << 20
 """Contents of a folder that ride along; below what a relay keeps, so that none pushes out others.
 """
@@ -249,9 +251,11 @@ class RelayMail:
         try:
             for box in boxes:
                 await self._put_control(membership, box)
-            await self._put_contents(folder, target, mail.holdings.unapplied(away, ours), ours)
             for log_id, after in lacking.items():
                 await self._put_changesets(folder, boxes, target, log_id, after, ours[log_id])
+            # After them: whoever visits in between, and lacks nothing that it has heard of, takes
+            # contents away that are there.
+            await self._put_contents(folder, target, mail.holdings.unapplied(away, ours), ours)
             self.full.discard(folder_id)
         except MailboxFull:
             self.full.add(folder_id)
@@ -330,12 +334,14 @@ class RelayMail:
         """Says how far this device is, after all that it says it holds was put."""
         mail, keys = self._mail_of(folder.folder_id), self._ledgers.keys
         applied = tuple(self._network.applied_frontiers.get(folder.folder_id, ()))
-        said = (held, applied)
-        if mail.beaten.get(target.keys.tag) == said and target.has(Area.HEARTBEATS, keys.device_id):
+        said, tag, now_s = (held, applied), target.keys.tag, int(time.time())
+        is_there = target.has(Area.HEARTBEATS, keys.device_id)
+        is_fresh = 0 <= now_s - mail.beaten_s.get(tag, 0) < HEARTBEAT_INTERVAL_S
+        if mail.beaten.get(tag) == said and is_there and is_fresh:
             return
-        beat = Heartbeat(folder.folder_id, keys.device_id, int(time.time()), held, applied)
+        beat = Heartbeat(folder.folder_id, keys.device_id, now_s, held, applied)
         await target.put(Area.HEARTBEATS, [(keys.device_id, beat.encode(keys))])
-        mail.beaten[target.keys.tag] = said
+        mail.beaten[tag], mail.beaten_s[tag] = said, now_s
 
     # ------------------------------------------------------------ taking away
 

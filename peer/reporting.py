@@ -126,7 +126,8 @@ class Reports:
             device = known.get(device_id)
             name = own_name if device_id == own_id else ""
             name = name or (device.name if device is not None else "")
-            seen = device.last_seen if device is not None else None
+            heard = (device.last_seen if device else None, self._mailboxes.heard_s(device_id))
+            seen = max((at for at in heard if at is not None), default=None)
             entries.append(self._device(device_id, name, seen))
         return {"devices": entries}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ from typing import Any
 import pytest
 
 from crypto.mailbox import ITEM_SIZE_MAX, Area
+from peer import relay_mail
+from peer.home_store import Device
+from peer.mailbox import Mailbox
 from peer.removing import expel_revoked, revoke
 from protocol.ledger import LedgerKind
 from protocol.mailbox_items import ControlEntry, Heartbeat
@@ -138,6 +142,31 @@ async def test_what_a_relay_lost_is_put_there_again(town: Apart) -> None:
     await town.until_shown(1, "a", b"a")
 
 
+async def test_contents_stay_whoever_visits_while_they_are_put(
+    town: Apart, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After each thing that one device puts, another visits, which has all that it has heard of."""
+    await town.connect(1)
+    await settle()
+    two = town.daemons[1]
+    (visitor,) = two.mailboxes._relays.values()
+    put, visiting = Mailbox.put, False
+
+    async def put_and_be_visited(box: Mailbox, area: Area, things: Any) -> None:
+        nonlocal visiting
+        await put(box, area, things)
+        if not visiting:
+            visiting = True
+            await asyncio.sleep(0.05)  # the news of it has come by then, or comes with the next
+            await visitor.visit(folder_of(two), [device_id(town.daemons[0])])
+            visiting = False
+
+    monkeypatch.setattr(Mailbox, "put", put_and_be_visited)
+    await town.connect(0)
+    await town.write(0, "a", b"a")
+    await town.until_shown(1, "a", b"a")
+
+
 class TwoFaced(EvilRelay):
     """Hides changesets from one of its clients, and shows it all else."""
 
@@ -172,6 +201,51 @@ async def test_what_a_relay_withholds_is_told_by_a_heartbeat(
     await town.stage.meet(*town.daemons)
     await town.until_shown(1, "a", b"a")
     await until(lambda: not two.mailboxes.told_of(folder.folder_id))
+
+
+class Mute(EvilRelay):
+    """Shows nobody's heartbeat."""
+
+    def changed(self, client: Client, message: MailboxMessage) -> list[MailboxMessage]:
+        if isinstance(message, MailboxListed):
+            return [without(message, {i.position for i in message.items if i.area == 3})]
+        return [message]
+
+
+@pytest.mark.row("A13")
+@pytest.mark.parametrize("is_mute", [False, True])
+async def test_how_fresh_a_device_is_shows_its_heartbeat(town: Apart, is_mute: bool) -> None:
+    """Two devices that were not linked for two days: by mail they hear of each other, and who is
+    kept from that is told that it may be stale.
+    """
+    if is_mute:
+        Mute(town.relay)
+    one, two = town.daemons
+    seen = Device(device_id(one), "one", time.time() - 2 * 86_400)
+    async with two.home.store.transaction() as write:
+        await write.put_device(seen)
+    await town.connect(0, 1)
+    await town.write(0, "a", b"a")
+    await town.until_shown(1, "a", b"a")
+    if not is_mute:
+        await until(lambda: two.mailboxes.heard_s(seen.device_id) is not None)
+    (folder,) = (await two.status())["folders"]
+    assert bool(folder.get("possibly_stale_s")) == is_mute
+    assert any("may be stale" in said for said in folder.get("warnings", [])) == is_mute
+
+
+@pytest.mark.row("A13")
+async def test_a_heartbeat_is_said_again_though_nothing_has_changed(
+    town: Apart, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await town.connect(0, 1)
+    await town.write(0, "a", b"a")
+    one, two = town.daemons
+    await until(lambda: two.mailboxes.heard_s(device_id(one)) is not None)
+    later = int(time.time()) + relay_mail.HEARTBEAT_INTERVAL_S + 60
+    monkeypatch.setattr(time, "time", lambda: float(later))
+    one.mailboxes.wake()
+    await until(lambda: (two.mailboxes.heard_s(device_id(one)) or 0) >= later)
 
 
 @pytest.mark.row("A12")
