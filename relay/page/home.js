@@ -1,6 +1,6 @@
 /** The link's home relay over HTTP: what it is asked, and what its answers mean to a person. */
 
-import { concat, fromBase64Url, toBase64Url } from "./bytes.js";
+import { fromBase64Url, toBase64Url } from "./bytes.js";
 import {
   DamagedError,
   EndedError,
@@ -57,30 +57,29 @@ export class Home {
     return answer.body;
   }
 
-  /** The bytes of a pack from `start` to `end`, both on the grid of leaves. */
-  async range(pack, start, end, signal) {
-    const parts = [];
-    for (let at = start; at < end; at += parts.at(-1).length) {
+  /** The bytes of a pack from `start` to `end`, both on the grid of leaves, in the space's memory. */
+  async range(pack, start, end, signal, space) {
+    for (let at = start; at < end; ) {
       // An answer may be shorter than what was asked for; the rest is asked for again.
-      const part = await this.part(pack, at, end, signal);
-      if (part.length === 0) throw new DamagedError("an empty answer");
-      parts.push(part);
+      const size = await this.part(pack, at, end, signal, (response) => space.read(response, at - start, end - at));
+      if (size === 0) throw new DamagedError("an empty answer");
+      at += size;
     }
-    return parts.length === 1 ? parts[0] : concat(...parts);
+    return space.view(end - start);
   }
 
-  async part(pack, start, end, signal) {
+  async part(pack, start, end, signal, read) {
     const address = `/pack/${toBase64Url(this.packs[pack])}`;
     for (let isFirst = true; ; isFirst = false) {
       const { ticket } = this;
       const headers = { [TICKET]: ticket, Range: `bytes=${start}-${end - 1}` };
-      const answer = await this.ask(address, { headers, signal });
+      const answer = await this.ask(address, { headers, signal }, read);
       if (answer.status === 404 && isFirst) {
         await this.renew(ticket);
         continue;
       }
       check(answer);
-      return answer.body.subarray(0, end - start);
+      return answer.body;
     }
   }
 
@@ -93,26 +92,34 @@ export class Home {
     await this.claiming;
   }
 
-  /** The whole answer, whatever it is; no answer and a relay in trouble are tried again for a while. */
-  async ask(path, options = {}) {
+  /**
+   * The whole answer, whatever it is; no answer and a relay in trouble are tried again for a while.
+   * `read` gives the body of a good answer; all others come as they are.
+   */
+  async ask(path, options = {}, read = wholeBody) {
     for (let left = TRIES - 1, pause = PAUSE_MS; ; left--, pause = Math.min(2 * pause, PAUSE_MAX_MS)) {
-      const answer = await this.once(path, options);
+      const answer = await this.once(path, options, read);
       if (answer.status < 500) return answer;
       if (left === 0) throw new UnreachableError(`${path}: ${answer.status}`);
       await sleep(pause, options.signal);
     }
   }
 
-  async once(path, options) {
+  async once(path, options, read) {
     try {
       const response = await fetch(this.root + path, { ...options, cache: "no-store", credentials: "omit", redirect: "error" });
       // A connection that breaks in the middle of a body is no answer, so the body belongs in here.
-      return { status: response.status, headers: response.headers, body: new Uint8Array(await response.arrayBuffer()) };
+      const body = await (response.ok ? read : wholeBody)(response);
+      return { status: response.status, headers: response.headers, body };
     } catch {
       options.signal?.throwIfAborted();
       return { status: NO_ANSWER };
     }
   }
+}
+
+async function wholeBody(response) {
+  return new Uint8Array(await response.arrayBuffer());
 }
 
 function check({ status, body }) {

@@ -1,13 +1,15 @@
 /**
  * Where the bytes go, without a whole file in memory: a file that the person chose, where the browser has that; else a
  * download that a service worker streams; else, for what is small, memory. A sink has `write`, `close` and `abort`, and
- * whatever was written before `close` is never left behind as a whole file.
+ * whatever was written before `close` is never left behind as a whole file. What is written is the sink's from then on.
  */
 
 import { BrowserError, SavingError, StoppedError } from "./errors.js";
 
 /** Kept whole when the browser offers nothing better; more would end a phone's tab. */
 const MEMORY_SIZE_MAX = 128 << 20;
+/** Each write to a file costs a round trip to the browser's own process. */
+const BATCH_SIZE = 1 << 20;
 const SCOPE = "/s/-/";
 /** A service worker that hears nothing for half a minute is put to sleep, with the download that it carries. */
 const WAKE_MS = 10_000;
@@ -45,6 +47,8 @@ class FileSink {
   constructor(handle, stream) {
     this.handle = handle;
     this.stream = stream;
+    this.batch = new Uint8Array(BATCH_SIZE);
+    this.filled = 0;
   }
 
   /** Whether `close` means that the file is on the disk. */
@@ -55,11 +59,23 @@ class FileSink {
   }
 
   async write(bytes) {
-    await this.guard(() => this.stream.write(bytes));
+    for (let at = 0; at < bytes.length; ) {
+      const part = bytes.subarray(at, at + this.batch.length - this.filled);
+      this.batch.set(part, this.filled);
+      this.filled += part.length;
+      at += part.length;
+      if (this.filled === this.batch.length) await this.flush();
+    }
   }
 
   async close() {
+    await this.flush();
     await this.guard(() => this.stream.close());
+  }
+
+  async flush() {
+    await this.guard(() => this.stream.write(this.batch.subarray(0, this.filled)));
+    this.filled = 0;
   }
 
   async abort() {
@@ -120,7 +136,7 @@ class StreamSink {
   async write(bytes) {
     await this.until(() => this.wanted > 0);
     this.wanted -= 1;
-    this.port.postMessage(bytes);
+    this.port.postMessage(bytes, [bytes.buffer]);
   }
 
   async close() {

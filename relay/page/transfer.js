@@ -67,8 +67,8 @@ async function pour(open, sink, total, place, signal) {
   });
   for await (const piece of pieces) {
     signal.throwIfAborted();
+    written += piece.length; // before the sink has it: nothing is left of it after that
     await sink.write(piece);
-    written += piece.length;
     const now = performance.now();
     if (now - shown < SHOWN_EVERY_MS) continue;
     shown = now;

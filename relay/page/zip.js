@@ -4,6 +4,9 @@ import { contentOf } from "./download.js";
 import { DamagedError } from "./errors.js";
 import { makeZip, predictLength } from "./vendor-client-zip.js";
 
+/** An entry of a zip's directory is shorter. */
+const SMALL = 1 << 16;
+
 /** How long the zip of these files and empty directories will be. */
 export function zipSize(files, directories) {
   const entries = [...files.map((file) => ({ name: file.path, size: file.size })), ...directories.map(directoryEntry)];
@@ -39,7 +42,8 @@ async function* piecesOf(stream) {
     for (;;) {
       const { value, done } = await reader.read();
       if (done) return;
-      yield value;
+      // client-zip looks at the small things that it made itself once more, and a sink takes what it is given.
+      yield value.length < SMALL ? value.slice() : value;
     }
   } finally {
     reader.cancel().catch(() => {}); // if it has failed, that was told by `read`

@@ -6,19 +6,24 @@ from __future__ import annotations
 
 import io
 import zipfile
+from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from hashlib import sha256
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from playwright.async_api import Browser, Route, expect
 
 from crypto.packs import LEAF_SIZE
 from protocol.link_manifest import LinkManifest, SharedFile
 from relay.web_files import PageFiles
+from relay.web_server import SELF_SIGNED_NAME
 from tests.crypto.seeded import Seeded
 from tests.relay.browsing import PHONE, PRIVATE_PICKER, Visit, chromium, visiting
 from tests.relay.made_links import LinkMaker, address_of, put
@@ -480,3 +485,34 @@ async def test_the_keyboard_is_enough(stage: Stage) -> None:
         assert (await (await waiting.value).path()).read_bytes() == LETTER
         await visit.outcome("saved")
         await expect(visit.page.get_by_role("button", name="Save notes.txt")).to_be_focused()
+
+
+# ---------------------------------------------------------------- HTTP/2 and 3
+
+
+async def test_a_file_comes_over_http2_and_over_http3(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    home = tmp_path_factory.mktemp("tls")
+    async with web_stage(home, is_tls=True, files=PageFiles.load()) as web:
+        link, packs = LinkMaker("over TLS").make({"a.bin": PHOTO})
+        await put(web.links, link, packs)
+        # A browser wants to be told that it may believe a certificate that nobody signed; of QUIC
+        # it wants to be told where there is some, for it is not offered to it on the first visit.
+        trust = f"--ignore-certificate-errors-spki-list={key_hash(home / SELF_SIGNED_NAME)}"
+        quic = f"--origin-to-force-quic-on={LOOPBACK}:{web.port}"
+        for flags, protocol in (((trust,), "h2"), ((trust, quic), "h3")):
+            async with chromium(*flags) as browser:
+                address = f"https://{LOOPBACK}:{web.port}{address_of(link)}"
+                async with visiting(browser, address) as visit:
+                    await visit.state("ready")
+                    assert (await visit.download("Save"))[1] == PHOTO
+                    used = "performance.getEntriesByType('resource').map((r) => r.nextHopProtocol)"
+                    assert set(await visit.page.evaluate(used)) == {protocol}
+
+
+def key_hash(certificate: Path) -> str:
+    """The hash of a certificate's key, as Chromium names it."""
+    public = x509.load_pem_x509_certificate(certificate.read_bytes()).public_key()
+    encoded = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return b64encode(sha256(encoded).digest()).decode()
