@@ -10,7 +10,7 @@ documents (RFC 9457) with two members more: `code` and `exit_code` (peer/errors.
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
@@ -18,7 +18,9 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from peer import control_files
 from peer.control_fields import Fields, read_members
+from peer.control_files import FilesApi
 from peer.control_guard import Guard, answer_of, problem
 from peer.errors import PeerError, UsageError
 from peer.event_stream import EventStream, TooManyReaders
@@ -74,6 +76,10 @@ class DaemonApi(Protocol):
     @property
     def witness(self) -> WitnessApi:
         """Who keeps what happened."""
+
+    @property
+    def files(self) -> FilesApi:
+        """Files by their ids."""
 
     async def status(self) -> Status:
         """Everything that `holdfast status` shows; cheap enough to be asked ten times a second."""
@@ -319,8 +325,17 @@ async def _say_not_found(request: Request, error: Exception) -> Response:
     return problem(UsageError(f"There is nothing at {request.url.path}."), 404)
 
 
+async def _say_defect(request: Request, error: Exception) -> Response:
+    return problem(PeerError())
+
+
 async def _say_wrong_method(request: Request, error: Exception) -> Response:
     return problem(UsageError(f"{request.url.path} does not know {request.method}."), 405)
+
+
+_HANDLERS: Final[dict[Any, Any]] = {
+    404: _say_not_found, 405: _say_wrong_method, Exception: _say_defect,
+}  # fmt: skip
 
 
 def make_app(daemon: DaemonApi, token: str) -> ASGIApp:
@@ -328,8 +343,9 @@ def make_app(daemon: DaemonApi, token: str) -> ASGIApp:
     routes = [
         Route(path, _make_endpoint(daemon, act), methods=[method]) for method, path, act in ROUTES
     ]
+    routes += control_files.routes(lambda: daemon.files)
     routes.append(Route(EVENTS_PATH, _make_events_endpoint(daemon), methods=["GET"]))
     return Guard(
-        Starlette(routes=routes, exception_handlers={404: _say_not_found, 405: _say_wrong_method}),
+        Starlette(routes=routes, exception_handlers=_HANDLERS),
         token,
     )

@@ -52,6 +52,12 @@ class Guard:
             app = self._refusal(scope) or app
         await app(scope, receive, send)
 
+    @staticmethod
+    def _media_type(scope: Scope) -> str:
+        """What the request has to be of; never what a form of another site can send."""
+        is_file = scope["method"] == "PUT" or scope["path"] == "/api/files/upload"
+        return "application/octet-stream" if is_file else "application/json"
+
     def _refusal(self, scope: Scope) -> Response | None:
         names = [name for name, _ in scope["headers"]]
         headers = dict(scope["headers"])
@@ -68,6 +74,7 @@ class Guard:
             return refused
         if scope["method"] not in ("GET", "HEAD"):
             media_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-            if media_type != b"application/json":
-                return problem(UsageError("The request's content has to be application/json."), 415)
+            wanted = self._media_type(scope)
+            if media_type != wanted.encode():
+                return problem(UsageError(f"The request's content has to be {wanted}."), 415)
         return None

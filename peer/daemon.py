@@ -31,6 +31,7 @@ from peer.errors import (
     PeerError,
     UnknownFolder,
 )
+from peer.file_requests import FileRequests
 from peer.folder import Folder
 from peer.history_requests import HistoryRequests
 from peer.home import Home
@@ -126,6 +127,7 @@ class Daemon:
         )  # fmt: skip
         self.openings.on_deeds = self.witness.deeds
         self.history = HistoryRequests(self.stored.values, self.network.folders)
+        self.files = FileRequests(self.stored, self.network.folders, self._name_of, self.history)
         self.conflict_requests = ConflictRequests(
             self.stored.values, self.network.folders, self._name_of, self.history.locate
         )

@@ -254,6 +254,20 @@ class NoSuchVersion(PeerError):
     http_status = 404
 
 
+class UnknownFile(PeerError):
+    """There is no such file here (any more). `GET /api/files/lookup?path=PATH` says a file's id."""
+
+    exit_code = 50
+    http_status = 404
+
+
+class FileChanged(PeerError):
+    """The file is not what the request took it for: it was changed meanwhile. Look at it again."""
+
+    exit_code = 51
+    http_status = 412
+
+
 # 30-39: this device's own files, addresses and relays.
 
 

@@ -25,9 +25,12 @@ from peer.disk_types import (
     MakeDirectory,
     Operation,
     Path,
+    Problem,
     Publish,
+    RangeRequest,
     Refusal,
     Remove,
+    StageFile,
     Stat,
 )
 from peer.engine import Engine, Need
@@ -39,6 +42,7 @@ from peer.rewrite_guard import RewriteGuard
 from peer.rows import Row, content_of
 from peer.search import Found, Query
 from peer.spares import Spares
+from peer.turn import is_directory
 from peer.version_store import StoredVersion, VersionPolicy
 from peer.versions import PATH_SEPARATOR, Version, read_kept_name, trash_name
 from protocol.names import exact_key, fold_key
@@ -227,7 +231,7 @@ class History:
                 )
                 left.append(temp)
             else:
-                reason = await self._put(wanted, temp)
+                reason = await self._put(wanted.target, temp)
                 if reason:
                     left.append(temp)
                 else:
@@ -236,9 +240,8 @@ class History:
         self._expire_at_s = 0  # what was replaced is in the trash, and becomes a version by a scan
         await performer.on_disk(lambda: performer.disk.discard_staged(left))
 
-    async def _put(self, wanted: Wanted, temp: str) -> str:
+    async def _put(self, target: Path, temp: str) -> str:
         """Publishes a staged file in the folder; returns why not, or nothing."""
-        target = wanted.target
         reason = await self._make_parents(target)
         if reason:
             return reason
@@ -254,6 +257,51 @@ class History:
                 keep = trash_name(row.id, row.shown.hash, row.disk)
             self._rewrites.expect(row.id)
         return await self._apply([Publish(temp, target, there, keep=keep)])
+
+    # ------------------------------------------------------------ by a program's hand
+
+    async def row_of(self, node: NodeId) -> tuple[Path, Row] | None:
+        """The file or symlink of this id, if it is shown, and where."""
+        (row,) = [*(await self._performer.perform(c.LoadRows([node]))).values()] or [None]
+        if row is None or row.shown.item != node or is_directory(node):
+            return None
+        path = self._engine.directories.child_path(row.shown.parent, row.shown.name)
+        return None if path is None else (path, row)
+
+    async def read(self, path: Path, offset: int, length: int) -> bytes | None:
+        """A piece of a file as it is on the disk; None if it cannot be read, or is shorter."""
+        wanted = [RangeRequest(path, offset, length)]
+        performer = self._performer
+        (data,) = await performer.on_disk(lambda: performer.disk.read_ranges(wanted))
+        return data
+
+    async def write(self, target: Path, data: bytes, time_ns: int, *, is_executable: bool) -> str:
+        """Puts these bytes there, as a person's own edit; returns why not, or nothing."""
+        temp = f"put-{self._engine.random(8).hex()}"
+        (staged,) = await self._performer.perform(
+            c.StageFiles([StageFile(temp, data, None, time_ns, is_executable)])
+        )
+        if isinstance(staged, Problem):
+            return staged.reason
+        await self._performer.perform(c.SyncStaged())
+        reason = await self._put(target, temp)
+        if reason:
+            performer = self._performer
+            await performer.on_disk(lambda: performer.disk.discard_staged([temp]))
+        self._hinting.add(target[:-1], False, asyncio.get_running_loop().time())
+        return reason
+
+    async def remove(self, path: Path, row: Row) -> str:
+        """Deletes a file as a person would, and keeps it as a version; returns why not, or
+        nothing.
+        """
+        (there,) = await self._performer.perform(c.StatPaths([path]))
+        if there is None or not is_as_known(row, there):
+            return CHANGED
+        keep = trash_name(row.id, row.shown.hash, row.disk) if self._engine.keeps_versions else None
+        reason = await self._apply([Remove(path, there, keep)])
+        self._hinting.add(path[:-1], False, asyncio.get_running_loop().time())
+        return reason
 
     async def _make_parents(self, target: Path) -> str:
         above = [target[:depth] for depth in range(1, len(target))]

@@ -260,6 +260,29 @@ class SearchAnswer(TypedDict):
     """Whether there is more than was asked for."""
 
 
+class FileEntry(TypedDict):
+    """One file or symlink of a folder."""
+
+    id: str
+    """The same on every device, and through renames."""
+    folder: str
+    path: str
+    """From the folder's root."""
+    place: str
+    """Its path on this machine."""
+    type: str
+    """`file` or `symlink`."""
+    size: int
+    executable: bool
+    modified_s: float
+    written_s: int
+    """When its bytes were written, by the clock of the device that wrote them; 0 if not known."""
+    device: str
+    """The name of that device; empty if not known."""
+    etag: str
+    """What names its bytes, as HTTP has it: with its quotes."""
+
+
 class RestoreReport(TypedDict):
     """The answer to `restore` and `restore-folder`."""
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from crypto.ids import RelayId
+from peer.control_files import FilesApi
 from peer.control_socket import serve_control
-from peer.errors import PeerError
+from peer.errors import PeerError, UnknownFile
 from peer.event_stream import EventStream
 from peer.status import (
     Choice,
@@ -228,6 +229,10 @@ class FakeDaemon:
     @property
     def witness(self) -> FakeDaemon:
         return self
+
+    @property
+    def files(self) -> FilesApi:
+        raise UnknownFile
 
     def acted(self, path: str, members: Mapping[str, Any]) -> None:
         self.acts.append((path, dict(members)))

@@ -250,7 +250,7 @@ async def test_nothing_is_written_over_what_was_just_saved(pair: Pair) -> None:
     assert watcher is not None
     folder.watcher = None
     (pair.there / "note").write_bytes(b"not told yet")
-    put = await folder.call(lambda: history._put(as_wanted(before), "no such temp"))
+    put = await folder.call(lambda: history._put(as_wanted(before).target, "no such temp"))
     assert "changed" in put
     assert (pair.there / "note").read_bytes() == b"not told yet"
     folder.watcher = watcher
