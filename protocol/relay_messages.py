@@ -11,6 +11,7 @@ from dataclasses import fields as dataclass_fields
 from enum import IntEnum
 from typing import Any, Final, TypeAlias
 
+from crypto.packs import LEAF_SIZE
 from crypto.relay_ids import RENDEZVOUS_ID_SIZE
 from protocol import wire
 from protocol.datagrams import CLIENT_ID_SIZE, PREFIX_BITS, PREFIX_MASK, PREFIX_SIZE
@@ -20,7 +21,13 @@ from protocol.mailbox_messages import FORMS as MAILBOX_FORMS
 from protocol.mailbox_messages import MailboxMessage, RelayForm
 from protocol.relay_token import TOKEN_SIZE
 from protocol.storage_forms import FORMS as STORAGE_FORMS
-from protocol.storage_messages import STORAGE_FRAME_LENGTH_MAX, StorageMessage
+from protocol.storage_messages import (
+    STORAGE_FRAME_LENGTH_MAX,
+    StorageMessage,
+    StorageNumber,
+    StoreLeaves,
+    StorePiece,
+)
 from protocol.words import NAMEPLATE_MAX
 
 RELAY_VERSION: Final = 1
@@ -265,6 +272,8 @@ _ALL: Final[dict[int, RelayForm]] = {
 _NUMBERS: Final = {form.type: number for number, form in _ALL.items()}
 _RECORDS: Final = {number: record_of(form.type, *form.fields) for number, form in _ALL.items()}
 _LENGTHS: Final = dict.fromkeys(map(int, STORAGE_FORMS), STORAGE_FRAME_LENGTH_MAX)
+_BULK_NUMBERS: Final = (StorageNumber.STORE_PIECE, StorageNumber.STORE_LEAVES)
+"""Messages that end with whole leaves; all before them is shorter than one."""
 _NAMES: Final = {
     form.type: tuple(field.name for field in dataclass_fields(form.type)) for form in _ALL.values()
 }
@@ -276,13 +285,28 @@ def encode(message: RelayMessage) -> tuple[int, bytes]:
     return _NUMBERS[type(message)], wire.encode(values)
 
 
+def encode_parts(message: RelayMessage) -> tuple[int, list[bytes | memoryview]]:
+    """The same in parts for a gathering write: the leaves of shares are not copied."""
+    if isinstance(message, StorePiece | StoreLeaves) and message.data:
+        kind = type(message)
+        values = [getattr(message, name) for name in _NAMES[kind][:-1]]
+        return _NUMBERS[kind], wire.encode_bulk(values, message.data)
+    number, payload = encode(message)
+    return number, [payload]
+
+
 def decode(number: int, payload: bytes) -> RelayMessage:
     """The message of this number; raises Unexpected, Malformed or TooLong."""
     record = _RECORDS.get(number)
     if record is None:
         raise Unexpected(f"message {number} on a link to a relay")
     length_max = _LENGTHS.get(number, RELAY_FRAME_LENGTH_MAX)
-    message: RelayMessage = record.read(wire.decode(payload, length_max, record.items))
+    bulk = len(payload) - len(payload) % LEAF_SIZE
+    if number in _BULK_NUMBERS and bulk:
+        value = wire.decode_bulk(payload, bulk, length_max, record.items)
+    else:
+        value = wire.decode(payload, length_max, record.items)
+    message: RelayMessage = record.read(value)
     if type(message) is Called:
         is_whole = bool(message.ticket) == (message.outcome == CallOutcome.CONNECTED)
         if not is_whole:

@@ -30,7 +30,7 @@ from protocol.errors import LinkError, ProtocolError, StorageRefused, WrongChunk
 from protocol.link import Link
 from protocol.relay_address import RelayAddress
 from protocol.relay_links import dial_as
-from protocol.relay_messages import RelayKeys, RelayMessage, RelayPing, decode, encode
+from protocol.relay_messages import RelayKeys, RelayMessage, RelayPing, decode, encode_parts
 from protocol.storage_messages import (
     PIECE_LEAVES_MAX,
     STORAGE_FRAME_LENGTH_MAX,
@@ -307,8 +307,7 @@ class StorageClient:
 
 
 def _say(link: Link, message: RelayMessage) -> None:
-    number, payload = encode(message)
-    link.send(number, [payload])
+    link.send(*encode_parts(message))
 
 
 def _delegation(opened: StoreOpened) -> Delegation | None:

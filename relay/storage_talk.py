@@ -25,7 +25,7 @@ from crypto.shares import decode_descriptor
 from protocol.errors import ErrorCode, TimedOut, Unexpected
 from protocol.link import Link
 from protocol.relay_address import BadRelayAddress, RelayAddress
-from protocol.relay_messages import RelayMessage, RelayPing, RelayPong, decode, encode
+from protocol.relay_messages import RelayMessage, RelayPing, RelayPong, decode, encode_parts
 from protocol.storage_messages import (
     DESCRIBED_MAX,
     LISTED_MAX,
@@ -136,8 +136,7 @@ class StorageTalk:
 
     def say(self, message: RelayMessage) -> None:
         """Queues one message."""
-        number, payload = encode(message)
-        self._link.send(number, [payload])
+        self._link.send(*encode_parts(message))
 
     def leave(self) -> None:
         """Closes what was under way: it can be gone on with over another link."""

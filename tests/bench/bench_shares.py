@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -34,9 +35,19 @@ async def main(count: int, at_once: int) -> None:
             namespace = await Owner().found_and_open(client)
             for what, act in (("put", put), ("get", get)):
                 began = time.perf_counter()
+                cpu, node_cpu = time.process_time(), _cpu_s(relay.process.pid)
                 await each(packs, at_once, lambda packed, act=act: act(client, namespace, packed))  # type: ignore[misc]
                 took = time.perf_counter() - began
-                print(f"{what}: {size:.0f} MB in {took:.2f} s, {size / took:.0f} MB/s")
+                cpu, node_cpu = time.process_time() - cpu, _cpu_s(relay.process.pid) - node_cpu
+                print(
+                    f"{what}: {size:.0f} MB in {took:.2f} s, {size / took:.0f} MB/s;"
+                    f" processor: {cpu:.2f} s here, {node_cpu:.2f} s the node"
+                )
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def put(client: StorageClient, namespace: bytes, packed: Packed) -> None:

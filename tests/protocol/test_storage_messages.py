@@ -12,7 +12,7 @@ from crypto.packs import LEAF_SIZE
 from crypto.shares import DESCRIPTOR_SIZE_MAX, PATH_LENGTH_MAX, SHARE_LEAVES_MAX
 from protocol import storage_messages as module
 from protocol.relay_address import ADDRESS_LENGTH_MAX
-from protocol.relay_messages import decode, encode
+from protocol.relay_messages import decode, encode, encode_parts
 from protocol.storage_forms import FORMS
 from protocol.storage_messages import (
     CHALLENGE_LEAVES_MAX,
@@ -101,6 +101,12 @@ SAMPLES: list[StorageMessage] = [
 @pytest.mark.parametrize("message", SAMPLES, ids=lambda message: type(message).__name__)
 def test_a_message_is_read_as_it_was_written(message: StorageMessage) -> None:
     assert decode(*encode(message)) == message
+
+
+@pytest.mark.parametrize("message", SAMPLES, ids=lambda message: type(message).__name__)
+def test_parts_are_the_whole(message: StorageMessage) -> None:
+    number, parts = encode_parts(message)
+    assert (number, b"".join(parts)) == encode(message)
 
 
 def test_every_message_has_a_sample_and_every_number_a_form() -> None:

@@ -292,3 +292,45 @@ def test_a_claimed_length_allocates_nothing() -> None:
     _, peak_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak_bytes < 100_000
+
+
+@given(
+    values=st.lists(st.integers(0, 2**40) | st.binary(max_size=40), max_size=6),
+    size=st.sampled_from([1 << 16, (1 << 16) + 1, 3 << 16]),
+)
+def test_bulk_is_encoded_as_anything_else(values: list[object], size: int) -> None:
+    data = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
+    whole = wire.encode([*values, data])
+    assert b"".join(wire.encode_bulk(values, memoryview(data))) == whole
+    assert wire.decode_bulk(whole, size, 1 << 20, 100) == [*values, data]
+    with pytest.raises(TooLong):
+        wire.decode_bulk(whole, size, len(whole) - 1, 100)
+    with pytest.raises(TooLong):
+        wire.decode_bulk(whole + bytes(9 << 10), size + (9 << 10), len(whole), 100)
+
+
+@pytest.mark.row("A30")
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"",
+        b"\x82\x01",  # no head of a byte string
+        b"\x82\x01\x5a\x00\x01\x00\x01",  # of another length
+        b"\x82\x01\x5b\x00\x00\x00\x00\x00\x01\x00\x00",  # longer than it has to be
+        b"\x83\x01\x5a\x00\x01\x00\x00",  # a list of more
+        b"\x82\x18\x01\x5a\x00\x01\x00\x00",  # an integer that is longer than it has to be
+        b"\x82\xc1\x01\x5a\x00\x01\x00\x00",  # a tag
+        b"\x9f\x01\x5a\x00\x01\x00\x00",  # a list without an end
+    ],
+)
+def test_bulk_outside_the_profile_is_refused(head: bytes) -> None:
+    data = head + bytes(1 << 16)
+    with pytest.raises(Malformed):
+        wire.decode_bulk(data, 1 << 16, 1 << 20, 100)
+    with pytest.raises(Malformed):
+        wire.decode(data)
+
+
+def test_bulk_alone_is_no_list() -> None:
+    with pytest.raises(Malformed):
+        wire.decode_bulk(wire.encode(bytes(1 << 16)), 1 << 16, 1 << 20, 100)
