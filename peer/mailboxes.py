@@ -142,8 +142,13 @@ class Mailboxes:
 
     async def _visit(self, mail: RelayMail, away: Collection[DeviceId]) -> bool:
         """Visits all folders' mailboxes at one relay; False if one has to be visited again."""
-        is_done = True
-        for folder_id, folder in list(self._network.folders.items()):
+        is_done, visited = True, set[FolderId]()
+        # A visit may tell of a folder, which is visited then.
+        while to_visit := [
+            each for each in self._network.folders.items() if each[0] not in visited
+        ]:
+            folder_id, folder = to_visit[0]
+            visited.add(folder_id)
             if folder_id not in self._ledgers.folders:
                 continue
             absent = set(away).intersection(self._mail_of(folder_id).others())

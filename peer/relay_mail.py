@@ -16,6 +16,7 @@ from typing import Any, Final
 from crypto.epochs import Tier
 from crypto.ids import ChunkId, DeviceId, EntryId, FolderId, LogId, RelayId
 from crypto.mailbox import Area, MailboxKeys
+from crypto.primitives import digest
 from peer.folder import Folder
 from peer.folder_mail import FolderMail, contents_of
 from peer.ledgers import FolderMembership, Ledgers
@@ -31,7 +32,9 @@ from protocol.held_changesets import Position
 from protocol.ledger import LedgerKind
 from protocol.mailbox_control import control_of, epochs_with_mailboxes
 from protocol.mailbox_items import (
+    CONTROL_LENGTH_MAX,
     ControlEntry,
+    ControlFolder,
     ControlWrap,
     Heartbeat,
     decode_control,
@@ -165,7 +168,11 @@ class RelayMail:
                 self._refused(error)
         return has_grown
 
-    async def _take_up(self, folder_id: FolderId, control: ControlEntry | ControlWrap) -> bool:
+    async def _take_up(
+        self, folder_id: FolderId, control: ControlEntry | ControlWrap | ControlFolder
+    ) -> bool:
+        if isinstance(control, ControlFolder):
+            return await self._take_folder(control)
         if isinstance(control, ControlWrap):
             wrap = (control.recipient_id, control.wrapped)
             return await self._ledgers.receive_wraps(folder_id, control.epoch_id, [wrap])
@@ -173,6 +180,16 @@ class RelayMail:
         if control.ledger_id not in own.values():
             return False  # a mailbox speaks of its own folder and user
         return await self._ledgers.receive(control.kind, control.ledger_id, [control.wire])
+
+    async def _take_folder(self, offered: ControlFolder) -> bool:
+        """Another folder, which this device has to be in."""
+        has_grown = await self._ledgers.receive(
+            LedgerKind.FOLDER, offered.folder_id, offered.entries
+        )
+        for wrap in offered.wraps:
+            pair = (wrap.recipient_id, wrap.wrapped)
+            has_grown |= await self._ledgers.receive_wraps(offered.folder_id, wrap.epoch_id, [pair])
+        return has_grown
 
     async def _read_heartbeats(self, folder: Folder, box: Mailbox) -> None:
         mail, folder_id = self._mail_of(folder.folder_id), folder.folder_id
@@ -251,6 +268,7 @@ class RelayMail:
         try:
             for box in boxes:
                 await self._put_control(membership, box)
+            await self._put_folders(folder_id, target, away)
             for log_id, after in lacking.items():
                 await self._put_changesets(folder, boxes, target, log_id, after, ours[log_id])
             # After them: whoever visits in between, and lacks nothing that it has heard of, takes
@@ -268,6 +286,28 @@ class RelayMail:
         things = [(what, c.encode()) for what, c in due if not box.has(Area.CONTROL, what)]
         if things:
             await box.put(Area.CONTROL, things)
+
+    async def _put_folders(
+        self, folder_id: FolderId, target: Mailbox, away: Collection[DeviceId]
+    ) -> None:
+        """Tells devices that are away of other folders that they are in and may not have heard of.
+        Only where none but the user's own devices read it.
+        """
+        ledgers = self._ledgers
+        readers = ledgers.folders[folder_id].ledger
+        if not all(ledgers.is_own(d) for d in readers.devices() if readers.is_live(d)):
+            return
+        for other_id, other in ledgers.folders.items():
+            holdings = self._mail_of(other_id).holdings
+            if other_id == folder_id or not any(
+                other.ledger.is_live(d) and not holdings.is_known(d) for d in away
+            ):
+                continue
+            wraps = tuple(ControlWrap(*wrap) for wrap in other.chain.wraps())
+            offered = ControlFolder(other_id, tuple(e.wire for e in other.ledger), wraps).encode()
+            what = digest("control", offered)
+            if len(offered) <= CONTROL_LENGTH_MAX and not target.has(Area.CONTROL, what):
+                await target.put(Area.CONTROL, [(what, offered)])
 
     async def _put_changesets(
         self,

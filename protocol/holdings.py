@@ -58,6 +58,11 @@ class Holdings:
         device = self._devices.get(device_id)
         return 0 if device is None else device.heard_s
 
+    def is_known(self, device_id: DeviceId) -> bool:
+        """Whether the device ever said how far it is: it has the folder then."""
+        device = self._devices.get(device_id)
+        return device is not None and bool(device.held or device.applied)
+
     def note(self, device_id: DeviceId, now_s: int) -> None:
         """The device is there, and was not heard of yet."""
         if device_id not in self._devices:

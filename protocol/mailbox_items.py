@@ -96,14 +96,49 @@ class ControlWrap:
         return wire.encode([_VERSION, 1, self.epoch_id, self.recipient_id, self.wrapped])
 
 
-def decode_control(data: bytes) -> ControlEntry | ControlWrap:
-    """Either of them; raises Malformed or TooLong."""
+@dataclass(frozen=True, slots=True)
+class ControlFolder:
+    """Another folder of the same devices, of which one of them may not have heard: its whole
+    ledger, unchecked, and wraps of its epochs.
+    """
+
+    folder_id: FolderId
+    entries: tuple[bytes, ...]
+    wraps: tuple[ControlWrap, ...]
+
+    def encode(self) -> bytes:
+        """What is sealed."""
+        wraps = [[w.epoch_id, w.recipient_id, w.wrapped] for w in self.wraps]
+        return wire.encode([_VERSION, 2, self.folder_id, list(self.entries), wraps])
+
+
+def decode_control(data: bytes) -> ControlEntry | ControlWrap | ControlFolder:
+    """One of them; raises Malformed or TooLong."""
     match wire.decode(data, CONTROL_LENGTH_MAX):
         case [1, 0, int(kind), bytes(ledger_id), bytes(entry)]:
             return ControlEntry(kind, ledger_id, entry)
         case [1, 1, bytes(epoch_id), bytes(recipient_id), bytes(wrapped)]:
             return ControlWrap(EntryId(epoch_id), recipient_id, wrapped)
-    raise Malformed("neither a ledger entry nor a wrap")
+        case [1, 2, bytes(folder_id), list(entries), list(wraps)]:
+            return ControlFolder(
+                FolderId(folder_id),
+                tuple(_bytes(entry) for entry in entries),
+                tuple(_wrap(wrap) for wrap in wraps),
+            )
+    raise Malformed("neither a ledger entry nor a wrap nor a folder")
+
+
+def _bytes(value: object) -> bytes:
+    if type(value) is not bytes:
+        raise Malformed("not a ledger entry")
+    return value
+
+
+def _wrap(value: object) -> ControlWrap:
+    match value:
+        case [bytes(epoch_id), bytes(recipient_id), bytes(wrapped)]:
+            return ControlWrap(EntryId(epoch_id), recipient_id, wrapped)
+    raise Malformed("not a wrap")
 
 
 # ---------------------------------------------------------------- heartbeats

@@ -307,6 +307,30 @@ async def test_a_removed_device_neither_reads_nor_writes(
         assert chain.read_secret(new) is None
 
 
+async def test_a_new_folder_is_told_of_by_the_mailbox_of_another(town: Apart) -> None:
+    """Both were never awake together since it was made."""
+    one, two = town.daemons
+    root = town.stage.base / "new of one"
+    root.mkdir()
+    (root / "in it").write_bytes(b"new")
+    await one.add_folder(root, "new")
+    await town.connect(0)
+
+    def is_told() -> bool:
+        return all(mail.beaten for mail in one.mailboxes._mails.values())
+
+    await until(lambda: len(one.mailboxes._mails) == 2 and is_told())
+    await town.disconnect(0)
+    await town.connect(1)
+    await until(lambda: any(two._name_of(stored) == "new" for stored in two.stored.values()))
+    there = town.stage.base / "new of two"
+    there.mkdir()
+    await two.attach_folder("new", there)
+    await until(lambda: (there / "in it").is_file())
+    assert (there / "in it").read_bytes() == b"new"
+    assert not two.network.counts
+
+
 async def test_ledgers_of_others_and_rubbish_are_left_out(town: Apart) -> None:
     await town.connect(0)
     one, folder_id = town.daemons[0], folder_of(town.daemons[0]).folder_id

@@ -18,6 +18,14 @@ def test_who_was_never_heard_of_lacks_everything() -> None:
     assert Holdings().lacking([], {A: 3}) == {}
 
 
+def test_who_has_said_how_far_it_is_has_the_folder() -> None:
+    holdings = Holdings()
+    holdings.note(ONE, 5)
+    assert not holdings.is_known(ONE)
+    holdings.read(ONE, {A: 1}, {}, 5, 5)
+    assert holdings.is_known(ONE)
+
+
 def test_the_one_who_holds_least_counts() -> None:
     holdings = Holdings()
     holdings.told(ONE, {A: 3, B: 1}, 10)

@@ -19,6 +19,7 @@ from protocol.ledger import LedgerKind
 from protocol.mailbox_items import (
     PART_SIZE_MAX,
     ControlEntry,
+    ControlFolder,
     ControlWrap,
     Heartbeat,
     decode_control,
@@ -59,8 +60,18 @@ def test_control_items_are_read_as_they_were_written() -> None:
     for item in (
         ControlEntry(LedgerKind.FOLDER, b"i" * 32, b"wire"),
         ControlWrap(EntryId(b"e" * 32), b"r" * 32, b"w" * 176),
+        ControlFolder(FOLDER, (b"one", b"two"), (ControlWrap(EntryId(b"e" * 32), b"r", b"w"),)),
     ):
         assert decode_control(item.encode()) == item
+
+
+@pytest.mark.parametrize(
+    "body",
+    [[1, 2, b"f", [1], []], [1, 2, b"f", [], [b"w"]], [1, 2, b"f", [], [[b"e", b"r", 1]]], [1, 3]],
+)
+def test_control_of_another_form_is_none(body: list[object]) -> None:
+    with pytest.raises(Malformed):
+        decode_control(wire.encode(body))
 
 
 @given(data=st.binary(max_size=100))
