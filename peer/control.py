@@ -9,10 +9,12 @@ documents (RFC 9457) with two members more: `code` and `exit_code` (peer/errors.
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from starlette.applications import Starlette
+from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
@@ -22,9 +24,10 @@ from peer import control_files
 from peer.control_fields import Fields, read_members
 from peer.control_files import FilesApi
 from peer.control_guard import Guard, answer_of, problem
-from peer.errors import PeerError, UsageError
+from peer.errors import PeerError, UnknownFolder, UsageError
 from peer.event_stream import EventStream, TooManyReaders
 from peer.notices import NOTICES_MAX
+from peer.openapi import document
 from peer.status import (
     Choice,
     ConflictList,
@@ -44,11 +47,21 @@ from peer.status import (
 from protocol.relay_address import RelayAddress
 
 EVENTS_PATH = "/api/events"
+FOLDER_PATH = "/api/folders/{folder_id:folder_id}"
 FOUND_DEFAULT = 50
 FOUND_MAX = 1000
 """Found files in one answer; who looks for more types another word."""
 
 _log = logging.getLogger(__name__)
+
+
+class _FolderIds(StringConvertor):
+    """A folder's id, and nothing else: `create` is a route of its own."""
+
+    regex = "[0-9a-f]{64}"
+
+
+register_url_convertor("folder_id", _FolderIds())
 
 
 class WitnessApi(Protocol):
@@ -289,10 +302,24 @@ ROUTES: tuple[tuple[str, str, _Act], ...] = (
 """Everything that can be asked of a daemon: one line each."""
 
 
+async def _folder(daemon: DaemonApi, fields: Fields) -> Mapping[str, Any]:
+    folder_id = fields.text("folder_id")
+    fields.end()
+    found = [one for one in (await daemon.folders())["folders"] if one["id"] == folder_id]
+    if not found:
+        raise UnknownFolder
+    return found[0]
+
+
+async def _document(daemon: DaemonApi, fields: Fields) -> Mapping[str, Any]:
+    fields.end()
+    return document(version("holdfast"))
+
+
 def _make_endpoint(daemon: DaemonApi, act: _Act) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         try:
-            members = await read_members(request)
+            members = await read_members(request) | request.path_params
             is_query = request.method in ("GET", "HEAD")
             content = await act(daemon, Fields(dict(members), is_query=is_query))
             if not is_query:
@@ -342,6 +369,10 @@ def make_app(daemon: DaemonApi, token: str) -> ASGIApp:
     """The API as an ASGI application, guards included."""
     routes = [
         Route(path, _make_endpoint(daemon, act), methods=[method]) for method, path, act in ROUTES
+    ]
+    routes += [
+        Route(path, _make_endpoint(daemon, act), methods=["GET"])
+        for path, act in (("/api/openapi.json", _document), (FOLDER_PATH, _folder))
     ]
     routes += control_files.routes(lambda: daemon.files)
     routes.append(Route(EVENTS_PATH, _make_events_endpoint(daemon), methods=["GET"]))
