@@ -89,8 +89,12 @@ class Repairer:
             now_s = self._shares.now_s()
             others = await node_rows.nodes(self._shares.store)
             missed = [node.first_missed_s for node in others]
+            before = self.late, self.lost
             self.late = sum(is_late(each, now_s, self._policy) for each in missed)
             self.lost = sum(is_lost(each, now_s, self._policy) for each in missed)
+            if (self.late, self.lost) != before:
+                values = {"met": self.met, "late": self.late, "lost": self.lost}
+                log.warning("other nodes are missed, or back", extra={"values": values})
             await self._heal_own()
             if 2 * self.met >= len(met):
                 await self._stand_in()

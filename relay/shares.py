@@ -13,7 +13,7 @@ import logging
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import aiosqlite
 
@@ -31,6 +31,8 @@ from relay.share_rows import ShareRow
 from relay.store import RelayStore
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 DAY_S: Final = 86_400
 LEASE_MAX_S: Final = 90 * DAY_S
@@ -134,8 +136,8 @@ class Shares:
         try:
             is_here = await self._begin(incoming, descriptor, lease_until_s, holders)
             if not is_here:
-                incoming.descriptor = await asyncio.to_thread(self.files.begin, name)
-                incoming.next_leaf = await asyncio.to_thread(self._right_leaves, incoming)
+                await _whole(self._open, incoming)
+                incoming.next_leaf = await _whole(self._right_leaves, incoming)
                 return incoming
         except BaseException:
             self.leave(incoming)
@@ -198,6 +200,9 @@ class Shares:
             )  # fmt: skip
         return pack
 
+    def _open(self, incoming: Incoming) -> None:
+        incoming.descriptor = self.files.begin(incoming.name)
+
     def _right_leaves(self, incoming: Incoming) -> int:
         for index, expected in enumerate(incoming.hashes):
             leaf = self.files.read_incoming(incoming.descriptor, index, 1)
@@ -213,7 +218,7 @@ class Shares:
             raise ShareFault(StoreOutcome.REFUSED)
         if leaf_hashes(data, first) != expected:
             raise ShareFault(StoreOutcome.DAMAGED)
-        await asyncio.to_thread(self.files.write, incoming.descriptor, first, data)
+        await _whole(self.files.write, incoming.descriptor, first, data)
         incoming.next_leaf = first + count
 
     async def keep(self, incoming: Incoming, *, is_healed: bool = False) -> None:
@@ -222,7 +227,6 @@ class Shares:
         """
         assert incoming.is_complete
         name, now_s = incoming.name, self.now_s()
-        before = await rows.share(self.store, *name)
 
         async def work(db: aiosqlite.Connection) -> bool:
             is_there = await rows.set_whole(db, incoming.pack, name.number, now_s)
@@ -231,7 +235,8 @@ class Shares:
             return is_there
 
         try:
-            await asyncio.to_thread(self.files.sync, incoming.descriptor)
+            before = await rows.share(self.store, *name)
+            await _whole(self.files.sync, incoming.descriptor)
             is_there = await self.commits.do(work, name)
         except OSError:
             # What a failed flush leaves in the cache would pass for what is on the disk.
@@ -406,6 +411,18 @@ class Shares:
                     await rows.set_damaged(db, row.pack, row.number, damaged)
                 else:
                     await rows.set_whole(db, row.pack, row.number, self.now_s())
+
+
+async def _whole(work: Callable[..., T], *arguments: Any) -> T:
+    """Does this in a thread, and whoever is cancelled waits for its end: a descriptor that is
+    closed under it could be another share's by then.
+    """
+    future = asyncio.get_running_loop().run_in_executor(None, work, *arguments)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        await asyncio.wait([future])
+        raise
 
 
 def split_hashes(hashes: bytes) -> list[bytes]:

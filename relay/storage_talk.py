@@ -98,8 +98,7 @@ async def converse(
         async with asyncio.TaskGroup() as tasks:
             await talk.begin(begin)
             while True:
-                async with asyncio.timeout(SILENCE_MAX_S):
-                    frame = await link.receive()
+                frame = await _next(link)
                 if frame is None:
                     break
                 message = decode(*frame)
@@ -114,12 +113,18 @@ async def converse(
                 await link.drain()
     except BaseExceptionGroup as group:
         raise group.exceptions[0] from None
-    except TimeoutError:
-        link.abort(ErrorCode.TIMEOUT)
-        raise TimedOut("a device was silent for too long") from None
     finally:
         desk.links.pop(link, None)
         talk.leave()
+
+
+async def _next(link: Link) -> tuple[int, bytes] | None:
+    try:
+        async with asyncio.timeout(SILENCE_MAX_S):
+            return await link.receive()
+    except TimeoutError:
+        link.abort(ErrorCode.TIMEOUT)
+        raise TimedOut("a device was silent for too long") from None
 
 
 class StorageTalk:

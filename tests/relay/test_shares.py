@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -498,6 +500,51 @@ async def test_holders_are_those_that_were_named_last(tmp_path: Path) -> None:
         assert (await node_rows.holders(node.store, pack.pack))[0] == holder(0, 1), (
             "not another's word"
         )
+
+
+@pytest.mark.parametrize("step", ["begin", "write", "sync"])
+async def test_who_is_cancelled_closes_no_file_under_a_thread_that_uses_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Its number could be another share's by then, and the bytes would go there."""
+    entered, goes_on, closed_early = threading.Event(), threading.Event(), []
+    real = getattr(MortalFiles, step)
+    closed: list[int] = []
+
+    def slow(files: MortalFiles, *arguments: object) -> object:
+        entered.set()
+        goes_on.wait(60)
+        closed_early.extend(closed)
+        return real(files, *arguments)
+
+    def close_file(files: MortalFiles, descriptor: int) -> None:
+        closed.append(descriptor)
+        os.close(descriptor)
+
+    monkeypatch.setattr(MortalFiles, step, slow)
+    monkeypatch.setattr(MortalFiles, "close_file", close_file)
+    async with running(tmp_path) as node:
+        async with asyncio.TaskGroup() as tasks:
+
+            async def put() -> None:
+                incoming = await node.begin()
+                assert incoming is not None
+                try:
+                    await node.shares.take(incoming, 0, PACKED.shares[0])
+                    await node.shares.keep(incoming)
+                finally:
+                    node.shares.leave(incoming)
+
+            putting = tasks.create_task(put())
+            await asyncio.to_thread(entered.wait, 60)
+            putting.cancel()
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert not putting.done()
+            goes_on.set()
+        assert closed_early == []
+        assert len(closed) == 1
+        assert not node.shares._coming
 
 
 async def test_no_descriptor_stays_open(tmp_path: Path) -> None:

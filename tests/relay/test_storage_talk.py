@@ -66,7 +66,7 @@ from relay.allowance import Allowance
 from relay.storage_desk import NodeWords
 from relay.store import RelayStore
 from tests.crypto.seeded import Seeded
-from tests.relay.relay_stage import Caller, RelayStage, new_keys, relaying
+from tests.relay.relay_stage import Caller, RelayStage, new_keys, relaying, until
 from tests.relay.storage_stage import FAR_S, ROOMY, Owner, Packed, files_of
 
 PACKED = Packed.of(5, 2, 3)
@@ -418,6 +418,28 @@ async def test_other_messages_end_the_link_and_pings_are_answered(tmp_path: Path
         assert await caller.hear() == RelayPong(7)
         caller.say(StoreBegin(1, b""))
         assert await caller.hear() is None
+
+
+@pytest.mark.row("A33")
+async def test_rubbish_ends_its_own_link_and_no_other(tmp_path: Path) -> None:
+    async with storage(tmp_path) as stage:
+        await stage.put(0)
+        random = Seeded("rubbish")
+        for number in (80, 82, 86, 88, 91, 93, 107, 200):
+            async with storing(stage.relay.address, new_keys()) as other:
+                other._link.send(number, [random(300)])
+                with pytest.raises(LinkError):
+                    await other.ask(StoreUsage(9, stage.namespace), StoreUsed)
+        assert await stage.client.fetch(stage.namespace, PACKED.descriptor, 0) == PACKED.shares[0]
+
+
+@pytest.mark.row("A29")
+async def test_a_silent_link_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage_talk, "SILENCE_MAX_S", 0.05)
+    async with relaying(home=tmp_path, storage=ROOMY) as relay:
+        async with storing(relay.address, new_keys()) as client:
+            await until(lambda: client.is_closed)
+        await until(lambda: "TimedOut" in relay.relay.desk.counts)
 
 
 async def test_a_storage_link_takes_no_other_link_s_place(tmp_path: Path) -> None:
