@@ -124,6 +124,22 @@ async def test_a_direct_link_takes_the_place_of_a_relayed_one(
     assert kinds(one) == kinds(two) == ["tls"]
 
 
+@pytest.mark.row("F27")
+async def test_a_relay_that_is_gone_takes_no_direct_link_away(
+    stage: Stage, relay: RelayStage
+) -> None:
+    one, two = [await start(stage, relay, name) for name in ("one", "two")]
+    two.dialling.heard_of(device_id(one), LOOPBACK, port_of(one))
+    await until(lambda: kinds(one) == kinds(two) == ["tls"])
+    await stage.share(one, two)
+    (before,) = one.network.status()
+    await relay.relay.stop()
+    await until(lambda: not one.relays.is_connected and not two.relays.is_connected)
+    (stage.root("one") / "meanwhile").write_bytes(b"without a relay")
+    await until_shown(stage.root("two") / "meanwhile", b"without a relay")
+    assert one.network.status() == [before]
+
+
 async def test_who_knows_no_address_is_called_without_a_wait(
     stage: Stage, relay: RelayStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

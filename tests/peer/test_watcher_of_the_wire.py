@@ -5,13 +5,18 @@ replays them.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from peer import mailboxes
 from peer.daemon import Daemon
+from peer.home import Home
+from relay.watch import Watch
 from tests.peer.device_stage import (
     LOOPBACK,
     Stage,
@@ -25,7 +30,9 @@ from tests.peer.device_stage import (
     until,
 )
 from tests.peer.evil_stage import counted_frames, is_file
+from tests.peer.mail_stage import part
 from tests.protocol.lossy_proxy import Address, LossyProxy, Weather
+from tests.relay.relay_stage import relaying
 
 # 16 bytes each, found nowhere by chance.
 ONE, TWO = "canary-one-4f1c9", "canary-two-e07b2"
@@ -238,3 +245,62 @@ async def test_what_was_recorded_is_replayed_in_vain(
             assert heard == []
         assert folder_of(one).engine.book.frontier() == before
         assert are_linked(one, two)
+
+
+# ---------------------------------------------------------------- through a relay
+
+LABEL = "canary-label-60d"
+
+
+@pytest.mark.row("A17")
+async def test_a_relay_finds_no_canary_on_its_wires_its_disk_its_log_or_its_metrics(
+    homes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It carries two devices' link first, and their mail when they have none any more."""
+
+    async def well() -> str:
+        return ""
+
+    monkeypatch.setattr(mailboxes, "AWAY_AFTER_S", 0.0)
+    caplog.set_level(logging.DEBUG)
+    copy_homes(homes, tmp_path)
+    own = tmp_path / "relay's own"
+    own.mkdir()
+    async with relaying(home=own) as relay, devices(tmp_path) as stage:
+        wire = Wire(relay.relay.port)
+        address = replace(relay.address, port=await wire.start())
+        for name in (ONE, TWO):
+            home = await Home.open(stage.home(name))
+            async with home.store.transaction() as write:
+                await write._execute("DELETE FROM addresses")
+            await home.close()
+        one, two = pair = [await stage.start(name) for name in (ONE, TWO)]
+        for daemon in pair:
+            await daemon.add_relay(address)
+        await until(lambda: are_linked(one, two))
+        assert [c.kind_name for c in one.network.status()] == ["relayed"]
+        await one.add_folder(stage.root(ONE), LABEL)
+        await until(lambda: any(two._name_of(s) == LABEL for s in two.stored.values()))
+        await two.attach_folder(LABEL, stage.root(TWO))
+        for number, between in enumerate(("a link", "mail")):
+            directory = stage.root(ONE) / f"{DIRECTORY} {number}"
+            directory.mkdir()
+            (directory / FILE).write_bytes(CONTENT * 50)
+            path = stage.root(TWO) / f"{DIRECTORY} {number}" / FILE
+            await until(lambda path=path: is_file(path, CONTENT * 50))  # type: ignore[misc]
+            if between == "a link":
+                await part(pair, monkeypatch)
+        page = await Watch(relay.relay, well).page(b"GET /metrics HTTP/1.1")
+        await wire.stop()
+        ids = [device_id(daemon) for daemon in pair]
+    disk = b"".join(path.read_bytes() for path in own.rglob("*") if path.is_file())
+    wires = b"".join(bytes(seen) for seen in wire.seen)
+    assert len(wires) > 20_000
+    assert len(disk) > 10_000
+    own_log = [r for r in caplog.records if r.name.split(".")[0] == "relay"]
+    said = "\n".join(f"{r.getMessage()} {vars(r)}" for r in own_log).encode()
+    words = [word.encode() for word in (ONE, TWO, FILE, DIRECTORY, LABEL)]
+    words += [CONTENT, *ids, *(each.hex().encode() for each in ids)]
+    for word in words:
+        for where in (wires, disk, page, said):
+            assert word not in where
