@@ -81,6 +81,10 @@ _NAMES: Final = (
     "delegation",
     "control",
     "store key",
+    # share links, what of them is not a browser's (10)
+    "share link",
+    "link space",
+    "link head",
     "store open",
     "store peer",
     "store voucher",

@@ -218,7 +218,13 @@ def relay_run(arguments: argparse.Namespace) -> Answer:
     """Run a relay."""
     host, port = arguments.listen
     config = [] if arguments.config is None else ["--config", str(arguments.config)]
-    return _become_relay(arguments, "run", "--host", host, "--port", str(port), *config)
+    web = [] if arguments.web is None else ["--web", _joined(arguments.web)]
+    return _become_relay(arguments, "run", "--host", host, "--port", str(port), *config, *web)
+
+
+def _joined(address: tuple[str, int]) -> str:
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def relay_config(arguments: argparse.Namespace) -> Answer:

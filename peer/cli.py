@@ -141,6 +141,18 @@ def _moment(text: str) -> int:
         ) from error
 
 
+def _lifetime(text: str) -> int:
+    """How long, in seconds: `90m`, `12h`, `7d`, `4w`; 0 for `never`."""
+    number, unit = text[:-1], {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}.get(text[-1:])
+    if text == "never":
+        return 0
+    if unit is None or not number.isascii() or not number.isdecimal() or len(number) > 5:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time like 12h, 7d or never")
+    if not int(number):
+        raise argparse.ArgumentTypeError("a link is there for a while, or never expires")
+    return int(number) * unit
+
+
 def _links(text: str) -> tuple[str, ...]:
     """Kinds of link, the preferred one first."""
     kinds = tuple(text.split(","))
@@ -300,6 +312,31 @@ def _add_log_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def _add_link_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
+    link = add("link", link_acts.link_list, "make, list and revoke share links")
+    links = link.add_subparsers(metavar="COMMAND", required=True)
+
+    def more(name: str, act: Any, what: str) -> argparse.ArgumentParser:
+        command: argparse.ArgumentParser = links.add_parser(name, help=what, description=what)
+        command.set_defaults(act=act)
+        return command
+
+    new = more("create", link_acts.link_create, "make a URL that opens a file or directory")
+    new.add_argument("path", type=Path, metavar="PATH", help="in one of your folders")
+    new.add_argument(
+        "--expires", type=_lifetime, metavar="TIME", help="7d if not given; 12h, 4w, or never"
+    )
+    new.add_argument("--max-downloads", type=_count, metavar="N", help="any number if not given")
+    new.add_argument(
+        "--password",
+        action="store_true",
+        help="asked for, or from $HOLDFAST_LINK_PASSWORD or the first line of"
+        " $HOLDFAST_LINK_PASSWORD_FILE",
+    )
+    new.add_argument("--name", metavar="NAME", help="what it is called for who opens it")
+    new.add_argument("--relay", metavar="ADDRESS", help="at which of your relays")
+    more("list", link_acts.link_list, "show the share links that this device has made")
+    end = more("revoke", link_acts.link_revoke, "end a share link, at once and for ever")
+    end.add_argument("link", metavar="LINK", help="its URL, id or name")
     get = add("get", link_acts.get, "fetch what a share link gives, without a browser")
     get.add_argument("url", metavar="URL", help="all of it, with what is behind the #; - reads it")
     get.add_argument(
@@ -349,6 +386,9 @@ def _add_relay_commands(commands: Any) -> None:
         "--listen", required=True, type=_address, metavar="HOST:PORT", help="where devices reach it"
     )
     run.add_argument("--config", type=Path, metavar="FILE", help="relay.toml; see `relay config`")
+    run.add_argument(
+        "--web", type=_address, metavar="HOST:PORT", help="serve share links to browsers there"
+    )
     add("config", acts.relay_config, "print every key of relay.toml, with what it means")
     invite = add("invite", acts.relay_invite, "make a token that lets devices use a closed relay")
     invite.add_argument("--devices", type=int, metavar="NUMBER", help="how many; 8 if not given")

@@ -20,12 +20,13 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from peer import control_files
+from peer import control_files, link_control
 from peer.control_fields import Fields, read_members
 from peer.control_files import FilesApi
 from peer.control_guard import Guard, answer_of, problem
 from peer.errors import PeerError, UnknownFolder, UsageError
 from peer.event_stream import EventStream, TooManyReaders
+from peer.link_control import ShareLinkApi
 from peer.notices import NOTICES_MAX
 from peer.openapi import document
 from peer.status import (
@@ -93,6 +94,10 @@ class DaemonApi(Protocol):
     @property
     def files(self) -> FilesApi:
         """Files by their ids."""
+
+    @property
+    def share_links(self) -> ShareLinkApi:
+        """Who makes share links."""
 
     async def status(self) -> Status:
         """Everything that `holdfast status` shows; cheap enough to be asked ten times a second."""
@@ -297,6 +302,9 @@ ROUTES: tuple[tuple[str, str, _Act], ...] = (
     ("POST", "/api/relays/remove", _remove_relay),
     ("GET", "/api/notifications", _notifications),
     ("POST", "/api/notifications/mark_as_read", _mark_as_read),
+    ("GET", "/api/links", lambda d, f: link_control.listed(d.share_links, f)),
+    ("POST", "/api/links/create", lambda d, f: link_control.create(d.share_links, f)),
+    ("POST", "/api/links/revoke", lambda d, f: link_control.revoke(d.share_links, f)),
     ("POST", "/api/daemon/stop", lambda d, f: _without_fields(d.stop, f)),
 )
 """Everything that can be asked of a daemon: one line each."""

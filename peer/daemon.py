@@ -11,7 +11,6 @@ import os
 import sqlite3
 import time
 from collections.abc import Collection, Mapping, Sequence
-from ipaddress import ip_address
 from pathlib import Path
 
 from crypto.ids import DeviceId, FolderId
@@ -40,10 +39,12 @@ from peer.home_store import Folder as StoredFolder
 from peer.home_store import FolderState as StoredState
 from peer.invitations import Invitations
 from peer.ledgers import Ledgers
+from peer.link_requests import ShareLinkRequests
 from peer.mailboxes import Mailboxes
 from peer.network import Network
 from peer.network_events import NetworkEvents
 from peer.openings import OPENING_ERRORS, Openings
+from peer.own_addresses import announced_of, is_reached
 from peer.port_mapping import PortMapping
 from peer.punching import Punching
 from peer.relays import Relays
@@ -128,6 +129,7 @@ class Daemon:
         self.openings.on_deeds = self.witness.deeds
         self.history = HistoryRequests(self.stored.values, self.network.folders)
         self.files = FileRequests(self.stored, self.network.folders, self._name_of, self.history)
+        self.share_links = ShareLinkRequests(home, self.ledgers, self.history, self.relays)
         self.conflict_requests = ConflictRequests(
             self.stored.values, self.network.folders, self._name_of, self.history.locate
         )
@@ -195,10 +197,10 @@ class Daemon:
         except LinkError as error:
             raise AddressInUse(str(error)) from error
         log.info("%s listens on port %d", self.name, port)
-        if self.config.port_mapping and LinkKind.QUIC in kinds and _is_reached(hosts):
+        if self.config.port_mapping and LinkKind.QUIC in kinds and is_reached(hosts):
             self.mapping = PortMapping(port, self.punching.addresses_changed)
         if self.config.discovery:
-            announced, interfaces = _announced(hosts)
+            announced, interfaces = announced_of(hosts)
             discovery = Discovery(self._seen, hosts=announced, interfaces=interfaces)
             try:
                 await discovery.start()
@@ -210,7 +212,7 @@ class Daemon:
 
     def _hosts(self) -> Sequence[str]:
         """The machine's addresses at which this device answers."""
-        announced, _ = _announced([host for host, _ in self.config.listen])
+        announced, _ = announced_of([host for host, _ in self.config.listen])
         return own_hosts() if announced is None else announced
 
     async def run(self) -> None:
@@ -227,6 +229,7 @@ class Daemon:
         for folder in list(self.network.folders.values()):
             await folder.close()
         await self.witness.close()
+        await self.share_links.close()
 
     async def _advance_generation(self) -> None:
         while True:
@@ -540,23 +543,6 @@ class Daemon:
             folder_id: (self._name_of(stored), self.network.folders.get(folder_id))
             for folder_id, stored in self.stored.items()
         }
-
-
-def _announced(hosts: Sequence[str]) -> tuple[list[str] | None, list[str] | None]:
-    """The addresses to announce, and the interfaces to do it on; None for all of this machine's.
-
-    What is listened on for this machine alone is told to nobody else.
-    """
-    addresses = {host: ip_address(host) for host in hosts}
-    if any(address.is_unspecified for address in addresses.values()):
-        return None, None
-    others = [host for host, address in addresses.items() if not address.is_loopback]
-    return (others, None) if others else (list(hosts), list(hosts))
-
-
-def _is_reached(hosts: Sequence[str]) -> bool:
-    """Whether IPv4 from elsewhere reaches what listens on these."""
-    return any(":" not in host and not ip_address(host).is_loopback for host in hosts)
 
 
 async def run(

@@ -421,6 +421,29 @@ class LinkUnreachable(PeerError):
     http_status = 503
 
 
+class LinkNotMade(PeerError):
+    """No share link was made. Nothing of it is at the relay."""
+
+    exit_code = 66
+    http_status = 409
+
+
+class NoLinkRelay(PeerError):
+    """No relay of yours serves share links. Use one that does: `holdfast relay add ADDRESS`; on a
+    machine of your own, `holdfast relay run --listen HOST:PORT --web HOST:PORT`.
+    """
+
+    exit_code = 67
+    http_status = 409
+
+
+class UnknownLink(PeerError):
+    """This device has made no such share link. `holdfast link list` shows those it has made."""
+
+    exit_code = 68
+    http_status = 404
+
+
 class TooManyAttempts(PeerError):
     """The relay was asked with wrong passwords or addresses too often. Wait a minute and try
     again.

@@ -40,14 +40,14 @@ class HistoryRequests:
         entries = [_entry(stored) for stored in found]
         if content is not None:
             entries.insert(0, _current(PATH_SEPARATOR.join(names), content))
-        return {"path": str(path), "root": self._root(folder), "versions": entries}
+        return {"path": str(path), "root": self.root(folder), "versions": entries}
 
     async def deleted(self, path: Path) -> VersionList:
         """The files below a directory that are deleted, the latest first."""
         folder, history, names = self.locate(path)
         found = await folder.call(lambda: history.deleted(names, DELETED_MAX))
         entries = [_entry(stored) for stored in found]
-        return {"path": str(path), "root": self._root(folder), "versions": entries}
+        return {"path": str(path), "root": self.root(folder), "versions": entries}
 
     async def restore(
         self, path: Path, number: int | None, at_s: int | None, out: Path | None
@@ -94,7 +94,8 @@ class HistoryRequests:
                 return folder, folder.history, names
         raise NotInFolder(f"{path} is in none of your folders. `holdfast folder list` shows them.")
 
-    def _root(self, folder: Folder) -> str:
+    def root(self, folder: Folder) -> str:
+        """Where a folder is on this disk."""
         return next(str(s.path) for s in self._stored() if s.folder_id == folder.folder_id)
 
     def _inside(self, folder: Folder, out: Path) -> tuple[str, ...] | None:

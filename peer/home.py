@@ -48,6 +48,7 @@ CONFIG_NAME: Final = "config.toml"
 FOLDERS_NAME: Final = "folders"
 RELAY_KEY_NAME: Final = "relay.key"
 """What `holdfast relay run` keeps there, when it is given the home of a device."""
+LINKS_NAME: Final = "links.db"
 INCARNATION_SIZE: Final = 8
 
 _OURS: Final = (
@@ -59,6 +60,7 @@ _OURS: Final = (
     FOLDERS_NAME,
     RELAY_KEY_NAME,
     TRAIL_NAME,
+    LINKS_NAME,
 )
 _BESIDE_DATABASE: Final = ("", "-wal", "-shm")
 

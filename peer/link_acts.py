@@ -6,13 +6,16 @@ import argparse
 import sys
 import time
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from peer import terminal
-from peer.acts import Answer
+from peer.acts import Answer, client_of, say
 from peer.errors import UsageError
 
 SHOWN_EVERY_S: Final = 0.5
+DEFAULT_LIFETIME_S: Final = 7 * 86_400
+MAKING_TIMEOUT_S: Final = 24 * 3600.0
+"""What is not at the relay yet is uploaded first, which takes as long as it takes."""
 
 
 def get(arguments: argparse.Namespace) -> Answer:
@@ -46,6 +49,83 @@ def get(arguments: argparse.Namespace) -> Answer:
         print(f"{line} ({rate}).")
 
     return Answer(data, show)
+
+
+def link_create(arguments: argparse.Namespace) -> Answer:
+    """Have the daemon make a share link; prints the URL, and a QR code on a terminal."""
+    from peer.link_password import ask_link_password
+
+    password = ask_link_password(is_new=True) if arguments.password else None
+    lifetime_s = DEFAULT_LIFETIME_S if arguments.expires is None else arguments.expires
+    body: dict[str, Any] = {
+        "path": str(arguments.path.absolute()),
+        "lifetime_s": lifetime_s,
+        "downloads_max": arguments.max_downloads or 0,
+    }
+    given = (("name", arguments.name), ("relay", arguments.relay), ("password", password))
+    body |= {name: value for name, value in given if value}
+    made = client_of(arguments).request("POST", "/api/links/create", body, MAKING_TIMEOUT_S)
+
+    def show() -> None:
+        print(made["url"])
+        size = terminal.format_size(made["bytes"])
+        print(f"{made['files']} files, {size}; {_terms(made)}")
+        print("Who has this address has the files: what is behind the # is the key to them.")
+        if sys.stdout.isatty():
+            import segno
+
+            segno.make(made["url"], error="l").terminal(compact=True)
+
+    return Answer(made, show)
+
+
+def link_list(arguments: argparse.Namespace) -> Answer:
+    """Ask for this device's share links."""
+    found = client_of(arguments).request("GET", "/api/links", None, MAKING_TIMEOUT_S)
+
+    def show() -> None:
+        if not found["links"]:
+            print("There are no share links. `holdfast link create PATH` makes one.")
+            return
+        rows = (
+            (
+                each["id"],
+                each["name"],
+                terminal.format_size(each["bytes"]),
+                _downloads(each),
+                terminal.format_moment(each["expires_s"]) if each["expires_s"] else "never",
+                each["state"],
+            )
+            for each in found["links"]
+        )
+        terminal.print_table(("id", "name", "size", "downloads", "expires", "state"), rows)
+
+    return Answer(found, show)
+
+
+def link_revoke(arguments: argparse.Namespace) -> Answer:
+    """Have the daemon end a share link."""
+    from protocol.share_url import BadShareUrl, ShareUrl, text_of
+
+    try:
+        link = text_of(ShareUrl.parse(arguments.link).link_id)  # its secret is in no request
+    except BadShareUrl:
+        link = arguments.link
+    client_of(arguments).request("POST", "/api/links/revoke", {"link": link}, MAKING_TIMEOUT_S)
+    return say({}, "It is ended: nobody gets anything by it any more.")
+
+
+def _terms(link: dict[str, Any]) -> str:
+    until = (
+        f"until {terminal.format_moment(link['expires_s'])}" if link["expires_s"] else "for ever"
+    )
+    often = f", for {link['downloads_max']} downloads" if link["downloads_max"] else ""
+    return f"{until}{often}{', with a password' if link['has_password'] else ''}."
+
+
+def _downloads(link: dict[str, Any]) -> str:
+    had = "?" if link["downloads"] is None else str(link["downloads"])
+    return f"{had} of {link['downloads_max']}" if link["downloads_max"] else had
 
 
 def _silent(done: int, size: int) -> None:

@@ -24,6 +24,8 @@ _ASKED: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     "/api/versions/restore": lambda w: f"Brought an earlier version of {w.get('path')} back.",
     "/api/devices/invite": lambda w: "Invited another device.",
     "/api/devices/remove": lambda w: f"Asked to put the device {w.get('device')} out.",
+    "/api/links/create": lambda w: f"Made a share link of {w.get('path')}.",
+    "/api/links/revoke": lambda w: f"Revoked the share link {w.get('link')}.",
     "/api/relays/add": lambda w: f"Added the relay {w.get('address')}.",
     "/api/relays/remove": lambda w: f"Removed the relay {w.get('address')}.",
 }

@@ -17,6 +17,8 @@ from protocol import wire
 from protocol.datagrams import CLIENT_ID_SIZE, PREFIX_BITS, PREFIX_MASK, PREFIX_SIZE
 from protocol.errors import Malformed, Unexpected
 from protocol.fields import Field, fixed_bytes, list_of, one_of, record_of, unsigned
+from protocol.link_messages import FORMS as LINK_FORMS
+from protocol.link_messages import LinkMessage
 from protocol.mailbox_messages import FORMS as MAILBOX_FORMS
 from protocol.mailbox_messages import MailboxMessage, RelayForm
 from protocol.relay_token import TOKEN_SIZE
@@ -205,6 +207,7 @@ RelayMessage: TypeAlias = (
     | Admission
     | MailboxMessage
     | StorageMessage
+    | LinkMessage
 )
 
 
@@ -268,10 +271,11 @@ _ALL: Final[dict[int, RelayForm]] = {
     **{int(number): form for number, form in FORMS.items()},
     **{int(number): form for number, form in MAILBOX_FORMS.items()},
     **{int(number): form for number, form in STORAGE_FORMS.items()},
+    **{int(number): form for number, form in LINK_FORMS.items()},
 }
 _NUMBERS: Final = {form.type: number for number, form in _ALL.items()}
 _RECORDS: Final = {number: record_of(form.type, *form.fields) for number, form in _ALL.items()}
-_LENGTHS: Final = dict.fromkeys(map(int, STORAGE_FORMS), STORAGE_FRAME_LENGTH_MAX)
+_LENGTHS: Final = dict.fromkeys(map(int, (*STORAGE_FORMS, *LINK_FORMS)), STORAGE_FRAME_LENGTH_MAX)
 _BULK_NUMBERS: Final = (StorageNumber.STORE_PIECE, StorageNumber.STORE_LEAVES)
 """Messages that end with whole leaves; all before them is shorter than one."""
 _NAMES: Final = {

@@ -28,6 +28,7 @@ from crypto.relay_ids import pseudonym_keys, storage_keys
 from crypto.shares import Descriptor, leaf_hashes
 from protocol.errors import LinkError, ProtocolError, StorageRefused, WrongChunk
 from protocol.link import Link
+from protocol.link_messages import LinkAnswer, LinkRequest
 from protocol.relay_address import RelayAddress
 from protocol.relay_links import dial_as
 from protocol.relay_messages import RelayKeys, RelayMessage, RelayPing, decode, encode_parts
@@ -64,7 +65,7 @@ WINDOW: Final = 4
 """Pieces of one share that are under way at once: 2 MiB, more than a LAN holds."""
 PING_INTERVAL_S: Final = 25.0
 
-A = TypeVar("A", bound=StorageAnswer)
+A = TypeVar("A", bound=StorageAnswer | LinkAnswer)
 
 WORDS: Final = {
     StoreOutcome.REFUSED: "it does not allow that",
@@ -89,7 +90,7 @@ class StorageClient:
         """Of the node, for its receipts."""
         self._link = link
         self._number = 0
-        self._waiting: dict[int, asyncio.Future[StorageAnswer]] = {}
+        self._waiting: dict[int, asyncio.Future[StorageAnswer | LinkAnswer]] = {}
         self._end: LinkError | None = None
 
     @classmethod
@@ -167,11 +168,13 @@ class StorageClient:
         self._number = (self._number + 1) % (1 << 32)
         return self._number
 
-    async def ask(self, request: StorageRequest, kind: type[A]) -> A:
+    async def ask(self, request: StorageRequest | LinkRequest, kind: type[A]) -> A:
         """The answer, of that kind and DONE; raises LinkError or StorageRefused."""
         return await self.answer(await self.send(request), kind)
 
-    async def send(self, request: StorageRequest) -> asyncio.Future[StorageAnswer]:
+    async def send(
+        self, request: StorageRequest | LinkRequest
+    ) -> asyncio.Future[StorageAnswer | LinkAnswer]:
         """Sends a request without waiting for more than room to send it in."""
         if self.is_closed:
             raise self._end or LinkError(f"The link to the node at {self.address.host} has ended.")
@@ -181,7 +184,7 @@ class StorageClient:
         await self._link.drain()
         return waiting
 
-    async def answer(self, waiting: asyncio.Future[StorageAnswer], kind: type[A]) -> A:
+    async def answer(self, waiting: asyncio.Future[StorageAnswer | LinkAnswer], kind: type[A]) -> A:
         """What was answered to what `send` sent."""
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
@@ -251,7 +254,7 @@ class StorageClient:
             StoreStarted,
         )  # fmt: skip
         descriptor_id, view = descriptor.id(), memoryview(data)
-        under_way: list[asyncio.Future[StorageAnswer]] = []
+        under_way: list[asyncio.Future[StorageAnswer | LinkAnswer]] = []
         for first in range(started.leaves, len(hashes), PIECE_LEAVES_MAX):
             while len(under_way) >= WINDOW:
                 await self.answer(under_way.pop(0), StoreDone)
@@ -266,7 +269,7 @@ class StorageClient:
         self, namespace: bytes, descriptor_id: bytes, share: int, first: int, count: int
     ) -> bytes:
         """Leaves of a share, unchecked: whoever reads a part knows what has to be in it."""
-        sent: list[tuple[int, asyncio.Future[StorageAnswer]]] = []
+        sent: list[tuple[int, asyncio.Future[StorageAnswer | LinkAnswer]]] = []
         parts: list[bytes] = []
         end = first + count
         while first < end or sent:

@@ -22,7 +22,7 @@ from relay.admissions import (
     invite,
     withdraw,
 )
-from relay.config import example, read_config
+from relay.config import example, read_config, with_web
 from relay.errors import RelayError, TooManyInvitations, UnknownInvitation, UsageError
 from relay.key_store import load_keys
 from relay.log import configure
@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--host", required=True)
     run.add_argument("--port", type=int, required=True)
     run.add_argument("--config", type=Path)
+    run.add_argument("--web")
     add("config", _config)
     new = add("invite", _invite)
     new.add_argument("--devices", type=int, default=DEVICES_DEFAULT)
@@ -72,13 +73,17 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(arguments: argparse.Namespace) -> None:
     config = read_config(arguments.config)
+    if arguments.web is not None:
+        config = with_web(config, arguments.web)
     configure("debug" if arguments.verbose else config.log_level, config.log_form)
 
-    def announce(address: str) -> None:
+    def announce(address: str, web: str) -> None:
         if arguments.json:
-            print(json.dumps({"address": address}), flush=True)
+            print(json.dumps({"address": address, "web": web}), flush=True)
             return
         print(address, flush=True)
+        if web:
+            print(f"Share links begin with {web}/s/", flush=True)
         if (config.public_host or arguments.host) in WILDCARDS:
             print(
                 f"In place of {arguments.host}, tell the name or address by which devices reach"

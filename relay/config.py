@@ -10,13 +10,14 @@ from __future__ import annotations
 import textwrap
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 
 from protocol.fields import is_control
 from protocol.relay_address import RelayAddress
+from protocol.share_url import ShareUrl
 from protocol.storage_messages import LABEL_LENGTH_MAX
 from relay.errors import BadConfig
 from relay.limits import Limits
@@ -47,6 +48,12 @@ class RelayConfig:
     storage_region: str = ""
     lost_after_s: int = 86_400
     meet_every_s: int = 900
+    web: Address | None = None
+    """Where share links are served."""
+    web_certificate: str = ""
+    web_key: str = ""
+    web_self_signed: bool = False
+    web_url: str = ""
     limits: Limits = field(default_factory=Limits)
 
 
@@ -132,6 +139,14 @@ def _absolute(value: Any) -> str:
     if type(value) is not str:
         raise TypeError
     if value and (not value.startswith("/") or "\0" in value):
+        raise ValueError
+    return value
+
+
+def _web_url(value: Any) -> str:
+    if type(value) is not str:
+        raise TypeError
+    if value and str(ShareUrl.parse(f"{value}/s/{'A' * 22}#{'A' * 43}")).split("/s/")[0] != value:
         raise ValueError
     return value
 
@@ -255,6 +270,41 @@ KEYS: Final = (
         "How often each other node is met and asked for some of what it holds.",
         "900",
     ),
+    Key(
+        "web.listen",
+        "web",
+        _watch,
+        'a port of this machine alone, like 8080, or an address like "192.0.2.1:443", or ""',
+        "Where share links are opened by browsers; empty: nowhere. Without a certificate it is"
+        " plain HTTP, which is allowed on this machine alone, for a proxy in front of it that sets"
+        " X-Forwarded-For. Shares are stored below the relay's home if storage.path says nothing.",
+        '""',
+    ),
+    Key(
+        "web.certificate",
+        "web_certificate",
+        _absolute,
+        'a path that begins with /, or ""',
+        "The certificate with its chain, in PEM, for HTTP/1.1, 2 and 3.",
+        '""',
+    ),
+    Key("web.key", "web_key", _absolute, 'a path that begins with /, or ""', "Its key.", '""'),
+    Key(
+        "web.self_signed",
+        "web_self_signed",
+        _boolean,
+        "true or false",
+        "true: with a certificate that this relay makes itself and no browser trusts; for tries.",
+        "false",
+    ),
+    Key(
+        "web.url",
+        "web_url",
+        _web_url,
+        'what share links begin with, like "https://share.example.org", or ""',
+        "Empty: relay.public_host with the port of web.listen.",
+        '""',
+    ),
     _limit("devices", 1, 65_536, "Devices linked at once; each takes 40 KiB."),
     _limit("devices_per_address", 1, 65_536, "The same from one address (of IPv6: one /64)."),
     _limit("half_open", 16, 8_192, "Connections that have not shown yet what they are."),
@@ -343,6 +393,22 @@ def read_config(path: Path | None) -> RelayConfig:
             )
         (limits if key.name in _LIMITS else values)[key.name] = _read(key, value, path)
     return RelayConfig(**values, limits=Limits(**limits))
+
+
+def with_web(config: RelayConfig, text: str) -> RelayConfig:
+    """The settings with another place for share links; raises BadConfig."""
+    host, _, port = text.rpartition(":")
+    try:
+        if port == "0":  # finds one that is free
+            found = _watch(f"{host}:1")
+            assert found is not None
+            return replace(config, web=(found[0], 0))
+        found = _watch(text)
+        if found is None:
+            raise ValueError
+        return replace(config, web=found)
+    except (ValueError, TypeError):
+        raise BadConfig(f"`--web {text}`: it has to be an address with a port.") from None
 
 
 def _load(path: Path) -> dict[str, Any]:

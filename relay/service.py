@@ -30,9 +30,12 @@ from relay.shares import StorageLimits
 from relay.storage_desk import NodeWords
 from relay.store import RelayStore
 from relay.usage import Usage
+from relay.web_service import listen_for_visitors, open_web
 
 log = logging.getLogger(__name__)
 
+SHARES_NAME: Final = "shares"
+"""Where the shares of a relay lie that serves share links, if it was not told."""
 STOP_TIMEOUT_S: Final = 4.0
 """Whoever stops a service kills it after a while; five seconds are what was promised."""
 DESCRIPTORS_SPARE: Final = 512
@@ -40,15 +43,18 @@ DESCRIPTORS_SPARE: Final = 512
 
 
 async def serve(
-    home: Path, host: str, port: int, config: RelayConfig, announce: Callable[[str], None]
+    home: Path, host: str, port: int, config: RelayConfig, announce: Callable[[str, str], None]
 ) -> None:
-    """Runs a relay until SIGTERM or SIGINT; `announce` gets its address. Raises RelayError."""
+    """Runs a relay until SIGTERM or SIGINT; `announce` gets its address, and what its share links
+    begin with. Raises RelayError.
+    """
     keys = load_keys(home)
     raise_descriptor_limit(config.limits)
     store = await RelayStore.open(home)
     files: ShareFiles | None = None
     try:
-        files = await _open_shares(keys, store, config)
+        files = await _open_shares(keys, store, config, home)
+        places = listen_for_visitors(config)
         (listening, udp), watched = listen_on_both(host, port), _listen_for_watchers(config)
         usage = Usage(config.limits, store)
         await usage.load(time.time())
@@ -65,16 +71,23 @@ async def serve(
                 words = NodeWords(config.storage_owner, config.storage_region)
                 policy = RepairPolicy(config.lost_after_s, config.meet_every_s)
                 await relay.store_shares(store, files, space, words, policy)
+            web = None
+            if places is not None and relay.desk.storage is not None:
+                web = await open_web(relay.desk.storage, store, config, home, host, places)
             found = relay.start(listening, udp)
-            watching = _watch(relay, store, watched, tasks)
-            announce(str(RelayAddress(config.public_host or host, found, relay.relay_id)))
+            watching = [_watch(relay, store, watched, tasks)]
+            if web is not None:
+                watching.append(tasks.create_task(web.run()))
+            address = RelayAddress(config.public_host or host, found, relay.relay_id)
+            announce(str(address), web.base if web is not None else "")
             log.info("the relay runs", extra={"values": {"port": found, "open": config.is_open}})
             try:
                 await stopped.wait()
                 log.info("the relay stops")
             finally:
-                if watching is not None:
-                    watching.cancel()
+                for task in watching:
+                    if task is not None:
+                        task.cancel()
                 async with asyncio.timeout(STOP_TIMEOUT_S):
                     await relay.stop()
                     await relay.save()
@@ -85,14 +98,15 @@ async def serve(
 
 
 async def _open_shares(
-    keys: DeviceKeys, store: RelayStore, config: RelayConfig
+    keys: DeviceKeys, store: RelayStore, config: RelayConfig, home: Path
 ) -> ShareFiles | None:
     """The directory of this relay's shares, if it stores any; raises PathUnusable."""
-    if not config.storage_path:
+    path = config.storage_path or (str(home / SHARES_NAME) if config.web is not None else "")
+    if not path:
         return None
     node_id = relay_id_of(keys.sign_public, keys.dh_public)
     is_new = not await store.rows("SELECT 1 FROM shares LIMIT 1")
-    return ShareFiles.open(Path(config.storage_path), node_id, is_new=is_new)
+    return ShareFiles.open(Path(path), node_id, is_new=is_new)
 
 
 def _listen_for_watchers(config: RelayConfig) -> socket.socket | None:

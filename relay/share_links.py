@@ -45,6 +45,8 @@ GOES_ON_S: Final = 86_400
 """So long after its last request a download that counts can be gone on with."""
 REMEMBERED_S: Final = 400 * 86_400
 """How long a relay can say of a link how it ended."""
+LEASED_S: Final = 7 * 86_400
+"""How far ahead the packs of a live link are leased, whoever else leases them or not."""
 SAVED_EVERY_S: Final = 60
 """How stale the time of a ticket's last request may be on disk."""
 WRONG_TOKENS_PER_MINUTE: Final = 10
@@ -75,7 +77,7 @@ class NewLink:
     """What a maker asks of a relay, beside the blob itself."""
 
     owner: bytes
-    """Who may list it; 32 bytes."""
+    """The namespace whose link it is."""
     password_salt: bytes
     token_hash: bytes
     lifetime_s: int
@@ -191,7 +193,7 @@ class ShareLinks:
                 return Ended(old.row.ended)
             if old.row.owner != new.owner or old.row.version >= header.version:
                 raise CryptoError("a link that is put again has a higher version")
-        if not self._has_room(new.owner, size, old):
+        if not self.has_room(new.owner, size, link_id):
             return None
         now_s = int(self._wall_clock())
         lifetime_s = new.lifetime_s
@@ -213,6 +215,18 @@ class ShareLinks:
             for download in old.downloads.values():
                 download.link = row
         return Ended.LIVE
+
+    def incoming_path(self) -> Path:
+        """A new name for a blob that comes in; `put` takes the file from there."""
+        return self._directory / f"incoming-{self._random(8).hex()}"
+
+    def now_s(self) -> int:
+        """The relay's time, by which links expire."""
+        return int(self._wall_clock())
+
+    def expires_s(self, link_id: bytes) -> int:
+        """When a link that is there expires; 0: never."""
+        return self._links[link_id].row.expires_s
 
     def listed(self, owner: bytes) -> list[LinkRow]:
         """All that one owner has put and the relay remembers, the newest first."""
@@ -321,6 +335,8 @@ class ShareLinks:
             await self._check_end(link)
         await self._give_back(links)
         now = self._wall_clock()
+        async with self._store.transaction() as db:
+            await rows.lease_packs(db, int(now), int(now) + LEASED_S)
         for link in links:
             row = link.row
             if row.ended == Ended.LIVE:
@@ -378,7 +394,9 @@ class ShareLinks:
         link.downloads[download.row.ticket_hash] = download
         self._tickets[download.row.ticket_hash] = download
 
-    def _has_room(self, owner: bytes, size: int, old: _Link | None) -> bool:
+    def has_room(self, owner: bytes, size: int, link_id: bytes) -> bool:
+        """Whether a blob of this size may come, in place of the link's own if there is one."""
+        old = self._links.get(link_id)
         live = [
             link.row
             for link in self._links.values()

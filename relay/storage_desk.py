@@ -11,6 +11,7 @@ from crypto.relay_ids import relay_id_of
 from protocol.errors import LimitReached
 from protocol.link import Link
 from relay.allowance import Allowance
+from relay.link_desk import LinkDesk
 from relay.shares import Shares
 
 REQUESTS_PER_MINUTE: Final = 200_000
@@ -38,6 +39,8 @@ class StorageDesk:
     ) -> None:
         self.shares, self.keys, self.words = shares, keys, words
         self.is_admitted = is_admitted
+        self.share_links: LinkDesk | None = None
+        """None at a relay that serves no share links."""
         self.node_id = relay_id_of(keys.sign_public, keys.dh_public)
         self.links: dict[Link, bytes] = {}
         """With the pseudonym of each."""

@@ -24,6 +24,7 @@ from crypto.relay_ids import relay_id_of
 from crypto.shares import decode_descriptor
 from protocol.errors import ErrorCode, TimedOut, Unexpected
 from protocol.link import Link
+from protocol.link_messages import LinkRequest
 from protocol.relay_address import BadRelayAddress, RelayAddress
 from protocol.relay_messages import RelayMessage, RelayPing, RelayPong, decode, encode_parts
 from protocol.storage_messages import (
@@ -71,6 +72,7 @@ from protocol.storage_messages import (
 )
 from relay import node_rows
 from relay import share_rows as rows
+from relay.link_desk import LinkTalk
 from relay.namespaces import Opened
 from relay.registry import Client
 from relay.share_files import ShareName
@@ -104,8 +106,11 @@ async def converse(
                 message = decode(*frame)
                 if isinstance(message, RelayPing):
                     talk.say(RelayPong(message.value))
-                elif not isinstance(message, StorageRequest):
+                elif not isinstance(message, StorageRequest | LinkRequest):
                     raise Unexpected("a message that is none of a storage link's")
+                elif isinstance(message, LinkRequest):
+                    is_left = desk.requests.take(client.pseudonym, clock())
+                    talk.say(await talk.share_links.answer(message, is_busy=not is_left))
                 elif not desk.requests.take(client.pseudonym, clock()):
                     talk.say(_refusal(message, StoreOutcome.BUSY))
                 else:
@@ -138,6 +143,10 @@ class StorageTalk:
         """Which node calls, if it has shown that it is one."""
         self._incoming: dict[ShareName, Incoming] = {}
         self._keeping = asyncio.Semaphore(KEEPING_MAX)
+        self.share_links = LinkTalk(
+            desk.share_links,
+            lambda namespace, tier: self._shares.namespaces.allows(self._opened, namespace, tier),
+        )
 
     def say(self, message: RelayMessage) -> None:
         """Queues one message."""
@@ -148,6 +157,7 @@ class StorageTalk:
         for incoming in self._incoming.values():
             self._shares.leave(incoming)
         self._incoming.clear()
+        self.share_links.leave()
 
     async def begin(self, begin: StoreBegin) -> None:
         """Says what this node is, and learns whose the link is."""

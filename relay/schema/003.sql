@@ -2,7 +2,7 @@
 
 CREATE TABLE links (
     link_id BLOB PRIMARY KEY CHECK (length(link_id) = 16),
-    owner BLOB NOT NULL CHECK (length(owner) = 32),
+    owner BLOB NOT NULL CHECK (length(owner) = 16),
     flags INTEGER NOT NULL,
     version INTEGER NOT NULL,
     password_salt BLOB NOT NULL CHECK (length(password_salt) = 16),

@@ -13,6 +13,8 @@ from peer.control_files import FilesApi
 from peer.control_socket import serve_control
 from peer.errors import PeerError, UnknownFile
 from peer.event_stream import EventStream
+from peer.link_maker import Wish
+from peer.link_requests import LinkListing, NewLinkEntry
 from peer.status import (
     Choice,
     ConflictEntry,
@@ -49,11 +51,38 @@ NOTICE: NoticeEntry = {
 }  # fmt: skip
 
 
+LINK: NewLinkEntry = {
+    "id": "A" * 22, "url": f"https://relay.example/s/{'A' * 22}#{'A' * 43}", "name": "Reise",
+    "files": 3, "bytes": 1_400, "has_password": True, "made_s": 10**9, "expires_s": 2 * 10**9,
+    "downloads": 1, "downloads_max": 9, "state": "live", "relay": "holdfast-relay://a",
+    "uploaded_bytes": 0, "manifest_bytes": 500,
+}  # fmt: skip
+
+
+class FakeLinks:
+    """A ShareLinkApi that notes what it was asked."""
+
+    def __init__(self, calls: list[tuple[Any, ...]] | None = None) -> None:
+        self.calls: list[tuple[Any, ...]] = [] if calls is None else calls
+
+    async def create(self, path: Path, name: str, relay: str | None, wish: Wish) -> NewLinkEntry:
+        self.calls.append(("create", path, name, relay, wish))
+        return LINK
+
+    async def listed(self) -> LinkListing:
+        self.calls.append(("listed",))
+        return {"links": [LINK]}
+
+    async def revoke(self, url_or_id: str) -> None:
+        self.calls.append(("revoke", url_or_id))
+
+
 class FakeDaemon:
     """A DaemonApi. Each call is noted; `failure`, when set, is what the next calls raise."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
+        self.share_links = FakeLinks(self.calls)
         self.acts: list[tuple[str, dict[str, Any]]] = []
         self.events = EventStream()
         self.failure: Exception | None = None

@@ -203,7 +203,7 @@ async def test_get_changes_nothing() -> None:
         if method == "GET":
             for asks in ("GET", "HEAD"):
                 assert (await ask(daemon, asks, path)).status == 200
-    reads = {"status", "folders", "devices", "list_relays", "conflicts", "notifications"}
+    reads = {"status", "folders", "devices", "list_relays", "conflicts", "notifications", "listed"}
     assert {call for (call, *_) in daemon.calls} == reads
 
 

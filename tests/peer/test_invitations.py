@@ -13,10 +13,11 @@ import pytest
 from crypto.keys import DeviceKeys
 from peer import invitations as module
 from peer import setup
-from peer.daemon import Daemon, _announced
+from peer.daemon import Daemon
 from peer.discovery import Discovery
 from peer.errors import TooManyInvitations
 from peer.invitations import NAMEPLATES
+from peer.own_addresses import announced_of
 from protocol.errors import ProtocolError, WrongCode
 from protocol.invitations import LIFETIME_S
 from protocol.link import Link, LinkKind
@@ -238,7 +239,7 @@ async def test_what_only_this_machine_can_reach_is_told_to_this_machine_only(
     assert heard._discovery is not None
     assert heard._discovery._hosts == [LOOPBACK]
     assert heard._discovery._interfaces == [LOOPBACK]
-    assert _announced(["0.0.0.0", "::"]) == (None, None)
-    assert _announced([LOOPBACK, "0.0.0.0"]) == (None, None)
-    assert _announced(["192.0.2.1", LOOPBACK, "::1"]) == (["192.0.2.1"], None)
-    assert _announced([LOOPBACK, "::1"]) == ([LOOPBACK, "::1"], [LOOPBACK, "::1"])
+    assert announced_of(["0.0.0.0", "::"]) == (None, None)
+    assert announced_of([LOOPBACK, "0.0.0.0"]) == (None, None)
+    assert announced_of(["192.0.2.1", LOOPBACK, "::1"]) == (["192.0.2.1"], None)
+    assert announced_of([LOOPBACK, "::1"]) == ([LOOPBACK, "::1"], [LOOPBACK, "::1"])

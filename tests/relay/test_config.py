@@ -53,6 +53,12 @@ owner = "Ada"
 region = "Oslo"
 lost_after_s = 600
 meet_every_s = 60
+[web]
+listen = 8443
+certificate = "/etc/a.pem"
+key = "/etc/a.key"
+self_signed = true
+url = "https://share.example.org"
 [limits]
 {limits}
 """
@@ -69,6 +75,11 @@ meet_every_s = 60
         "Oslo",
         600,
         60,
+        ("127.0.0.1", 8443),
+        "/etc/a.pem",
+        "/etc/a.key",
+        True,
+        "https://share.example.org",
         Limits(**dict.fromkeys(vars(Limits()), 1000)),
     )
 

@@ -8,7 +8,7 @@ from relay import link_rows as rows
 from relay.link_rows import Ended, LinkRow, TicketRow
 from relay.store import RelayStore
 
-LINK = LinkRow(b"l" * 16, b"o" * 32, 1, 2, b"p" * 16, b"t" * 32, b"k" * 65, 10, 20, 3, 1, 500, 600)
+LINK = LinkRow(b"l" * 16, b"o" * 16, 1, 2, b"p" * 16, b"t" * 32, b"k" * 65, 10, 20, 3, 1, 500, 600)
 
 
 async def test_rows_come_back_and_go_with_their_link(tmp_path: Path) -> None:

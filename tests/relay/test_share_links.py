@@ -225,7 +225,7 @@ async def test_a_link_is_made_again_under_its_id_by_a_higher_version_alone(
             await stage.put(made)
         blob = seal_link(made.key, made.secrets, b"newer", flags=0, version=2, salt=os.urandom(32))
         again = Made(made.key, made.secrets, made.new, blob, made.packs)
-        other = Made(made.key, made.secrets, replace(made.new, owner=b"x" * 32), blob, made.packs)
+        other = Made(made.key, made.secrets, replace(made.new, owner=b"x" * 16), blob, made.packs)
         with pytest.raises(CryptoError):
             await stage.put(other)
         assert await stage.put(again) == Ended.LIVE
@@ -252,9 +252,9 @@ async def test_quotas_are_the_owner_s_and_the_relay_s(tmp_path: Path) -> None:
         assert await stage.put(third) is None
         await stage.links.revoke(first.link_id, first.key.revocation(1), 1)
         assert await stage.put(third) == Ended.LIVE
-        assert await stage.put(stage.make(owner=b"q" * 32)) == Ended.LIVE
-        assert await stage.put(stage.make(owner=b"r" * 32)) is None
-        assert [row.link_id for row in stage.links.listed(b"q" * 32)]
+        assert await stage.put(stage.make(owner=b"q" * 16)) == Ended.LIVE
+        assert await stage.put(stage.make(owner=b"r" * 16)) is None
+        assert [row.link_id for row in stage.links.listed(b"q" * 16)]
         assert second.link_id in {row.link_id for row in stage.links.listed(second.new.owner)}
     limits = LinkLimits(owner_bytes=400, lifetime_max_s=60)
     async with link_stage(tmp_path / "other", limits) as stage:

@@ -25,7 +25,7 @@ from relay.web_files import PageFiles
 from relay.web_server import Certificate, WebServer
 from tests.relay.relay_stage import LOOPBACK
 
-OWNER = b"o" * 32
+OWNER = b"o" * 16
 DEADLINE_S = 60.0
 
 

@@ -1,0 +1,126 @@
+"""One relay, as the maker of share links speaks to it: packs into its own namespace, and links."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Final, NamedTuple
+
+from crypto.epochs import Tier
+from crypto.keys import DeviceKeys
+from crypto.link_space import GENERATION, LinkSpace
+from crypto.namespaces import Signer
+from crypto.packs import Pack
+from crypto.shares import Descriptor, describe
+from protocol.errors import StorageRefused
+from protocol.link_messages import (
+    BLOB_PIECE_MAX,
+    LinkAsk,
+    LinkDone,
+    LinkKeep,
+    LinkList,
+    LinkListed,
+    LinkPack,
+    LinkPiece,
+    LinkPlace,
+    LinkPut,
+    LinkRevoke,
+    LinkUse,
+)
+from protocol.relay_address import RelayAddress
+from protocol.storage_client import StorageClient, storing
+from protocol.storage_messages import Holder, StoreChanged, StoreOutcome, StoreRenew
+
+RENEWED_AT_ONCE: Final = 200
+
+
+class NewBlob(NamedTuple):
+    """A link as a relay is told of it, beside its blob."""
+
+    link_id: bytes
+    password_salt: bytes
+    token_hash: bytes
+    lifetime_s: int
+    downloads_max: int
+    descriptor_ids: tuple[bytes, ...]
+
+
+class LinkRelay:
+    """A link of ours to one relay's storage, for share links."""
+
+    def __init__(self, client: StorageClient, space: LinkSpace, place: LinkPlace) -> None:
+        self.address = client.address
+        self.base, self.time_s = place.base, place.time_s
+        """What URLs begin with, and the relay's time."""
+        self._client, self._space = client, space
+
+    async def open(self) -> None:
+        """Opens the namespace of this device's links, and founds it the first time."""
+        client, space = self._client, self._space
+        try:
+            await client.open(space.namespace, GENERATION, Tier.OWNER, space.seed())
+        except StorageRefused as refusal:
+            if refusal.outcome != StoreOutcome.UNKNOWN:
+                raise
+            delegation, signature = space.founding()
+            await client.delegate(delegation, signature, Signer.OWNER, space.emergency)
+            await client.open(space.namespace, GENERATION, Tier.OWNER, space.seed())
+
+    async def put_pack(self, pack: Pack, lease_until_s: int) -> tuple[Descriptor, int]:
+        """Stores a pack whole, and says until when it is leased."""
+        descriptor = await asyncio.to_thread(describe, pack.pack_id, len(pack.data), 1, [pack.data])
+        holders = [Holder(0, str(self.address))]
+        kept = await self._client.put(
+            self._space.namespace, descriptor, 0, pack.data, lease_until_s, holders
+        )
+        return descriptor, kept.lease_until_s
+
+    async def renew(self, descriptor_ids: Sequence[bytes], lease_until_s: int) -> list[bytes]:
+        """Prolongs the leases of packs; those that are there no more."""
+        missing: list[bytes] = []
+        for start in range(0, len(descriptor_ids), RENEWED_AT_ONCE):
+            part = tuple(descriptor_ids[start : start + RENEWED_AT_ONCE])
+            number = self._client.number()
+            request = StoreRenew(number, self._space.namespace, lease_until_s, part)
+            changed = await self._client.ask(request, StoreChanged)
+            missing += [part[index] for index in changed.missing if index < len(part)]
+        return missing
+
+    async def put_link(self, new: NewBlob, blob: bytes) -> int:
+        """Makes a link; when it expires by the relay's clock, 0 for never."""
+        client, namespace = self._client, self._space.namespace
+        packs = tuple(LinkPack(namespace, each) for each in new.descriptor_ids)
+        begin = LinkPut(
+            client.number(), namespace, new.link_id, new.password_salt, new.token_hash,
+            new.lifetime_s, new.downloads_max, len(blob), packs,
+        )  # fmt: skip
+        await client.ask(begin, LinkDone)
+        for at in range(0, len(blob), BLOB_PIECE_MAX):
+            piece = blob[at : at + BLOB_PIECE_MAX]
+            await client.ask(LinkPiece(client.number(), new.link_id, at, piece), LinkDone)
+        kept = await client.ask(LinkKeep(client.number(), new.link_id), LinkDone)
+        return kept.expires_s
+
+    async def uses(self) -> dict[bytes, LinkUse]:
+        """How it stands with this device's links."""
+        request = LinkList(self._client.number(), self._space.namespace)
+        listed = await self._client.ask(request, LinkListed)
+        return {use.link_id: use for use in listed.links}
+
+    async def revoke(self, link_id: bytes, time_s: int, signature: bytes) -> None:
+        """Ends a link for ever; one that the relay does not know has ended."""
+        request = LinkRevoke(self._client.number(), link_id, time_s, signature)
+        try:
+            await self._client.ask(request, LinkDone)
+        except StorageRefused as refusal:
+            if refusal.outcome != StoreOutcome.UNKNOWN:
+                raise
+
+
+@asynccontextmanager
+async def link_relay(address: RelayAddress, keys: DeviceKeys) -> AsyncIterator[LinkRelay]:
+    """A relay that serves share links; raises LinkError, also if it serves none."""
+    async with storing(address, keys) as client:
+        place = await client.ask(LinkAsk(client.number()), LinkPlace)
+        yield LinkRelay(client, LinkSpace(keys.device_secret, address.relay_id), place)

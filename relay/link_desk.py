@@ -1,0 +1,195 @@
+"""What devices ask of a relay's share links, on their storage links: put, list and end them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from crypto.epochs import Tier
+from crypto.errors import CryptoError, FormError
+from crypto.shares import decode_descriptor
+from protocol.link_messages import (
+    LINKS_LISTED_MAX,
+    LinkAnswer,
+    LinkAsk,
+    LinkDone,
+    LinkKeep,
+    LinkList,
+    LinkListed,
+    LinkPiece,
+    LinkPlace,
+    LinkPut,
+    LinkRequest,
+    LinkRevoke,
+    LinkUse,
+)
+from protocol.storage_messages import StoreOutcome
+from relay import share_rows
+from relay.link_rows import Ended
+from relay.share_links import NewLink, ShareLinks
+from relay.store import RelayStore
+
+log = logging.getLogger(__name__)
+
+PUTS_PER_LINK_MAX: Final = 4
+"""Blobs of one device that come in at once, each with a file."""
+
+
+Rights = Callable[[bytes, Tier], StoreOutcome]
+"""Whether a tier's rights in a namespace are open on one link: DONE, or why not."""
+
+
+@dataclass(slots=True)
+class _Incoming:
+    new: NewLink
+    path: Path
+    size: int
+    descriptor: int
+    at: int = 0
+
+
+class LinkDesk:
+    """What all storage links have in common: the links, and where visitors find them."""
+
+    def __init__(self, links: ShareLinks, store: RelayStore, base: str) -> None:
+        """`base` is what URLs begin with."""
+        self.links, self.store, self.base = links, store, base
+
+
+class LinkTalk:
+    """What one device has under way; `desk` is None at a relay that serves no links."""
+
+    def __init__(self, desk: LinkDesk | None, may: Rights) -> None:
+        self._desk, self._may = desk, may
+        self._incoming: dict[bytes, _Incoming] = {}
+
+    def leave(self) -> None:
+        """Throws away what did not come whole."""
+        for link_id in list(self._incoming):
+            self._drop(link_id)
+
+    async def answer(self, request: LinkRequest, *, is_busy: bool = False) -> LinkAnswer:
+        """Does what is asked, as far as it may be done; nothing for who has asked too much."""
+        desk = self._desk
+        if is_busy:
+            return refusal(request, StoreOutcome.BUSY)
+        if desk is None:
+            return refusal(request, StoreOutcome.NOT_STORING)
+        try:
+            match request:
+                case LinkAsk(number):
+                    return LinkPlace(number, StoreOutcome.DONE, desk.base, desk.links.now_s())
+                case LinkPut(number):
+                    return LinkDone(number, await self._begin(desk, request), 0)
+                case LinkPiece(number):
+                    return LinkDone(number, self._take(request), 0)
+                case LinkKeep():
+                    return await self._keep(desk, request)
+                case LinkList(number, namespace):
+                    outcome = self._may(namespace, Tier.READ)
+                    found = desk.links.listed(namespace) if outcome is StoreOutcome.DONE else []
+                    uses = [
+                        LinkUse(
+                            row.link_id, row.put_s, row.expires_s, row.downloads_max,
+                            row.downloads, row.blob_size, row.ended, row.ended_s,
+                        )
+                        for row in found[:LINKS_LISTED_MAX]
+                    ]  # fmt: skip
+                    return LinkListed(number, outcome, tuple(uses))
+                case LinkRevoke(number, link_id, time_s, signature):
+                    is_done = await desk.links.revoke(link_id, signature, time_s)
+                    outcome = StoreOutcome.DONE if is_done else StoreOutcome.UNKNOWN
+                    return LinkDone(number, outcome, 0)
+        except (OSError, sqlite3.Error) as error:
+            log.error("share links cannot be written: %s", error)
+            return refusal(request, StoreOutcome.UNABLE)
+
+    async def _begin(self, desk: LinkDesk, request: LinkPut) -> StoreOutcome:
+        outcome = self._may(request.namespace, Tier.ADMIN)
+        if outcome is not StoreOutcome.DONE:
+            return outcome
+        packs: set[bytes] = set()
+        packs_size = 0
+        for namespace, descriptor_id in request.packs:
+            if self._may(namespace, Tier.READ) is not StoreOutcome.DONE:
+                return StoreOutcome.REFUSED
+            row = await share_rows.pack(desk.store, namespace, descriptor_id)
+            if row is None or row.trashed_s is not None:
+                return StoreOutcome.UNKNOWN
+            try:
+                descriptor = decode_descriptor(row.descriptor)
+            except FormError:
+                return StoreOutcome.DAMAGED
+            packs.add(descriptor.pack_id)
+            packs_size += descriptor.pack_size
+        if not desk.links.has_room(request.namespace, request.size, request.link_id):
+            return StoreOutcome.FULL
+        self._drop(request.link_id)
+        if len(self._incoming) >= PUTS_PER_LINK_MAX:
+            return StoreOutcome.BUSY
+        new = NewLink(
+            request.namespace, request.password_salt, request.token_hash, request.lifetime_s,
+            request.downloads_max, tuple(sorted(packs)), packs_size,
+        )  # fmt: skip
+        path = desk.links.incoming_path()
+        descriptor_ = os.open(
+            path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+        )
+        self._incoming[request.link_id] = _Incoming(new, path, request.size, descriptor_)
+        return StoreOutcome.DONE
+
+    def _take(self, request: LinkPiece) -> StoreOutcome:
+        incoming = self._incoming.get(request.link_id)
+        if incoming is None:
+            return StoreOutcome.UNKNOWN
+        if request.at != incoming.at or incoming.at + len(request.data) > incoming.size:
+            self._drop(request.link_id)
+            return StoreOutcome.DAMAGED
+        view = memoryview(request.data)
+        while view:
+            count = os.write(incoming.descriptor, view)
+            view = view[count:]
+        incoming.at += len(request.data)
+        return StoreOutcome.DONE
+
+    async def _keep(self, desk: LinkDesk, request: LinkKeep) -> LinkDone:
+        incoming = self._incoming.get(request.link_id)
+        if incoming is None:
+            return LinkDone(request.number, StoreOutcome.UNKNOWN, 0)
+        try:
+            if incoming.at != incoming.size:
+                return LinkDone(request.number, StoreOutcome.REFUSED, 0)
+            os.fsync(incoming.descriptor)
+            ended = await desk.links.put(incoming.new, incoming.path, request.link_id)
+        except CryptoError:
+            return LinkDone(request.number, StoreOutcome.DAMAGED, 0)
+        finally:
+            self._drop(request.link_id)
+        if ended is None:
+            return LinkDone(request.number, StoreOutcome.FULL, 0)
+        if ended is not Ended.LIVE:
+            return LinkDone(request.number, StoreOutcome.REFUSED, 0)
+        expires_s = desk.links.expires_s(request.link_id)
+        return LinkDone(request.number, StoreOutcome.DONE, expires_s)
+
+    def _drop(self, link_id: bytes) -> None:
+        incoming = self._incoming.pop(link_id, None)
+        if incoming is not None:
+            os.close(incoming.descriptor)
+            incoming.path.unlink(missing_ok=True)
+
+
+def refusal(request: LinkRequest, outcome: StoreOutcome) -> LinkAnswer:
+    """An answer of the kind that was asked for, with an outcome and nothing else."""
+    match request:
+        case LinkAsk(number):
+            return LinkPlace(number, outcome, "", 0)
+        case LinkList(number):
+            return LinkListed(number, outcome, ())
+        case _:
+            return LinkDone(request.number, outcome, 0)

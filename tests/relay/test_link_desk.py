@@ -1,0 +1,126 @@
+"""What a device may ask of a relay's links, and what a hostile one may try."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from crypto.epochs import Tier
+from protocol.link_messages import (
+    LinkAsk,
+    LinkDone,
+    LinkKeep,
+    LinkList,
+    LinkListed,
+    LinkPack,
+    LinkPiece,
+    LinkPlace,
+    LinkPut,
+    LinkRevoke,
+)
+from protocol.storage_messages import StoreOutcome
+from relay.link_desk import PUTS_PER_LINK_MAX, LinkDesk, LinkTalk
+from tests.relay.web_stage import OWNER, LinkStage, Made, link_stage
+
+
+def talk(stage: LinkStage, tier: Tier | None = Tier.OWNER) -> LinkTalk:
+    def may(namespace: bytes, asked: Tier) -> StoreOutcome:
+        is_open = namespace == OWNER and tier is not None and tier >= asked
+        return StoreOutcome.DONE if is_open else StoreOutcome.REFUSED
+
+    return LinkTalk(LinkDesk(stage.links, stage.store, "https://a"), may)
+
+
+def put_of(made: Made, *packs: LinkPack, namespace: bytes = OWNER) -> LinkPut:
+    return LinkPut(
+        1, namespace, made.link_id, made.new.password_salt, made.new.token_hash, 60, 5,
+        len(made.blob), packs,
+    )  # fmt: skip
+
+
+async def outcome(desk: LinkTalk, request: LinkPut | LinkPiece | LinkKeep | LinkRevoke) -> int:
+    answer = await desk.answer(request)
+    assert isinstance(answer, LinkDone)
+    return answer.outcome
+
+
+async def test_a_blob_comes_in_pieces_and_is_there_when_it_is_whole(tmp_path: Path) -> None:
+    async with link_stage(tmp_path) as stage:
+        desk, made = talk(stage), stage.make(b"x" * 5000)
+        assert await outcome(desk, put_of(made)) == StoreOutcome.DONE
+        for at in range(0, len(made.blob), 2000):
+            piece = LinkPiece(2, made.link_id, at, made.blob[at : at + 2000])
+            if at == 0:
+                assert await outcome(desk, put_of(made)) == StoreOutcome.DONE  # begun anew
+            assert await outcome(desk, piece) == StoreOutcome.DONE
+        kept = await desk.answer(LinkKeep(3, made.link_id))
+        assert kept == LinkDone(3, StoreOutcome.DONE, int(stage.wall_clock.now) + 60)
+        listed = await desk.answer(LinkList(4, OWNER))
+        assert isinstance(listed, LinkListed)
+        assert [(use.link_id, use.downloads_max) for use in listed.links] == [(made.link_id, 5)]
+
+
+@pytest.mark.row("A39")
+@pytest.mark.parametrize("tier", [None, Tier.READ, Tier.WRITE])
+async def test_who_may_not_make_links_makes_none(tmp_path: Path, tier: Tier | None) -> None:
+    async with link_stage(tmp_path) as stage:
+        desk, made = talk(stage, tier), stage.make()
+        assert await outcome(desk, put_of(made)) == StoreOutcome.REFUSED
+        assert await outcome(talk(stage), put_of(made, namespace=b"x" * 16)) == StoreOutcome.REFUSED
+        pack = LinkPack(b"x" * 16, os.urandom(32))
+        assert await outcome(talk(stage), put_of(made, pack)) == StoreOutcome.REFUSED
+        pack = LinkPack(OWNER, os.urandom(32))
+        assert await outcome(talk(stage), put_of(made, pack)) == StoreOutcome.UNKNOWN
+        assert stage.blobs() == []
+
+
+async def test_what_is_not_the_blob_is_not_kept(tmp_path: Path) -> None:
+    async with link_stage(tmp_path) as stage:
+        desk, made, other = talk(stage), stage.make(b"y" * 500), stage.make(b"z" * 500)
+        assert await outcome(desk, LinkPiece(1, made.link_id, 0, b"x")) == StoreOutcome.UNKNOWN
+        assert await outcome(desk, LinkKeep(1, made.link_id)) == StoreOutcome.UNKNOWN
+        for at, data in ((1, b"x"), (0, made.blob + b"x")):
+            await outcome(desk, put_of(made))
+            assert await outcome(desk, LinkPiece(1, made.link_id, at, data)) == StoreOutcome.DAMAGED
+        await outcome(desk, put_of(made))
+        await outcome(desk, LinkPiece(1, made.link_id, 0, made.blob[:-1]))
+        assert await outcome(desk, LinkKeep(1, made.link_id)) == StoreOutcome.REFUSED
+        await outcome(desk, put_of(made))
+        await outcome(desk, LinkPiece(1, made.link_id, 0, other.blob))
+        assert await outcome(desk, LinkKeep(1, made.link_id)) == StoreOutcome.DAMAGED
+        assert stage.blobs() == []
+
+
+async def test_what_did_not_come_whole_goes_with_the_link(tmp_path: Path) -> None:
+    async with link_stage(tmp_path) as stage:
+        desk = talk(stage)
+        for _ in range(PUTS_PER_LINK_MAX):
+            assert await outcome(desk, put_of(stage.make())) == StoreOutcome.DONE
+        assert await outcome(desk, put_of(stage.make())) == StoreOutcome.BUSY
+        assert len(stage.blobs()) == PUTS_PER_LINK_MAX
+        desk.leave()
+        assert stage.blobs() == []
+
+
+async def test_a_link_that_has_ended_does_not_come_back(tmp_path: Path) -> None:
+    async with link_stage(tmp_path) as stage:
+        desk, made = talk(stage), await stage.made()
+        revoke = LinkRevoke(1, made.link_id, 5, made.key.revocation(5))
+        assert await outcome(desk, LinkRevoke(1, made.link_id, 6, made.key.revocation(5))) == 3
+        assert await outcome(desk, revoke) == StoreOutcome.DONE
+        await outcome(desk, put_of(made))
+        await outcome(desk, LinkPiece(1, made.link_id, 0, made.blob))
+        assert await outcome(desk, LinkKeep(1, made.link_id)) == StoreOutcome.REFUSED
+
+
+async def test_a_relay_that_serves_none_or_was_asked_too_much_says_so(tmp_path: Path) -> None:
+    nothing = LinkTalk(None, lambda namespace, tier: StoreOutcome.DONE)
+    assert await nothing.answer(LinkAsk(7)) == LinkPlace(7, StoreOutcome.NOT_STORING, "", 0)
+    assert await nothing.answer(LinkList(7, OWNER)) == LinkListed(7, StoreOutcome.NOT_STORING, ())
+    async with link_stage(tmp_path) as stage:
+        desk = talk(stage)
+        asked = await desk.answer(LinkAsk(8))
+        assert asked == LinkPlace(8, 0, "https://a", int(stage.wall_clock.now))
+        assert await desk.answer(LinkAsk(8), is_busy=True) == LinkPlace(8, 5, "", 0)
