@@ -44,7 +44,7 @@ from peer.upkeep import Upkeep
 from peer.watcher import Watcher
 from peer.wholeness import Wholeness
 from protocol.changesets import INCARNATION_SIZE, Changeset, FrontierEntry, log_id_of
-from protocol.errors import BadEpoch, NotEntitled
+from protocol.errors import BadEpoch, NotEntitled, TooLong
 from protocol.events import ReceivedChunk
 
 log = logging.getLogger(__name__)
@@ -255,8 +255,8 @@ class Folder:
                     self._trouble(told, loop.time())
                     await self._rest(loop)
                     raise IndexBehind(told) from error
-                except (BadEpoch, NotEntitled) as error:
-                    # Somebody was removed or revoked, and the new keys are not here yet.
+                except (BadEpoch, NotEntitled, TooLong) as error:
+                    # The keys after a removal are not here yet; or one changeset cannot hold it.
                     self._trouble(error, loop.time())
                     worked = False
                 if not worked:

@@ -6,6 +6,7 @@ the others what the new changeset's author has seen.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
@@ -15,7 +16,7 @@ from crypto.keys import DeviceKeys
 from peer.turn import is_directory
 from protocol import version_vector as vv
 from protocol.changesets import INCARNATION_SIZE, Changeset
-from protocol.errors import ProtocolError
+from protocol.errors import ProtocolError, TooLong
 from protocol.log_outcomes import Draft
 from protocol.logs import LogBook
 from protocol.nodes import NOTHING, Attributes, Content, Node, Place, join
@@ -80,7 +81,9 @@ def write_again(
     changesets: list[Changeset] = []
     if not lost.nodes or not author.may_write(book):
         return written, changesets
-    for part in _parts(lost.nodes, NODES_AT_ONCE):
+    parts = deque(_parts(lost.nodes, NODES_AT_ONCE))
+    while parts:
+        part = parts.popleft()
         draft = author.draft(book)
         slot = draft.slot
         stamp = Stamp(slot.log_id, slot.seq, slot.lamport)
@@ -90,7 +93,13 @@ def write_again(
         records = encode_records(nodes, lost.origins, stamp, author.label, time_s)
         # What others would refuse must never be signed: it would stop this log too.
         assert decode_records(records, stamp, draft.seen).nodes == nodes
-        sealed = book.seal(author.keys, draft, records, author.random)
+        try:
+            sealed = book.seal(author.keys, draft, records, author.random)
+        except TooLong:  # large files, whose chunk lists are long
+            if len(part) == 1:
+                raise
+            parts.extendleft(reversed([*_parts(part, (len(part) + 1) // 2)]))
+            continue
         book.accept(sealed)
         changesets.append(sealed.changeset)
         written |= nodes

@@ -19,12 +19,13 @@ from peer.chunker import Chunker
 from peer.deletion_guard import UNLIMITED
 from peer.disk import PosixDisk
 from peer.engine import Engine, Ingested
-from peer.folder import Folder
+from peer.folder import RETRY_S, Folder
 from peer.index_store import IndexStore
 from peer.limits import Limits
 from peer.status import FolderState
 from protocol.changesets import Changeset, FrontierEntry
-from tests.peer.device_stage import until
+from protocol.errors import TooLong
+from tests.peer.device_stage import pass_time, until
 from tests.peer.folder_stage import HASHER, SEED, FolderDevice, two_places
 
 HOUR_S = 3600.0
@@ -228,6 +229,26 @@ async def test_what_could_not_be_committed_is_not_acknowledged(scene: Scene) -> 
     assert folder.engine.frontier == []
     folder._performer.executor.shutdown(wait=True)
     folder._serving.close()
+
+
+async def test_what_is_too_much_for_a_changeset_is_told_and_ends_nothing(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def seal(*_: object) -> None:
+        raise TooLong("these records do not fit into one changeset")
+
+    async with running(scene) as folder:
+        await in_sync(folder)
+        with monkeypatch.context() as patch:
+            patch.setattr(folder.engine.book, "seal", seal)
+            (scene.one.root / "a").write_bytes(b"1")
+            folder.rescan()
+            await until(lambda: folder.progress.state is FolderState.TROUBLE)
+            assert "do not fit" in folder.progress.trouble
+        pass_time(monkeypatch, RETRY_S)
+        folder.wake()
+        await in_sync(folder)
+        assert folder.engine.book.seq_of(scene.own_log) > 0
 
 
 class FullStore(IndexStore):

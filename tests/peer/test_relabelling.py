@@ -6,9 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from crypto.errors import TooLongError
 from crypto.ids import LogId, NodeId
 from peer.relabelling import NODES_AT_ONCE, Author, Lost, write_again
+from protocol import changesets as changesets_module
 from protocol import version_vector as vv
+from protocol.errors import TooLong
 from protocol.folder_actions import Remove
 from protocol.log_outcomes import Accepted
 from protocol.nodes import ROOT, Attributes, Node, Place, copy_id
@@ -114,6 +117,39 @@ def test_a_closed_log_is_left_for_a_new_one_and_many_nodes_for_many_changesets()
     assert {c.slot.incarnation for c in changesets} == {author.incarnation}
     assert author.incarnation != left.changeset.slot.incarnation
     two.sync(one)
+
+
+def test_what_is_too_long_for_one_changeset_goes_into_several(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two thousand large files have more chunks than a changeset can list."""
+    one, two = pair()
+    two.sync(one)
+    seal = changesets_module.seal_body
+
+    def small(key: bytes, slot: bytes, raw: bytes, random: bytes) -> bytes:
+        if len(raw) > 600:
+            raise TooLongError
+        return seal(key, slot, raw, random)
+
+    monkeypatch.setattr(changesets_module, "seal_body", small)
+    log, lost = log_of(one), Lost()
+    for number in range(40):
+        node_id = NodeId(file_id(2)[:10] + number.to_bytes(5) + b"\0")
+        lost.nodes[node_id] = Node((place(ROOT, f"{number}", ((log, 2),), 2, log),))
+    lost.logs[log] = 2
+    nodes, changesets = write_again(one.book, author_of(one), lost)
+    assert nodes.keys() == lost.nodes.keys()
+    assert len(changesets) > 2
+    first = changesets[0].slot.seq
+    assert [c.slot.seq for c in changesets] == [first + i for i in range(len(changesets))]
+    two.sync(one)
+    assert two.book.seq_of(log) == changesets[-1].slot.seq
+    monkeypatch.setattr(
+        changesets_module, "seal_body", lambda *_: small(b"", b"", bytes(2_000), b"")
+    )
+    with pytest.raises(TooLong):
+        write_again(one.book, author_of(one), lost)
 
 
 @pytest.mark.parametrize("is_removed", [False, True])
