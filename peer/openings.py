@@ -84,7 +84,9 @@ class Openings:
         self._running: dict[FolderId, asyncio.Task[None]] = {}
         self._retried: set[FolderId] = set()
         self._behind: set[FolderId] = set()
-        """Folders of which a commit failed: their log may say what their index does not."""
+        """Folders of which a commit failed: their log may say what their index does not, but for
+        want of space.
+        """
         self._rebuilt: set[FolderId] = set()
         """Folders whose index was found damaged while it was used."""
         self._turn = asyncio.Lock()
@@ -157,8 +159,8 @@ class Openings:
                 path = folder_setup.index_path(self._home, folder_id)
                 folder_setup.move_aside(path, damage)
         if folder_id in self._behind:
-            # A commit that failed may have been carried out, and be gone after a crash: what it
-            # said is never said again under the same position.
+            # What a commit said that a failing disk may have carried out, and may lose in a crash,
+            # is never said again under the same position.
             await self.renew_incarnation(folder_id, os.urandom(INCARNATION_SIZE))
             stored = replace(stored, incarnation=self.stored[folder_id].incarnation)
         new = await self._open(stored)
@@ -176,7 +178,10 @@ class Openings:
         except IndexDamaged as error:
             self._tasks.create_task(self._rebuild(folder, error))
         except IndexBehind as error:
-            self._behind.add(folder_id)
+            # For want of space SQLite writes nothing that counts: the index is as it was, nobody has
+            # heard of more, and the log goes on. (A sync that fails is another error.)
+            if not isinstance(error.cause, DiskFull):
+                self._behind.add(folder_id)
             self._note_failure(self.stored[folder_id], error.cause, at_once=True)
         except Exception:
             # The engine's door (STYLE 4.4): a defect in one folder must not end the others.

@@ -12,6 +12,7 @@ from tests.planted_bugs import BUGS, Bug
 from tests.sabotage import CAUGHT, ROOT, TABLE, Verdict, changed, planted, read_verdicts, render
 
 
+@pytest.mark.row("F40")
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.id)
 def test_a_bug_can_be_planted(bug: Bug) -> None:
     source = (ROOT / bug.file).read_text()
@@ -53,6 +54,7 @@ def test_the_table_reads_back() -> None:
     assert read_verdicts(text) == verdicts
 
 
+@pytest.mark.row("F40")
 def test_the_table_is_of_these_bugs() -> None:
     text = TABLE.read_text()
     assert render(text, {bug.id: read_verdicts(text)[bug.id] for bug in BUGS}) == text

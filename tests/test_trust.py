@@ -21,6 +21,10 @@ def test_every_attack_on_devices_has_a_test() -> None:
     assert attacks - set(trust.proofs()) == set()
 
 
+def test_every_fault_has_a_test() -> None:
+    assert set(trust.PROMISES) - set(trust.proofs()) == set()
+
+
 SAMPLE = """
 import pytest
 pytestmark = [pytest.mark.row("F01")]

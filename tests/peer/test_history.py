@@ -103,6 +103,29 @@ async def test_a_version_is_brought_back_everywhere(pair: Pair) -> None:
     assert newest["size"] == 6  # what was replaced is a version in its turn
 
 
+@pytest.mark.row("F21")
+async def test_a_save_that_stops_after_it_has_truncated_loses_no_good_file(pair: Pair) -> None:
+    """Nobody can tell a program that pauses in the middle of a save from one that has emptied its
+    file: what it emptied is a version, whether it goes on or not.
+    """
+    good, new = b"good" * 1_000, b"new" * 2_000
+    await pair.write("note", good)
+    with (pair.here / "note").open("wb") as file:
+        await until(lambda: (pair.there / "note").read_bytes() == b"")
+        await folder_of(pair.two).call(nothing)
+        (_, emptied) = await pair.versions(pair.two, pair.there / "note")
+        assert (emptied["size"], emptied["here"]) == (len(good), True)
+        file.write(new)
+    await until(lambda: (pair.there / "note").read_bytes() == new)
+    await folder_of(pair.two).call(nothing)
+    kept = await pair.versions(pair.one, pair.here / "note")
+    (version,) = [v["version"] for v in kept if v["size"] == len(good)]
+    await pair.one.restore(pair.here / "note", version, None, None)
+    assert (pair.here / "note").read_bytes() == good
+    await pair.same()
+    assert not [name for name in tree(pair.there) if "conflict" in name]
+
+
 async def test_who_replaced_it_has_it_back_from_who_kept_it(pair: Pair) -> None:
     await pair.write("note", b"first")
     await pair.write("note", b"second")
