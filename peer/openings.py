@@ -178,8 +178,8 @@ class Openings:
         except IndexDamaged as error:
             self._tasks.create_task(self._rebuild(folder, error))
         except IndexBehind as error:
-            # For want of space SQLite writes nothing that counts: the index is as it was, nobody has
-            # heard of more, and the log goes on. (A sync that fails is another error.)
+            # For want of space SQLite writes nothing that counts: the index is as it was, nobody
+            # has heard of more, and the log goes on. (A sync that fails is another error.)
             if not isinstance(error.cause, DiskFull):
                 self._behind.add(folder_id)
             self._note_failure(self.stored[folder_id], error.cause, at_once=True)

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from crypto.changesets import seal_body
 from crypto.errors import TooLongError
 from crypto.ids import LogId, NodeId
 from peer.relabelling import NODES_AT_ONCE, Author, Lost, write_again
@@ -125,7 +126,7 @@ def test_what_is_too_long_for_one_changeset_goes_into_several(
     """Two thousand large files have more chunks than a changeset can list."""
     one, two = pair()
     two.sync(one)
-    seal = changesets_module.seal_body
+    seal = seal_body
 
     def small(key: bytes, slot: bytes, raw: bytes, random: bytes) -> bytes:
         if len(raw) > 600:
