@@ -3,6 +3,7 @@
     node          which node's directory this is
     incoming/     shares of which not all leaves are here
     shares/NS/    whole ones, a directory a namespace
+    aside/        whole ones that the database does not know of; here for some days yet
 
 Everything is opened below a directory's descriptor and follows no symlink. All of it blocks, and is
 called in threads; nothing here knows of the database, whose rows say which files count. The steps
@@ -14,6 +15,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -25,6 +27,7 @@ from relay.errors import PathUnusable
 MARKER: Final = "node"
 INCOMING: Final = "incoming"
 SHARES: Final = "shares"
+ASIDE: Final = "aside"
 _OPEN: Final = os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | _OPEN
 
@@ -59,6 +62,7 @@ class ShareFiles:
         self._root, self._marker = root, marker
         self._incoming = os.open(INCOMING, _DIRECTORY, dir_fd=root)
         self._shares = os.open(SHARES, _DIRECTORY, dir_fd=root)
+        self._aside = os.open(ASIDE, _DIRECTORY, dir_fd=root)
 
     @classmethod
     def open(cls, path: Path, node_id: RelayId, *, is_new: bool) -> ShareFiles:
@@ -83,7 +87,7 @@ class ShareFiles:
                         " storage.path in relay.toml."
                     )
                 fcntl.flock(marker, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                for name in (INCOMING, SHARES):
+                for name in (INCOMING, SHARES, ASIDE):
                     _make_directory(name, root)
                 return cls(root, marker)
             except BaseException:
@@ -106,7 +110,9 @@ class ShareFiles:
 
     def close(self) -> None:
         """Lets go of the directory."""
-        for descriptor in (self._shares, self._incoming, self._marker, self._root):
+        for descriptor in (
+            self._aside, self._shares, self._incoming, self._marker, self._root,
+        ):  # fmt: skip
             os.close(descriptor)
 
     def free_bytes(self) -> int:
@@ -117,7 +123,16 @@ class ShareFiles:
     # ------------------------------------------------------------ steps of keeping
 
     def begin(self, name: ShareName) -> int:
-        """A descriptor of the incoming file, as far as an earlier try wrote it."""
+        """A descriptor of the incoming file, as far as an earlier try wrote it, or of one that was
+        set aside.
+        """
+        try:
+            os.stat(name.incoming, dir_fd=self._incoming, follow_symlinks=False)
+        except FileNotFoundError:
+            with suppress(FileNotFoundError):
+                os.rename(
+                    name.incoming, name.incoming, src_dir_fd=self._aside, dst_dir_fd=self._incoming
+                )
         flags = os.O_RDWR | os.O_CREAT | _OPEN
         return os.open(name.incoming, flags, 0o600, dir_fd=self._incoming)
 
@@ -192,6 +207,26 @@ class ShareFiles:
                 _unlink(name.file, folder)
             finally:
                 os.close(folder)
+
+    def set_aside(self, names: Iterable[ShareName], now_s: int) -> None:
+        """Takes whole files out of the way of those that count, without deleting any."""
+        for name in names:
+            folder = self._folder(name)
+            try:
+                os.utime(name.file, (now_s, now_s), dir_fd=folder, follow_symlinks=False)
+                os.rename(name.file, name.incoming, src_dir_fd=folder, dst_dir_fd=self._aside)
+            finally:
+                os.close(folder)
+
+    def remove_aside(self, before_s: int) -> int:
+        """Deletes what was set aside before then; says how many."""
+        count = 0
+        for entry in os.listdir(self._aside):
+            found = os.stat(entry, dir_fd=self._aside, follow_symlinks=False)
+            if found.st_mtime < before_s:
+                _unlink(entry, self._aside)
+                count += 1
+        return count
 
     def found(self) -> tuple[set[ShareName], set[ShareName]]:
         """Every file there is, under the name that counts and under the other."""

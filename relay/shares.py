@@ -379,6 +379,7 @@ class Shares:
         # The rows are gone first: a file without one is collected, a row without one is a loss.
         if gone:
             await asyncio.to_thread(self.files.remove, gone)
+        await asyncio.to_thread(self.files.remove_aside, now_s - TRASH_S)
         if expired or gone:
             await self._recount()
         return expired + len(gone)
@@ -388,12 +389,17 @@ class Shares:
         await self.namespaces.recount(self.store)
 
     async def _settle(self) -> None:
-        """What a crash left half: files without rows are removed, and each row is made to say what
-        its file is.
+        """What a crash left half: files without rows are set aside for as long as the trash lasts,
+        and each row is made to say what its file is.
         """
         known = await rows.all_names(self.store)
         whole, incoming = await asyncio.to_thread(self.files.found)
-        await asyncio.to_thread(self.files.remove, (whole | incoming) - known.keys())
+        await asyncio.to_thread(self.files.remove, incoming - known.keys() - whole)
+        unknown = whole - known.keys()
+        if unknown:
+            # A database that was put back from an older copy knows nothing of what came since.
+            log.warning("shares without a row are set aside", extra={"values": {"n": len(unknown)}})
+            await asyncio.to_thread(self.files.set_aside, unknown, self.now_s())
         for name, state in known.items():
             is_between = state == ShareState.INCOMING and name in whole
             is_lost = state == ShareState.WHOLE and name not in whole

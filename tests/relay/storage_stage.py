@@ -99,7 +99,7 @@ def files_of(home: Path) -> list[Path]:
     root = home / "shares"
     return [
         path
-        for folder in ("shares", "incoming")
+        for folder in ("shares", "incoming", "aside")
         for path in sorted((root / folder).rglob("*"))
         if path.is_file()
     ]

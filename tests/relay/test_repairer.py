@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from crypto.ids import RelayId
 from crypto.keys import DeviceKeys
+from crypto.packs import LEAF_SIZE
+from crypto.shares import Descriptor
 from protocol import erasure
+from protocol.relay_address import RelayAddress
 from protocol.storage_client import storing
 from protocol.storage_messages import (
     STANDBY,
@@ -22,11 +27,13 @@ from protocol.storage_messages import (
     StoreStat,
     StoreStats,
 )
+from relay import node_rows, share_rows
 from relay.repair import RepairPolicy
-from relay.repairer import Repairer
+from relay.repairer import Repairer, _share_of
+from tests.crypto.seeded import Seeded
 from tests.relay.relay_stage import RelayStage, new_keys, relaying
 from tests.relay.storage_stage import FAR_S, ROOMY, Owner, Packed, files_of
-from tests.relay.test_shares import Clock
+from tests.relay.test_shares import Clock, running
 
 POLICY = RepairPolicy()
 HOUR_S = 3600
@@ -299,6 +306,63 @@ async def test_repair_reads_as_many_shares_as_are_needed_and_no_more(tmp_path: P
 def _given(place: Town) -> int:
     desks = [node.stage.relay.desk.storage for node in place.nodes if node.is_on]
     return sum(desk.get_bytes for desk in desks if desk is not None)
+
+
+@pytest.mark.row("F25")
+def test_shares_that_are_not_of_one_pack_make_none() -> None:
+    """A writer may describe what there is not: each share has its root, and the pack another id."""
+    found = {0: PACKED.shares[0], 3: PACKED.shares[3]}
+    assert _share_of(PACKED.descriptor, found, 1) == PACKED.shares[1]
+    assert _share_of(replace(PACKED.descriptor, pack_id=b"p" * 32), found, 1) is None
+    swapped = {0: PACKED.shares[1], 3: PACKED.shares[3]}
+    assert _share_of(PACKED.descriptor, swapped, 1) is None
+
+
+class Forgetful:
+    """A node that has lost some packs, and shows any leaf of the others."""
+
+    def __init__(self, lost: set[bytes]) -> None:
+        self.lost, self.asked = lost, 0
+
+    async def challenge(
+        self, namespace: bytes, descriptor: Descriptor, share: int, leaves: Sequence[int]
+    ) -> bool:
+        assert namespace == b""
+        self.asked += len(leaves)
+        return descriptor.pack_id not in self.lost
+
+
+@pytest.mark.row("A41")
+async def test_44_challenges_find_a_node_that_lost_a_tenth(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """1 - 0.9^44 is 99 %: leaves are asked for anywhere, and each as likely as another."""
+    packs, trials = 100, 30
+    pack_ids = [bytes([number]) * 32 for number in range(packs)]
+    holder = Holder(0, str(RelayAddress("a.example", 443, RelayId(b"o" * 32))))
+    async with running(tmp_path) as node:
+        async with node.store.transaction() as db:
+            for pack_id in pack_ids:
+                descriptor = Descriptor(pack_id, LEAF_SIZE, 1, (bytes(32),))
+                pack = await share_rows.put_pack(
+                    db, node.namespace, descriptor.id(), pack_id, descriptor.encode(), 1,
+                    stands_by=True,
+                )  # fmt: skip
+                await node_rows.set_holders(db, pack, [holder], 1)
+        (other,) = await node_rows.nodes(node.store)
+        found = 0
+        for trial in range(trials):
+            random = Seeded(f"challenges {trial}")
+            repairer = Repairer(node.shares, new_keys(), POLICY, random)
+            lost = set(pack_ids[trial % 10 :: 10])
+            client = Forgetful(lost)
+            while client.asked < 44 and not repairer.failed_challenges:
+                await repairer._challenge(client, other)  # type: ignore[arg-type]
+            found += repairer.failed_challenges > 0
+            async with node.store.transaction() as db:
+                await db.execute_fetchall("UPDATE holders SET failing_since_s = NULL")
+    record_property("figure", f"found {found} of {trials} times")
+    assert found >= trials - 1
 
 
 async def test_rounds_go_on_by_themselves(tmp_path: Path) -> None:

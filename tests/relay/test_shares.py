@@ -239,14 +239,48 @@ async def _die(*_: object) -> bool:
     raise Died
 
 
-async def test_a_file_that_no_row_names_is_collected(tmp_path: Path) -> None:
+@pytest.mark.row("F29")
+async def test_a_database_of_yesterday_has_no_share_of_today_deleted(tmp_path: Path) -> None:
+    """Who puts `relay.db` back from a copy has files of which it knows nothing: they wait, and are
+    taken up where they are put again, without a leaf on the way.
+    """
+    other, clock = Packed.of(4, 2, 3, "of today too"), Clock()
+    async with running(tmp_path, clock=clock) as node:
+        await node.put(number=1)
+    copy = (tmp_path / "relay.db").read_bytes()
+    async with running(tmp_path, clock=clock) as node:
+        await node.put()
+        await node.put(other)
+    _put_back(tmp_path, copy)
+    async with running(tmp_path, clock=clock) as node:
+        assert await node.state() is ShareState.UNKNOWN
+        assert await node.read(number=1) == PACKED.shares[1]
+        assert len(files_of(tmp_path)) == 3
+        incoming = await node.begin()
+        assert incoming is not None
+        assert incoming.is_complete
+        await node.shares.keep(incoming)
+        assert await node.read() == PACKED.shares[0]
+        clock.now_s += TRASH_S
+        await node.shares.sweep()
+        assert len(files_of(tmp_path)) == 3
+        clock.now_s += 1
+        await node.shares.sweep()
+        assert len(files_of(tmp_path)) == 2
+
+
+def _put_back(home: Path, copy: bytes) -> None:
+    for path in home.glob("relay.db*"):
+        path.unlink()
+    (home / "relay.db").write_bytes(copy)
+
+
+async def test_what_came_in_and_has_no_row_is_collected(tmp_path: Path) -> None:
     async with running(tmp_path) as node:
         await node.put()
         name = ShareName(node.namespace, b"x" * 32, 0)
         node.files.close_file(node.files.begin(name))
-        node.files.place([name])
-        node.files.close_file(node.files.begin(name._replace(number=1)))
-    assert len(files_of(tmp_path)) == 3
+    assert len(files_of(tmp_path)) == 2
     async with running(tmp_path) as node:
         assert await node.read() == PACKED.shares[0]
     assert len(files_of(tmp_path)) == 1
