@@ -188,6 +188,7 @@ class Writer:
         # the disk keep the new one here, it would stand there for the old one.
         trash_name = self._going_place(trash_fd, expected, staged.st_ino, keep)
         move_noreplace(incoming_fd, temp_name, trash_fd, trash_name)
+        ours = self._result(trash_fd, trash_name)
         try:
             if not can_exchange(trash_fd, trash_name, directory_fd, name):
                 move_noreplace(trash_fd, trash_name, incoming_fd, temp_name)
@@ -199,6 +200,14 @@ class Writer:
         displaced = self._directories.look(trash_fd, trash_name)
         if not is_unchanged(self._now(expected), displaced, is_renamed=True):
             self._swap_back(trash_fd, trash_name, directory_fd, name)
+            back = self._directories.look(trash_fd, trash_name)
+            if back is not None and not is_unchanged(ours, back, is_renamed=True):
+                # Somebody has saved over what we had put there: it is no staged file. Under this
+                # name it is given back by the next start.
+                saved = self._going_place(trash_fd, expected)
+                move_noreplace(trash_fd, trash_name, trash_fd, saved)
+                reason = f"It has changed, twice; the second of the two is in the trash as {saved}."
+                raise _Refused(RefusalKind.CHANGED, reason, displaced)
             with contextlib.suppress(OSError):
                 move_noreplace(trash_fd, trash_name, incoming_fd, temp_name)
             raise _changed(displaced)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -32,6 +32,8 @@ from peer.disk_types import (
     StageFile,
     Stat,
 )
+from peer.index_store import IndexStore
+from peer.performing import Performer
 from tests.peer.real_disk import contents, is_refusal, open_disk, publish, stage, stat
 
 
@@ -202,6 +204,42 @@ def test_two_saves_at_the_last_moment_are_both_there(
     assert trashed.startswith("trash/going-")
     assert trashed.removeprefix("trash/") in refusal.reason
     assert seen(root) == {"a": b"second", trashed: b"mine"}
+
+
+@pytest.mark.row("F20")
+@pytest.mark.parametrize("is_in_place", [True, False])
+async def test_a_save_over_what_was_put_there_for_a_moment_is_no_staged_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_in_place: bool
+) -> None:
+    """A first save came before the swap, so it is swapped back, and a second one before that."""
+    root = tmp_path / "root"
+    disk = open_disk(root)
+    (root / "a").write_bytes(b"old")
+    expected = stat(disk, "a")
+    after(monkeypatch, "_require", lambda: (root / "a").write_bytes(b"first save"))
+    real, swaps = writer.can_exchange, 0
+
+    def exchange(source_fd: int, source: str, target_fd: int, target: str) -> bool:
+        nonlocal swaps
+        swaps += 1
+        if swaps == 2:
+            assert (root / "a").read_bytes() == b"new"
+            (root / ("a" if is_in_place else "b")).write_bytes(b"second save")
+            if not is_in_place:
+                (root / "b").rename(root / "a")
+        return real(source_fd, source, target_fd, target)
+
+    monkeypatch.setattr(writer, "can_exchange", exchange)
+    refusal = is_refusal(publish(disk, b"new", ("a",), expected))
+    assert refusal.kind is RefusalKind.CHANGED
+    (trashed,) = set(seen(root)) - {"a"}
+    assert trashed.removeprefix("trash/") in refusal.reason
+    assert seen(root) == {"a": b"first save", trashed: b"second save"}
+    performer = Performer(cast(IndexStore, None), disk, None)
+    await performer.empty_trash()
+    performer.executor.shutdown()
+    assert sorted(seen(root).values()) == [b"first save", b"second save"]
+    assert not any("trash" in name for name in seen(root))
 
 
 def test_a_save_at_the_last_moment_is_not_moved(
