@@ -217,7 +217,7 @@ async def test_a_save_over_what_was_put_there_for_a_moment_is_no_staged_file(
     (root / "a").write_bytes(b"old")
     expected = stat(disk, "a")
     after(monkeypatch, "_require", lambda: (root / "a").write_bytes(b"first save"))
-    real, swaps = writer.can_exchange, 0
+    real, swaps = renames.can_exchange, 0
 
     def exchange(source_fd: int, source: str, target_fd: int, target: str) -> bool:
         nonlocal swaps
