@@ -34,6 +34,7 @@ from protocol.relay_links import dial_as
 from protocol.relay_messages import RelayKeys, RelayMessage, RelayPing, decode, encode_parts
 from protocol.storage_messages import (
     PIECE_LEAVES_MAX,
+    STANDBY,
     STORAGE_FRAME_LENGTH_MAX,
     STORAGE_VERSION,
     Holder,
@@ -264,6 +265,20 @@ class StorageClient:
         for waiting in under_way:
             await self.answer(waiting, StoreDone)
         return await self.ask(StoreKeep(self.number(), namespace, descriptor_id, share), StoreKept)
+
+    async def stand_by(
+        self,
+        namespace: bytes,
+        descriptor: Descriptor,
+        lease_until_s: int,
+        holders: Sequence[Holder],
+    ) -> None:
+        """Has a node stand by for a pack, and says who the holders are, those that stand by too."""
+        request = StorePut(
+            self.number(), namespace, descriptor.encode(), STANDBY, (), lease_until_s,
+            tuple(holders),
+        )  # fmt: skip
+        await self.ask(request, StoreStarted)
 
     async def read(
         self, namespace: bytes, descriptor_id: bytes, share: int, first: int, count: int

@@ -12,11 +12,14 @@ from protocol.errors import LimitReached
 from protocol.link import Link
 from relay.allowance import Allowance
 from relay.link_desk import LinkDesk
+from relay.registry import Client
 from relay.shares import Shares
 
 REQUESTS_PER_MINUTE: Final = 200_000
 """Of one link: 512 KiB each would be more than a gigabyte a second."""
 LINKS_MAX: Final = 1024
+LINKS_PER_ADDRESS_MAX: Final = 128
+"""An office; each link may have 4 MiB unread, so that one attacker makes a node hold 512."""
 LINKS_PER_PSEUDONYM_MAX: Final = 4
 """A device needs one; a second while the first is found to be dead."""
 
@@ -42,18 +45,21 @@ class StorageDesk:
         self.share_links: LinkDesk | None = None
         """None at a relay that serves no share links."""
         self.node_id = relay_id_of(keys.sign_public, keys.dh_public)
-        self.links: dict[Link, bytes] = {}
-        """With the pseudonym of each."""
+        self.links: dict[Link, Client] = {}
+        """With the device of each."""
         self.requests = Allowance(REQUESTS_PER_MINUTE)
         self.get_bytes = self.put_bytes = 0
         """Given and taken since the start."""
 
-    def enter(self, link: Link, pseudonym: bytes) -> None:
-        """Takes in a link; the oldest of a device that has too many makes room for it."""
-        own = [each for each, who in self.links.items() if who == pseudonym]
+    def enter(self, link: Link, client: Client) -> None:
+        """Takes in a link; the oldest of a device that has too many makes room for it. Raises
+        LimitReached.
+        """
+        own = [each for each, who in self.links.items() if who.pseudonym == client.pseudonym]
         if len(own) >= LINKS_PER_PSEUDONYM_MAX:
             own[0].abort()
             self.links.pop(own[0], None)
-        if len(self.links) >= LINKS_MAX:
+        of_host = sum(who.host == client.host for who in self.links.values())
+        if of_host >= LINKS_PER_ADDRESS_MAX or len(self.links) >= LINKS_MAX:
             raise LimitReached("as many storage links as this node serves")
-        self.links[link] = pseudonym
+        self.links[link] = client

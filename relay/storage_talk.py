@@ -94,7 +94,7 @@ async def converse(
     desk: StorageDesk, client: Client, link: Link, begin: StoreBegin, clock: Callable[[], float]
 ) -> None:
     """Answers until the link ends; raises ProtocolError for an offence."""
-    desk.enter(link, client.pseudonym)
+    desk.enter(link, client)
     talk = StorageTalk(desk, client.pseudonym, link)
     try:
         async with asyncio.TaskGroup() as tasks:

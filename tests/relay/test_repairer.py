@@ -22,8 +22,6 @@ from protocol.storage_messages import (
     STANDBY,
     Holder,
     ShareState,
-    StorePut,
-    StoreStarted,
     StoreStat,
     StoreStats,
 )
@@ -100,13 +98,7 @@ class Town:
                     share = packed.shares[number]
                     await client.put(namespace, packed.descriptor, number, share, FAR_S, holders)
                     continue
-                encoded = packed.descriptor.encode()
-                await client.ask(
-                    StorePut(
-                        client.number(), namespace, encoded, STANDBY, (), FAR_S, tuple(holders)
-                    ),
-                    StoreStarted,
-                )
+                await client.stand_by(namespace, packed.descriptor, FAR_S, holders)
 
     async def held(self, packed: Packed) -> list[list[int]]:
         """The whole shares of each node that is on."""

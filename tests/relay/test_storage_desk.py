@@ -32,10 +32,11 @@ async def test_a_device_that_comes_again_loses_its_oldest_link(
 
 
 @pytest.mark.row("A29")
+@pytest.mark.parametrize("limit", ["LINKS_MAX", "LINKS_PER_ADDRESS_MAX"])
 async def test_a_full_node_takes_nobody_more(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
-    monkeypatch.setattr(module, "LINKS_MAX", 1)
+    monkeypatch.setattr(module, limit, 1)
     async with relaying(home=tmp_path, storage=ROOMY) as relay:
         async with storing(relay.address, new_keys()) as first:
             with pytest.raises((LinkError, StorageRefused)):
