@@ -11,9 +11,9 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from crypto.ids import LogId, NodeId
-from peer.rows import DISPLACED, Row, content_of, place_of
-from peer.turn import Turn, is_directory
-from protocol.nodes import NO_LOG, NO_NODE, ROOT
+from peer.rows import DERIVED, DISPLACED, Row, content_of, place_of
+from peer.turn import Turn
+from protocol.nodes import NO_LOG, NO_NODE, ROOT, Kind
 
 PATHS_MAX: Final = 10
 """Paths that are named of each kind of deed; of the others the number is enough, and `versions` has
@@ -21,6 +21,8 @@ them.
 """
 DEPTH_MAX: Final = 1_000
 """Directories on a path; a turn in the middle of its work could have a circle."""
+
+_DIRECTORY: Final = int(Kind.DIRECTORY)
 
 
 class What(StrEnum):
@@ -60,7 +62,7 @@ def deeds_of(turn: Turn) -> list[Deeds]:
     for node_id, before in turn.before.items():
         row = rows[node_id]
         now = row.shown
-        if now is before or is_directory(node_id):
+        if now is before or node_id[15] & 3 == _DIRECTORY:
             continue
         was_shown = bool(before.parent) and before.item == node_id
         if not now.parent:
@@ -87,29 +89,33 @@ def _note(
     what: What,
     before: tuple[NodeId, str] = (NO_NODE, ""),
 ) -> None:
+    """One more; of most it is only the number."""
     author, label = _writer(row, what)
-    deeds = found.get(author) or found.setdefault(author, Deeds(author, label))
-    deeds.label = deeds.label or label
-    deeds.counts[what] = deeds.counts.get(what, 0) + 1
-    paths = deeds.paths.setdefault(what, [])
-    if len(paths) < PATHS_MAX:
+    deeds = found.get(author)
+    if deeds is None:
+        deeds = found[author] = Deeds(author, label)
+    count = deeds.counts.get(what, 0)
+    deeds.counts[what] = count + 1
+    shown = row.shown
+    if count < PATHS_MAX:
+        deeds.label = deeds.label or label
         was = _joined(turn.resident.child_path(*before)) if before[0] else ""
-        if what is What.DELETED:
-            paths.append(Named(was))
-        else:
-            paths.append(Named(_path(turn, row.shown.parent, row.shown.name), was))
+        is_gone = what is What.DELETED
+        named = Named(was) if is_gone else Named(_path(turn, shown.parent, shown.name), was)
+        deeds.paths.setdefault(what, []).append(named)
     if (
-        what in (What.CREATED, What.RENAMED)
-        and (row.is_derived or row.shown.flags & DISPLACED)
+        shown.flags & (DERIVED | DISPLACED)
+        and what in (What.CREATED, What.RENAMED)
         and len(deeds.conflicts) < PATHS_MAX
     ):
-        deeds.conflicts.append(_path(turn, row.shown.parent, row.shown.name))
+        deeds.conflicts.append(_path(turn, shown.parent, shown.name))
 
 
 def _writer(row: Row, what: What) -> tuple[LogId, str]:
     """Whose write it was that made this difference."""
-    if what in (What.CREATED, What.CHANGED):
-        content = content_of(row.base, row.shown.hash)
+    if what is What.CREATED or what is What.CHANGED:
+        contents = row.base.contents
+        content = contents[0] if len(contents) == 1 else content_of(row.base, row.shown.hash)
         if content is not None:
             return content.author, content.label
     place = place_of(row.base) or place_of(row.state)

@@ -284,7 +284,9 @@ class MainScreen(Screen[None]):
 
     def _refresh_keys(self) -> None:
         """Shows other keys if there are other acts: the footer is made anew, and flickers."""
-        self._detail.update(self._lists[self._tab].detail if self._tab in self._lists else "")
+        detail = self._lists[self._tab].detail if self._tab in self._lists else ""
+        self._detail.update(detail)
+        self._detail.set_class(bool(detail), "told")
         possible = tuple(self.check_action(act, ()) for act in ACTS)
         if possible != self._possible:
             self._possible = possible

@@ -5,6 +5,7 @@ Every text that leaves here is safe for a terminal.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -93,9 +94,15 @@ def _folder_line(folder: FolderStatus) -> Line:
             state = f"{state} ({format_size(folder['need_bytes'])})"
     cells = (
         sign, folder["name"], state, str(folder["files"]), format_size(folder["bytes"]),
-        folder["path"] or "not on this device",
+        shortened(folder["path"]) if folder["path"] else "not on this device",
     )  # fmt: skip
     return Line(folder["id"], _safe(cells), tone)
+
+
+def shortened(path: str) -> str:
+    """A path as a person writes it, from their own directory."""
+    own = os.path.expanduser("~")
+    return f"~{path[len(own) :]}" if own != "/" and path.startswith(f"{own}/") else path
 
 
 def device_lines(status: Status, devices: Sequence[DeviceEntry]) -> list[Line]:

@@ -20,6 +20,7 @@ from tui.rows import (
     notice_lines,
     question_of,
     relay_lines,
+    shortened,
     trouble_lines,
     version_lines,
 )
@@ -169,3 +170,11 @@ def test_a_notice_has_a_sign_of_its_urgency() -> None:
     assert "\x1b" not in line.cells[2] + line.detail
     (line,) = notice_lines([{**entry, "read": True}])
     assert (line.cells[0], line.tone) == ("·", Tone.QUIET)
+
+
+def test_a_path_is_shown_from_the_person_s_own_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/data/own")
+    assert shortened("/data/own/Documents") == "~/Documents"
+    assert shortened("/data/owner/x") == "/data/owner/x"
+    monkeypatch.setenv("HOME", "/")
+    assert shortened("/data") == "/data"
