@@ -234,12 +234,15 @@ class Town:
         return frontiers, writes
 
     def is_bereft(self, machine: Machine) -> bool:
-        """All that a machine still wants was given up, and is on no disk any more."""
+        """All that a machine still wants is on no disk any more, whether it was given up or is just
+        asked for again.
+        """
         fetcher = machine.folder.fetcher if machine.folder is not None else None
-        if fetcher is None or fetcher.jobs or fetcher.problems or not fetcher.unavailable:
+        wanted = fetcher.unavailable | fetcher.jobs.keys() if fetcher is not None else set()
+        if fetcher is None or fetcher.problems or not wanted:
             return False
         there = set().union(*(m.files.contents(Kind.FILE) for m in self.machines))
-        for _, hash_ in fetcher.unavailable:
+        for _, hash_ in wanted:
             data = self.account.by_hash.get(hash_)
             if data is None or data in self.account.owed or data in there:
                 return False
