@@ -15,6 +15,7 @@ from typing import Final
 from crypto.compression import compress
 from crypto.ids import ChunkId, DeviceId, FolderId
 from peer.gateway import own_host_towards
+from peer.rates import Rates
 from protocol.chunk_frames import CODEC_RAW, Piece
 from protocol.errors import ErrorCode, ProtocolError
 from protocol.events import ChunksCancelled, ChunksWanted, Closed, Event, FolderUnshared
@@ -48,6 +49,7 @@ class Connection:
         read_chunks: ReadChunks,
     ) -> None:
         self.link = link
+        self._rates: Rates | None = None
         self.peer = peer
         self.name = ""
         """What the device calls itself; empty before its greeting."""
@@ -85,6 +87,14 @@ class Connection:
         """To the other device and back, in seconds; None while it was not measured."""
         measured = self.link.round_trip_s
         return self.session.round_trip_s if measured is None else measured
+
+    def note_rates(self) -> Rates:
+        """How fast bytes go now; to be called now and then."""
+        now = asyncio.get_running_loop().time()
+        if self._rates is None:
+            self._rates = Rates(now)
+        self._rates.note(self.link.sent_bytes, self.link.received_bytes, now)
+        return self._rates
 
     def poke(self) -> None:
         """Sends what the session has to send, and has its new events handled soon."""
@@ -148,6 +158,7 @@ class Connection:
             if frame is None:
                 return
             self._heard_bytes = self.link.received_bytes
+            self.note_rates()
             self.session.receive(*frame, loop.time())
             await self._process()
             if self._is_over:

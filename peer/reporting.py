@@ -102,7 +102,7 @@ class Reports:
     def _link(self, connection: Connection) -> LinkStatus:
         link = connection.link
         host, port = link.peer_address[:2]
-        problem = ""
+        problem, rates = "", connection.note_rates()
         if link.is_relayed:
             problem = self._network.direct_problems.get(connection.device_id, NOT_TRIED)
         return {
@@ -115,6 +115,8 @@ class Reports:
             "direct_problem": problem,
             "sent_bytes": link.sent_bytes,
             "received_bytes": link.received_bytes,
+            "sent_bytes_s": rates.sent_bytes_s,
+            "received_bytes_s": rates.received_bytes_s,
         }
 
     async def devices(self) -> DeviceList:

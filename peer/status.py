@@ -90,6 +90,9 @@ class LinkStatus(TypedDict):
     """For a relayed link a sentence: why it is not a direct one. Else empty."""
     sent_bytes: int
     received_bytes: int
+    sent_bytes_s: float
+    """An average of the last seconds."""
+    received_bytes_s: float
 
 
 class Totals(TypedDict):

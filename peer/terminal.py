@@ -5,7 +5,7 @@ safe (ATTACKS A37).
 import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:  # rich takes 0.1 s to import, and most commands print JSON or nothing.
     from rich.console import Console
@@ -104,6 +104,16 @@ def _describe_folder(folder: "FolderStatus") -> str:
     return f"{folder['state']} ({left})"
 
 
+SHOWN_BYTES_S: Final = 1_000.0
+"""What devices say to each other at rest is less."""
+
+
+def _moved(count: int, rate: float) -> str:
+    """How much has gone over a link, and how fast it goes, if it does."""
+    size = format_size(count)
+    return f"{size}, {format_size(rate)}/s" if rate >= SHOWN_BYTES_S else size
+
+
 def print_status(status: "Status") -> None:
     """Print folders, what they ask, what to know of them, what is not synced and why, and links."""
     device = status["device"]
@@ -144,8 +154,8 @@ def print_status(status: "Status") -> None:
                 link["path"],
                 "-" if link["round_trip_s"] is None else format_time(link["round_trip_s"]),
                 link["address"],
-                format_size(link["sent_bytes"]),
-                format_size(link["received_bytes"]),
+                _moved(link["sent_bytes"], link["sent_bytes_s"]),
+                _moved(link["received_bytes"], link["received_bytes_s"]),
             )
             for link in status["links"]
         ),

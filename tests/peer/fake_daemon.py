@@ -148,6 +148,8 @@ class FakeDaemon:
                     "address": "192.0.2.7:22330",
                     "sent_bytes": 10,
                     "received_bytes": 20,
+                    "sent_bytes_s": 0.0,
+                    "received_bytes_s": 0.0,
                 }
             ],
             "totals": {"sent_bytes": 10, "received_bytes": 20},

@@ -36,6 +36,8 @@ def test_what_scripts_rely_on_is_there() -> None:
         "address",
         "sent_bytes",
         "received_bytes",
+        "sent_bytes_s",
+        "received_bytes_s",
     }
     assert set(get_type_hints(Totals)) == {"sent_bytes", "received_bytes"}
 

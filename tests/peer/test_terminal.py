@@ -81,6 +81,17 @@ async def test_a_status_prints_what_others_named_without_obeying_it(
     assert not UNSAFE.search(shown.replace("\n", ""))
 
 
+async def test_a_link_shows_how_fast_it_is_while_something_goes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    status = await FakeDaemon().status()
+    status["links"][0] |= {"sent_bytes": 2_000_000, "sent_bytes_s": 1.5e6, "received_bytes_s": 9.0}
+    terminal.print_status(status)
+    shown = capsys.readouterr().out
+    assert "2.0 MB, 1.5 MB/s" in shown
+    assert shown.count("/s") == 1
+
+
 def test_an_error_is_one_safe_line(capsys: pytest.CaptureFixture[str]) -> None:
     terminal.print_error("No folder \x1b[1m.\nDone")
     assert capsys.readouterr().err == "holdfast: No folder \\x1b[1m.\\nDone\n"
