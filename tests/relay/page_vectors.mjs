@@ -4,14 +4,16 @@
  * writes for each what came out, in hex, or the kind of the error.
  */
 
+import { webcrypto } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
 
 const { page, vectors } = JSON.parse(readFileSync(0));
 const load = (name) => import(pathToFileURL(`${page}/${name}`));
 
+globalThis.crypto ??= webcrypto; // as browsers have it; Node 18 does not yet
 await load("vendor-argon2.js");
-const crypto = await load("crypto.js");
+const link = await load("crypto.js");
 const { LinkError } = await load("errors.js");
 const { readManifest } = await load("manifest.js");
 const { unzstd } = await load("zstd.js");
@@ -21,27 +23,27 @@ const hex = (data) => Buffer.from(data).toString("hex");
 
 async function passwordOf({ passphrase, password_salt: salt }) {
   if (passphrase === undefined) return new Uint8Array(0);
-  return crypto.passwordKey(globalThis.hashwasm.argon2id, passphrase, bytes(salt));
+  return link.passwordKey(globalThis.hashwasm.argon2id, passphrase, bytes(salt));
 }
 
 async function open(i) {
-  return crypto.openBlob(bytes(i.blob), bytes(i.link_id), bytes(i.secret), await passwordOf(i));
+  return link.openBlob(bytes(i.blob), bytes(i.link_id), bytes(i.secret), await passwordOf(i));
 }
 
 const OPERATIONS = {
-  "share link id": async (i) => hex(await crypto.linkIdOf(bytes(i.public))),
+  "share link id": async (i) => hex(await link.linkIdOf(bytes(i.public))),
   "share link keys": async (i) => {
     const args = [bytes(i.secret), await passwordOf(i), bytes(i.link_id), i.flags, bytes(i.salt)];
-    const { key, base, commitment } = await crypto.manifestKeys(...args);
+    const { key, base, commitment } = await link.manifestKeys(...args);
     return [key, base, commitment].map(hex);
   },
   "share link token": async (i) =>
-    hex(await crypto.linkToken(bytes(i.secret), await passwordOf(i), bytes(i.link_id), bytes(i.password_salt))),
+    hex(await link.linkToken(bytes(i.secret), await passwordOf(i), bytes(i.link_id), bytes(i.password_salt))),
   "open share link": async (i) => hex(await open(i)),
-  "open long share link": async (i) => hex(await crypto.sha256(await open(i))),
+  "open long share link": async (i) => hex(await link.sha256(await open(i))),
   "open shared chunk": async (i) => {
     const chunk = { hash: bytes(i.sealed_hash), key: bytes(i.key), codec: i.codec, plainSize: i.plain_len };
-    return hex(await crypto.openChunk(chunk, bytes(i.sealed)));
+    return hex(await link.openChunk(chunk, bytes(i.sealed)));
   },
   decompress: async (i) => hex(unzstd(bytes(i.data), i.plain_len)),
   "decode link manifest": async (i) => {
