@@ -27,8 +27,9 @@ from relay.web_files import PageFile, PageFiles
 
 TICKET_HEADER: Final = "X-Holdfast-Ticket"
 PACK_ID_SIZE: Final = 32
-PIECE_SIZE: Final = 2 * LEAF_SIZE
-"""What is read at once, and what a slow visitor holds of memory, with what the socket buffers."""
+PIECE_SIZE: Final = 4 * LEAF_SIZE
+"""What is read at once, and what a slow visitor holds of memory, with what the socket buffers. On a
+busy machine `get` had 46, 87 and 118 MB/s with 2, 4 and 8 leaves."""
 STALL_S: Final = 60.0
 """A visitor who takes no piece for so long has gone."""
 BODY_TIMEOUT_S: Final = 10.0
