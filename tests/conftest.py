@@ -25,10 +25,13 @@ TEARDOWN_TIMEOUT_S = 60.0
 """Daemons that are killed, threads that are joined: seconds, even on a machine with other work."""
 WORKERS_A_CORE = 2
 """Half of the time of a test with real processes is waiting: others use the core meanwhile."""
+ENOUGH_WORKERS = 8
+"""With so many cores nobody waits for one, and each process takes a quarter of a gigabyte."""
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    return WORKERS_A_CORE * (os.cpu_count() or 1)
+    cores = os.cpu_count() or 1
+    return max(cores, min(WORKERS_A_CORE * cores, ENOUGH_WORKERS))
 
 
 @pytest.hookimpl(wrapper=True)
