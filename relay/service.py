@@ -11,7 +11,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from crypto.keys import DeviceKeys
 from crypto.relay_ids import relay_id_of
@@ -27,15 +27,19 @@ from relay.repair import RepairPolicy
 from relay.server import Relay
 from relay.share_files import ShareFiles
 from relay.shares import StorageLimits
-from relay.storage_desk import NodeWords
+from relay.storage_desk import NodeWords, StorageDesk
 from relay.store import RelayStore
 from relay.usage import Usage
-from relay.web_service import listen_for_visitors, open_web
+
+if TYPE_CHECKING:
+    from relay.web_service import Places, WebService
 
 log = logging.getLogger(__name__)
 
 SHARES_NAME: Final = "shares"
 """Where the shares of a relay lie that serves share links, if it was not told."""
+VISITORS_MAX: Final = 2_048
+"""Descriptors for those who open share links: a connection each, and a file."""
 STOP_TIMEOUT_S: Final = 4.0
 """Whoever stops a service kills it after a while; five seconds are what was promised."""
 DESCRIPTORS_SPARE: Final = 512
@@ -49,12 +53,12 @@ async def serve(
     begin with. Raises RelayError.
     """
     keys = load_keys(home)
-    raise_descriptor_limit(config.limits)
+    raise_descriptor_limit(config.limits, VISITORS_MAX if config.web is not None else 0)
     store = await RelayStore.open(home)
     files: ShareFiles | None = None
     try:
         files = await _open_shares(keys, store, config, home)
-        places = listen_for_visitors(config)
+        places = _listen_for_visitors(config)
         (listening, udp), watched = listen_on_both(host, port), _listen_for_watchers(config)
         usage = Usage(config.limits, store)
         await usage.load(time.time())
@@ -73,7 +77,7 @@ async def serve(
                 await relay.store_shares(store, files, space, words, policy)
             web = None
             if places is not None and relay.desk.storage is not None:
-                web = await open_web(relay.desk.storage, store, config, home, host, places)
+                web = await _open_web(relay.desk.storage, store, config, home, host, places)
             found = relay.start(listening, udp)
             watching = [_watch(relay, store, watched, tasks)]
             if web is not None:
@@ -107,6 +111,23 @@ async def _open_shares(
     node_id = relay_id_of(keys.sign_public, keys.dh_public)
     is_new = not await store.rows("SELECT 1 FROM shares LIMIT 1")
     return ShareFiles.open(Path(path), node_id, is_new=is_new)
+
+
+def _listen_for_visitors(config: RelayConfig) -> Places | None:
+    if config.web is None:
+        return None
+    # Only here: what it imports takes 20 MB, and most relays serve no share links.
+    from relay.web_service import listen_for_visitors
+
+    return listen_for_visitors(config)
+
+
+async def _open_web(
+    desk: StorageDesk, store: RelayStore, config: RelayConfig, home: Path, host: str, places: Places
+) -> WebService:
+    from relay.web_service import open_web
+
+    return await open_web(desk, store, config, home, host, places)
 
 
 def _listen_for_watchers(config: RelayConfig) -> socket.socket | None:
@@ -144,9 +165,9 @@ def descriptors_wanted(limits: Limits) -> int:
     return limits.devices + limits.half_open + 2 * limits.calls + DESCRIPTORS_SPARE
 
 
-def raise_descriptor_limit(limits: Limits) -> None:
+def raise_descriptor_limit(limits: Limits, more: int = 0) -> None:
     """Asks the system for as many descriptors as the limits need, and says if it gives fewer."""
-    wanted = descriptors_wanted(limits)
+    wanted = descriptors_wanted(limits) + more
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft >= wanted or soft == resource.RLIM_INFINITY:
         return
