@@ -24,7 +24,7 @@ PROGRAM = (sys.executable, "-m", "peer")
 FOLDER = "notes"
 DEADLINE_S = 30.0
 STOP_TIMEOUT_S = 20.0
-COMMAND_TIMEOUT_S = 60.0
+COMMAND_TIMEOUT_S = 120.0
 POLL_S = 0.01
 LOOKS_A_SECOND = 5
 """A fifth of those that one who waits has on a machine with nothing else to do, at least."""

@@ -1,5 +1,5 @@
 """kill -9 of either daemon at random instants while small files sync: nothing is lost, nothing is
-left over.
+left over. The daemons are programs as a person starts them.
 """
 
 import os
@@ -35,7 +35,7 @@ def write_some(root: Path, serial: int, made: dict[str, bytes], choose: random.R
 @pytest.mark.parametrize("seed", [1])
 def test_kill_9_at_twenty_random_instants(tmp_path: Path, seed: int) -> None:
     choose = random.Random(seed)
-    one, other = make_pair(tmp_path)
+    one, other = make_pair(tmp_path, are_programs=True)
     made: dict[str, bytes] = {}
     try:
         for serial in range(KILLS):
@@ -67,7 +67,7 @@ def is_whole(device: Device, made: dict[str, bytes]) -> bool:
 @pytest.mark.row("F01", "F02")
 def test_kill_9_while_directories_are_renamed(tmp_path: Path) -> None:
     choose = random.Random(2)
-    one, other = make_pair(tmp_path)
+    one, other = make_pair(tmp_path, are_programs=True)
     made = {}
     try:
         for number in range(200):
