@@ -11,10 +11,13 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # The tests start Python hundreds of times: compiling all of it each time costs a third of their time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check lab bench clean
+.PHONY: demo demo-durable test check lab bench clean
 
 demo: $(INSTALLED) ## Two daemons, a real tree, each promise timed and checked.
 	$(VENV)/bin/holdfast demo $(TREE)
+
+demo-durable: $(INSTALLED) ## Two devices and seven super-nodes; most of them burn, and the kit brings all back.
+	$(VENV)/bin/holdfast demo --durable $(TREE)
 
 test: $(INSTALLED) ## The tests, and nothing but the tests; ARGS goes to pytest.
 	$(RUN) pytest -n auto --dist worksteal $(ARGS)

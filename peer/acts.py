@@ -69,7 +69,7 @@ def client_of(arguments: argparse.Namespace) -> "ControlClient":
     return ControlClient(home_of(arguments))
 
 
-def _run_async(work: Coroutine[Any, Any, Result]) -> Result:
+def run_async(work: Coroutine[Any, Any, Result]) -> Result:
     """Run to the end, on uvloop where there is one: it moves three times as many bytes
     through TLS.
     """
@@ -115,7 +115,7 @@ def init(arguments: argparse.Namespace) -> Answer:
 
     home = home_of(arguments)
     passphrase = ask_passphrase(is_new=True) if arguments.passphrase else None
-    made = _run_async(setup.init_home(home, arguments.name, passphrase))
+    made = run_async(setup.init_home(home, arguments.name, passphrase))
     lines = [f"Made the device {arguments.name} in {home}."]
     if "recovery_kit" in made:
         lines += [
@@ -145,7 +145,7 @@ def join(arguments: argparse.Namespace) -> Answer:
         passphrase,
         relay=arguments.relay,
     )
-    made = _run_async(joined)
+    made = run_async(joined)
     return say(
         made,
         f"{arguments.name} is one of your devices now.",
@@ -164,7 +164,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     syscalls.keep_freed_memory(KEPT_MEMORY_BYTES)
     discovery = False if arguments.no_discovery else None
     work = daemon.run(home_of(arguments), arguments.listen, discovery, arguments.links)
-    _run_async(until_stopped(work))
+    run_async(until_stopped(work))
     return say({})
 
 
@@ -398,7 +398,10 @@ def answer(arguments: argparse.Namespace) -> Answer:
 
 def demo(arguments: argparse.Namespace) -> Answer:
     """Run the demo (peer/demo.py)."""
-    from peer.demo import run_demo
+    if arguments.durable:
+        from peer.durable_demo import run_durable_demo as run_demo
+    else:
+        from peer.demo import run_demo
 
     report = run_demo(arguments.path, is_quiet=hasattr(arguments, "json"))
     return Answer(report.as_data(), report.show, report.failure)

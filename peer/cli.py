@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from peer import acts, link_acts, service_acts, terminal, trail_acts
+from peer import acts, backup_acts, link_acts, service_acts, terminal, trail_acts
 from peer.errors import PeerError, UsageError, of_protocol
 from peer.status import Choice, HoldAnswer
 from protocol.errors import ProtocolError
@@ -204,6 +204,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_passphrase(join)
     _add_folder_commands(commands)
     _add_relay_commands(commands)
+    _add_backup_commands(commands, add)
     add("tui", acts.tui, "show everything on a screen to be left open, and act by keys")
     add("status", acts.status, "show folders, what is not synced and why, and links")
     devices = add("devices", acts.devices, "show your devices")
@@ -220,17 +221,25 @@ def make_parser() -> argparse.ArgumentParser:
     answer = add("answer", acts.answer, "answer a folder that asks whether many changes were meant")
     answer.add_argument("folder", metavar="FOLDER")
     answer.add_argument("answer", choices=[answer.value for answer in HoldAnswer])
+    _add_demo_command(add)
+    add("doctor", acts.doctor, "look for what keeps Holdfast from working, and say the cure")
+    _add_log_commands(add)
+    _add_service_commands(add, commands)
+    _add_link_commands(add)
+    return parser
+
+
+def _add_demo_command(add: Callable[..., argparse.ArgumentParser]) -> None:
     demo = add(
         "demo", acts.demo, "pair two devices in a temporary directory, sync a tree and check it"
     )
     demo.add_argument(
         "path", nargs="?", type=Path, metavar="PATH", help="default: Python's own library"
     )
-    add("doctor", acts.doctor, "look for what keeps Holdfast from working, and say the cure")
-    _add_log_commands(add)
-    _add_service_commands(add, commands)
-    _add_link_commands(add)
-    return parser
+    demo.add_argument(
+        "--durable", action="store_true",
+        help="lose both devices and 3 of 7 super-nodes, and recover by the kit",
+    )  # fmt: skip
 
 
 def _add_passphrase(command: argparse.ArgumentParser) -> None:
@@ -409,6 +418,67 @@ def _add_relay_commands(commands: Any) -> None:
     add("list", acts.relay_list, "show the relays that this device uses")
     remove = add("remove", acts.relay_remove, "use a relay no more")
     remove.add_argument("address", metavar="ADDRESS", help="its address or its host")
+
+
+def _scheme(text: str) -> tuple[int, int]:
+    """K/N."""
+    needed, _, count = text.partition("/")
+    if needed.isdecimal() and count.isdecimal() and 1 <= int(needed) <= int(count) <= 32:
+        return int(needed), int(count)
+    raise argparse.ArgumentTypeError(f"{text!r} is no K/N, such as 4/7")
+
+
+def _relays(text: str) -> list[str]:
+    """Relays' addresses, with commas between."""
+    return [_relay_text(each) for each in text.split(",")]
+
+
+def _add_backup_commands(commands: Any, top: Callable[..., argparse.ArgumentParser]) -> None:
+    what = "keep folders at super-nodes, so that nothing is lost with your devices"
+    backup = commands.add_parser("backup", help=what, description=what)
+    backups = backup.add_subparsers(metavar="COMMAND", required=True)
+
+    def add(name: str, act: Any, what: str, among: Any) -> argparse.ArgumentParser:
+        command: argparse.ArgumentParser = among.add_parser(name, help=what, description=what)
+        command.set_defaults(act=act)
+        return command
+
+    new = add("add", backup_acts.backup_add, "keep a folder at super-nodes from now on", backups)
+    new.add_argument("folder", metavar="FOLDER", help="its name or id")
+    new.add_argument(
+        "--nodes", required=True, type=_relays, metavar="A,B,...",
+        help="addresses of relays that store, as they print them",
+    )  # fmt: skip
+    new.add_argument(
+        "--scheme", type=_scheme, metavar="K/N",
+        help="any K of N shares bring it back; N is the number of nodes if not given",
+    )  # fmt: skip
+    remove = add("remove", backup_acts.backup_remove, "keep a folder there no more", backups)
+    remove.add_argument("folder", metavar="FOLDER", help="its name or id")
+    add(
+        "status",
+        backup_acts.backup_status,
+        "show how the copies stand, and what endangers them",
+        backups,
+    )
+    what = "print the recovery kit, which brings all back when all devices are lost"
+    kit = commands.add_parser("kit", help=what, description=what)
+    kits = kit.add_subparsers(metavar="COMMAND", required=True)
+    sheet = add("print", backup_acts.kit_print, what, kits)
+    sheet.add_argument("--out", type=Path, metavar="FILE.pdf", help="write a PDF")
+    recover = top(
+        "recover", backup_acts.recover,
+        "make this a device of yours by the recovery kit alone, with all your folders",
+    )  # fmt: skip
+    recover.add_argument(
+        "--relay", required=True, action="append", type=_relay, metavar="ADDRESS",
+        help="as it is printed on the kit; more than one may be given",
+    )  # fmt: skip
+    recover.add_argument(
+        "--name", required=True, type=_device_name, help="how this device is called"
+    )
+    recover.add_argument("--to", type=Path, metavar="DIR", help="put each folder below this")
+    _add_passphrase(recover)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -30,6 +30,8 @@ from peer.link_control import ShareLinkApi
 from peer.notices import NOTICES_MAX
 from peer.openapi import document
 from peer.status import (
+    BackupEntry,
+    BackupList,
     Choice,
     ConflictList,
     DeviceList,
@@ -37,6 +39,7 @@ from peer.status import (
     FolderList,
     HoldAnswer,
     Invitation,
+    KitSheet,
     NoticeList,
     RelayEntry,
     RelayList,
@@ -63,6 +66,24 @@ class _FolderIds(StringConvertor):
 
 
 register_url_convertor("folder_id", _FolderIds())
+
+
+class BackupApi(Protocol):
+    """What the control API asks of copies at super-nodes."""
+
+    async def add(
+        self, folder: str, addresses: Sequence[RelayAddress], needed: int, count: int
+    ) -> BackupEntry:
+        """Keep a folder at these super-nodes from now on."""
+
+    async def remove(self, folder: str) -> None:
+        """Keep a folder no more."""
+
+    async def every(self) -> BackupList:
+        """How all copies stand."""
+
+    async def show_kit(self, kit: str) -> KitSheet:
+        """Check a kit, keep what finds its vault, and tell what is printed beside it."""
 
 
 class WitnessApi(Protocol):
@@ -163,6 +184,10 @@ class DaemonApi(Protocol):
 
     async def restore_folder(self, path: Path, at_s: int, *, is_dry: bool) -> RestoreReport:
         """Bring all files below a directory back to what they were."""
+
+    @property
+    def backups(self) -> BackupApi:
+        """The copies at super-nodes."""
 
     async def stop(self) -> None:
         """Begin to stop, and return at once."""
@@ -272,6 +297,25 @@ async def _mark_as_read(daemon: DaemonApi, fields: Fields) -> Mapping[str, Any]:
     return {"marked": await daemon.witness.mark_as_read(ids)}
 
 
+async def _add_backup(daemon: DaemonApi, fields: Fields) -> Mapping[str, Any]:
+    folder, nodes = fields.text("folder"), fields.relays("nodes")
+    needed, count = fields.number("needed"), fields.number("count")
+    fields.end()
+    return await daemon.backups.add(folder, nodes, needed, count)
+
+
+async def _remove_backup(daemon: DaemonApi, fields: Fields) -> None:
+    folder = fields.text("folder")
+    fields.end()
+    await daemon.backups.remove(folder)
+
+
+async def _show_kit(daemon: DaemonApi, fields: Fields) -> Mapping[str, Any]:
+    kit = fields.text("kit")
+    fields.end()
+    return await daemon.backups.show_kit(kit)
+
+
 async def _without_fields(
     call: Callable[[], Awaitable[Mapping[str, Any] | None]], fields: Fields
 ) -> Mapping[str, Any] | None:
@@ -305,6 +349,10 @@ ROUTES: tuple[tuple[str, str, _Act], ...] = (
     ("GET", "/api/links", lambda d, f: link_control.listed(d.share_links, f)),
     ("POST", "/api/links/create", lambda d, f: link_control.create(d.share_links, f)),
     ("POST", "/api/links/revoke", lambda d, f: link_control.revoke(d.share_links, f)),
+    ("GET", "/api/backups", lambda d, f: _without_fields(d.backups.every, f)),
+    ("POST", "/api/backups/add", _add_backup),
+    ("POST", "/api/backups/remove", _remove_backup),
+    ("POST", "/api/kit", _show_kit),
     ("POST", "/api/daemon/stop", lambda d, f: _without_fields(d.stop, f)),
 )
 """Everything that can be asked of a daemon: one line each."""

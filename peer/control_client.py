@@ -19,6 +19,8 @@ from peer.errors import (
     of_code,
 )
 from peer.status import (
+    BackupEntry,
+    BackupList,
     Choice,
     ConflictList,
     DeviceList,
@@ -26,6 +28,7 @@ from peer.status import (
     FolderList,
     HoldAnswer,
     Invitation,
+    KitSheet,
     NoticeList,
     RelayEntry,
     RelayList,
@@ -223,6 +226,25 @@ class ControlClient:
             raise DaemonSilent("The daemon ended the connection.") from error
         finally:
             writer.transport.abort()
+
+    def add_backup(
+        self, name_or_id: str, nodes: Sequence[str], needed: int, count: int
+    ) -> BackupEntry:
+        """Keep a folder at super-nodes."""
+        body = {"folder": name_or_id, "nodes": list(nodes), "needed": needed, "count": count}
+        return cast(BackupEntry, self.request("POST", "/api/backups/add", body))
+
+    def remove_backup(self, name_or_id: str) -> None:
+        """Keep it no more."""
+        self.request("POST", "/api/backups/remove", {"folder": name_or_id})
+
+    def backups(self) -> BackupList:
+        """How the copies stand."""
+        return cast(BackupList, self.request("GET", "/api/backups"))
+
+    def show_kit(self, kit: str) -> KitSheet:
+        """Check a recovery kit; what is to be printed beside it."""
+        return cast(KitSheet, self.request("POST", "/api/kit", {"kit": kit}))
 
     def stop(self) -> None:
         """Have the daemon stop."""

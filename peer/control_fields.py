@@ -52,6 +52,16 @@ class Fields:
         except BadRelayToken as error:
             raise UsageError(str(error)) from error
 
+    def relays(self, name: str) -> list[RelayAddress]:
+        """Relays' addresses."""
+        values = self._members.pop(name, None)
+        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+            raise UsageError(f"`{name}` has to be a list of addresses.")
+        try:
+            return [RelayAddress.parse(value) for value in values]
+        except BadRelayAddress as error:
+            raise UsageError(str(error)) from error
+
     def relay(self, name: str) -> RelayAddress:
         """A relay's address."""
         try:

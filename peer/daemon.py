@@ -15,6 +15,7 @@ from pathlib import Path
 
 from crypto.ids import DeviceId, FolderId
 from peer import folder_setup
+from peer.backups import Backups
 from peer.config import Address, Config, read_config
 from peer.conflict_requests import ConflictRequests
 from peer.connection import Connection
@@ -74,6 +75,7 @@ from peer.witness import Witness
 from protocol import messages
 from protocol.changesets import INCARNATION_SIZE
 from protocol.errors import LinkError, ProtocolError
+from protocol.events import RelaysReceived
 from protocol.handshake import HELLO
 from protocol.link import Link, LinkKind
 from protocol.links import Listener, authenticate_server
@@ -106,14 +108,14 @@ class Daemon:
             on_lost=self.network.doubt_relayed,
             is_carrying=self.network.is_carried_by,
             on_seen=lambda: self.punching.addresses_changed(),
-            tell=lambda: self.network.tell_relays(self.relays.records),
+            tell=lambda: self.network.tell_own(messages.RelaysKnown(self.relays.records)),
         )  # fmt: skip
         self.punching = Punching(
             home, self.ledgers, self.network, self._listener, self.relays, tasks, self._hosts,
             [KINDS[name] for name in config.links],
         )  # fmt: skip
         self.network.on_paths = self.punching.paths_received
-        self.network.on_relays = self.relays.receive
+        self.network.on_own[RelaysReceived] = lambda event: self.relays.receive(event.records)
         self._listener.on_datagram = self.punching.datagram_received
         self.mailboxes = Mailboxes(home, self.ledgers, self.network, self._membership_changed)
         self.relays.attend = self.mailboxes.attend
@@ -134,6 +136,11 @@ class Daemon:
             self.stored.values, self.network.folders, self._name_of, self.history.locate
         )
         self.searches = SearchRequests(self.stored.values, self.network.folders, self._name_of)
+        self.backups = Backups(
+            home, self.ledgers, self.network, tasks, self._find,
+            lambda: {folder_id: self._name_of(s) for folder_id, s in self.stored.items()},
+            lambda: self.relays.records, self._membership_changed,
+        )  # fmt: skip
 
     async def start(self) -> None:
         """Opens everything, in the order in which one rests on the other."""
@@ -179,6 +186,7 @@ class Daemon:
         await self.mailboxes.start()
         self._tasks.create_task(self.mailboxes.run())
         await self.relays.start()
+        await self.backups.start()
         if self.mapping is not None:
             self.punching.sources.append(self.mapping)
             self._tasks.create_task(self.mapping.run())
@@ -304,8 +312,9 @@ class Daemon:
     async def _greeted(self, connection: Connection) -> None:
         self.witness.link_changed()
         self.punching.greeted(connection)
-        if self.relays.records and self.ledgers.is_own(connection.device_id):
+        if self.ledgers.is_own(connection.device_id):
             connection.session.send(messages.RelaysKnown(self.relays.records))
+            connection.session.send(self.backups.known)
         now = time.time()
         try:
             async with self.home.store.transaction() as write:
@@ -341,6 +350,7 @@ class Daemon:
         for folder in self.network.folders.values():
             folder.membership_changed()
         self.relays.membership_changed()
+        self.backups.wake()
         await self._announce()
         self.dialling.wake()
 
@@ -539,10 +549,8 @@ class Daemon:
         self._stopped.set()
 
     def _welcome_folders(self) -> dict[FolderId, tuple[str, Folder | None]]:
-        return {
-            folder_id: (self._name_of(stored), self.network.folders.get(folder_id))
-            for folder_id, stored in self.stored.items()
-        }
+        folders = self.network.folders
+        return {i: (self._name_of(stored), folders.get(i)) for i, stored in self.stored.items()}
 
 
 async def run(

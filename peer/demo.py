@@ -52,6 +52,8 @@ class DemoReport:
 
     steps: list[Step] = field(default_factory=list)
     failure: PeerError | None = None
+    closing: str = "Everything is the same on both devices. The temporary files are removed."
+    """What is said at the end, if nothing failed."""
 
     def as_data(self) -> dict[str, Any]:
         """The report as JSON."""
@@ -81,7 +83,7 @@ class DemoReport:
         )
         terminal.print_table(("", "what", "time", "sent", "byte for byte"), rows)
         if self.failure is None:
-            print("Everything is the same on both devices. The temporary files are removed.")
+            print(self.closing)
 
 
 def run_demo(source: Path | None, is_quiet: bool) -> DemoReport:

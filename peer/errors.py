@@ -453,6 +453,36 @@ class TooManyAttempts(PeerError):
     http_status = 429
 
 
+# 54-59: copies at super-nodes, and coming back from them.
+
+
+class TooFewNodes(PeerError):
+    """There are fewer super-nodes than shares. Name more, or choose a smaller scheme with --scheme
+    K/N.
+    """
+
+    exit_code = 54
+    http_status = 409
+
+
+class BadRecoveryKit(PeerError):
+    """This is not your recovery kit, or too much of it is misread. Compare it with the paper once
+    more.
+    """
+
+    exit_code = 55
+    http_status = 400
+
+
+class NothingToRecover(PeerError):
+    """At none of these relays lies anything for this kit. Name the relays that are printed on it,
+    each with --relay.
+    """
+
+    exit_code = 56
+    http_status = 404
+
+
 def every_error() -> list[type[PeerError]]:
     """All errors by exit code, the root first: what the README's table lists."""
     found, waiting = set[type[PeerError]](), [PeerError]

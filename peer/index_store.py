@@ -38,6 +38,7 @@ from peer.search import NameSearch
 from peer.transaction import damage_told, transaction
 from peer.tree import place_again
 from peer.version_store import STORE_VERSION, VersionStore
+from peer.wanted_contents import WantedContents
 from protocol.nodes import NO_NODE, NOTHING, ROOT, is_copy
 from protocol.records import MANIFEST_ENTRY
 
@@ -103,6 +104,7 @@ class IndexStore:
         self._lock = asyncio.Lock()
         self.versions = VersionStore(db, self._lock)
         self.names = NameSearch(db)
+        self.wanted = WantedContents(db)
         self._counts: tuple[int, int] | None = None
         """What `SHOWN` keeps, once it is known."""
         self.tell: Callable[[Sequence[object]], None] | None = None

@@ -25,6 +25,7 @@ from protocol import messages
 from protocol.changesets import Changeset, FrontierEntry
 from protocol.errors import ErrorCode, NewerForm, ProtocolError
 from protocol.events import (
+    BackupsReceived,
     ChangesetsNeeded,
     ChangesetsReceived,
     ChunksMissing,
@@ -45,7 +46,6 @@ from protocol.events import (
 from protocol.handshake import PeerKeys
 from protocol.ledger import LedgerKind
 from protocol.link import Address, Link, LinkKind
-from protocol.relay_records import RelayRecord
 from protocol.transfers import Ask, CancelAsk, FileUnavailable, Transfers
 
 log = logging.getLogger(__name__)
@@ -89,8 +89,8 @@ class Network:
         self.past_received_bytes = 0
         self._tasks = tasks
         self._on_greeted, self._on_membership = on_greeted, on_membership
-        self.on_relays: Callable[[Sequence[RelayRecord]], Coroutine[Any, Any, None]] = _ignore
-        """Takes in what another device of the user says of relays."""
+        self.on_own: dict[type, Callable[[Any], Coroutine[Any, Any, None]]] = {}
+        """Who takes in what another device of the user says of relays and copies, by its kind."""
         self._transfers = Transfers()
         self._branches = Branches()
         self._requests: dict[tuple[DeviceId, int], int] = {}
@@ -255,11 +255,11 @@ class Network:
             for connection in self.status():
                 self._share(connection, folder_id)
 
-    def tell_relays(self, records: Sequence[RelayRecord]) -> None:
-        """Tells the user's own devices which relays they all use."""
+    def tell_own(self, message: messages.RelaysKnown | messages.BackupsKnown) -> None:
+        """Tells the user's own devices what they all go by."""
         for connection in self.status():
             if self.ledgers.is_own(connection.device_id):
-                connection.session.send(messages.RelaysKnown(tuple(records)))
+                connection.session.send(message)
                 connection.poke()
 
     def announce(self, folder_id: FolderId, changesets: Sequence[Changeset]) -> None:
@@ -401,10 +401,10 @@ class Network:
             case ChunksMissing(folder_id, _, ids):
                 self._transfers.missing(connection.device_id, folder_id, ids)
                 self.drive()
-            case RelaysReceived(records):
+            case RelaysReceived() | BackupsReceived():
                 # Who is not the user's own does not say where the user's devices meet.
-                if ledgers.is_own(connection.device_id):
-                    await self.on_relays(records)
+                if ledgers.is_own(connection.device_id) and type(event) in self.on_own:
+                    await self.on_own[type(event)](event)
             case PeerState():
                 pass
             case PathsReceived():
@@ -590,10 +590,6 @@ def _rank(link: Link) -> int:
 
 def _ignore_paths(connection: Connection, event: PathsReceived) -> None:
     """Nobody looks for direct ways here."""
-
-
-async def _ignore(records: Sequence[RelayRecord]) -> None:
-    """Nobody uses relays here."""
 
 
 def _entries(entries: Iterable[FrontierEntry]) -> list[messages.FrontierEntry]:

@@ -129,6 +129,24 @@ class RelayChoice(TypedDict):
     address: Text
 
 
+class NewBackup(TypedDict):
+    """Which folder is to be kept, and where."""
+
+    folder: Text
+    nodes: list[Text]
+    """Addresses of relays that store."""
+    needed: Number
+    """k: so many shares are enough."""
+    count: Number
+    """n: so many there are."""
+
+
+class KitText(TypedDict):
+    """The 84 characters of a recovery kit."""
+
+    kit: Text
+
+
 class Marks(TypedDict):
     """Which notices were read; all if there are no ids."""
 
@@ -197,6 +215,10 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("POST", "/api/notifications/mark_as_read"): Operation("They were read", Marks, Marked),
     ("GET", "/api/events"): Operation("What happens, as it happens", gives=STREAM),
     ("GET", "/api/openapi.json"): Operation("This document", gives=dict[str, Any]),
+    ("GET", "/api/backups"): Operation("Copies at super-nodes", gives=s.BackupList),
+    ("POST", "/api/backups/add"): Operation("Keep a folder there", NewBackup, s.BackupEntry),
+    ("POST", "/api/backups/remove"): Operation("Keep a folder there no more", FolderChoice),
+    ("POST", "/api/kit"): Operation("Check a recovery kit to print it", KitText, s.KitSheet),
     ("POST", "/api/daemon/stop"): Operation("Have the daemon stop"),
     ("GET", "/api/files/lookup"): Operation(
         "A file by its path on this machine", gives=s.FileEntry,

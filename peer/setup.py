@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from crypto.keys import DeviceKeys, KitKeys
+from peer.backup_settings import VAULT_SETTING
 from peer.discovery import Discovery
 from peer.errors import (
     DeviceUnreachable,
@@ -46,9 +47,11 @@ async def init_home(path: Path, name: str, passphrase: str | None = None) -> dic
     keys = DeviceKeys.generate(os.urandom)
     home = await Home.create(path, keys)
     try:
-        user = UserLedger.create(KitKeys.from_secret(kit_secret), keys, time.time(), os.urandom)
+        kit = KitKeys.from_secret(kit_secret)
+        user = UserLedger.create(kit, keys, time.time(), os.urandom)
         async with home.store.transaction() as write:
             await write.put_user(user.user_id, name)
+            await write.put_setting(VAULT_SETTING, kit.vault_secret)
             await write.add_ledger_entries(
                 LedgerKind.USER, user.user_id, [(e.id, e.wire) for e in user]
             )

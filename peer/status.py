@@ -330,3 +330,69 @@ class HoldAnswer(StrEnum):
     """It was meant: the other devices shall follow."""
     RESTORE = "restore"
     """It was not meant: bring back what was there before."""
+
+
+class KitSheet(TypedDict):
+    """What is printed on a recovery kit."""
+
+    kit: str
+    """84 characters in 14 groups."""
+    user: str
+    relays: list[str]
+    """Addresses, those of super-nodes first."""
+
+
+class BackupNode(TypedDict):
+    """One super-node of a folder's copies."""
+
+    address: str
+    connected: bool
+    problem: str
+    """Why there is no link to it; empty if there is one."""
+    owner: str
+    region: str
+    shares: int
+    """That it is known to hold of this folder."""
+    free_bytes: int
+    """That it would still take in all."""
+
+
+class BackupEntry(TypedDict):
+    """The copies of one folder."""
+
+    folder: str
+    id: str
+    scheme: str
+    """K/N: any K of N shares are enough."""
+    state: str
+    """waiting, storing, watching, up to date, or trouble."""
+    problem: str
+    health: str
+    """healthy, degraded, at risk, lost, or empty."""
+    packs: int
+    pack_bytes: int
+    stored_bytes: int
+    """Over all nodes."""
+    healthy: int
+    """Packs of which all shares are held."""
+    degraded: int
+    """Packs that lack shares, and have some to spare."""
+    at_risk: int
+    """Packs with just as many shares as are needed."""
+    lost: int
+    """Packs with fewer."""
+    stored_until_s: int | None
+    """Everything that was on this device's disk then is stored; None: not yet."""
+    unverified_s: int | None
+    """The age of the byte that was last found right longest ago; None if that is not known."""
+    nodes: list[BackupNode]
+    warnings: list[str]
+    """What a person should know: too few independent nodes, for instance."""
+
+
+class BackupList(TypedDict):
+    """What `holdfast backup status` prints."""
+
+    backups: list[BackupEntry]
+    kit: bool
+    """Whether this device keeps what a recovery kit finds the copies by."""

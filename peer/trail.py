@@ -26,7 +26,7 @@ UNRECORDED: Final = frozenset(
     {"/api/search", "/api/versions", "/api/notifications/mark_as_read", "/api/daemon/stop"}
 )
 """What is asked and changes nothing, or has an entry of its own."""
-SECRETS: Final = frozenset({"token", "password", "passphrase", "code", "secret"})
+SECRETS: Final = frozenset({"kit", "token", "password", "passphrase", "code", "secret"})
 """Members of a request that no trail holds."""
 
 log = logging.getLogger(__name__)

@@ -27,6 +27,9 @@ _ASKED: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     "/api/links/create": lambda w: f"Made a share link of {w.get('path')}.",
     "/api/links/revoke": lambda w: f"Revoked the share link {w.get('link')}.",
     "/api/relays/add": lambda w: f"Added the relay {w.get('address')}.",
+    "/api/backups/add": lambda w: f"Had {w.get('folder')} kept at super-nodes.",
+    "/api/backups/remove": lambda w: f"Had {w.get('folder')} kept at super-nodes no more.",
+    "/api/kit": lambda w: "Had the recovery kit checked.",
     "/api/relays/remove": lambda w: f"Removed the relay {w.get('address')}.",
 }
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from crypto.ids import ChunkId, EntryId, FolderId, LogId
+from protocol.backup_records import BackupRecord
 from protocol.candidates import Candidate
 from protocol.changesets import FrontierEntry
 from protocol.messages import LedgerHeads, Wrap
@@ -150,6 +151,14 @@ class RelaysReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class BackupsReceived:
+    """The other side said which folders rest at which super-nodes."""
+
+    vault_secret: bytes
+    records: tuple[BackupRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PeerState:
     """The other side said what it still lacks of a folder."""
 
@@ -195,5 +204,6 @@ Event = (
     | PeerState
     | PathsReceived
     | RelaysReceived
+    | BackupsReceived
     | Closed
 )

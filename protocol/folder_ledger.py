@@ -296,6 +296,14 @@ class FolderLedger(Ledger):
                 raise NotEntitled(f"this device may not {type(action).__name__.lower()} here")
         return self.author(keys, [action.encode() for action in actions], now)
 
+    def admit_self(self, keys: DeviceKeys, user_id: UserId, now: float) -> Entry:
+        """Admits this device, which its user's ledger names and no member has admitted yet.
+
+        So somebody who has lost all devices comes back with the recovery kit alone.
+        """
+        heads = tuple(self._users[user_id].heads()[:8])
+        return self.author(keys, [Admit(keys.device_id, heads).encode()], now)
+
     def _is_allowed(
         self, action: Action, role: Role, own: Collection[UserId], state: FolderState
     ) -> bool:
@@ -331,6 +339,13 @@ class FolderLedger(Ledger):
         for admission in self._known.admissions.get(DeviceId(entry.author_id), ()):
             if is_in(past, admission.entry):
                 return admission.certificate.sign_pk
+        match [decode_action(action) for action in entry.actions]:
+            case [Admit(device_id) as admit] if device_id == entry.author_id:
+                # It admits itself, and does nothing else: that it is its user's is in the ledger
+                # that it cites, and what it may do follows from its user's role.
+                user_id, certificate = self._certified(admit)
+                if user_id == self._known.root or user_id in self._known.grants:
+                    return certificate.sign_pk
         raise BadLedger("an entry by a device that was not admitted in its past")
 
     def _genesis_certificate(self, entry: Entry) -> Certificate:

@@ -13,6 +13,8 @@ from typing import Final, NamedTuple
 
 from crypto.ids import ChunkId, DeviceId, EntryId, FolderId, UserId
 from protocol import wire
+from protocol.backup_records import RECORDS as BACKUPS
+from protocol.backup_records import VAULT_SECRET, BackupRecord
 from protocol.candidates import CANDIDATES_MAX, Candidate, CandidateKind, check_host
 from protocol.changesets import FrontierEntry as FrontierEntry
 from protocol.chunk_frames import WANTED_CHUNKS_MAX, Chunks, decode_chunks, encode_chunks
@@ -70,6 +72,7 @@ class MessageNumber(IntEnum):
     CLOSE = 30
     PATHS = 31
     RELAYS = 32
+    BACKUPS = 33
 
 
 class LedgerHeads(NamedTuple):
@@ -219,6 +222,15 @@ class RelaysKnown:
     records: tuple[RelayRecord, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class BackupsKnown:
+    """Says which folders rest at which super-nodes, and what opens the vault of the user's kit."""
+
+    vault_secret: bytes
+    """Empty if the sender does not know it."""
+    records: tuple[BackupRecord, ...]
+
+
 Message = (
     Greeting
     | LedgerHeadsKnown
@@ -237,6 +249,7 @@ Message = (
     | Close
     | Paths
     | RelaysKnown
+    | BackupsKnown
 )
 
 
@@ -303,6 +316,7 @@ FORMS: Final[dict[MessageNumber, Form]] = {
         Paths, _SMALL, (_REQUEST, _ID, list_of(_CANDIDATE, 0, CANDIDATES_MAX))
     ),
     MessageNumber.RELAYS: Form(RelaysKnown, 16 << 10, (RECORDS,)),
+    MessageNumber.BACKUPS: Form(BackupsKnown, _LARGE, (VAULT_SECRET, BACKUPS)),
 }
 _NUMBERS: Final = {form.type: number for number, form in FORMS.items()}
 # For each number: the longest payload and the record to read.

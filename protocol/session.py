@@ -29,6 +29,7 @@ from protocol.errors import (
     Unexpected,
 )
 from protocol.events import (
+    BackupsReceived,
     ChangesetsNeeded,
     ChangesetsReceived,
     ChunksCancelled,
@@ -53,6 +54,7 @@ from protocol.messages import (
     CLOSE_TEXT_LENGTH_MAX,
     FORMS,
     PROTOCOL_VERSION,
+    BackupsKnown,
     Cancel,
     Changesets,
     Close,
@@ -405,6 +407,9 @@ class Session:
     def _on_relays(self, message: RelaysKnown) -> None:
         self._events.append(RelaysReceived(message.records))
 
+    def _on_backups(self, message: BackupsKnown) -> None:
+        self._events.append(BackupsReceived(message.vault_secret, message.records))
+
     def _on_state(self, message: State) -> None:
         if self._folder(message.folder_id) is not None:
             self._events.append(
@@ -449,6 +454,7 @@ HANDLERS: Final[dict[SessionState, dict[type[Message], _Handler]]] = {
         Chunks: Session._on_chunks,
         State: Session._on_state,
         RelaysKnown: Session._on_relays,
+        BackupsKnown: Session._on_backups,
         Ping: Session._on_ping,
         Pong: Session._on_pong,
         Close: Session._on_close,

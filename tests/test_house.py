@@ -72,6 +72,7 @@ def functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionD
 
 
 TESTED_WHOLE = {
+    "peer/backup_settings.py": "tests/peer/test_backups.py",
     "peer/progress.py": "tests/peer/test_daemon.py",
 }
 """Wiring that has no test of its own yet: what runs it whole."""

@@ -95,6 +95,7 @@ PROMISES = {
     "F23": "Any n - k nodes may be gone; with more gone it is said, and no wrong byte is given.",
     "F24": "A lost share is rebuilt by the nodes themselves, without any key of the folder.",
     "F25": "A wrong, old or short share is known by its hash, and counts as lost.",
+    "F26": "Two shares of a pack are not with one owner while another one is free.",
     "F27": "A relay that dies stops nobody for good: what it carried goes on when it is back, or"
     " another one is.",
     "F28": "A slow or evil device among good ones costs its own share only.",
@@ -107,6 +108,7 @@ PROMISES = {
     "F35": "Deep trees, full directories and long names sync or are refused in words.",
     "F36": "Memory is bounded by the window, however large the file.",
     "F37": "What the watcher missed is found.",
+    "F38": "How long ago the byte that was not looked at longest was verified is told.",
     "F39": "A seed is a history: the same twice.",
     "F40": "Planted bugs are caught.",
 }

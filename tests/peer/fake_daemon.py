@@ -16,6 +16,8 @@ from peer.event_stream import EventStream
 from peer.link_maker import Wish
 from peer.link_requests import LinkListing, NewLinkEntry
 from peer.status import (
+    BackupEntry,
+    BackupList,
     Choice,
     ConflictEntry,
     ConflictList,
@@ -26,6 +28,7 @@ from peer.status import (
     FolderStatus,
     HoldAnswer,
     Invitation,
+    KitSheet,
     NoticeEntry,
     NoticeList,
     RelayEntry,
@@ -77,6 +80,40 @@ class FakeLinks:
         self.calls.append(("revoke", url_or_id))
 
 
+BACKUP: BackupEntry = {
+    "folder": "photos", "id": FOLDER_ID, "scheme": "4/7", "state": "up to date", "problem": "",
+    "health": "at risk", "packs": 9, "pack_bytes": 9 << 20, "stored_bytes": 16 << 20,
+    "healthy": 7, "degraded": 1, "at_risk": 1, "lost": 0, "stored_until_s": 1_700_000_000,
+    "unverified_s": 7200, "warnings": ["Only 2 owners\x1b."],
+    "nodes": [{"address": str(RELAY), "connected": False, "problem": "Nobody answers.", "owner": "",
+               "region": "", "shares": 9, "free_bytes": 0}],
+}  # fmt: skip
+
+
+class FakeBackups:
+    """Its copies at super-nodes."""
+
+    def __init__(self, daemon: FakeDaemon) -> None:
+        self._note = daemon.note
+
+    async def add(
+        self, folder: str, addresses: Sequence[RelayAddress], needed: int, count: int
+    ) -> BackupEntry:
+        self._note("add_backup", folder, list(addresses), needed, count)
+        return BACKUP
+
+    async def remove(self, folder: str) -> None:
+        self._note("remove_backup", folder)
+
+    async def every(self) -> BackupList:
+        self._note("backups")
+        return {"backups": [BACKUP], "kit": True}
+
+    async def show_kit(self, kit: str) -> KitSheet:
+        self._note("show_kit", kit)
+        return {"kit": kit, "user": DEVICE_ID, "relays": [str(RELAY)]}
+
+
 class FakeDaemon:
     """A DaemonApi. Each call is noted; `failure`, when set, is what the next calls raise."""
 
@@ -95,6 +132,10 @@ class FakeDaemon:
         self.path: str | None = "/data/photos"
         self.question = ""
         self.errors = [{"path": "a/b", "reason": "It is a socket, and sockets are not synced."}]
+
+    @property
+    def backups(self) -> FakeBackups:
+        return FakeBackups(self)
 
     def note(self, *call: Any) -> None:
         self.calls.append(call)

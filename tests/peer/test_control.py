@@ -83,6 +83,11 @@ async def test_each_act_reaches_the_daemon_with_its_fields(tmp_path: Path) -> No
     await ask_json(daemon, "/api/relays/add", address=str(RELAY))
     await ask_json(daemon, "/api/relays/remove", address="relay.example")
     await ask(daemon, "GET", "/api/relays")
+    nodes = [str(RELAY)]
+    await ask_json(daemon, "/api/backups/add", folder="photos", nodes=nodes, needed=1, count=1)
+    await ask_json(daemon, "/api/backups/remove", folder="photos")
+    await ask(daemon, "GET", "/api/backups")
+    await ask_json(daemon, "/api/kit", kit="PHY6TZ")
     await ask_json(daemon, "/api/sync/pause", folder="photos")
     await ask_json(daemon, "/api/sync/resume", folder=None)
     await ask_json(daemon, "/api/sync/answer", folder="photos", answer="restore")
@@ -107,6 +112,10 @@ async def test_each_act_reaches_the_daemon_with_its_fields(tmp_path: Path) -> No
         ("add_relay", RELAY),
         ("remove_relay", "relay.example"),
         ("list_relays",),
+        ("add_backup", "photos", [RELAY], 1, 1),
+        ("remove_backup", "photos"),
+        ("backups",),
+        ("show_kit", "PHY6TZ"),
         ("pause", "photos"),
         ("resume", None),
         ("answer_hold", "photos", "restore"),
@@ -204,6 +213,7 @@ async def test_get_changes_nothing() -> None:
             for asks in ("GET", "HEAD"):
                 assert (await ask(daemon, asks, path)).status == 200
     reads = {"status", "folders", "devices", "list_relays", "conflicts", "notifications", "listed"}
+    reads.add("backups")
     assert {call for (call, *_) in daemon.calls} == reads
 
 

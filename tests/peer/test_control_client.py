@@ -36,6 +36,10 @@ async def test_every_method_asks_for_what_it_says(tmp_path: Path, client: Contro
         client.add_relay(str(RELAY))
         client.relays()
         client.remove_relay("relay.example")
+        client.add_backup("photos", [str(RELAY)], 1, 1)
+        client.remove_backup("photos")
+        client.backups()
+        client.show_kit("PHY6TZ")
         client.pause("photos")
         client.resume()
         client.answer("photos", HoldAnswer.ACCEPT)
@@ -62,6 +66,10 @@ async def test_every_method_asks_for_what_it_says(tmp_path: Path, client: Contro
             ("add_relay", RELAY),
             ("list_relays",),
             ("remove_relay", "relay.example"),
+            ("add_backup", "photos", [RELAY], 1, 1),
+            ("remove_backup", "photos"),
+            ("backups",),
+            ("show_kit", "PHY6TZ"),
             ("pause", "photos"),
             ("resume", None),
             ("answer_hold", "photos", "accept"),

@@ -52,6 +52,32 @@ def test_a_new_folder_has_its_root_one_device_and_an_epoch() -> None:
     assert not ledger.is_writer(DeviceId(bytes(32)))
 
 
+def test_a_device_of_a_member_admits_itself_and_nobody_else() -> None:
+    """So a recovery kit is enough when no device is left that could (SPEC 8)."""
+    anna, bert, _ = people()
+    place = Place.found(anna)
+    place.users[bert.id] = bert.ledger
+    keys = anna.another_device()
+    before = place.ledger.heads()
+    place.ledger.admit_self(keys, anna.id, 10.0)
+    assert place.ledger.is_writer(keys.device_id)
+    assert not place.ledger.is_writer(keys.device_id, before)
+    # What comes along with it, or a stranger's, has no place.
+    other = anna.another_device()
+    admit = Admit(other.device_id, tuple(anna.ledger.heads()))
+    grant: Action = Grant(bert.id, Role.READ)
+    cases: list[list[Action]] = [[admit, grant], [grant]]
+    for actions in cases:
+        with pytest.raises(BadLedger):
+            place.ledger.author(other, [action.encode() for action in actions], 11.0)
+    with pytest.raises(BadLedger):
+        place.ledger.admit_self(bert.device, bert.id, 12.0)
+    # Nor does a device that its user does not know, or has put out.
+    anna.ledger.revoke(anna.device, other.device_id, 13.0)
+    with pytest.raises(BadLedger):
+        place.ledger.admit_self(other, anna.id, 14.0)
+
+
 def test_a_further_device_of_the_user_is_owed_an_admission() -> None:
     anna, _, _ = people()
     place = Place.found(anna)

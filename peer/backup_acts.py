@@ -1,0 +1,121 @@
+"""What the commands about copies at super-nodes and the recovery kit do (see `peer.acts`)."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from peer import terminal
+from peer.acts import Answer, client_of, home_of, run_async, say
+from peer.passphrase import ask_passphrase
+
+if TYPE_CHECKING:
+    from peer.status import BackupEntry, BackupList
+
+
+def backup_add(arguments: argparse.Namespace) -> Answer:
+    """Keep a folder at super-nodes."""
+    needed, count = arguments.scheme or (_needed_of(len(arguments.nodes)), len(arguments.nodes))
+    entry = client_of(arguments).add_backup(arguments.folder, arguments.nodes, needed, count)
+    return say(
+        entry,
+        f"{arguments.folder} is kept at {len(arguments.nodes)} super-nodes from now on: any"
+        f" {needed} of {count} shares bring it back. `holdfast backup status` shows how far it is.",
+        *(f"Mind: {warning}" for warning in entry["warnings"]),
+    )
+
+
+def _needed_of(nodes: int) -> int:
+    """What is needed of so many where nothing is said: 4 of 7, 2 of 3, 1 of 2, 1 of 1."""
+    return max(1, (nodes + 1) * 4 // 8)
+
+
+def backup_remove(arguments: argparse.Namespace) -> Answer:
+    """Keep a folder at super-nodes no more."""
+    client_of(arguments).remove_backup(arguments.folder)
+    return say(
+        {},
+        f"{arguments.folder} is not kept up at super-nodes any more. What is there goes when its"
+        " leases end, within 90 days.",
+    )
+
+
+def backup_status(arguments: argparse.Namespace) -> Answer:
+    """Show how the copies stand."""
+    found = client_of(arguments).backups()
+    return Answer(found, lambda: print_backups(found))
+
+
+def kit_print(arguments: argparse.Namespace) -> Answer:
+    """Print the recovery kit with what belongs beside it."""
+    from peer.kit_input import ask_kit
+    from peer.kit_sheet import as_pdf, as_text
+    from protocol.kit import encode_kit
+
+    sheet = client_of(arguments).show_kit(encode_kit(ask_kit()))
+    if arguments.out is None:
+        return say(sheet, *as_text(sheet))
+    arguments.out.touch(mode=0o600)
+    arguments.out.write_bytes(as_pdf(sheet))
+    data = {"out": str(arguments.out), "user": sheet["user"], "relays": sheet["relays"]}
+    return say(data, f"Wrote {arguments.out}. Print it, and delete the file.")
+
+
+def recover(arguments: argparse.Namespace) -> Answer:
+    """Come back with the kit."""
+    from peer import recovery
+    from peer.kit_input import ask_kit
+
+    secret = ask_kit()
+    passphrase = ask_passphrase(is_new=True) if arguments.passphrase else None
+    into = None if arguments.to is None else Path(arguments.to).absolute()
+    made = run_async(
+        recovery.recover(
+            home_of(arguments), secret, arguments.relay, arguments.name, passphrase, into
+        )
+    )
+    names = ", ".join(folder["name"] for folder in made["folders"]) or "no folder"
+    lines = [f"{arguments.name} is a device of yours now. Found: {names}."]
+    if into is None:
+        lines.append("Next: `holdfast run`, and `holdfast folder attach NAME PATH` for each.")
+    else:
+        lines.append(f"Next: `holdfast run`; the files come to {into}.")
+    lines.append("`holdfast devices` shows the devices there were; remove those that are lost.")
+    return say(made, *lines)
+
+
+def print_backups(found: BackupList) -> None:
+    """Print a table, and under it what is to be known of each folder."""
+    rows = [_row(entry) for entry in found["backups"]]
+    terminal.print_table(
+        ("folder", "scheme", "state", "health", "stored", "as of", "checked"), rows
+    )
+    for entry in found["backups"]:
+        for node in entry["nodes"]:
+            if not node["connected"]:
+                said = f"{entry['folder']}: {node['address']}: {node['problem']}"
+                print(terminal.term_safe(said))
+        for sentence in (entry["problem"], *entry["warnings"]):
+            if sentence:
+                print(terminal.term_safe(f"{entry['folder']}: {sentence}"))
+
+
+def _row(entry: BackupEntry) -> tuple[str, ...]:
+    counts = [
+        f"{entry[key]} {word}"  # type: ignore[literal-required]
+        for key, word in (("degraded", "degraded"), ("at_risk", "at risk"), ("lost", "lost"))
+        if entry[key]  # type: ignore[literal-required]
+    ]
+    unverified = entry["unverified_s"]
+    return (
+        entry["folder"],
+        entry["scheme"],
+        entry["state"],
+        ", ".join([entry["health"], *counts]),
+        f"{terminal.format_size(entry['stored_bytes'])} of {entry['packs']} packs",
+        "not yet" if entry["stored_until_s"] is None
+        else f"{terminal.format_time(max(0, time.time() - entry['stored_until_s']))} ago",
+        "-" if unverified is None else f"{terminal.format_time(unverified)} ago",
+    )  # fmt: skip

@@ -1,0 +1,437 @@
+"""One folder's copies at super-nodes: kept up as files change, completed as nodes come back.
+
+A pass compares what is on this disk with what lies in packs, puts what is lacking into new ones,
+has each pack's shares stored by as many nodes as the scheme says, and reads back what other devices
+have put there. It works from the nodes' own lists, so one that broke off is made once more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from crypto.chunks import open_log_item
+from crypto.errors import CryptoError
+from crypto.ids import EntryId, RelayId
+from crypto.packs import (
+    SALT_SIZE,
+    TAIL_SIZE,
+    TRAILER_BOX_SIZE,
+    Pack,
+    PackIndex,
+    PackKind,
+    is_pack_of,
+    open_pack_index,
+    open_pack_trailer,
+)
+from crypto.shares import Descriptor, decode_descriptor, describe
+from peer.folder import Folder
+from peer.folder_packs import FolderPacks
+from peer.ledgers import FolderMembership
+from peer.node_pool import node_of
+from peer.pack_store import Holding, KnownPack, PackStore
+from peer.placement import assign
+from peer.share_audit import ShareAudit
+from peer.share_transfers import (
+    NODE_TROUBLE,
+    Opened,
+    PackLost,
+    read_pack,
+    read_range,
+)
+from protocol.backup_records import BackupRecord
+from protocol.erasure import encode
+from protocol.errors import LinkError
+from protocol.storage_messages import (
+    DESCRIBED_MAX,
+    STATS_MAX,
+    Holder,
+    Listed,
+    ShareState,
+    StoreChanged,
+    StoreDescribe,
+    StoreDescribed,
+    StoreList,
+    StoreListed,
+    StoreRenew,
+    StoreStat,
+    StoreStats,
+)
+
+log = logging.getLogger(__name__)
+
+LEASE_S: Final = 90 * 86_400
+"""The longest that a node gives."""
+RENEW_AFTER_S: Final = 7 * 86_400
+"""Leases are prolonged weekly: a device that is away for two months loses nothing."""
+PACKS_AT_ONCE: Final = 2
+"""On their way together: while one is cut and hashed another is sent. Each takes 30 MB."""
+PACKS_KEPT: Final = 3
+"""Packs that were read, for what is asked of them next."""
+TAIL_READ: Final = 64 << 10
+"""Of a pack that another device made: its last leaf, where the index of most packs is."""
+
+
+class Progress(NamedTuple):
+    """How far the copies are."""
+
+    state: str = "waiting"
+    problem: str = ""
+    stored_until_s: int = 0
+    """Everything that was on this disk then is at nodes; 0: never yet."""
+    lacking: int = 0
+    """Packs with fewer shares than the scheme says."""
+
+
+class FolderBackup:
+    """The copies of one folder, as one device sees and makes them."""
+
+    def __init__(
+        self,
+        membership: FolderMembership,
+        store: PackStore,
+        random: Callable[[int], bytes],
+        folder: Callable[[], Folder | None],
+        take_changesets: Callable[[Sequence[bytes]], Awaitable[None]],
+    ) -> None:
+        """`folder` gives the folder while it is at work here; `take_changesets` has it take in what
+        was read back from nodes.
+        """
+        self.store = store
+        self.audit = ShareAudit(store)
+        self.progress = Progress()
+        self.sealing: EntryId | None = None
+        """The epoch whose keys open the namespaces now."""
+        self._take_changesets = take_changesets
+        self._membership, self._random, self._folder = membership, random, folder
+        self._opened: dict[RelayId, Opened] = {}
+        self._addresses: dict[RelayId, str] = {}
+        self._packs: OrderedDict[int, bytes] = OrderedDict()
+        self._reading: dict[int, asyncio.Lock] = {}
+
+    # ------------------------------------------------------------ nodes
+
+    def nodes_are(self, opened: Mapping[RelayId, Opened], addresses: Mapping[RelayId, str]) -> None:
+        """Which nodes can be reached, with the folder's namespace open, and where they are."""
+        self._opened, self._addresses = dict(opened), dict(addresses)
+
+    def present(self) -> dict[RelayId, Opened]:
+        """The nodes that can be reached now."""
+        return {id_: node for id_, node in self._opened.items() if not node.client.is_closed}
+
+    async def look(self) -> None:
+        """Reads what is new in the nodes' lists, and takes up what other devices put there."""
+        listed: dict[RelayId, list[Listed]] = {}
+        for relay_id, node in self.present().items():
+            try:
+                listed[relay_id] = await self._list(relay_id, node)
+            except NODE_TROUBLE as error:
+                log.info("what a super-node holds is not known: %s", error)
+        told: dict[bytes, RelayId] = {}
+        for relay_id, shares in listed.items():
+            told.update((s.descriptor_id, relay_id) for s in shares if s.state == ShareState.WHOLE)
+        for relay_id in listed:
+            ids = [id_ for id_ in await self.store.unknown(list(told)) if told[id_] == relay_id]
+            if ids:
+                await self._learn(self._opened[relay_id], ids)
+        numbers = {pack.id: pack.number for pack in await self._of(list(told))}
+        for relay_id, shares in listed.items():
+            await self.store.hold(
+                Holding(numbers[s.descriptor_id], s.number, relay_id, s.lease_until_s, 0)
+                for s in shares
+                if s.descriptor_id in numbers and s.state == ShareState.WHOLE
+            )
+            if shares and numbers.keys() >= {s.descriptor_id for s in shares}:
+                last = max(share.position for share in shares)
+                await self.store.put_position(relay_id, last)
+
+    async def _list(self, relay_id: RelayId, node: Opened) -> list[Listed]:
+        position, found = await self.store.position(relay_id), list[Listed]()
+        while True:
+            listed = await node.client.ask(
+                StoreList(node.client.number(), node.namespace, position), StoreListed
+            )
+            found += listed.shares
+            if not listed.is_more or not listed.shares:
+                return found
+            position = max(share.position for share in listed.shares)
+
+    async def _learn(self, node: Opened, unknown: Sequence[bytes]) -> None:
+        """Takes up packs that another device made, or this one before it lost its memory.
+
+        Logs are kept as known only once the folder has taken in what they tell.
+        """
+        logs: list[tuple[Descriptor, PackIndex]] = []
+        wires: list[bytes] = []
+        for start in range(0, len(unknown), DESCRIBED_MAX):
+            part = tuple(unknown[start : start + DESCRIBED_MAX])
+            described = await node.client.ask(
+                StoreDescribe(node.client.number(), node.namespace, part), StoreDescribed
+            )
+            for one in described.packs:
+                try:
+                    descriptor = decode_descriptor(one.descriptor)
+                    if descriptor.id() not in part:
+                        continue
+                    holders = await self._ask_holders(descriptor)
+                    index, secret = await self._open(descriptor, holders)
+                    if index.kind is PackKind.LOG:
+                        wires += await self._read_log(descriptor, index, holders, secret)
+                        logs.append((descriptor, index))
+                        continue
+                except (*NODE_TROUBLE, CryptoError) as error:
+                    log.info("a pack at a super-node cannot be read: %r", error)
+                    continue
+                await self.store.add(descriptor, index, int(time.time()))
+        if wires:
+            await self._take_changesets(wires)
+        for descriptor, index in logs:
+            await self.store.add(descriptor, index, int(time.time()))
+
+    async def _of(self, ids: Sequence[bytes]) -> list[KnownPack]:
+        found: list[KnownPack] = []
+        for start in range(0, len(ids), 500):
+            part = list(ids[start : start + 500])
+            marks = ",".join("?" * len(part))
+            found += await self.store.packs(f"id IN ({marks})", part)
+        return found
+
+    async def _ask_holders(self, descriptor: Descriptor) -> dict[int, list[Opened]]:
+        """Which of the nodes hold which share of a pack that is not known here yet."""
+        id_ = descriptor.id()
+        holders: dict[int, list[Opened]] = {}
+        for node in self.present().values():
+            try:
+                answer = await node.client.ask(
+                    StoreStat(node.client.number(), node.namespace, (id_,)), StoreStats
+                )
+            except NODE_TROUBLE:
+                continue
+            for stat in answer.stats:
+                if stat.state == ShareState.WHOLE and 0 <= stat.number < descriptor.count:
+                    holders.setdefault(stat.number, []).append(node)
+        return holders
+
+    # ------------------------------------------------------------ reading
+
+    async def _holders(self, pack: KnownPack) -> dict[int, list[Opened]]:
+        present = self.present()
+        holders: dict[int, list[Opened]] = {}
+        for holding in await self.store.holdings(pack.number):
+            if holding.node in present:
+                holders.setdefault(holding.share, []).append(present[holding.node])
+        return holders
+
+    def read_secret(self, salt: bytes, hint: bytes) -> bytes | None:
+        """That of the epoch under which a pack was made; None if it cannot be opened here."""
+        for epoch_id in reversed(self._membership.ledger.epoch_ids()):
+            secret = self._membership.chain.read_secret(epoch_id)
+            if secret is not None and is_pack_of(secret, salt, hint):
+                return secret
+        return None
+
+    async def _open(
+        self, descriptor: Descriptor, holders: Mapping[int, Sequence[Opened]]
+    ) -> tuple[PackIndex, bytes]:
+        """A pack's index, and the read secret that opens what is in it."""
+        size = descriptor.pack_size
+
+        async def read(first: int, end: int) -> bytes:
+            try:
+                begin, data = await read_range(holders, descriptor, first, end)
+            except NODE_TROUBLE:
+                whole, _ = await read_pack(holders, descriptor)
+                return whole[first:end]
+            return data[first - begin : end - begin]
+
+        head = await read(0, SALT_SIZE)
+        tail = await read(size - TAIL_SIZE, size)
+        secret = self.read_secret(head, tail[:-TRAILER_BOX_SIZE])
+        if secret is None:
+            raise LinkError("a pack that none of the folder's keys opens")
+        offset, length = open_pack_trailer(secret, head, tail[-TRAILER_BOX_SIZE:], size)
+        box = await read(offset, offset + length)
+        return open_pack_index(secret, head, box, offset), secret
+
+    async def _read_log(
+        self,
+        descriptor: Descriptor,
+        index: PackIndex,
+        holders: Mapping[int, Sequence[Opened]],
+        secret: bytes,
+    ) -> list[bytes]:
+        data, _ = await read_pack(holders, descriptor)
+        wires = []
+        for slot in index.slots:
+            try:
+                wires.append(open_log_item(secret, slot.id, slot.cut(data)))
+            except CryptoError as error:
+                log.warning("something in a pack of changes is damaged: %r", error)
+        return wires
+
+    async def pack_bytes(self, pack: KnownPack) -> bytes:
+        """A whole pack, from memory or from nodes; raises PackLost."""
+        lock = self._reading.setdefault(pack.number, asyncio.Lock())
+        async with lock:
+            data = self._packs.get(pack.number)
+            if data is None:
+                data, wrong = await read_pack(await self._holders(pack), pack.descriptor)
+                for share in wrong:
+                    log.warning("share %d of a pack was wrong or not to be had", share)
+                self._packs[pack.number] = data
+                while len(self._packs) > PACKS_KEPT:
+                    self._packs.popitem(last=False)
+            self._packs.move_to_end(pack.number)
+        self._reading.pop(pack.number, None)
+        return data
+
+    async def slot_bytes(self, pack: KnownPack, first: int, end: int) -> tuple[int, bytes]:
+        """A range of a pack from the systematic shares alone, unverified, and where it begins."""
+        if pack.number in self._packs:
+            return 0, self._packs[pack.number]
+        return await read_range(await self._holders(pack), pack.descriptor, first, end)
+
+    # ------------------------------------------------------------ storing
+
+    async def store_new(self, record: BackupRecord) -> None:
+        """Puts what is lacking into packs and has them stored; raises LinkError where it ends."""
+        folder = self._folder()
+        if folder is None:
+            return
+        began_s = int(time.time())
+        sealing = self._membership.chain.sealing_epoch()
+        secret = None if sealing is None else self._membership.chain.read_secret(sealing)
+        if secret is None:
+            raise LinkError("The folder's keys are to be renewed first.")
+        packs = FolderPacks(folder, self.store, secret, self._random)
+        under_way: set[asyncio.Task[None]] = set()
+        async with asyncio.TaskGroup() as tasks:
+            async for pack in packs.new_packs():
+                while len(under_way) >= PACKS_AT_ONCE:
+                    done, under_way = await asyncio.wait(
+                        under_way, return_when=asyncio.FIRST_COMPLETED
+                    )
+                    for task in done:
+                        task.result()
+                under_way.add(tasks.create_task(self._store(pack, record)))
+        if not packs.unread:
+            self.progress = self.progress._replace(stored_until_s=began_s)
+
+    async def _store(self, pack: Pack, record: BackupRecord) -> None:
+        shares = await asyncio.to_thread(encode, pack.data, record.needed, record.shares)
+        descriptor = await asyncio.to_thread(
+            describe, pack.pack_id, len(pack.data), record.needed, shares
+        )
+        stored = await self._put(descriptor, shares, {}, turn=pack.pack_id[0])
+        if len(stored) < record.needed:
+            raise LinkError(
+                f"Only {len(stored)} super-nodes took a share, and {record.needed} are needed."
+            )
+        now_s = int(time.time())
+        number = await self.store.add(descriptor, pack.index, now_s)
+        await self.store.hold(holding._replace(pack=number) for holding in stored)
+        if len(stored) == record.shares:
+            await self.store.stored(number, now_s)
+
+    async def _put(
+        self,
+        descriptor: Descriptor,
+        shares: Sequence[bytes],
+        held: Mapping[int, RelayId],
+        turn: int,
+    ) -> list[Holding]:
+        """Stores the shares that nobody holds yet, each at another node; what came of it."""
+        present = self.present()
+        nodes = [node_of(node.client) for node in present.values()]
+        placed = assign(nodes, descriptor.count, held, turn)
+        everywhere = {**held, **placed}
+        holders = [
+            Holder(share, self._addresses[relay_id])
+            for share, relay_id in sorted(everywhere.items())
+            if relay_id in self._addresses
+        ]
+        lease_s = int(time.time()) + LEASE_S
+
+        async def put(share: int, relay_id: RelayId) -> Holding | None:
+            node = present[relay_id]
+            try:
+                kept = await node.client.put(
+                    node.namespace, descriptor, share, shares[share], lease_s, holders
+                )
+            except NODE_TROUBLE as error:
+                log.info("a share could not be stored: %s", error)
+                self.progress = self.progress._replace(problem=str(error))
+                return None
+            return Holding(0, share, relay_id, kept.lease_until_s, kept.time_s)
+
+        results = await asyncio.gather(*(put(s, r) for s, r in placed.items()))
+        return [holding for holding in results if holding is not None]
+
+    async def complete(self, record: BackupRecord) -> int:
+        """Has shares stored that nobody holds; how many packs lack some nevertheless."""
+        named = {place.relay_id for place in record.places}
+        lacking = 0
+        for pack in await self.store.packs():
+            held = {
+                h.share: h.node for h in await self.store.holdings(pack.number) if h.node in named
+            }
+            count = pack.descriptor.count
+            if len(held) >= count:
+                if pack.stored_s is None:
+                    await self.store.stored(pack.number, int(time.time()))
+                continue
+            nodes = [node_of(node.client) for node in self.present().values()]
+            if assign(nodes, count, held):
+                stored = await self._heal(pack, held)
+                if len(held) + len(stored) >= count:
+                    continue
+            lacking += 1
+        return lacking
+
+    async def _heal(self, pack: KnownPack, held: Mapping[int, RelayId]) -> list[Holding]:
+        descriptor = pack.descriptor
+        try:
+            data = await self.pack_bytes(pack)
+        except PackLost as error:
+            log.info("%s", error)
+            return []
+        shares = await asyncio.to_thread(encode, data, descriptor.needed, descriptor.count)
+        stored = await self._put(descriptor, shares, held, turn=0)
+        stored = [holding._replace(pack=pack.number) for holding in stored]
+        await self.store.hold(stored)
+        for holding in stored:
+            log.info("share %d of a pack was rebuilt and stored anew", holding.share)
+        if len(held) + len(stored) >= descriptor.count:
+            await self.store.stored(pack.number, int(time.time()))
+        return stored
+
+    async def renew(self) -> None:
+        """Prolongs the leases of packs in which something is wanted still."""
+        now_s = int(time.time())
+        due = [p for p in await self.store.packs() if p.renewed_s < now_s - RENEW_AFTER_S]
+        folder = self._folder()
+        if not due or folder is None:
+            return
+        wanted = await self._wanted_packs(folder)
+        kept = [pack for pack in due if pack.number in wanted]
+        for node in self.present().values():
+            for start in range(0, len(kept), STATS_MAX):
+                ids = tuple(pack.id for pack in kept[start : start + STATS_MAX])
+                lease_s = now_s + LEASE_S
+                request = StoreRenew(node.client.number(), node.namespace, lease_s, ids)
+                await node.client.ask(request, StoreChanged)
+        await self.store.renewed([pack.number for pack in kept], now_s)
+
+    async def _wanted_packs(self, folder: Folder) -> set[int]:
+        wanted: set[int] = set()
+        async for some in folder.store.wanted.chunks():
+            found = await self.store.find([id_ for id_, _ in some])
+            wanted |= {place.pack for place in found.values()}
+        async for changesets in folder.store.wanted.changesets():
+            found = await self.store.find([hash_ for hash_, _ in changesets])
+            wanted |= {place.pack for place in found.values()}
+        return wanted
