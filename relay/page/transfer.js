@@ -35,6 +35,7 @@ async function* counted(pieces, onContent) {
 
 /** `size` is what is written, `total` what it holds of the files' own bytes, which is what a person counts in. */
 async function run(place, { name, size, total }, open) {
+  place.prepare();
   const sink = await openSink(name, size);
   const stop = new AbortController();
   const stay = (event) => event.preventDefault();

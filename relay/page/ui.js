@@ -141,13 +141,18 @@ class TransferPlace {
     slots.stop.addEventListener("click", () => this.onStop?.());
   }
 
-  begin(onStop) {
-    this.onStop = onStop;
+  /** From the press of a button on: whoever presses twice wants it once. */
+  prepare() {
     this.chosen = document.activeElement;
     this.slots.outcome.replaceChildren();
+    this.lock(true);
+  }
+
+  begin(onStop) {
+    this.onStop = onStop;
     this.slots.pace.textContent = "Starting…";
     this.slots.progress.value = 0;
-    this.lock(true);
+    this.slots.transfer.hidden = false;
     this.slots.stop.focus();
   }
 
@@ -162,9 +167,10 @@ class TransferPlace {
   /** Says how it ended; of nothing that began, nothing has to be said. */
   end({ title, advice, kind }) {
     const hasBegun = !this.slots.transfer.hidden;
+    this.slots.transfer.hidden = true;
     this.lock(false);
-    if (hasBegun) this.chosen?.focus();
-    else if (kind === "stopped") return;
+    this.chosen?.focus();
+    if (kind === "stopped" && !hasBegun) return;
     const strong = document.createElement("strong");
     strong.textContent = title;
     this.slots.outcome.replaceChildren(strong, advice);
@@ -174,7 +180,6 @@ class TransferPlace {
 
   /** One transfer at a time: two would halve each other, and both want their memory. */
   lock(isBusy) {
-    this.slots.transfer.hidden = !isBusy;
     for (const button of document.querySelectorAll(".ready button")) {
       button.disabled = isBusy && button !== this.slots.stop;
     }

@@ -158,6 +158,17 @@ async def test_a_large_folder_is_listed_bit_by_bit(stage: Stage) -> None:
         await expect(visit.page.get_by_role("button", name="Show more")).to_be_hidden()
 
 
+async def test_whoever_presses_twice_gets_it_once(stage: Stage) -> None:
+    link = await stage.link({"a.bin": PHOTO})
+    async with stage.visit(link) as visit:
+        await visit.state("ready")
+        async with visit.page.expect_download():
+            await visit.page.get_by_role("button", name="Save").dblclick()
+        await visit.outcome("saved")
+        await expect(visit.page.locator("iframe")).to_have_count(1)
+        await expect(visit.page.get_by_role("button", name="Save")).to_be_focused()
+
+
 async def test_stopping_saves_nothing(stage: Stage) -> None:
     link = await stage.link({"large.bin": PHOTO * 4})
     async with stage.visit(link, script=PRIVATE_PICKER) as visit:
