@@ -10,6 +10,8 @@ import pytest
 
 from peer import cli
 from peer.link_acts import _Meter
+from peer.link_maker import Wish
+from tests.peer.fake_daemon import LINK, running
 from tests.peer.link_source import source
 from tests.relay.web_stage import web_stage
 
@@ -59,3 +61,36 @@ def test_the_meter_says_how_much_and_how_fast(capsys: pytest.CaptureFixture[str]
     said = capsys.readouterr().err
     assert "0 B of 1.0 MB" in said
     assert said.endswith("\n")
+
+
+async def test_a_link_is_asked_for_shown_and_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOLDFAST_LINK_PASSWORD", "Tal")
+    home = ("--home", str(tmp_path))
+    async with running(tmp_path) as daemon:
+        more = ("--expires", "2w", "--max-downloads", "9", "--password", "--name", "n")
+        assert await command(*home, "link", "create", "/data/a", *more) == 0
+        said = capsys.readouterr().out
+        assert LINK["url"] in said
+        assert "for 9 downloads, with a password" in said
+        assert await command(*home, "link", "create", "/data/a", "--expires", "never") == 0
+        assert await command(*home, "link", "create", "/data/a") == 0
+        capsys.readouterr()
+        assert await command(*home, "link", "list") == 0
+        shown = capsys.readouterr().out
+        assert "1 of 9" in shown
+        assert LINK["url"] not in shown, "a list is easily shown to others"
+        assert await command(*home, "link", "revoke", LINK["url"]) == 0
+        assert await command(*home, "link", "revoke", "Reise") == 0
+        path = Path("/data/a")
+        assert daemon.calls == [
+            ("create", path, "n", None, Wish(2 * 604_800, 9, "Tal")),
+            ("create", path, "", None, Wish()),
+            ("create", path, "", None, Wish(7 * 86_400)),
+            ("listed",),
+            ("revoke", LINK["id"]),
+            ("revoke", "Reise"),
+        ]
+    for wrong in ("0d", "7", "x", "999999d"):
+        assert await command(*home, "link", "create", "/data/a", "--expires", wrong) == 2
