@@ -8,6 +8,7 @@ from msgspec import Meta
 from msgspec.json import schema_components
 
 from peer import status as s
+from peer.link_requests import LinkListing, NewLinkEntry
 
 Text = Annotated[str, Meta(min_length=1)]
 Place = Annotated[str, Meta(pattern=r"^/[^\u0000]*$", description="An absolute path.")]
@@ -129,6 +130,23 @@ class RelayChoice(TypedDict):
     address: Text
 
 
+class NewLink(TypedDict):
+    """What a share link gives, and for how long."""
+
+    path: Place
+    name: NotRequired[Text | None]
+    relay: NotRequired[Text | None]
+    password: NotRequired[Text | None]
+    lifetime_s: NotRequired[Number | None]
+    downloads_max: NotRequired[Number | None]
+
+
+class LinkChoice(TypedDict):
+    """A share link, by its URL or id."""
+
+    link: Text
+
+
 class NewBackup(TypedDict):
     """Which folder is to be kept, and where."""
 
@@ -215,6 +233,9 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("POST", "/api/notifications/mark_as_read"): Operation("They were read", Marks, Marked),
     ("GET", "/api/events"): Operation("What happens, as it happens", gives=STREAM),
     ("GET", "/api/openapi.json"): Operation("This document", gives=dict[str, Any]),
+    ("GET", "/api/links"): Operation("All share links", gives=LinkListing),
+    ("POST", "/api/links/create"): Operation("Make a share link", NewLink, NewLinkEntry),
+    ("POST", "/api/links/revoke"): Operation("End a share link", LinkChoice),
     ("GET", "/api/backups"): Operation("Copies at super-nodes", gives=s.BackupList),
     ("POST", "/api/backups/add"): Operation("Keep a folder there", NewBackup, s.BackupEntry),
     ("POST", "/api/backups/remove"): Operation("Keep a folder there no more", FolderChoice),
