@@ -137,6 +137,11 @@ class Delivery:
         return len(self._fresh) > BACKLOG_MAX and self._retry_at == float("inf")
 
     @property
+    def is_pressing(self) -> bool:
+        """True when it matters more than what others have to tell."""
+        return self.is_starving or self.has_backlog
+
+    @property
     def is_starving(self) -> bool:
         """True when the links have little left to bring, though it is known what they could."""
         return (

@@ -341,13 +341,9 @@ class Folder:
             return True
         intake, delivery = self.intake, self.delivery
         is_whole = self._wholeness.is_whole(self.engine.book, now)
-        is_busy = (
-            delivery is not None
-            and not self.is_paused
-            and is_whole
-            and (delivery.is_starving or delivery.has_backlog)
-        )
-        if self._inbox and not is_busy:
+        is_pressed = is_whole and delivery is not None and delivery.is_pressing
+        looks_first = intake is not None and intake.looks_first(self._joining is not None)
+        if self._inbox and (self.is_paused or not (looks_first or is_pressed)):
             await self._ingest()
             return True
         if self.needs_incarnation or self.engine.needs_incarnation:

@@ -202,6 +202,10 @@ class History:
         if not self._asked and self._todo:
             await self._ask()
             return True
+        lost = {hash_ for _, hash_ in self._fetcher.unavailable}
+        if lost and await self.spares.yield_up(lost):
+            await self.take_stock()
+            return True
         return bool(gone)
 
     async def _ask(self) -> None:
@@ -337,8 +341,8 @@ class History:
         if over:
             await self._forget(over)
             return True
-        await self.take_stock()
         await self.spares.load()
+        await self.take_stock()
         # What is kept for later may not take more than what is left for now.
         self.kept = await self._versions.kept()
         kept = self.kept[1]
@@ -350,8 +354,8 @@ class History:
 
     async def tidy(self, *, is_full: bool) -> None:
         """After a start, or after the disk failed or was full."""
-        await self.take_stock()
         await self.spares.load()
+        await self.take_stock()
         if is_full:
             await self.make_room()
 

@@ -67,6 +67,8 @@ class Intake:
         self._performer, self._progress = performer, progress
         self._rescan_interval_s = rescan_interval_s
         self._on_authored, self._on_read, self._on_missing = on_authored, on_read, on_missing
+        self.has_looked = False
+        """All that the disk had to tell at the start has been read and recorded."""
         self.on_rewritten: Callable[[Sequence[Entry]], None] = lambda entries: None
         """Files that were in sync have new bytes, and that was recorded."""
         self._rescan_at = 0.0
@@ -84,6 +86,13 @@ class Intake:
     def has_read_all(self) -> bool:
         """Whether all that scans found has been recorded."""
         return not self._to_read and not self._later
+
+    def looks_first(self, is_joining: bool) -> bool:
+        """Whether no news is to be taken in before the disk was looked at once: what a crash left
+        half done is told apart from edits by what was known then. A device that joins compares its
+        disk with the news instead, and a disk in trouble keeps nobody waiting.
+        """
+        return not (self.has_looked or is_joining or self._progress.trouble)
 
     def is_rescan_due(self, now: float) -> bool:
         """Whether everything is to be looked at."""
@@ -137,6 +146,7 @@ class Intake:
             await self._scan(scope, False)
         else:
             return False
+        self.has_looked = self.has_looked or not self._to_read
         return True
 
     async def _scan_hints(self, due: dict[Path, bool]) -> None:

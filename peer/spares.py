@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from typing import Final
 
 from crypto.ids import NodeId
@@ -88,7 +88,7 @@ class Spares:
         for (node, hash_), stat in list(self._held.items()):
             row = rows.get(node)
             if row is None or row.shown.hash != hash_:
-                await self._end(node, hash_, await self._versions.without_bytes(node, hash_))
+                await self._end(node, hash_, await self._versions.ended_with(node, hash_))
             elif stat.ctime_ns < over_ns:
                 await self._discard([(node, hash_)])
         self._seen = await self._versions.last_number()
@@ -107,6 +107,15 @@ class Spares:
         if row is not None and row.shown.item == due and (due, row.shown.hash) not in self._held:
             await self._copy(due, row)
         return True
+
+    async def yield_up(self, wanted: Set[bytes]) -> bool:
+        """What nobody has, a copy may be of: then it is kept as if it had been found in the trash,
+        and `History.take_stock` makes a version of it, whose bytes can be fetched.
+        """
+        found = [(node, hash_) for node, hash_ in self._held if hash_ in wanted]
+        for node, hash_ in found:
+            await self._keep(node, hash_)
+        return bool(found)
 
     async def give_way(self, size: int) -> int:
         """Lets go of copies until so many bytes more are free; returns how many are."""
@@ -164,23 +173,29 @@ class Spares:
             self._seen = stored.number
             key = stored.version.node, stored.version.hash
             if key in self._held:
-                # What another device replaced is in the trash itself.
-                await self._end(*key, stored if stored.version.kept is None else None)
+                await self._end(*key, stored)
         return bool(ended)
 
     async def _end(self, node: NodeId, hash_: bytes, of: StoredVersion | None) -> None:
-        """The copy is that version's file from now on; or of no use any more."""
-        if of is None:
+        """The copy is that version's file from now on; or of no use, if that has its own: what
+        another device replaced is in the trash itself.
+        """
+        if of is not None and of.version.kept is not None:
             await self._discard([(node, hash_)])
             return
+        kept = await self._keep(node, hash_)
+        if kept is not None and of is not None:
+            # A crash before this is put right by `History.take_stock`, as is a copy of nothing that
+            # is known: it may be all that is left of something.
+            await self._versions.keep(of.number, kept)
+
+    async def _keep(self, node: NodeId, hash_: bytes) -> str | None:
         stat = self._held.pop((node, hash_))
         facts = DiskFacts(stat.inode, stat.size, stat.mtime_ns, stat.ctime_ns)
         kept = kept_name(node, hash_, facts)
         move = Move((*TRASH, _name(node, hash_)), (*TRASH, kept), stat)
         (result,) = await self._performer.perform(c.Apply([move]))
-        if not isinstance(result, Refusal):
-            # A crash before this is put right by `History.take_stock`.
-            await self._versions.keep(of.number, kept)
+        return None if isinstance(result, Refusal) else kept
 
     async def _discard(self, keys: Iterable[_Key]) -> None:
         removals = [Remove((*TRASH, _name(*key)), self._held.pop(key)) for key in keys]

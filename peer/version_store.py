@@ -72,9 +72,11 @@ class VersionStore:
         """Those that ended after the one with this number, in that order."""
         return await self._find("number > ? ORDER BY number", (number,))
 
-    async def without_bytes(self, node: NodeId, hash_: bytes) -> StoredVersion | None:
-        """The last of a node with this content, if its bytes are not here."""
-        condition = "node = ? AND hash = ? AND kept IS NULL ORDER BY number DESC LIMIT 1"
+    async def ended_with(self, node: NodeId, hash_: bytes) -> StoredVersion | None:
+        """The version of a node with this content; one whose bytes are here if there is one, else
+        the last.
+        """
+        condition = "node = ? AND hash = ? ORDER BY kept IS NULL, number DESC LIMIT 1"
         found = await self._find(condition, (node, hash_))
         return found[0] if found else None
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from crypto.ids import ChunkId
 from peer.daemon import Daemon
 from peer.disk_types import Kind as DiskKind
 from peer.disk_types import Stat
@@ -137,6 +138,37 @@ async def test_a_version_that_ended_unseen_has_its_copy_all_the_same(alone: Alon
 async def forget(alone: Alone) -> None:
     """What a process that ended knew of its copies."""
     alone.history.spares._held.clear()
+
+
+async def test_a_copy_of_what_nobody_has_is_found(alone: Alone) -> None:
+    """As when the disk lost a file that was shown: its bytes are wanted, and nowhere else."""
+    await alone.write(FIRST)
+    await alone.write(SECOND)
+    await alone.until_copied(SECOND)
+    row = await alone.row("note")
+    fetcher = alone.folder.fetcher
+    assert row is not None
+    assert fetcher is not None
+
+    async def nobody_has_it() -> None:
+        fetcher.unavailable.add((row.id, row.shown.hash))
+        assert await alone.history.step(0.0)
+        fetcher.unavailable.clear()
+
+    await alone.folder.call(nobody_has_it)
+    assert alone.trash("kept") == [SECOND]
+    places = await alone.folder.store.find_chunks([ChunkId(row.shown.hash)])
+    assert any(isinstance(place.name, str) and place.name.startswith("kept-") for place in places)
+
+
+async def test_a_copy_of_nothing_that_is_known_is_not_thrown_away(alone: Alone) -> None:
+    await alone.write(FIRST)
+    await alone.write(SECOND)
+    await alone.until_copied(SECOND)
+    (path,) = (alone.root / ".holdfast" / "trash").glob("spare-*")
+    path.rename(path.with_name("spare-" + bytes(range(1, 16)).hex() + "00-" + "ab" * 32))
+    await alone.folder.call(alone.history.spares.load)
+    assert alone.trash("kept") == [SECOND]
 
 
 async def test_what_another_device_replaces_is_kept_once(tmp_path: Path) -> None:

@@ -66,13 +66,12 @@ async def test_what_ended_last_is_told_in_order_and_can_be_given_its_bytes(
     last = await versions.last_number()
     assert [v.version for v in await versions.since(0)] == [version(2, 90), lacking]
     assert await versions.since(last) == []
-    assert await versions.without_bytes(node(2), version(2, 90).hash) is None
-    found = await versions.without_bytes(node(1), lacking.hash)
+    found = await versions.ended_with(node(1), lacking.hash)
     assert found is not None
     assert found.number == last
     await versions.keep(last, "kept-x")
     assert [v.version.kept for v in await versions.since(last - 1)] == ["kept-x"]
-    assert await versions.without_bytes(node(1), lacking.hash) is None
+    assert await versions.ended_with(node(2), lacking.hash) is None
 
 
 async def test_what_was_shown_at_a_time_is_what_ended_first_after_it(store: IndexStore) -> None:

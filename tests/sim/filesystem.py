@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from random import Random
 
-from peer.disk_types import INCOMING, INTERNAL_NAME, Kind, Path
+from peer.disk_types import INCOMING, INTERNAL_NAME, TRASH, Kind, Path
 from protocol.names import fold_key
 from tests.sim.disk import ROOT_INODE, TICK_NS, Inode, Place
 
@@ -180,6 +180,15 @@ class FileSystem:
                 elif self.inodes[key].kind in kinds:
                     found.add(self.inodes[key].data)
         return found
+
+    def is_half_done(self) -> bool:
+        """Whether a crash cut a plan short: something is on its way to the trash."""
+        above = ROOT_INODE
+        for name in TRASH:
+            if name not in self.inodes[above].entries:
+                return False
+            above = self.inodes[above].entries[name]
+        return any(name.startswith("going-") for name in self.inodes[above].entries)
 
     def is_directory(self, path: Path) -> bool:
         """Whether there is a directory at a path."""

@@ -98,10 +98,14 @@ class Town:
             return
         person, files = machine.person, machine.files
         person.random = random
+        is_half_done = not machine.is_up and files.is_half_done()
+        before = set(files.walk()) if is_half_done else set()
         self.note(why, machine.name, person.act(self.bias))
+        if is_half_done:
+            moved = {files.inodes[p.inode].data for p in set(files.walk()) - before}
+            self.account.moved_in_the_middle |= moved
         if random.random() < 0.6:
             self.save_safely(machine)
-        del files
 
     def save_safely(self, machine: Machine) -> None:
         """All that people did on a machine is on its platter."""

@@ -24,6 +24,10 @@ class Account:
     saved: set[bytes] = field(default_factory=set)
     by_hash: dict[bytes, bytes] = field(default_factory=dict)
     given_up: set[bytes] = field(default_factory=set)
+    moved_in_the_middle: set[bytes] = field(default_factory=set)
+    """What a person moved while a plan that a crash cut short lay half done on the disk: nobody can
+    tell which of the two moved it, so it may come to be a version instead of being shown.
+    """
 
     def fresh(self, random: Random) -> bytes:
         """Something new to save."""
