@@ -202,8 +202,7 @@ class History:
         if not self._asked and self._todo:
             await self._ask()
             return True
-        lost = {hash_ for _, hash_ in self._fetcher.unavailable}
-        if lost and await self.spares.yield_up(lost):
+        if await self.spares.yield_up(self._fetcher.unavailable):
             await self.take_stock()
             return True
         return bool(gone)

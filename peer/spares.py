@@ -90,7 +90,7 @@ class Spares:
             if row is None or row.shown.hash != hash_:
                 await self._end(node, hash_, await self._versions.ended_with(node, hash_))
             elif stat.ctime_ns < over_ns:
-                await self._discard([(node, hash_)])
+                await self._discard(node, hash_)
         self._seen = await self._versions.last_number()
 
     async def step(self, now: float) -> bool:
@@ -108,10 +108,13 @@ class Spares:
             await self._copy(due, row)
         return True
 
-    async def yield_up(self, wanted: Set[bytes]) -> bool:
+    async def yield_up(self, unavailable: Set[_Key]) -> bool:
         """What nobody has, a copy may be of: then it is kept as if it had been found in the trash,
         and `History.take_stock` makes a version of it, whose bytes can be fetched.
         """
+        if not self._held or not unavailable:  # asked in every step of the folder
+            return False
+        wanted = {hash_ for _, hash_ in unavailable}
         found = [(node, hash_) for node, hash_ in self._held if hash_ in wanted]
         for node, hash_ in found:
             await self._keep(node, hash_)
@@ -120,10 +123,10 @@ class Spares:
     async def give_way(self, size: int) -> int:
         """Lets go of copies until so many bytes more are free; returns how many are."""
         freed = 0
-        for key, stat in list(self._held.items()):
+        for (node, hash_), stat in list(self._held.items()):
             if freed >= size:
                 break
-            await self._discard([key])
+            await self._discard(node, hash_)
             freed += stat.size
         return freed
 
@@ -181,7 +184,7 @@ class Spares:
         another device replaced is in the trash itself.
         """
         if of is not None and of.version.kept is not None:
-            await self._discard([(node, hash_)])
+            await self._discard(node, hash_)
             return
         kept = await self._keep(node, hash_)
         if kept is not None and of is not None:
@@ -197,9 +200,9 @@ class Spares:
         (result,) = await self._performer.perform(c.Apply([move]))
         return None if isinstance(result, Refusal) else kept
 
-    async def _discard(self, keys: Iterable[_Key]) -> None:
-        removals = [Remove((*TRASH, _name(*key)), self._held.pop(key)) for key in keys]
-        await self._performer.perform(c.Apply(removals))
+    async def _discard(self, node: NodeId, hash_: bytes) -> None:
+        removal = Remove((*TRASH, _name(node, hash_)), self._held.pop((node, hash_)))
+        await self._performer.perform(c.Apply([removal]))
 
     async def _rows(self, nodes: Iterable[NodeId]) -> dict[NodeId, Row]:
         return await self._performer.perform(c.LoadRows(list(nodes)))  # type: ignore[no-any-return]

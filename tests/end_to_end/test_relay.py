@@ -29,6 +29,10 @@ from tests.end_to_end.device import (
 class RelayProcess:
     """`holdfast relay run`, as a person starts it."""
 
+    words: tuple[str, ...] = ()
+    """What else is said to it."""
+    stops_within_s = 20
+
     def __init__(self, home: Path) -> None:
         self.home = home
         self.port = 0
@@ -37,18 +41,19 @@ class RelayProcess:
     def start(self) -> None:
         words = ["--home", str(self.home), "relay", "run", "--listen", f"127.0.0.1:{self.port}"]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "peer", *words, "--json"],
+            [sys.executable, "-m", "peer", *words, *self.words, "--json"],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             text=True, cwd=ROOT,
         )  # fmt: skip
         assert self.process.stdout is not None
-        self.address = json.loads(self.process.stdout.readline())["address"]
+        self.said: dict[str, str] = json.loads(self.process.stdout.readline())
+        self.address = self.said["address"]
         self.port = int(self.address.rpartition("#")[0].rpartition(":")[2])
 
     def stop(self) -> str:
         """As a service manager does; what it had to say."""
         self.process.send_signal(signal.SIGTERM)
-        _, said = self.process.communicate(timeout=20)
+        _, said = self.process.communicate(timeout=self.stops_within_s)
         assert self.process.returncode == 0, said
         return said
 

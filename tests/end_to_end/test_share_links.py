@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,32 +16,23 @@ from typing import Any
 import pytest
 
 from tests.end_to_end.device import FOLDER, ROOT, Device, Refused, end, found, wait_until
+from tests.end_to_end.test_relay import RelayProcess
 
 NOISE = Random(9).randbytes(3_000_000)
 WEB = {"HOLDFAST_LINK_PASSWORD": "Blaue Täler"}
 
 
-class WebRelay:
-    """`holdfast relay run --web`, as a person starts it."""
+class WebRelay(RelayProcess):
+    """One that serves share links as well: `holdfast relay run --web`."""
 
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        words = ["--home", str(home), "relay", "run", "--listen", "127.0.0.1:0"]
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "peer", *words, "--web", "127.0.0.1:0", "--json"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            text=True, cwd=ROOT,
-        )  # fmt: skip
-        assert self.process.stdout is not None
-        said = json.loads(self.process.stdout.readline())
-        self.address, self.web = said["address"], said["web"]
+    words = ("--web", "127.0.0.1:0")
+    stops_within_s = 60
 
-    def stop(self) -> str:
-        """As a service manager does; what it had to say."""
-        self.process.send_signal(signal.SIGTERM)
-        _, said = self.process.communicate(timeout=60)
-        assert self.process.returncode == 0, said
-        return said
+    @property
+    def web(self) -> str:
+        """Where they are served."""
+        web: str = self.said["web"]
+        return web
 
 
 @pytest.fixture
