@@ -5,16 +5,13 @@ wiring.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import os
 import sqlite3
 import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from crypto.ids import DeviceId, FolderId
-from peer import folder_setup
 from peer.backups import Backups
 from peer.config import Address, Config, read_config
 from peer.conflict_requests import ConflictRequests
@@ -24,27 +21,22 @@ from peer.dialling import Dialling
 from peer.discovery import Discovery, own_hosts
 from peer.errors import (
     AddressInUse,
-    AmbiguousFolder,
-    FolderExists,
-    NothingToAnswer,
-    PathUnusable,
     PeerError,
-    UnknownFolder,
 )
 from peer.file_requests import FileRequests
 from peer.folder import Folder
+from peer.folder_requests import FolderRequests
 from peer.history_requests import HistoryRequests
 from peer.home import Home
 from peer.home_store import Device, DeviceAddress
 from peer.home_store import Folder as StoredFolder
-from peer.home_store import FolderState as StoredState
 from peer.invitations import Invitations
 from peer.ledgers import Ledgers
 from peer.link_requests import ShareLinkRequests
 from peer.mailboxes import Mailboxes
 from peer.network import Network
 from peer.network_events import NetworkEvents
-from peer.openings import OPENING_ERRORS, Openings
+from peer.openings import Openings
 from peer.own_addresses import announced_of, is_reached
 from peer.port_mapping import PortMapping
 from peer.punching import Punching
@@ -73,7 +65,6 @@ from peer.surroundings import LOOK_INTERVAL_S, Surroundings
 from peer.transaction import full_home_told
 from peer.witness import Witness
 from protocol import messages
-from protocol.changesets import INCARNATION_SIZE
 from protocol.errors import LinkError, ProtocolError
 from protocol.events import RelaysReceived
 from protocol.handshake import HELLO
@@ -129,6 +120,9 @@ class Daemon:
             lambda: self.network.connections,
         )  # fmt: skip
         self.openings.on_deeds = self.witness.deeds
+        self.folder_requests = FolderRequests(
+            self.ledgers, self.network, self.openings, self._name_of, self._reports.entry
+        )
         self.history = HistoryRequests(self.stored.values, self.network.folders)
         self.files = FileRequests(self.stored, self.network.folders, self._name_of, self.history)
         self.share_links = ShareLinkRequests(home, self.ledgers, self.history, self.relays)
@@ -137,7 +131,7 @@ class Daemon:
         )
         self.searches = SearchRequests(self.stored.values, self.network.folders, self._name_of)
         self.backups = Backups(
-            home, self.ledgers, self.network, tasks, self._find,
+            home, self.ledgers, self.network, tasks, self.folder_requests.find,
             lambda: {folder_id: self._name_of(s) for folder_id, s in self.stored.items()},
             lambda: self.relays.records, self._membership_changed,
         )  # fmt: skip
@@ -364,35 +358,8 @@ class Daemon:
         if await expel_revoked(self.ledgers, [folder]):
             await self._membership_changed()
 
-    def _find(self, name_or_id: str) -> StoredFolder:
-        found = [
-            stored
-            for folder_id, stored in self.stored.items()
-            if folder_id.hex() == name_or_id or self._name_of(stored) == name_or_id
-        ]
-        if not found:
-            raise UnknownFolder(
-                f"There is no folder {name_or_id!r}. `holdfast folder list` shows all."
-            )
-        if len(found) > 1:
-            raise AmbiguousFolder(
-                f"Several folders are called {name_or_id!r}; give the id instead."
-            )
-        return found[0]
-
     def _name_of(self, stored: StoredFolder) -> str:
         return self._reports.name_of(stored)
-
-    def _check_path(self, path: Path) -> None:
-        if not path.is_dir():
-            raise PathUnusable(f"{path} is not a directory. Make it first.")
-        for stored in self.stored.values():
-            if stored.path is not None and (
-                path == stored.path or path in stored.path.parents or stored.path in path.parents
-            ):
-                raise PathUnusable(
-                    f"{path} overlaps with the folder on {stored.path}. Choose another directory."
-                )
 
     # ------------------------------------------------------------ DaemonApi
 
@@ -417,90 +384,31 @@ class Daemon:
 
     async def add_folder(self, path: Path, name: str) -> FolderEntry:
         """Makes a folder of a directory."""
-        name = folder_setup.checked_name(name)
-        self._check_path(path)
-        if any(self._name_of(stored) == name for stored in self.stored.values()):
-            raise FolderExists(f"You have a folder {name!r} already. Choose another name.")
-        folder_setup.check_markable(path)
-        membership = await self.ledgers.create_folder()
-        stored = StoredFolder(
-            membership.folder_id, name, path, StoredState.ACTIVE, os.urandom(INCARNATION_SIZE)
-        )
-        await self.openings.store(stored)
-        await self.ledgers.settle()
-        folder_setup.mark(path, membership.folder_id)
-        folder = await self.openings.open(stored)
-        await folder.call(folder.end_joining)  # it is new: nobody knows more of it
-        changesets = await folder.call(
-            lambda: folder.drive(folder.engine.name_folder(name, time.time_ns()))
-        )
-        self.network.announce(stored.folder_id, changesets)
-        self.network.tell_ledgers()
-        return self._reports.entry(stored)
+        return await self.folder_requests.add(path, name)
 
     async def folders(self) -> FolderList:
         """All folders that are known here."""
-        return {"folders": [self._reports.entry(stored) for stored in self.stored.values()]}
+        return self.folder_requests.list()
 
     async def attach_folder(self, name_or_id: str, path: Path) -> FolderEntry:
         """Puts an offered folder on a directory."""
-        stored = self._find(name_or_id)
-        if stored.path is not None:
-            raise FolderExists(f"{name_or_id!r} is on {stored.path} already.")
-        self._check_path(path)
-        folder_setup.mark(path, stored.folder_id)
-        attached = StoredFolder(
-            stored.folder_id, self._name_of(stored), path, StoredState.ACTIVE, stored.incarnation
-        )
-        await self.openings.store(attached)
-        await self.openings.reopen(attached)
-        return self._reports.entry(attached)
+        return await self.folder_requests.attach(name_or_id, path)
 
     async def remove_folder(self, name_or_id: str) -> None:
         """Stops to sync a folder here; its files and its index stay."""
-        stored = self._find(name_or_id)
-        detached = StoredFolder(
-            stored.folder_id, self._name_of(stored), None, StoredState.REMOVED,
-            os.urandom(INCARNATION_SIZE),
-        )  # fmt: skip
-        await self.openings.store(detached)
-        with contextlib.suppress(*OPENING_ERRORS):  # told in `status`, and tried again
-            await self.openings.reopen(detached)
-        if stored.path is not None:
-            folder_setup.unmark(stored.path, stored.folder_id)
+        await self.folder_requests.remove(name_or_id)
 
     async def pause(self, name_or_id: str | None) -> None:
         """Pauses a folder, or all."""
-        await self._set_paused(name_or_id, True)
+        await self.folder_requests.set_paused(name_or_id, True)
 
     async def resume(self, name_or_id: str | None) -> None:
         """Resumes a folder, or all."""
-        await self._set_paused(name_or_id, False)
-
-    async def _set_paused(self, name_or_id: str | None, is_paused: bool) -> None:
-        chosen: Sequence[StoredFolder]
-        chosen = list(self.stored.values()) if name_or_id is None else [self._find(name_or_id)]
-        for stored in chosen:
-            folder = self.network.folders.get(stored.folder_id)
-            if stored.path is None:
-                continue
-            state = StoredState.PAUSED if is_paused else StoredState.ACTIVE
-            await self.openings.store(
-                StoredFolder(stored.folder_id, stored.name, stored.path, state, stored.incarnation)
-            )
-            if folder is not None:
-                folder.pause(is_paused)
+        await self.folder_requests.set_paused(name_or_id, False)
 
     async def answer_hold(self, name_or_id: str, answer: HoldAnswer) -> None:
         """Goes on with a folder that asks."""
-        folder = self.network.folders.get(self._find(name_or_id).folder_id)
-        if folder is not None and folder.asks_for_newer and not folder.asks:
-            if answer is HoldAnswer.ACCEPT:
-                await folder.take_older()
-            return
-        if folder is None or not folder.asks:
-            raise NothingToAnswer(f"{name_or_id!r} asks nothing.")
-        folder.answer(answer is HoldAnswer.ACCEPT)
+        await self.folder_requests.answer_hold(name_or_id, answer)
 
     async def add_relay(self, address: RelayAddress, token: bytes = b"") -> RelayEntry:
         """Meets the user's devices at one more relay."""
