@@ -197,13 +197,16 @@ class Fetcher:
 
     async def _find_here(self, jobs: list[Job]) -> None:
         """Takes from this disk what is on it: a copy, an edit of a large file, a moved chunk."""
+        large = [job for job in jobs if not _is_small(job)]
         ids = [chunk_id for job in jobs for chunk_id in job.missing]
+        ids += [ChunkId(job.key[1]) for job in large]
         places: dict[ChunkId, tuple[Path, int, int]] = {}
         for place in await self._store.find_chunks(ids):
             path = self._path_of(place)
             if path is not None:
                 places.setdefault(place.id, (path, place.offset, place.length))
-        large = [job for job in jobs if not _is_small(job)]
+        for job in large:
+            _add_chunks(job, places)
         if places or large:
             done = await self._in_disk_thread(lambda: self._copy_here(jobs, places))
             jobs = [job for job in jobs if job.missing]
@@ -467,6 +470,18 @@ def _abandon(staged: StagedFile) -> None:
 
 def _is_small(job: Job) -> bool:
     return not job.content.manifest and job.content.size <= SMALL_BYTES_MAX
+
+
+def _add_chunks(job: Job, places: dict[ChunkId, tuple[Path, int, int]]) -> None:
+    """Where the whole file lies, its chunks do: after the index was lost, nothing but the whole is
+    known of what is in the trash.
+    """
+    whole = places.get(ChunkId(job.key[1]))
+    if whole is not None and whole[2] == job.content.size:
+        path, start, _ = whole
+        for chunk_id, targets in job.missing.items():
+            offset, length = targets[0]
+            places.setdefault(chunk_id, (path, start + offset, length))
 
 
 def _content(chunk: ReceivedChunk) -> bytes | memoryview:

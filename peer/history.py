@@ -340,7 +340,6 @@ class History:
         if over:
             await self._forget(over)
             return True
-        await self.spares.load()
         await self.take_stock()
         # What is kept for later may not take more than what is left for now.
         self.kept = await self._versions.kept()
@@ -353,7 +352,6 @@ class History:
 
     async def tidy(self, *, is_full: bool) -> None:
         """After a start, or after the disk failed or was full."""
-        await self.spares.load()
         await self.take_stock()
         if is_full:
             await self.make_room()
@@ -395,7 +393,9 @@ class History:
         """
         disk = self._performer.disk
         listing = (await self._performer.on_disk(lambda: disk.list_directories([TRASH])))[0]
-        there = {name: stat for name, stat in listing.entries or () if read_kept_name(name)}
+        found = dict(listing.entries or ())
+        found |= await self.spares.load(found)
+        there = {name: stat for name, stat in found.items() if read_kept_name(name)}
         known = await self._versions.kept_names()
         if lost := known - there.keys():
             await self._versions.lose(lost)
@@ -406,10 +406,14 @@ class History:
         """As much as can be said of a file in the trash that no version is known of."""
         node, hash_ = read_kept_name(name) or (NodeId(b""), b"")
         path = await self._performer.drive(self._engine.path_of(node)) or ("recovered", name)
+        row = (await self._performer.perform(c.LoadRows([node]))).get(node) or Row(node)
+        content = content_of(row.base, hash_) or content_of(row.state, hash_)
+        manifest, written_s, label = b"", max(0, stat.mtime_ns // 1_000_000_000), ""
+        if content is not None:
+            manifest, written_s, label = content.manifest, content.time_s, content.label
         return Version(
-            node, hash_, stat.size, stat.mtime_ns, stat.executable, b"",
-            max(0, stat.mtime_ns // 1_000_000_000), "", PATH_SEPARATOR.join(path),
-            int(time.time()), True, name,
+            node, hash_, stat.size, stat.mtime_ns, stat.executable, manifest, written_s, label,
+            PATH_SEPARATOR.join(path), int(time.time()), True, name,
         )  # fmt: skip
 
 

@@ -37,10 +37,9 @@ from peer.rows import (
 from peer.search import NameSearch
 from peer.transaction import damage_told, transaction
 from peer.tree import place_again
-from peer.version_store import STORE_VERSION, VersionStore
+from peer.version_store import STORE_CHUNK, STORE_VERSION, VersionStore, chunk_rows
 from peer.wanted_contents import WantedContents
 from protocol.nodes import NO_NODE, NOTHING, ROOT, is_copy
-from protocol.records import MANIFEST_ENTRY
 
 JOINED: Final = "joined"
 """The value that says that what the disk held before it was in the folder has been looked at."""
@@ -387,7 +386,7 @@ class IndexStore:
                 await self._store_rows([_values(row) for row in commit.rows])
                 chunks = [v for row in commit.rows if _is_of_chunks(row) for v in _chunks(row)]
                 if chunks:
-                    await db.executemany("INSERT OR IGNORE INTO chunk VALUES (?,?,?,?)", chunks)
+                    await db.executemany(STORE_CHUNK, chunks)
             if commit.deleted:
                 await db.executemany(
                     "DELETE FROM node WHERE id = ?", [(i,) for i in commit.deleted]
@@ -512,10 +511,7 @@ def _chunks(row: Row) -> Iterator[tuple[bytes, bytes, int, int]]:
         return
     for content in row.base.contents:
         if content.hash == row.shown.hash and content.manifest:
-            offset = 0
-            for chunk, length in MANIFEST_ENTRY.iter_unpack(content.manifest):
-                yield chunk, content.hash, offset, length
-                offset += length
+            yield from chunk_rows(content.hash, content.manifest)
             return
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping, Set
 from typing import Final
 
 from crypto.ids import NodeId
@@ -71,13 +71,11 @@ class Spares:
         """When there will be something to copy."""
         return min(self._due.values(), default=float("inf"))
 
-    async def load(self) -> None:
-        """After a start, or when something else used the trash: which copies there are, and what
-        became of what they are copies of.
+    async def load(self, trash: Mapping[str, Stat]) -> dict[str, Stat]:
+        """After a start, or when something else used the trash: which copies lie there, and what
+        became of what they are copies of. Returns those that are versions' files by now, by name.
         """
-        disk = self._performer.disk
-        listing = (await self._performer.on_disk(lambda: disk.list_directories([TRASH])))[0]
-        found = ((_SPARE.fullmatch(name), stat) for name, stat in listing.entries or ())
+        found = ((_SPARE.fullmatch(name), stat) for name, stat in trash.items())
         self._held = {
             (NodeId(bytes.fromhex(name[1])), bytes.fromhex(name[2])): stat
             for name, stat in found
@@ -85,13 +83,15 @@ class Spares:
         }
         rows = await self._rows({node for node, _ in self._held})
         over_ns = (time.time() - self._policy.all_s) * 1e9
+        kept: dict[str, Stat] = {}
         for (node, hash_), stat in list(self._held.items()):
             row = rows.get(node)
             if row is None or row.shown.hash != hash_:
-                await self._end(node, hash_, await self._versions.ended_with(node, hash_))
+                kept |= await self._end(node, hash_, await self._versions.ended_with(node, hash_))
             elif stat.ctime_ns < over_ns:
                 await self._discard(node, hash_)
         self._seen = await self._versions.last_number()
+        return kept
 
     async def step(self, now: float) -> bool:
         """Gives one copy to the version that it is of, or makes one; False if there is nothing to
@@ -179,26 +179,28 @@ class Spares:
                 await self._end(*key, stored)
         return bool(ended)
 
-    async def _end(self, node: NodeId, hash_: bytes, of: StoredVersion | None) -> None:
-        """The copy is that version's file from now on; or of no use, if that has its own: what
-        another device replaced is in the trash itself.
+    async def _end(self, node: NodeId, hash_: bytes, of: StoredVersion | None) -> dict[str, Stat]:
+        """The copy is that version's file from now on, and returned by its name; or of no use, if
+        that has its own: what another device replaced is in the trash itself.
         """
         if of is not None and of.version.kept is not None:
             await self._discard(node, hash_)
-            return
+            return {}
         kept = await self._keep(node, hash_)
-        if kept is not None and of is not None:
-            # A crash before this is put right by `History.take_stock`, as is a copy of nothing that
-            # is known: it may be all that is left of something.
-            await self._versions.keep(of.number, kept)
+        # A crash before this is put right by `History.take_stock`, as is a copy of nothing that is
+        # known: it may be all that is left of something.
+        if of is not None:
+            for name in kept:
+                await self._versions.keep(of.number, name)
+        return kept
 
-    async def _keep(self, node: NodeId, hash_: bytes) -> str | None:
+    async def _keep(self, node: NodeId, hash_: bytes) -> dict[str, Stat]:
         stat = self._held.pop((node, hash_))
         facts = DiskFacts(stat.inode, stat.size, stat.mtime_ns, stat.ctime_ns)
         kept = kept_name(node, hash_, facts)
         move = Move((*TRASH, _name(node, hash_)), (*TRASH, kept), stat)
         (result,) = await self._performer.perform(c.Apply([move]))
-        return None if isinstance(result, Refusal) else kept
+        return {} if isinstance(result, Refusal) else {kept: result}
 
     async def _discard(self, node: NodeId, hash_: bytes) -> None:
         removal = Remove((*TRASH, _name(node, hash_)), self._held.pop((node, hash_)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asyncio import Lock
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -13,6 +13,7 @@ import aiosqlite
 from crypto.ids import ChunkId, NodeId
 from peer.transaction import damage_told, transaction
 from peer.versions import PATH_SEPARATOR, Version
+from protocol.records import MANIFEST_ENTRY
 
 AT_ONCE: Final = 500
 WEEK_S: Final = 7 * 86_400
@@ -20,6 +21,7 @@ _COLUMNS: Final = (
     "node, hash, size, mtime_ns, executable, manifest, written_s, label, path, ended_s, deleted,"
     " kept"
 )
+STORE_CHUNK: Final = "INSERT OR IGNORE INTO chunk VALUES (?,?,?,?)"
 STORE_VERSION: Final = (
     f"INSERT INTO version ({_COLUMNS}) VALUES ({','.join('?' * len(Version._fields))})"  # noqa: S608
 )
@@ -45,6 +47,14 @@ class StoredVersion(NamedTuple):
 
     number: int
     version: Version
+
+
+def chunk_rows(hash_: bytes, manifest: bytes) -> Iterator[tuple[bytes, bytes, int, int]]:
+    """The rows of a file's chunks: id, the file's hash, offset, length."""
+    offset = 0
+    for chunk, length in MANIFEST_ENTRY.iter_unpack(manifest):
+        yield chunk, hash_, offset, length
+        offset += length
 
 
 class VersionStore:
@@ -189,6 +199,9 @@ class VersionStore:
                 await self._db.execute(sql, (version.kept, found[0][0]))
             else:
                 await self._db.execute(STORE_VERSION, version)
+            if not version.is_symlink:
+                chunks = chunk_rows(version.hash, version.manifest)
+                await self._db.executemany(STORE_CHUNK, list(chunks))
 
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[None]:

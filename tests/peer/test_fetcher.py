@@ -17,6 +17,7 @@ from peer.disk_types import DiskFull, Publish, Stat
 from peer.engine import Need
 from peer.fetcher import BEGUN_MAX, SMALL_BYTES_MAX, Fetcher
 from peer.index_store import ChunkPlace, IndexStore
+from peer.versions import Version
 from protocol.events import ReceivedChunk
 from protocol.nodes import ROOT, Content, Node
 from protocol.records import encode_manifest
@@ -207,6 +208,32 @@ async def test_one_chunk_serves_all_files_that_want_it(stage: Stage) -> None:
     await stage.fetcher.need([need(F, b"same"), need(G, b"same")])
     await stage.fetcher.received([received(b"same")])
     assert {key[0] for key in stage.fetcher.staged} == {F, G}
+
+
+async def test_a_kept_file_of_which_only_the_whole_is_known_gives_its_chunks(stage: Stage) -> None:
+    """A version in the trash after the index was lost: its name says its hash and nothing else."""
+    wanted = need(F, *PARTS)
+    data = b"".join(PARTS)
+    (stage.root / "kept").write_bytes(data)
+    hash_ = wanted.content.hash
+    version = Version(G, hash_, len(data), 1, False, b"", 1, "", "recovered/kept", 1, True, "kept")
+    await stage.store.versions.adopt(version)
+    await stage.fetcher.need([wanted])
+    assert stage.asked.wanted == {}
+    assert stage.published(F, wanted.content) == data
+
+
+async def test_a_kept_file_that_is_something_else_costs_nothing_but_asking(stage: Stage) -> None:
+    wanted = need(F, *PARTS)
+    data = b"".join(PARTS)
+    (stage.root / "kept").write_bytes(data[::-1])
+    hash_ = wanted.content.hash
+    version = Version(G, hash_, len(data), 1, False, b"", 1, "", "recovered/kept", 1, True, "kept")
+    await stage.store.versions.adopt(version)
+    await stage.fetcher.need([wanted])
+    for part in PARTS:
+        await stage.fetcher.received([received(part)])
+    assert stage.published(F, wanted.content) == data
 
 
 async def test_what_this_disk_has_is_not_asked_for(stage: Stage) -> None:

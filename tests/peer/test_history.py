@@ -17,7 +17,7 @@ from peer.folder import Folder
 from peer.history import History, Wanted
 from peer.status import VersionEntry
 from peer.version_store import VersionPolicy
-from peer.versions import Version
+from peer.versions import Version, kept_name
 from tests.peer.device_stage import Stage, devices, folder_of, until
 
 DAY_S = 86_400
@@ -333,6 +333,18 @@ async def test_a_crash_between_disk_and_index_loses_no_version(pair: Pair) -> No
     assert found["here"]
     await pair.two.restore(pair.there / "note", None, None, None)
     assert (pair.there / "note").read_bytes() == b"first"
+
+
+async def test_a_file_in_the_trash_is_what_the_records_say_of_its_bytes(pair: Pair) -> None:
+    await pair.write("note", b"first")
+    folder, history = history_of(pair.two)
+    row = await folder.call(lambda: history.row_at(("note",)))
+    assert row is not None
+    name = kept_name(row.id, row.shown.hash, row.disk)
+    (pair.there / ".holdfast" / "trash" / name).write_bytes(b"first")
+    await folder.call(history.take_stock)
+    (found,) = (await pair.versions(pair.two, pair.there / "note"))[1:]
+    assert (found["device"], found["here"]) == ("one", True)
 
 
 async def test_an_emptied_trash_is_noticed(pair: Pair) -> None:

@@ -125,12 +125,11 @@ async def test_a_version_that_ended_unseen_has_its_copy_all_the_same(alone: Alon
     await alone.write(FIRST)
     await alone.write(SECOND)
     await alone.until_copied(SECOND)
-    spares = alone.history.spares
     await alone.folder.call(lambda: forget(alone))
     await alone.write(THIRD)
     await until(lambda: alone.trash("spare") == [THIRD, SECOND])
     assert alone.trash("kept") == []
-    await alone.folder.call(spares.load)
+    await alone.folder.call(alone.history.take_stock)
     assert alone.trash("kept") == [SECOND]
     assert alone.trash("spare") == [THIRD]
 
@@ -167,8 +166,9 @@ async def test_a_copy_of_nothing_that_is_known_is_not_thrown_away(alone: Alone) 
     await alone.until_copied(SECOND)
     (path,) = (alone.root / ".holdfast" / "trash").glob("spare-*")
     path.rename(path.with_name("spare-" + bytes(range(1, 16)).hex() + "00-" + "ab" * 32))
-    await alone.folder.call(alone.history.spares.load)
+    await alone.folder.call(alone.history.take_stock)
     assert alone.trash("kept") == [SECOND]
+    assert (await alone.history._versions.kept())[0] == 1  # and known as one, in the same look
 
 
 async def test_what_another_device_replaces_is_kept_once(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from peer.index_store import IndexStore
 from peer.rows import DiskFacts, Row
 from peer.version_store import VersionPolicy, VersionStore
 from peer.versions import Version, kept_name
+from protocol.records import encode_manifest
 
 DAY_S = 86_400
 WEEK_S = 7 * DAY_S
@@ -153,6 +154,14 @@ async def test_a_file_in_the_trash_finds_its_version_or_becomes_one(store: Index
     await versions.adopt(version(2, 500, "recovered/x"))
     assert len(await versions.of_file("recovered/x", [])) == 1
     assert await versions.kept_names() == {version(1, 100).kept, version(2, 500).kept}
+
+
+async def test_a_file_in_the_trash_gives_its_chunks_again(store: IndexStore) -> None:
+    versions = await fill(store)
+    manifest = encode_manifest([(b"x" * 32, 3), (b"y" * 32, 2)])
+    await versions.adopt(version(1, 100)._replace(manifest=manifest))
+    found = await store.find_chunks([ChunkId(b"y" * 32)])
+    assert [(p.offset, p.length, p.name) for p in found] == [(3, 2, version(1, 100).kept)]
 
 
 async def test_a_version_and_the_row_that_ends_it_are_one_commit(store: IndexStore) -> None:
