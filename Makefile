@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # The tests start Python hundreds of times: compiling all of it each time costs a third of their time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo demo-durable test check lab bench clean
+.PHONY: demo demo-durable test check lab bench man clean
 
 demo: $(INSTALLED) ## Two daemons, a real tree, each promise timed and checked.
 	$(VENV)/bin/holdfast demo $(TREE)
@@ -33,6 +33,9 @@ lab: $(INSTALLED) ## Two devices behind every two kinds of routers; prints the m
 
 bench: $(INSTALLED) ## The comparison with Syncthing; ARGS goes to the benchmark.
 	HOLDFAST="$(abspath $(VENV)/bin/holdfast)" $(RUN) tests.bench.sync_bench $(ARGS)
+
+man: $(INSTALLED) ## The manual page, from the grammar of the commands.
+	$(RUN) peer.manual > peer/holdfast.1.new && mv peer/holdfast.1.new peer/holdfast.1
 
 clean: ## Remove what the others made.
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -42,6 +42,13 @@ class _Parser(argparse.ArgumentParser):
                 f"--{name}", action="store_true", default=argparse.SUPPRESS, help=what
             )
 
+    def format_help(self) -> str:
+        """What argparse says of it, and examples: looked up only when somebody reads them."""
+        from peer.examples import text_of
+
+        examples = text_of(self.prog.removeprefix("holdfast").strip())
+        return super().format_help() + (f"\n{examples}" if examples else "")
+
     def error(self, message: str) -> NoReturn:
         """Raise instead of leaving, so that there is one door."""
         raise UsageError(
@@ -62,15 +69,6 @@ class _Version(argparse.Action):
         sys.exit(0)
 
 
-_EXAMPLES = """\
-examples:
-  holdfast init --name laptop && holdfast run     make the first device, and run it
-  holdfast service install                        run it whenever you are logged in
-  holdfast folder add ~/Documents --name docs     sync a directory
-  holdfast invite                                 show the code for `holdfast join CODE --name NAME`
-  holdfast restore report.odt --at 3d             bring back what it was three days ago
-  holdfast log --since 1d                         who did what since yesterday
-"""
 _HOME_HELP = (
     "the device's own directory (default: $HOLDFAST_HOME, else the platform's data directory)"
 )
@@ -166,8 +164,6 @@ def make_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="holdfast",
         description="Your folders, the same on all your devices.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
