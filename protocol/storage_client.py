@@ -311,17 +311,24 @@ class StorageClient:
         self, namespace: bytes, descriptor: Descriptor, share: int, leaves: Sequence[int]
     ) -> bool:
         """Whether the node shows these leaves of a share as they have to be."""
-        request = StoreChallenge(self.number(), namespace, descriptor.id(), share, tuple(leaves))
         try:
-            proof = await self.ask(request, StoreProof)
+            return await self.shown(namespace, descriptor, share, leaves) is not None
         except StorageRefused as refusal:
             if refusal.outcome in (StoreOutcome.UNKNOWN, StoreOutcome.DAMAGED):
                 return False
             raise
-        return len(proof.leaves) == len(proof.paths) == len(leaves) and all(
+
+    async def shown(
+        self, namespace: bytes, descriptor: Descriptor, share: int, leaves: Sequence[int]
+    ) -> tuple[bytes, ...] | None:
+        """These leaves of a share, each checked against its root; None if the node lies."""
+        request = StoreChallenge(self.number(), namespace, descriptor.id(), share, tuple(leaves))
+        proof = await self.ask(request, StoreProof)
+        is_right = len(proof.leaves) == len(proof.paths) == len(leaves) and all(
             descriptor.is_leaf(share, index, leaf, path)
             for index, leaf, path in zip(leaves, proof.leaves, proof.paths, strict=True)
         )
+        return tuple(proof.leaves) if is_right else None
 
 
 def _say(link: Link, message: RelayMessage) -> None:

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from crypto.primitives import derive
+from relay.co_holders import CoHolders
 from relay.config import RelayConfig
-from relay.errors import AddressInUse, BadConfig
+from relay.errors import AddressInUse, BadConfig, PathUnusable
 from relay.link_desk import LinkDesk
 from relay.link_packs import StoredPacks
+from relay.pack_cache import PackCache
 from relay.ports import listen, listen_udp
 from relay.share_links import LinkLimits, ShareLinks
 from relay.storage_desk import StorageDesk
@@ -26,6 +28,7 @@ from relay.web_server import Certificate, WebServer, is_loopback
 log = logging.getLogger(__name__)
 
 LINKS_NAME: Final = "links"
+CACHE_NAME: Final = "pack-cache"
 SWEEP_INTERVAL_S: Final = 20.0
 """An expired link is erased within a minute, asked for or not."""
 HTTPS_PORT: Final = 443
@@ -65,15 +68,19 @@ def listen_for_visitors(config: RelayConfig) -> Places | None:
 class WebService:
     """An endpoint that is ready to run."""
 
-    def __init__(self, links: ShareLinks, server: WebServer, places: Places, base: str) -> None:
+    def __init__(
+        self, links: ShareLinks, others: CoHolders, server: WebServer, places: Places, base: str
+    ) -> None:
         self.base = base
         """What URLs of share links begin with."""
-        self._links, self._server, self._places = links, server, places
+        self._links, self._others = links, others
+        self._server, self._places = server, places
 
     async def run(self) -> None:
         """Serves, and ends links whose time has come, until it is cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._sweep())
+            tasks.create_task(self._others.run())
             await self._server.run(*self._places)
 
     async def _sweep(self) -> None:
@@ -106,14 +113,18 @@ async def open_web(
     )
     await links.start()
     is_tls = certificate is not None
-    endpoint = WebEndpoint(
-        links, StoredPacks(desk.shares), PageFiles.load(), is_behind_proxy=not is_tls
-    )
+    others, cache = CoHolders(desk.shares, desk.keys), PackCache(home / CACHE_NAME)
+    try:
+        await asyncio.to_thread(cache.start)
+    except OSError as error:
+        raise PathUnusable(f"The directory {home / CACHE_NAME} cannot be used: {error}.") from error
+    packs = StoredPacks(desk.shares, others, cache)
+    endpoint = WebEndpoint(links, packs, PageFiles.load(), is_behind_proxy=not is_tls)
     server = WebServer(endpoint.app, certificate)
     port = places.listening.getsockname()[1]
     base = config.web_url or _base(name if is_tls else config.web[0], port, is_tls=is_tls)
     desk.share_links = LinkDesk(links, store, base)
-    return WebService(links, server, places, base)
+    return WebService(links, others, server, places, base)
 
 
 def _base(host: str, port: int, *, is_tls: bool) -> str:
