@@ -42,6 +42,24 @@ def backup_remove(arguments: argparse.Namespace) -> Answer:
     )
 
 
+def backup_repair(arguments: argparse.Namespace) -> Answer:
+    """Store anew what is missing at super-nodes."""
+    made = client_of(arguments).repair_backup(arguments.folder)
+    lines = [f"{made['rebuilt']} shares of {made['folder']} were made again and stored."]
+    if made["lacking"]:
+        lines.append(
+            f"{made['lacking']} packs lack shares still. Name more super-nodes with `holdfast"
+            " backup add`, or bring back those that are away."
+        )
+    if made["lost"]:
+        lines.append(
+            f"Of {made['lost']} packs too few shares can be reached to make the others. What of"
+            " them is on this device is stored anew once the lost nodes are named no more."
+        )
+    lines += [f"Could not be reached: {address}" for address in made["away"]]
+    return say(made, *lines)
+
+
 def backup_status(arguments: argparse.Namespace) -> Answer:
     """Show how the copies stand."""
     found = client_of(arguments).backups()

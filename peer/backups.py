@@ -34,7 +34,7 @@ from peer.node_pool import NodePool, node_of
 from peer.pack_store import PackStore
 from peer.placement import weaknesses
 from peer.share_transfers import NODE_TROUBLE, Opened
-from peer.status import BackupEntry, BackupList, FolderState, KitSheet
+from peer.status import BackupEntry, BackupList, FolderState, KitSheet, RepairReport
 from peer.vaults import Vaults
 from protocol.backup_records import (
     BackupRecord,
@@ -102,6 +102,8 @@ class Backups:
         self._sources: dict[FolderId, BackupSource] = {}
         self._opened: dict[tuple[FolderId, RelayId], Opened] = {}
         self._keeper_seen_at: dict[FolderId, float] = {}
+        self._passing: dict[FolderId, asyncio.Lock] = {}
+        """A pass and a repair that a person asks for come one after the other."""
         network.on_own[BackupsReceived] = self._received
         grown = network.on_grown
 
@@ -159,11 +161,36 @@ class Backups:
 
     async def remove(self, folder: str) -> None:
         """Keeps a folder no more: what is at the nodes is let go of when its leases end."""
+        await self._say(self._kept(folder)._replace(needed=0))
+
+    async def repair(self, folder: str) -> RepairReport:
+        """Looks at once whether nodes hold what they should, and has everything that they do not
+        show stored anew, also what lies at nodes that are away. Raises UsageError, or PeerError
+        before the first pass.
+        """
         stored = self._find(folder)
-        old = self._records.get(stored.folder_id)
-        if old is None or not old.is_on:
+        record, backup = self._kept(folder), self._backups.get(stored.folder_id)
+        if backup is None:
+            raise PeerError(f"{folder!r} is being opened. Try again in a moment.")
+        backup.audit.hasten()
+        await self._tried(stored.folder_id, backup.store)
+        async with self._passing[stored.folder_id]:
+            healed = await backup.healing.complete(record, counts_away=False)
+            await backup.lists.tell(backup.present(), backup.addresses)
+        away = [a for node, a in backup.addresses.items() if node not in backup.present()]
+        return {
+            "folder": self._name_of(stored.folder_id),
+            "rebuilt": healed.rebuilt,
+            "lacking": healed.lacking,
+            "lost": healed.lost,
+            "away": away,
+        }
+
+    def _kept(self, folder: str) -> BackupRecord:
+        record = self._records.get(self._find(folder).folder_id)
+        if record is None or not record.is_on:
             raise UsageError(f"{folder!r} is not kept at super-nodes.")
-        await self._say(old._replace(needed=0))
+        return record
 
     async def every(self) -> BackupList:
         """What `backup status` shows."""
@@ -240,18 +267,8 @@ class Backups:
             while True:
                 wake.clear()
                 began_at = loop.time()
-                wait_s = LOOK_INTERVAL_S
-                try:
-                    is_done = await self._pass(folder_id, store)
-                except* _EXPECTED as group:
-                    error = group.exceptions[0]
-                    while isinstance(error, ExceptionGroup):
-                        error = error.exceptions[0]
-                    self._trouble(folder_id, str(error) or repr(error))
-                    self._close(folder_id)
-                    is_done = False
-                if not is_done:
-                    wait_s = RETRY_S
+                is_done = await self._tried(folder_id, store)
+                wait_s = LOOK_INTERVAL_S if is_done else RETRY_S
                 rest_s = min(LOOK_INTERVAL_S, REST_SHARE * (loop.time() - began_at))
                 await asyncio.sleep(min(wait_s, max(SETTLE_S, rest_s)))
                 try:
@@ -261,6 +278,19 @@ class Backups:
                     pass
         finally:
             await store.close()
+
+    async def _tried(self, folder_id: FolderId, store: PackStore) -> bool:
+        """A pass; False if it is to be made again soon, of whatever that may come."""
+        try:
+            async with self._passing.setdefault(folder_id, asyncio.Lock()):
+                return await self._pass(folder_id, store)
+        except* _EXPECTED as group:
+            error = group.exceptions[0]
+            while isinstance(error, ExceptionGroup):
+                error = error.exceptions[0]
+            self._trouble(folder_id, str(error) or repr(error))
+            self._close(folder_id)
+        return False
 
     def _trouble(self, folder_id: FolderId, reason: str) -> None:
         backup = self._backups.get(folder_id)
@@ -327,13 +357,15 @@ class Backups:
             return False
         backup.progress = backup.progress._replace(state="storing")
         await backup.store_new(record)
-        lacking = await backup.complete(record)
+        healed = await backup.healing.complete(record)
+        await backup.healing.rebalance()
+        await backup.lists.tell(backup.present(), backup.addresses)
         await backup.renew()
         problem = backup.progress.problem
         backup.progress = backup.progress._replace(
-            state="trouble" if problem else "up to date", lacking=lacking
+            state="trouble" if problem else "up to date", lacking=healed.lacking
         )
-        return not problem
+        return not problem and not healed.lost
 
     def _name_of(self, folder_id: FolderId) -> str:
         return self._names().get(folder_id, folder_id.hex()[:16])

@@ -451,6 +451,9 @@ def _add_backup_commands(commands: Any, top: Callable[..., argparse.ArgumentPars
     )  # fmt: skip
     remove = add("remove", backup_acts.backup_remove, "keep a folder there no more", backups)
     remove.add_argument("folder", metavar="FOLDER", help="its name or id")
+    what = "look at all copies now, and store anew what is missing"
+    repair = add("repair", backup_acts.backup_repair, what, backups)
+    repair.add_argument("folder", metavar="FOLDER", help="its name or id")
     add(
         "status",
         backup_acts.backup_status,

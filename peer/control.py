@@ -43,6 +43,7 @@ from peer.status import (
     NoticeList,
     RelayEntry,
     RelayList,
+    RepairReport,
     RestoreReport,
     SearchAnswer,
     Status,
@@ -78,6 +79,9 @@ class BackupApi(Protocol):
 
     async def remove(self, folder: str) -> None:
         """Keep a folder no more."""
+
+    async def repair(self, folder: str) -> RepairReport:
+        """Look at all copies of a folder now, and store anew what is missing."""
 
     async def every(self) -> BackupList:
         """How all copies stand."""
@@ -310,6 +314,12 @@ async def _remove_backup(daemon: DaemonApi, fields: Fields) -> None:
     await daemon.backups.remove(folder)
 
 
+async def _repair_backup(daemon: DaemonApi, fields: Fields) -> Mapping[str, Any]:
+    folder = fields.text("folder")
+    fields.end()
+    return await daemon.backups.repair(folder)
+
+
 async def _show_kit(daemon: DaemonApi, fields: Fields) -> Mapping[str, Any]:
     kit = fields.text("kit")
     fields.end()
@@ -352,6 +362,7 @@ ROUTES: tuple[tuple[str, str, _Act], ...] = (
     ("GET", "/api/backups", lambda d, f: _without_fields(d.backups.every, f)),
     ("POST", "/api/backups/add", _add_backup),
     ("POST", "/api/backups/remove", _remove_backup),
+    ("POST", "/api/backups/repair", _repair_backup),
     ("POST", "/api/kit", _show_kit),
     ("POST", "/api/daemon/stop", lambda d, f: _without_fields(d.stop, f)),
 )

@@ -32,6 +32,7 @@ from peer.status import (
     NoticeList,
     RelayEntry,
     RelayList,
+    RepairReport,
     RestoreReport,
     SearchAnswer,
     Status,
@@ -47,6 +48,7 @@ guards against a mix-up.
 
 EVENTS_SILENCE_S = 40.0
 """The daemon says at least that it is there every 15 s."""
+REPAIR_TIMEOUT_S = 24 * 3600.0
 RESTORE_TIMEOUT_S = 24 * 3600.0
 """Large files may have to come from another device first."""
 
@@ -237,6 +239,12 @@ class ControlClient:
     def remove_backup(self, name_or_id: str) -> None:
         """Keep it no more."""
         self.request("POST", "/api/backups/remove", {"folder": name_or_id})
+
+    def repair_backup(self, name_or_id: str) -> RepairReport:
+        """Store anew what is missing at super-nodes; all of a large folder takes its time."""
+        body = {"folder": name_or_id}
+        answer = self.request("POST", "/api/backups/repair", body, REPAIR_TIMEOUT_S)
+        return cast(RepairReport, answer)
 
     def backups(self) -> BackupList:
         """How the copies stand."""

@@ -31,15 +31,17 @@ from crypto.packs import (
 from crypto.shares import Descriptor, decode_descriptor, describe
 from peer.folder import Folder
 from peer.folder_packs import FolderPacks
+from peer.holder_lists import LEASE_S, HolderLists, holder_list, mark_of
 from peer.ledgers import FolderMembership
 from peer.node_pool import node_of
+from peer.pack_notes import Heal
 from peer.pack_store import Holding, KnownPack, PackStore
 from peer.placement import assign
 from peer.share_audit import ShareAudit
+from peer.share_healing import ShareHealing
 from peer.share_transfers import (
     NODE_TROUBLE,
     Opened,
-    PackLost,
     read_pack,
     read_range,
 )
@@ -49,7 +51,6 @@ from protocol.errors import LinkError
 from protocol.storage_messages import (
     DESCRIBED_MAX,
     STATS_MAX,
-    Holder,
     Listed,
     ShareState,
     StoreChanged,
@@ -64,8 +65,6 @@ from protocol.storage_messages import (
 
 log = logging.getLogger(__name__)
 
-LEASE_S: Final = 90 * 86_400
-"""The longest that a node gives."""
 RENEW_AFTER_S: Final = 7 * 86_400
 """Leases are prolonged weekly: a device that is away for two months loses nothing."""
 PACKS_AT_ONCE: Final = 2
@@ -103,6 +102,8 @@ class FolderBackup:
         """
         self.store = store
         self.audit = ShareAudit(store)
+        self.lists = HolderLists(store)
+        self.healing = ShareHealing(self)
         self.progress = Progress()
         self.sealing: EntryId | None = None
         """The epoch whose keys open the namespaces now."""
@@ -118,6 +119,11 @@ class FolderBackup:
     def nodes_are(self, opened: Mapping[RelayId, Opened], addresses: Mapping[RelayId, str]) -> None:
         """Which nodes can be reached, with the folder's namespace open, and where they are."""
         self._opened, self._addresses = dict(opened), dict(addresses)
+
+    @property
+    def addresses(self) -> Mapping[RelayId, str]:
+        """Where the nodes that are named for the folder are, those that are away too."""
+        return self._addresses
 
     def present(self) -> dict[RelayId, Opened]:
         """The nodes that can be reached now."""
@@ -139,6 +145,7 @@ class FolderBackup:
             if ids:
                 await self._learn(self._opened[relay_id], ids)
         numbers = {pack.id: pack.number for pack in await self._of(list(told))}
+        await self._note_heals(listed, numbers)
         for relay_id, shares in listed.items():
             await self.store.hold(
                 Holding(numbers[s.descriptor_id], s.number, relay_id, s.lease_until_s, 0)
@@ -148,6 +155,27 @@ class FolderBackup:
             if shares and numbers.keys() >= {s.descriptor_id for s in shares}:
                 last = max(share.position for share in shares)
                 await self.store.put_position(relay_id, last)
+
+    async def _note_heals(
+        self, listed: Mapping[RelayId, Sequence[Listed]], numbers: Mapping[bytes, int]
+    ) -> None:
+        """Writes down which shares are at another node than before: somebody has rebuilt them."""
+        new = [(s, id_) for id_, some in listed.items() for s in some if s.descriptor_id in numbers]
+        if not new:
+            return
+        held: dict[tuple[int, int], set[RelayId]] = {}
+        for holding in await self.store.holdings():
+            held.setdefault((holding.pack, holding.share), set()).add(holding.node)
+        for share, relay_id in new:
+            before = held.get((numbers[share.descriptor_id], share.number), set())
+            if before and relay_id not in before and share.state == ShareState.WHOLE:
+                host = self._addresses.get(relay_id, "a super-node")
+                id_ = share.descriptor_id
+                log.info(
+                    "share %d of pack %s was rebuilt at %s", share.number, id_.hex()[:16], host
+                )
+                heal = Heal(int(time.time()), id_, share.number, relay_id, False)
+                await self.store.notes.healed(heal)
 
     async def _list(self, relay_id: RelayId, node: Opened) -> list[Listed]:
         position, found = await self.store.position(relay_id), list[Listed]()
@@ -326,7 +354,7 @@ class FolderBackup:
         descriptor = await asyncio.to_thread(
             describe, pack.pack_id, len(pack.data), record.needed, shares
         )
-        stored = await self._put(descriptor, shares, {}, turn=pack.pack_id[0])
+        stored = await self.put(descriptor, shares, {}, turn=pack.pack_id[0])
         if len(stored) < record.needed:
             raise LinkError(
                 f"Only {len(stored)} super-nodes took a share, and {record.needed} are needed."
@@ -336,8 +364,10 @@ class FolderBackup:
         await self.store.hold(holding._replace(pack=number) for holding in stored)
         if len(stored) == record.shares:
             await self.store.stored(number, now_s)
+            mark = mark_of(holder_list(((h.share, h.node) for h in stored), self._addresses))
+            await self.store.tell((number, holding.node, mark) for holding in stored)
 
-    async def _put(
+    async def put(
         self,
         descriptor: Descriptor,
         shares: Sequence[bytes],
@@ -348,12 +378,7 @@ class FolderBackup:
         present = self.present()
         nodes = [node_of(node.client) for node in present.values()]
         placed = assign(nodes, descriptor.count, held, turn)
-        everywhere = {**held, **placed}
-        holders = [
-            Holder(share, self._addresses[relay_id])
-            for share, relay_id in sorted(everywhere.items())
-            if relay_id in self._addresses
-        ]
+        holders = holder_list([*held.items(), *placed.items()], self._addresses)
         lease_s = int(time.time()) + LEASE_S
 
         async def put(share: int, relay_id: RelayId) -> Holding | None:
@@ -371,44 +396,6 @@ class FolderBackup:
         results = await asyncio.gather(*(put(s, r) for s, r in placed.items()))
         return [holding for holding in results if holding is not None]
 
-    async def complete(self, record: BackupRecord) -> int:
-        """Has shares stored that nobody holds; how many packs lack some nevertheless."""
-        named = {place.relay_id for place in record.places}
-        lacking = 0
-        for pack in await self.store.packs():
-            held = {
-                h.share: h.node for h in await self.store.holdings(pack.number) if h.node in named
-            }
-            count = pack.descriptor.count
-            if len(held) >= count:
-                if pack.stored_s is None:
-                    await self.store.stored(pack.number, int(time.time()))
-                continue
-            nodes = [node_of(node.client) for node in self.present().values()]
-            if assign(nodes, count, held):
-                stored = await self._heal(pack, held)
-                if len(held) + len(stored) >= count:
-                    continue
-            lacking += 1
-        return lacking
-
-    async def _heal(self, pack: KnownPack, held: Mapping[int, RelayId]) -> list[Holding]:
-        descriptor = pack.descriptor
-        try:
-            data = await self.pack_bytes(pack)
-        except PackLost as error:
-            log.info("%s", error)
-            return []
-        shares = await asyncio.to_thread(encode, data, descriptor.needed, descriptor.count)
-        stored = await self._put(descriptor, shares, held, turn=0)
-        stored = [holding._replace(pack=pack.number) for holding in stored]
-        await self.store.hold(stored)
-        for holding in stored:
-            log.info("share %d of a pack was rebuilt and stored anew", holding.share)
-        if len(held) + len(stored) >= descriptor.count:
-            await self.store.stored(pack.number, int(time.time()))
-        return stored
-
     async def renew(self) -> None:
         """Prolongs the leases of packs in which something is wanted still."""
         now_s = int(time.time())
@@ -418,9 +405,11 @@ class FolderBackup:
             return
         wanted = await self._wanted_packs(folder)
         kept = [pack for pack in due if pack.number in wanted]
-        for node in self.present().values():
-            for start in range(0, len(kept), STATS_MAX):
-                ids = tuple(pack.id for pack in kept[start : start + STATS_MAX])
+        released = await self.store.released()
+        for relay_id, node in self.present().items():
+            here = [pack for pack in kept if (pack.number, relay_id) not in released]
+            for start in range(0, len(here), STATS_MAX):
+                ids = tuple(pack.id for pack in here[start : start + STATS_MAX])
                 lease_s = now_s + LEASE_S
                 request = StoreRenew(node.client.number(), node.namespace, lease_s, ids)
                 await node.client.ask(request, StoreChanged)

@@ -239,6 +239,9 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("GET", "/api/backups"): Operation("Copies at super-nodes", gives=s.BackupList),
     ("POST", "/api/backups/add"): Operation("Keep a folder there", NewBackup, s.BackupEntry),
     ("POST", "/api/backups/remove"): Operation("Keep a folder there no more", FolderChoice),
+    ("POST", "/api/backups/repair"): Operation(
+        "Store anew what is missing there", FolderChoice, s.RepairReport
+    ),
     ("POST", "/api/kit"): Operation("Check a recovery kit to print it", KitText, s.KitSheet),
     ("POST", "/api/daemon/stop"): Operation("Have the daemon stop"),
     ("GET", "/api/files/lookup"): Operation(

@@ -18,10 +18,15 @@ import aiosqlite
 from crypto.ids import RelayId
 from crypto.packs import PackIndex, PackKind, PackSlot
 from crypto.shares import Descriptor, decode_descriptor
+from peer.pack_notes import PackNotes
 from peer.transaction import transaction
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 AT_ONCE: Final = 500
+_OF_A_PACK: Final = (
+    ("slot", "pack"), ("holding", "pack"), ("told", "pack"), ("released", "pack"),
+    ("pack", "number"),
+)  # fmt: skip
 T = TypeVar("T")
 
 
@@ -71,6 +76,7 @@ class PackStore:
         self._db = db
         self._writing = asyncio.Lock()
         """Several packs come at once, and a transaction is one's own."""
+        self.notes = PackNotes(db, self._writing)
 
     @classmethod
     async def open(cls, path: Path) -> PackStore:
@@ -144,7 +150,7 @@ class PackStore:
     async def forget(self, numbers: Iterable[int]) -> None:
         """Forgets packs that nobody holds any more, or that never came to be."""
         async with self._writing, transaction(self._db):
-            for table, column in (("slot", "pack"), ("holding", "pack"), ("pack", "number")):
+            for table, column in _OF_A_PACK:
                 sql = f"DELETE FROM {table} WHERE {column} = ?"  # noqa: S608
                 await self._db.executemany(sql, [(n,) for n in numbers])
 
@@ -180,9 +186,12 @@ class PackStore:
 
     async def hold(self, holdings: Iterable[Holding]) -> None:
         """Notes shares that nodes hold."""
+        some = list(holdings)
         sql = "INSERT OR REPLACE INTO holding VALUES (?,?,?,?,?)"
-        async with self._writing:
-            await self._db.executemany(sql, [tuple(h) for h in holdings])
+        back = "DELETE FROM released WHERE pack = ? AND node = ?"
+        async with self._writing, transaction(self._db):
+            await self._db.executemany(sql, some)
+            await self._db.executemany(back, [(h.pack, h.node) for h in some])
 
     async def drop(self, pack: int, share: int, node: RelayId) -> None:
         """A node does not hold a share any more."""
@@ -190,10 +199,34 @@ class PackStore:
         async with self._writing:
             await self._db.execute_fetchall(sql, (pack, share, node))
 
+    async def told(self) -> dict[tuple[int, RelayId], bytes]:
+        """For packs and nodes, which list of holders the node was told last, as a hash of it."""
+        sql = "SELECT pack, node, holders FROM told"
+        return {(r[0], RelayId(r[1])): r[2] for r in await self._db.execute_fetchall(sql)}
+
+    async def tell(self, marks: Iterable[tuple[int, RelayId, bytes]]) -> None:
+        """Notes which lists nodes were told."""
+        async with self._writing, transaction(self._db):
+            await self._db.executemany("INSERT OR REPLACE INTO told VALUES (?,?,?)", marks)
+
+    async def released(self) -> set[tuple[int, RelayId]]:
+        """Which nodes are let go of which packs."""
+        sql = "SELECT pack, node FROM released"
+        return {(r[0], RelayId(r[1])) for r in await self._db.execute_fetchall(sql)}
+
+    async def release(self, pack: int, share: int, node: RelayId) -> None:
+        """Another node holds the share now: this one is counted on no more."""
+        async with self._writing, transaction(self._db):
+            for sql, values in (
+                ("DELETE FROM holding WHERE pack = ? AND share = ? AND node = ?", (share, node)),
+                ("INSERT OR IGNORE INTO released VALUES (?,?)", (node,)),
+            ):
+                await self._db.execute(sql, (pack, *values))
+
     async def drop_node(self, node: RelayId) -> None:
         """A node has lost all that it held."""
         async with self._writing, transaction(self._db):
-            for table in ("holding", "listed"):
+            for table in ("holding", "listed", "told"):
                 await self._db.execute(f"DELETE FROM {table} WHERE node = ?", (node,))  # noqa: S608
 
     async def holdings(self, pack: int | None = None) -> list[Holding]:

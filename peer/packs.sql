@@ -29,3 +29,35 @@ CREATE TABLE listed (
     node BLOB PRIMARY KEY,
     position INTEGER NOT NULL           -- how far its list of the namespace was read
 ) WITHOUT ROWID;
+CREATE TABLE told (
+    pack INTEGER NOT NULL REFERENCES pack (number) ON DELETE CASCADE,
+    node BLOB NOT NULL,
+    holders BLOB NOT NULL,              -- a hash of the list of holders that the node was told last
+    PRIMARY KEY (pack, node)
+) WITHOUT ROWID;
+-- Nodes that are let go of what they hold of a pack: another one holds it now. They are not told of it any more, and its lease ends.
+CREATE TABLE released (
+    pack INTEGER NOT NULL REFERENCES pack (number) ON DELETE CASCADE,
+    node BLOB NOT NULL,
+    PRIMARY KEY (pack, node)
+) WITHOUT ROWID;
+-- What nodes signed when they took a share. It outlives the share: it says what they have failed to do.
+CREATE TABLE receipt (
+    id BLOB NOT NULL,                   -- of the descriptor
+    share INTEGER NOT NULL,
+    node BLOB NOT NULL,
+    lease_s INTEGER NOT NULL,
+    time_s INTEGER NOT NULL,
+    signature BLOB NOT NULL,
+    broken_s INTEGER,                   -- when the node was found not to hold it
+    PRIMARY KEY (id, share, node)
+) WITHOUT ROWID;
+-- Every share that was made again.
+CREATE TABLE heal (
+    number INTEGER PRIMARY KEY,
+    time_s INTEGER NOT NULL,
+    id BLOB NOT NULL,                   -- of the descriptor
+    share INTEGER NOT NULL,
+    node BLOB NOT NULL,                 -- where it is now
+    is_own INTEGER NOT NULL             -- made by this device; else by the node itself, or another device
+);

@@ -107,6 +107,24 @@ def assign(
     return {share: node.id for share, node in zip(missing, free, strict=False)}
 
 
+def better(nodes: Sequence[Node], held: Mapping[int, RelayId]) -> tuple[int, RelayId] | None:
+    """A share of a pack that had better be moved, and where to: to a node that makes more of its
+    holders independent of each other, such as one that was added. None if there is none, or if not
+    all holders are among the nodes.
+    """
+    known = {node.id: node for node in nodes}
+    if not all(holder in known for holder in held.values()):
+        return None
+    others = [node for node in nodes if node.id not in held.values()]
+    now = len(independent([known[holder] for holder in held.values()]))
+    for share, holder in sorted(held.items()):
+        rest = [known[other] for other in held.values() if other != holder]
+        for node in sorted(others, key=lambda node: _crowding(node, rest)):
+            if len(independent([*rest, node])) > now:
+                return share, node.id
+    return None
+
+
 def weaknesses(nodes: Sequence[Node], needed: int, count: int) -> list[str]:
     """What a person should know of how independent these nodes are: a sentence each."""
     used = choose(nodes, count)

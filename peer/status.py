@@ -390,6 +390,20 @@ class BackupEntry(TypedDict):
     """What a person should know: too few independent nodes, for instance."""
 
 
+class RepairReport(TypedDict):
+    """What came of `holdfast backup repair`."""
+
+    folder: str
+    rebuilt: int
+    """Shares that were made again and stored."""
+    lacking: int
+    """Packs that lack shares all the same: there are too few nodes for them."""
+    lost: int
+    """Packs of which too few shares are to be had to make any."""
+    away: list[str]
+    """Nodes that could not be reached: their shares were stored anew where there was a place."""
+
+
 class BackupList(TypedDict):
     """What `holdfast backup status` prints."""
 

@@ -274,10 +274,20 @@ class StorageClient:
         holders: Sequence[Holder],
     ) -> None:
         """Has a node stand by for a pack, and says who the holders are, those that stand by too."""
+        await self.tell_holders(namespace, descriptor, STANDBY, lease_until_s, holders)
+
+    async def tell_holders(
+        self,
+        namespace: bytes,
+        descriptor: Descriptor,
+        share: int,
+        lease_until_s: int,
+        holders: Sequence[Holder],
+    ) -> None:
+        """Says who the holders of a pack are to a node that has this share of it, or stands by."""
         request = StorePut(
-            self.number(), namespace, descriptor.encode(), STANDBY, (), lease_until_s,
-            tuple(holders),
-        )  # fmt: skip
+            self.number(), namespace, descriptor.encode(), share, (), lease_until_s, tuple(holders)
+        )
         await self.ask(request, StoreStarted)
 
     async def read(

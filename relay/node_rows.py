@@ -40,7 +40,14 @@ class Holding(NamedTuple):
 async def set_holders(
     db: aiosqlite.Connection, pack: int, holders: Sequence[Holder], now_s: int
 ) -> None:
-    """Who holds shares of a pack, in place of who was said to before."""
+    """Who holds shares of a pack, in place of who was said to before. What a node does not show it
+    has not found because somebody named it once more.
+    """
+    failing = await db.execute_fetchall(
+        "SELECT failing_since_s, pack, node, number FROM holders WHERE pack = ?"
+        " AND failing_since_s IS NOT NULL",
+        (pack,),
+    )
     await db.execute_fetchall("DELETE FROM holders WHERE pack = ?", (pack,))
     for holder in holders:
         node_id = RelayAddress.parse(holder.address).relay_id
@@ -50,6 +57,10 @@ async def set_holders(
             (node_id, holder.address, now_s),
         )
         await add_holder(db, pack, node, holder.number)
+    await db.executemany(
+        "UPDATE holders SET failing_since_s = ? WHERE pack = ? AND node = ? AND number = ?",
+        [tuple(row) for row in failing],
+    )
 
 
 async def add_holder(db: aiosqlite.Connection, pack: int, node: int, number: int) -> None:

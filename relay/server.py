@@ -143,6 +143,9 @@ class Relay:
         """Closes the port, every link and every call, and ends the own tasks."""
         for link in list(self.desk.links.values()):
             link.abort()
+        if self.desk.storage is not None:
+            for link in list(self.desk.storage.links):
+                link.abort()
         for task in list(self._running):
             task.cancel()
         if self._running:

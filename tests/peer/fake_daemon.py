@@ -33,6 +33,7 @@ from peer.status import (
     NoticeList,
     RelayEntry,
     RelayList,
+    RepairReport,
     RestoreReport,
     SearchAnswer,
     SearchEntry,
@@ -104,6 +105,10 @@ class FakeBackups:
 
     async def remove(self, folder: str) -> None:
         self._note("remove_backup", folder)
+
+    async def repair(self, folder: str) -> RepairReport:
+        self._note("repair_backup", folder)
+        return {"folder": folder, "rebuilt": 3, "lacking": 2, "lost": 1, "away": [str(RELAY)]}
 
     async def every(self) -> BackupList:
         self._note("backups")

@@ -33,6 +33,7 @@ async def test_each_command_asks_the_daemon(
             f"backup add photos --nodes {RELAY},{other} --scheme 1/2",
             f"backup add photos --nodes {RELAY},{other}",
             "backup remove photos",
+            "backup repair photos",
             "kit print",
             f"kit print --out {sheet}",
         ):
@@ -40,13 +41,15 @@ async def test_each_command_asks_the_daemon(
         nodes = [str(node) for node in daemon.calls[0][2]]
         assert nodes == [str(RELAY), other]
         assert [call[0] for call in daemon.calls] == [
-            "add_backup", "add_backup", "remove_backup", "show_kit", "show_kit",
+            "add_backup", "add_backup", "remove_backup", "repair_backup", "show_kit", "show_kit",
         ]  # fmt: skip
         assert daemon.calls[0][3:] == daemon.calls[1][3:] == (1, 2)
-        assert daemon.calls[3] == ("show_kit", KIT)
+        assert daemon.calls[4] == ("show_kit", KIT)
         shown = capsys.readouterr().out
         assert KIT.split()[0] in shown
         assert "Only 2 owners" in shown
+        assert "3 shares of photos were made again" in shown
+        assert f"Could not be reached: {RELAY}" in shown
         assert sheet.read_bytes().startswith(b"%PDF")
         assert sheet.stat().st_mode & 0o077 == 0
 

@@ -86,6 +86,16 @@ async def test_who_fails_is_asked_again_first(store: RelayStore) -> None:
     assert [[p.descriptor_id[0] for p, _ in each] for each in found] == [[], [2], [3], []]
 
 
+async def test_who_is_named_once_more_fails_as_long_as_before(store: RelayStore) -> None:
+    first = await put(store, 1, holder(0, ONE), holder(1, TWO))
+    one = await node(store, ONE)
+    async with store.transaction() as db:
+        await node_rows.set_failing(db, first, one, 0, 10)
+    assert await put(store, 1, holder(0, ONE), holder(2, TWO)) == first
+    holdings = await node_rows.holdings(store, first)
+    assert [(h.number, h.failing_since_s) for h in holdings] == [(0, 10), (2, None)]
+
+
 async def test_packs_that_want_a_standby_are_those_with_somebody_missing(
     store: RelayStore,
 ) -> None:

@@ -453,6 +453,15 @@ async def test_a_storage_link_takes_no_other_link_s_place(tmp_path: Path) -> Non
             assert await caller.register((b"r" * 16,)) == ()
 
 
+async def test_a_relay_that_stops_ends_storage_links(tmp_path: Path) -> None:
+    async with relaying(home=tmp_path, storage=ROOMY) as stage:
+        async with storing(stage.address, new_keys()) as client:
+            await stage.relay.stop()
+            async with asyncio.timeout(30):
+                while not client.is_closed:
+                    await asyncio.sleep(0.01)
+
+
 async def test_a_relay_that_stores_nothing_says_so_and_keeps_the_link(tmp_path: Path) -> None:
     async with relaying(home=tmp_path) as relay:
         with pytest.raises(StorageRefused, match="stores nothing"):
