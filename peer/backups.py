@@ -26,13 +26,14 @@ from peer.folder import Folder
 from peer.folder_backup import FolderBackup
 from peer.home import Home
 from peer.home_store import Folder as StoredFolder
-from peer.ledgers import Ledgers
+from peer.ledgers import FolderMembership, Ledgers
 from peer.neighbours import Parcel
 from peer.network import Network
 from peer.node_keys import FolderAtNode, storage_at
 from peer.node_pool import NodePool, node_of
 from peer.pack_store import PackStore
 from peer.placement import weaknesses
+from peer.sealed_chunks import SealedChunks
 from peer.share_transfers import NODE_TROUBLE, Opened
 from peer.status import BackupEntry, BackupList, FolderState, KitSheet, RepairReport
 from peer.vaults import Vaults
@@ -51,6 +52,7 @@ from protocol.kit import decode_kit, encode_kit
 from protocol.ledger import LedgerKind
 from protocol.messages import BackupsKnown
 from protocol.relay_address import RelayAddress
+from protocol.storage_client import StorageClient
 
 log = logging.getLogger(__name__)
 
@@ -199,6 +201,36 @@ class Backups:
             "kit": bool(self._vault_secret),
         }
 
+    def places(self, folder_id: FolderId) -> Sequence[RelayAddress]:
+        """The nodes at which a folder is kept."""
+        record = self._records.get(folder_id)
+        return record.places if record is not None and record.is_on else ()
+
+    async def sealed_at(self, folder_id: FolderId, client: StorageClient) -> SealedChunks | None:
+        """What of a folder lies sealed at the node to which this is a link, its namespace opened on
+        it; None if that is not one of the folder's nodes, or cannot be opened now.
+        """
+        backup, membership = self._backups.get(folder_id), self._ledgers.folders.get(folder_id)
+        node = client.address.relay_id
+        is_kept = node in {address.relay_id for address in self.places(folder_id)}
+        if backup is None or membership is None or not is_kept:
+            return None
+        try:
+            opened = await self._at_node(folder_id, membership, client).open(may_found=False)
+        except NODE_TROUBLE as error:
+            log.info("a folder's copies are not used for a share link: %s", error)
+            return None
+        return SealedChunks(backup, membership, node, opened.namespace)
+
+    def _at_node(
+        self, folder_id: FolderId, membership: FolderMembership, client: StorageClient
+    ) -> FolderAtNode:
+        return FolderAtNode(
+            membership.ledger, membership.chain, client,
+            self._ledgers.user.state().identity.emergency_pk, os.urandom,
+            lambda storage: self._tell_storage(folder_id, storage),
+        )  # fmt: skip
+
     async def show_kit(self, kit: str) -> KitSheet:
         """Checks a kit against this user, has this device keep its vault, and tells what is printed
         beside it. Raises BadRecoveryKit.
@@ -324,11 +356,7 @@ class Backups:
             if not is_same:  # two devices founded one at once, and all take the same
                 await store.drop_node(relay_id)
             if known is None or known.client is not client or not is_same:
-                at_node = FolderAtNode(
-                    membership.ledger, membership.chain, client,
-                    self._ledgers.user.state().identity.emergency_pk, os.urandom,
-                    lambda storage: self._tell_storage(folder_id, storage),
-                )  # fmt: skip
+                at_node = self._at_node(folder_id, membership, client)
                 try:
                     known = await at_node.open(may_found=self._is_keeper(record))
                 except NODE_TROUBLE as error:

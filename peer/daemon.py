@@ -125,7 +125,6 @@ class Daemon:
         )
         self.history = HistoryRequests(self.stored.values, self.network.folders)
         self.files = FileRequests(self.stored, self.network.folders, self._name_of, self.history)
-        self.share_links = ShareLinkRequests(home, self.ledgers, self.history, self.relays)
         self.conflict_requests = ConflictRequests(
             self.stored.values, self.network.folders, self._name_of, self.history.locate
         )
@@ -135,6 +134,9 @@ class Daemon:
             lambda: {folder_id: self._name_of(s) for folder_id, s in self.stored.items()},
             lambda: self.relays.records, self._membership_changed,
         )  # fmt: skip
+        self.share_links = ShareLinkRequests(
+            home, self.ledgers, self.history, self.relays, self.backups
+        )
 
     async def start(self) -> None:
         """Opens everything, in the order in which one rests on the other."""

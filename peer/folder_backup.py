@@ -34,6 +34,7 @@ from peer.folder_packs import FolderPacks
 from peer.holder_lists import LEASE_S, HolderLists, holder_list, mark_of
 from peer.ledgers import FolderMembership
 from peer.node_pool import node_of
+from peer.pack_hashes import sealed_pack
 from peer.pack_notes import Heal
 from peer.pack_store import Holding, KnownPack, PackStore
 from peer.placement import assign
@@ -333,7 +334,7 @@ class FolderBackup:
         began_s = int(time.time())
         sealing = self._membership.chain.sealing_epoch()
         secret = None if sealing is None else self._membership.chain.read_secret(sealing)
-        if secret is None:
+        if sealing is None or secret is None:
             raise LinkError("The folder's keys are to be renewed first.")
         packs = FolderPacks(folder, self.store, secret, self._random)
         under_way: set[asyncio.Task[None]] = set()
@@ -345,11 +346,11 @@ class FolderBackup:
                     )
                     for task in done:
                         task.result()
-                under_way.add(tasks.create_task(self._store(pack, record)))
+                under_way.add(tasks.create_task(self._store(pack, record, sealing)))
         if not packs.unread:
             self.progress = self.progress._replace(stored_until_s=began_s)
 
-    async def _store(self, pack: Pack, record: BackupRecord) -> None:
+    async def _store(self, pack: Pack, record: BackupRecord, sealing: EntryId) -> None:
         shares = await asyncio.to_thread(encode, pack.data, record.needed, record.shares)
         descriptor = await asyncio.to_thread(
             describe, pack.pack_id, len(pack.data), record.needed, shares
@@ -361,6 +362,9 @@ class FolderBackup:
             )
         now_s = int(time.time())
         number = await self.store.add(descriptor, pack.index, now_s)
+        if pack.index.kind is PackKind.CHUNKS:
+            sealed = await asyncio.to_thread(sealed_pack, sealing, pack.index, pack.data)
+            await self.store.hashes.keep(number, sealed)
         await self.store.hold(holding._replace(pack=number) for holding in stored)
         if len(stored) == record.shares:
             await self.store.stored(number, now_s)

@@ -34,10 +34,13 @@ from peer.folder import Folder
 from peer.link_content import Given
 from peer.link_relay import LinkRelay, NewBlob
 from peer.link_store import LinkStore, MadeLink, StoredChunk
+from peer.sealed_chunks import SealedChunks
 from protocol.epochs import EpochChain
 from protocol.errors import StorageRefused
 from protocol.link_manifest import LinkManifest, SharedChunk, SharedFile
+from protocol.link_messages import LinkPack
 from protocol.share_url import ShareUrl
+from protocol.storage_messages import StoreOutcome
 
 LEASE_S: Final = 90 * 86_400
 """What a node gives at most; the relay prolongs it while the link is there."""
@@ -82,9 +85,14 @@ class LinkMaker:
         relay: LinkRelay,
         making: Making,
         random: Callable[[int], bytes] = os.urandom,
+        sealed: SealedChunks | None = None,
     ) -> None:
+        """`sealed`: what of the folder lies at super-nodes, one of which this relay is."""
         self._store, self._relay, self._random = store, relay, random
         self._folder, self._chain = making
+        self._sealed = sealed
+        self._at_nodes: set[bytes] = set()
+        """Descriptors of the packs that lie in the folder's namespace."""
         self._uploaded = 0
 
     async def make(self, files: Sequence[Given], wish: Wish) -> Made:
@@ -113,13 +121,17 @@ class LinkMaker:
         new = NewBlob(
             key.link_id, secrets.password_salt, token_hash(secrets.token(key.link_id)),
             wish.lifetime_s, wish.downloads_max,
-            tuple(sorted({chunk.descriptor_id for chunk in chunks.values()})),
+            self._packs({chunk.descriptor_id for chunk in chunks.values()}),
         )  # fmt: skip
         try:
             await relay.put_link(new, blob)
-        except StorageRefused:  # of a link that broke meanwhile it is not known what was kept
+        except StorageRefused as refusal:  # if a link breaks it is not known what was kept
             await self._store.forget(link.link_id)
-            raise
+            if refusal.outcome != StoreOutcome.UNKNOWN or self._sealed is None:
+                raise
+            # It has lost its part of the folder's packs, and is given what the link needs.
+            self._sealed = None
+            return await self.make(files, wish)
         url = ShareUrl(relay.base, key.link_id, secrets.secret)
         return Made(link, url, self._uploaded, len(blob))
 
@@ -127,10 +139,13 @@ class LinkMaker:
 
     async def _stored(self, files: Sequence[Given]) -> dict[ChunkId, StoredChunk]:
         """All chunks of these files, at the relay."""
-        wanted = {chunk_id: None for file in files for chunk_id, _ in file.chunks}
+        every = list({chunk_id: None for file in files for chunk_id, _ in file.chunks})
+        at_nodes = await self._sealed.find(every) if self._sealed is not None else {}
+        self._at_nodes = {chunk.descriptor_id for chunk in at_nodes.values()}
+        wanted = [chunk_id for chunk_id in every if chunk_id not in at_nodes]
         relay_id, folder_id = self._relay.address.relay_id, self._folder.folder_id
         lease_s = self._relay.time_s + LEASE_S
-        found = await self._store.find(relay_id, folder_id, list(wanted), self._relay.time_s)
+        found = await self._store.find(relay_id, folder_id, wanted, self._relay.time_s)
         packs = sorted({chunk.descriptor_id for chunk in found.values()})
         gone = set(await self._relay.renew(packs, lease_s)) if packs else set()
         if gone:
@@ -140,7 +155,16 @@ class LinkMaker:
         missing = [chunk_id for chunk_id in wanted if chunk_id not in found]
         if missing:
             found |= await self._upload(missing, folder_id, lease_s)
-        return found
+        return found | at_nodes
+
+    def _packs(self, descriptor_ids: set[bytes]) -> tuple[LinkPack, ...]:
+        """In which namespace each of the packs lies."""
+        return tuple(
+            LinkPack(self._sealed.namespace, each)
+            if self._sealed is not None and each in self._at_nodes
+            else self._relay.own(each)
+            for each in sorted(descriptor_ids)
+        )
 
     async def _upload(
         self, missing: list[ChunkId], folder_id: FolderId, lease_s: int

@@ -43,7 +43,8 @@ class NewBlob(NamedTuple):
     token_hash: bytes
     lifetime_s: int
     downloads_max: int
-    descriptor_ids: tuple[bytes, ...]
+    packs: tuple[LinkPack, ...]
+    """Each in a namespace that is open on this link."""
 
 
 class LinkRelay:
@@ -53,7 +54,12 @@ class LinkRelay:
         self.address = client.address
         self.base, self.time_s = place.base, place.time_s
         """What URLs begin with, and the relay's time."""
+        self.client = client
         self._client, self._space = client, space
+
+    def own(self, descriptor_id: bytes) -> LinkPack:
+        """A pack in this device's own namespace."""
+        return LinkPack(self._space.namespace, descriptor_id)
 
     async def open(self) -> None:
         """Opens the namespace of this device's links, and founds it the first time."""
@@ -90,10 +96,9 @@ class LinkRelay:
     async def put_link(self, new: NewBlob, blob: bytes) -> int:
         """Makes a link; when it expires by the relay's clock, 0 for never."""
         client, namespace = self._client, self._space.namespace
-        packs = tuple(LinkPack(namespace, each) for each in new.descriptor_ids)
         begin = LinkPut(
             client.number(), namespace, new.link_id, new.password_salt, new.token_hash,
-            new.lifetime_s, new.downloads_max, len(blob), packs,
+            new.lifetime_s, new.downloads_max, len(blob), new.packs,
         )  # fmt: skip
         await client.ask(begin, LinkDone)
         for at in range(0, len(blob), BLOB_PIECE_MAX):

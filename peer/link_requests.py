@@ -8,7 +8,9 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final, TypedDict
 
+from crypto.ids import FolderId
 from crypto.share_links import LinkKey
+from peer.backups import Backups
 from peer.errors import LinkNotMade, NoLinkRelay, RelayUnreachable, UnknownLink
 from peer.history_requests import HistoryRequests
 from peer.home import LINKS_NAME, Home
@@ -73,9 +75,10 @@ class ShareLinkRequests:
         ledgers: Ledgers,
         history: HistoryRequests,
         relays: Relays,
+        backups: Backups,
     ) -> None:
         self._home, self._ledgers = home, ledgers
-        self._history, self._relays = history, relays
+        self._history, self._relays, self._backups = history, relays, backups
         self._open: LinkStore | None = None
 
     async def close(self) -> None:
@@ -95,8 +98,10 @@ class ShareLinkRequests:
         files = await given_at(folder, history, root, names, name)
         membership = self._ledgers.folders[folder.folder_id]
         async with AsyncExitStack() as stack:
-            place = await self._choose(stack, relay)
-            maker = LinkMaker(await self._store(), place, Making(folder, membership.chain))
+            place = await self._choose(stack, relay, folder.folder_id)
+            sealed = await self._backups.sealed_at(folder.folder_id, place.client)
+            making = Making(folder, membership.chain)
+            maker = LinkMaker(await self._store(), place, making, sealed=sealed)
             try:
                 made = await maker.make(files, wish)
             except StorageRefused as refusal:
@@ -155,10 +160,20 @@ class ShareLinkRequests:
             self._open = await LinkStore.open(path, self._home.keys.database_key)
         return self._open
 
-    async def _choose(self, stack: AsyncExitStack, wanted: str | None) -> LinkRelay:
-        """The first relay that serves share links, or the one that was named."""
+    async def _choose(
+        self, stack: AsyncExitStack, wanted: str | None, folder_id: FolderId
+    ) -> LinkRelay:
+        """The first relay that serves share links, or the one that was named; those first that hold
+        a part of the folder, for nothing has to be put there.
+        """
         problem: Exception = NoLinkRelay()
-        for address in [record.place for record in self._relays.records if record.is_used]:
+        used = [record.place for record in self._relays.records if record.is_used]
+        nodes = {address.relay_id: address for address in self._backups.places(folder_id)}
+        known = {address.relay_id: address for address in used}
+        first = [address for address in used if address.relay_id in nodes]
+        others = [a for a in used if a.relay_id not in nodes]
+        more = [address for relay_id, address in nodes.items() if relay_id not in known]
+        for address in (*first, *others, *more):
             if wanted is not None and wanted not in (str(address), address.host):
                 continue
             try:

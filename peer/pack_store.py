@@ -18,10 +18,11 @@ import aiosqlite
 from crypto.ids import RelayId
 from crypto.packs import PackIndex, PackKind, PackSlot
 from crypto.shares import Descriptor, decode_descriptor
+from peer.pack_hashes import PackHashes
 from peer.pack_notes import PackNotes
 from peer.transaction import transaction
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 AT_ONCE: Final = 500
 _OF_A_PACK: Final = (
     ("slot", "pack"), ("holding", "pack"), ("told", "pack"), ("released", "pack"),
@@ -77,6 +78,7 @@ class PackStore:
         self._writing = asyncio.Lock()
         """Several packs come at once, and a transaction is one's own."""
         self.notes = PackNotes(db, self._writing)
+        self.hashes = PackHashes(db, self._writing)
 
     @classmethod
     async def open(cls, path: Path) -> PackStore:

@@ -17,6 +17,11 @@ CREATE TABLE slot (
     plain_len INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX slot_pack ON slot (pack);
+CREATE TABLE sealed (
+    pack INTEGER PRIMARY KEY REFERENCES pack (number) ON DELETE CASCADE,
+    epoch BLOB NOT NULL,                -- under whose read secret it was sealed
+    hashes BLOB NOT NULL                -- of each slot its offset in four bytes, and the SHA-256 of what is sealed there
+);
 CREATE TABLE holding (
     pack INTEGER NOT NULL REFERENCES pack (number) ON DELETE CASCADE,
     share INTEGER NOT NULL,

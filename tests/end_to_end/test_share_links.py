@@ -154,3 +154,46 @@ def test_a_password_an_edit_and_an_end_of_the_relay(
         device.command("link", "revoke", made["id"])
     assert refused.value.exit_code == 36
     assert "Blaue" not in device.log.read_text()
+
+
+class StoringRelay(RelayProcess):
+    """One that stores shares and serves no links."""
+
+    stops_within_s = 60
+
+    def __init__(self, home: Path) -> None:
+        config = home.with_suffix(".toml")
+        config.write_text(f'[storage]\npath = "{home}-shares"\n')
+        self.words = ("--config", str(config))
+        super().__init__(home)
+
+
+@pytest.mark.row("F25")
+def test_a_link_on_a_kept_folder_is_instant_and_opens_while_three_of_seven_nodes_are_dead(
+    tmp_path: Path, relay: WebRelay, device: Device
+) -> None:
+    nodes = [StoringRelay(tmp_path / f"node-{number}") for number in range(6)]
+    try:
+        places = ",".join([*(node.address for node in nodes), relay.address])
+        device.command("backup", "add", FOLDER, "--nodes", places, "--scheme", "4/7")
+
+        def is_kept() -> bool:
+            (entry,) = device.command("backup", "status")["backups"]
+            return bool(entry["stored_until_s"]) and entry["health"] == "healthy"
+
+        wait_until(is_kept, "the folder to be kept at seven nodes", 120)
+        for node in nodes[:3]:
+            node.process.kill()
+            node.process.wait()
+        shared = device.folder / "Reise"
+        made = device.command("link", "create", str(shared))
+        assert made["url"].startswith(f"{relay.web}/s/")
+        assert made["uploaded_bytes"] == 0
+        assert made["manifest_bytes"] < 200_000
+        assert get(made["url"], tmp_path / "there")["names"] == ["Reise"]
+        assert hashes(tmp_path / "there" / "Reise") == hashes(shared)
+        assert "Traceback" not in relay.stop()
+    finally:
+        for node in nodes:
+            node.process.kill()
+            node.process.communicate()

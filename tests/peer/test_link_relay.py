@@ -28,7 +28,8 @@ async def put(relay: LinkRelay, key: LinkKey, packs: tuple[bytes, ...], size: in
     blob = seal_link(key, secrets, bytes(size), flags=0, version=1, salt=os.urandom(32))
     token = token_hash(secrets.token(key.link_id))
     return await relay.put_link(
-        NewBlob(key.link_id, secrets.password_salt, token, 3600, 7, packs), blob
+        NewBlob(key.link_id, secrets.password_salt, token, 3600, 7, tuple(map(relay.own, packs))),
+        blob,
     )
 
 
