@@ -273,11 +273,13 @@ def _add_file_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     resolve = add("resolve", acts.resolve, "decide what becomes of a conflict copy")
     resolve.add_argument("path", type=Path, metavar="COPY", help="the path of the copy")
     resolve.add_argument("keep", choices=[choice.value for choice in Choice])
-    search = add("search", acts.search, "find files and directories by name, type, date and size")
+    search = add(
+        "search", acts.search, "find files by what is in them, by name, type, date, size and owner"
+    )
     search.add_argument(
         "words", nargs="+", metavar="WORD",
-        help="part of the name, or type:pdf, after:2026-01, before:2026, larger:20M, smaller:1G,"
-        " folder:NAME",
+        help="part of a name, or a word in a file; or type:pdf, after:2026-01, before:2026,"
+        " larger:20M, smaller:1G, folder:NAME, owner:DEVICE",
     )  # fmt: skip
     search.add_argument("--limit", type=_count, metavar="N", help="at most so many (default: 50)")
     versions = add("versions", acts.versions, "show what a file was before")

@@ -72,6 +72,9 @@ class Config:
     history_thinned_days: int = 180
     """How long one version a week is kept after that, counted from when it was replaced."""
 
+    search_text: bool = True
+    """Whether what is in files is found too, for which their text is kept in the home."""
+
     notice_command: tuple[str, ...] = ()
     """What is run for each notice, with its sentence as the last argument; nothing if empty."""
     notice_webhook: str = ""
@@ -211,6 +214,7 @@ KEYS: Final[Mapping[str, Key]] = {
     "history_thinned_days": Key(
         "history.thinned_days", _between(0, 36500), _write_as_is, "0 to 36500 days"
     ),
+    "search_text": Key("search.text", _boolean, _write_as_is, "true or false"),
     "notice_command": Key(
         "notifications.command", _command, list, "a list of a program and its first arguments"
     ),

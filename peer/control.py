@@ -47,6 +47,7 @@ from peer.status import (
     RestoreReport,
     SearchAnswer,
     Status,
+    Suggestions,
     VersionList,
 )
 from protocol.relay_address import RelayAddress
@@ -54,6 +55,7 @@ from protocol.relay_address import RelayAddress
 EVENTS_PATH = "/api/events"
 FOLDER_PATH = "/api/folders/{folder_id:folder_id}"
 FOUND_DEFAULT = 50
+SUGGESTED_DEFAULT = 8
 FOUND_MAX = 1000
 """Found files in one answer; who looks for more types another word."""
 
@@ -175,6 +177,9 @@ class DaemonApi(Protocol):
     async def search(self, query: str, limit: int) -> SearchAnswer:
         """The files and directories that match, the best first."""
 
+    async def suggest(self, query: str, limit: int) -> Suggestions:
+        """What a query that is being typed may become."""
+
     async def versions(self, path: Path) -> VersionList:
         """What a file is and was."""
 
@@ -274,6 +279,12 @@ async def _search(daemon: DaemonApi, fields: Fields) -> Mapping[str, Any]:
     return await daemon.search(query, min(limit or FOUND_DEFAULT, FOUND_MAX))
 
 
+async def _suggest(daemon: DaemonApi, fields: Fields) -> Mapping[str, Any]:
+    query, limit = fields.text("query"), fields.optional_number("limit")
+    fields.end()
+    return await daemon.suggest(query, min(limit or SUGGESTED_DEFAULT, FOUND_MAX))
+
+
 async def _restore(daemon: DaemonApi, fields: Fields) -> Mapping[str, Any]:
     path, version = fields.path("path"), fields.optional_number("version")
     at_s, out = fields.optional_number("at_s"), fields.optional_path("to")
@@ -345,6 +356,7 @@ ROUTES: tuple[tuple[str, str, _Act], ...] = (
     ("GET", "/api/sync/conflicts", lambda d, f: _without_fields(d.conflicts, f)),
     ("POST", "/api/sync/conflict/resolve", _resolve),
     ("POST", "/api/search", _search),
+    ("POST", "/api/search/suggest", _suggest),
     ("POST", "/api/versions", _versions),
     ("POST", "/api/versions/restore", _restore),
     ("POST", "/api/folders/restore", _restore_folder),

@@ -36,6 +36,7 @@ from peer.status import (
     RestoreReport,
     SearchAnswer,
     Status,
+    Suggestions,
     VersionList,
 )
 
@@ -150,6 +151,11 @@ class ControlClient:
         return cast(
             SearchAnswer, self.request("POST", "/api/search", {"query": query, "limit": limit})
         )
+
+    def suggest(self, query: str, limit: int | None = None) -> Suggestions:
+        """What a query may become."""
+        body = {"query": query, "limit": limit}
+        return cast(Suggestions, self.request("POST", "/api/search/suggest", body))
 
     def versions(self, path: Path, *, is_deleted: bool = False) -> VersionList:
         """What a file is and was, or what was deleted below a directory."""

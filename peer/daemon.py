@@ -9,6 +9,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from crypto.ids import DeviceId, FolderId
@@ -26,6 +27,7 @@ from peer.errors import (
 from peer.file_requests import FileRequests
 from peer.folder import Folder
 from peer.folder_requests import FolderRequests
+from peer.folder_setup import index_path
 from peer.history_requests import HistoryRequests
 from peer.home import Home
 from peer.home_store import Device, DeviceAddress
@@ -44,6 +46,7 @@ from peer.relays import Relays
 from peer.removing import expel_revoked, find_device, revoke
 from peer.reporting import Reports
 from peer.search_requests import SearchRequests
+from peer.search_upkeep import SearchUpkeep
 from peer.service_notify import told_to_manager
 from peer.staleness import HEARD_EVERY_S
 from peer.status import (
@@ -59,6 +62,7 @@ from peer.status import (
     RestoreReport,
     SearchAnswer,
     Status,
+    Suggestions,
     VersionList,
 )
 from peer.surroundings import LOOK_INTERVAL_S, Surroundings
@@ -128,7 +132,14 @@ class Daemon:
         self.conflict_requests = ConflictRequests(
             self.stored.values, self.network.folders, self._name_of, self.history.locate
         )
-        self.searches = SearchRequests(self.stored.values, self.network.folders, self._name_of)
+        self.search_upkeep = SearchUpkeep(
+            home.path / "search.db", partial(index_path, home), self.network.folders,
+            has_texts=config.search_text,
+        )  # fmt: skip
+        self.openings.on_opened = self.search_upkeep.attend
+        self.searches = SearchRequests(
+            self.stored.values, self.network.folders, self._name_of, self.search_upkeep
+        )
         self.backups = Backups(
             home, self.ledgers, self.network, tasks, self.folder_requests.find,
             lambda: {folder_id: self._name_of(s) for folder_id, s in self.stored.items()},
@@ -190,6 +201,7 @@ class Daemon:
         self._tasks.create_task(self._follow_surroundings())
         self._tasks.create_task(self._note_heard())
         self._tasks.create_task(self.witness.run())
+        self._tasks.create_task(self.search_upkeep.run())
         await self._announce()
 
     async def _listen(self) -> None:
@@ -230,6 +242,7 @@ class Daemon:
             await self.mapping.close()
         if self._discovery is not None:
             await self._discovery.close()
+        await self.search_upkeep.close()
         for folder in list(self.network.folders.values()):
             await folder.close()
         await self.witness.close()
@@ -435,6 +448,10 @@ class Daemon:
     async def search(self, query: str, limit: int) -> SearchAnswer:
         """The files and directories that match."""
         return await self.searches.find(query, limit)
+
+    async def suggest(self, query: str, limit: int) -> Suggestions:
+        """What a query may become."""
+        return await self.searches.suggest(query, limit)
 
     async def versions(self, path: Path) -> VersionList:
         """What a file is and was."""

@@ -43,6 +43,7 @@ EXAMPLES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
     "backup add": (
         ('backup add docs --nodes "$RELAY1,$RELAY2,$RELAY3" --scheme 2/3', "any two bring it back"),
     ),
+    "backup repair": (("backup repair docs", "at once, not when it is due"),),
     "backup remove": (("backup remove docs", "their space is free again"),),
     "backup status": (("backup status", "and what endangers the copies"),),
     "kit print": (("kit print --out kit.pdf", "a sheet for the safe"),),

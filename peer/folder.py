@@ -93,6 +93,7 @@ class Folder:
         """This device's log in the folder may not be written to any more."""
         self._performer = Performer(store, disk, watcher)
         self._serving = Serving(store, serving_disk, hasher, self._path_of_chunk)
+        self.read_starts = self._serving.read_starts
         self._wake = asyncio.Event()
         self._inbox: deque[tuple[tuple[bytes, ...], object, int]] = deque()
         self._applied_told: list[FrontierEntry] = []

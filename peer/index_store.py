@@ -108,6 +108,8 @@ class IndexStore:
         """What `SHOWN` keeps, once it is known."""
         self.tell: Callable[[Sequence[object]], None] | None = None
         """Who hears of deeds, before they are stored: so a crash leaves none untold."""
+        self.on_rows: Callable[[Sequence[NodeId]], None] | None = None
+        """Who hears which nodes' rows were stored or deleted, afterwards."""
 
     @classmethod
     async def open(cls, path: Path) -> IndexStore:
@@ -187,7 +189,10 @@ class IndexStore:
             case c.Commit():
                 if command.deeds and self.tell is not None:
                     self.tell(command.deeds)
-                return await self._commit(command)
+                await self._commit(command)
+                if self.on_rows is not None and (command.rows or command.deleted):
+                    self.on_rows([*(row.id for row in command.rows), *command.deleted])
+                return None
             case _:
                 raise AssertionError(command)
 

@@ -215,7 +215,8 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("POST", "/api/folders/restore"): Operation(
         "Bring a directory back to a time", FolderTime, s.RestoreReport
     ),
-    ("POST", "/api/search"): Operation("Find files by name", Search, s.SearchAnswer),
+    ("POST", "/api/search"): Operation("Find files by name and text", Search, s.SearchAnswer),
+    ("POST", "/api/search/suggest"): Operation("What a query may become", Search, s.Suggestions),
     ("POST", "/api/versions"): Operation("What a file was", PathChoice, s.VersionList),
     ("POST", "/api/versions/restore"): Operation(
         "Bring a version back", VersionChoice, s.RestoreReport

@@ -79,6 +79,8 @@ class Openings:
         """What this device is called."""
         self.on_deeds: Callable[[Folder, Sequence[object]], None] = lambda folder, deeds: None
         """Who hears of what is done to files."""
+        self.on_opened: Callable[[Folder], None] = lambda folder: None
+        """Who looks after a folder that is about to work."""
         self._home, self._ledgers, self._network = home, ledgers, network
         self._config, self._tasks, self._on_late = config, tasks, on_late
         self._running: dict[FolderId, asyncio.Task[None]] = {}
@@ -142,6 +144,7 @@ class Openings:
         )  # fmt: skip
         folder.is_paused = stored.state is StoredState.PAUSED
         folder.store.tell = partial(self.on_deeds, folder)
+        self.on_opened(folder)
         self._network.add_folder(folder)
         self._running[stored.folder_id] = self._tasks.create_task(self._run(folder))
         return folder

@@ -1,8 +1,8 @@
-"""Finds files and directories by their names: what a person types becomes a query, a query becomes
-one walk over the index of what is shown.
+"""What a person types becomes a query; and a walk over a folder's index that finds names by it.
 
 That index holds name, size and time side by side, so a hundred thousand names are walked in some
-twenty milliseconds, and nothing has to be kept up for it.
+twenty milliseconds, and nothing has to be kept up for it. It answers while the search index
+(peer/search_index.py) is being made, and for what has just changed.
 """
 
 from __future__ import annotations
@@ -54,6 +54,8 @@ class Query(NamedTuple):
     """One of these after the last dot; none: any."""
     is_directory: bool | None = None
     folder: str | None = None
+    owner: str | None = None
+    """The name of the device that wrote it."""
     after_s: float | None = None
     before_s: float | None = None
     larger: int | None = None
@@ -119,6 +121,7 @@ def _size(value: str) -> int:
 _FILTERS: Final[dict[str, Callable[[str], dict[str, Any]]]] = {
     "type": _type,
     "folder": lambda value: {"folder": value},
+    "owner": lambda value: {"owner": value},
     "after": lambda value: {"after_s": _moment(value)},
     "before": lambda value: {"before_s": _moment(value)},
     "larger": lambda value: {"larger": _size(value)},
@@ -152,6 +155,21 @@ class NameSearch:
         with damage_told():
             rows = await self._db.execute_fetchall(sql, values)
         return list(_found(resident, rows))
+
+    async def shown(self, resident: Directories, nodes: Sequence[NodeId]) -> dict[NodeId, Found]:
+        """Those of some nodes that are shown now, and where."""
+        out: dict[NodeId, Found] = {}
+        for start in range(0, len(nodes), 500):
+            part = nodes[start : start + 500]
+            marks = ",".join("?" * len(part))
+            sql = (
+                "SELECT id, parent, name, disk_size, disk_mtime_ns FROM node"  # noqa: S608
+                f" WHERE id IN ({marks}) AND parent IS NOT NULL AND item IS NULL"
+            )
+            with damage_told():
+                rows = await self._db.execute_fetchall(sql, part)
+            out |= {one.node: one for one in _found(resident, rows)}
+        return out
 
 
 def _found(resident: Directories, rows: Iterable[Any]) -> Iterable[Found]:

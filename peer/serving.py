@@ -160,6 +160,16 @@ class Serving:
                     found[place.id] = data
         return found
 
+    async def read_starts(self, wanted: Sequence[tuple[Path, int]]) -> list[bytes | None]:
+        """So many bytes from the start of each file; None where there are not so many now."""
+        disk = self._disk
+        if self.is_closed or disk is None:
+            return [None] * len(wanted)
+        requests = [RangeRequest(path, 0, length) for path, length in wanted]
+        return await asyncio.get_running_loop().run_in_executor(
+            self._executor, disk.read_ranges, requests
+        )
+
     def close(self) -> None:
         """Ends the thread; what is being read is read to its end."""
         self._executor.shutdown(wait=True)

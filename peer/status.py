@@ -252,6 +252,20 @@ class SearchEntry(TypedDict):
     size: int
     modified_s: float | None
     """None for a directory."""
+    owner: NotRequired[str]
+    """The name of the device that wrote it; empty when that is not known."""
+    matched: NotRequired[str]
+    """`name`: its name, or that of a directory above it; `text`: what is in it."""
+    snippet: NotRequired[str]
+    """The place in its text that matched, on one line; empty for a name."""
+
+
+class Suggestions(TypedDict):
+    """What somebody may be about to type."""
+
+    query: str
+    suggestions: list[str]
+    """Whole queries."""
 
 
 class SearchAnswer(TypedDict):

@@ -200,16 +200,17 @@ def print_conflicts(found: "ConflictList") -> None:
 def print_found(found: "SearchAnswer") -> None:
     """Print what a search found."""
     if not found["found"]:
-        print("Nothing has such a name.")
+        print("Nothing has such a name, or says so.")
         return
     print_table(
-        ("folder", "path", "size", "modified"),
+        ("folder", "path", "size", "modified", "in its text"),
         (
             (
                 one["folder"],
                 one["path"] + ("/" if one["directory"] else ""),
                 "" if one["directory"] else format_size(one["size"]),
                 format_moment(int(one["modified_s"] or 0)),
+                one.get("snippet", ""),
             )
             for one in found["found"]
         ),

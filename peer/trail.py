@@ -23,7 +23,13 @@ CHECKPOINT_INTERVAL_S: Final = 300.0
 TEXT_LENGTH_MAX: Final = 400
 """Of a path or name in an entry: a path of 4 KiB would make ten of them a page."""
 UNRECORDED: Final = frozenset(
-    {"/api/search", "/api/versions", "/api/notifications/mark_as_read", "/api/daemon/stop"}
+    {
+        "/api/search",
+        "/api/search/suggest",
+        "/api/versions",
+        "/api/notifications/mark_as_read",
+        "/api/daemon/stop",
+    }
 )
 """What is asked and changes nothing, or has an entry of its own."""
 SECRETS: Final = frozenset({"kit", "token", "password", "passphrase", "code", "secret"})

@@ -43,6 +43,7 @@ BROAD_DOORS = {
     ("peer", "cli.py"): "the command line's door",
     ("peer", "control.py"): "the control API's door: one request's defect is that request's",
     ("peer", "network.py"): "the session's edge: a defect in handling one peer is that link's",
+    ("peer", "text_child.py"): "a file's text: whatever a broken file does, it is that file's",
     ("peer", "openings.py"): "a folder's task: a defect in one folder is that folder's",
     (
         "relay",

@@ -38,6 +38,7 @@ from peer.status import (
     SearchAnswer,
     SearchEntry,
     Status,
+    Suggestions,
     VersionEntry,
     VersionList,
 )
@@ -266,6 +267,10 @@ class FakeDaemon:
         above: SearchEntry = {**found, "path": "a", "directory": True, "modified_s": None}
         above["place"] = "/data/photos/a"
         return {"query": query, "found": [found, above] if query != "none" else [], "more": True}
+
+    async def suggest(self, query: str, limit: int) -> Suggestions:
+        self.note("suggest", query, limit)
+        return {"query": query, "suggestions": [f"{query}day", f"{query} two"]}
 
     async def versions(self, path: Path) -> VersionList:
         self.note("versions", path)
