@@ -90,6 +90,7 @@ _NAMES: Final = (
     "store voucher",
     "repair turn",
     "receipt",
+    "version record",
     # kit, vault, key file, audit log (2, 11)
     "vault secret",
     "vault tag",

@@ -37,6 +37,7 @@ from peer.sealed_chunks import SealedChunks
 from peer.share_transfers import NODE_TROUBLE, Opened
 from peer.status import BackupEntry, BackupList, FolderState, KitSheet, RepairReport
 from peer.vaults import Vaults
+from peer.versions import Version
 from protocol.backup_records import (
     BackupRecord,
     merge,
@@ -53,6 +54,7 @@ from protocol.ledger import LedgerKind
 from protocol.messages import BackupsKnown
 from protocol.relay_address import RelayAddress
 from protocol.storage_client import StorageClient
+from protocol.version_records import VersionRecord
 
 log = logging.getLogger(__name__)
 
@@ -342,6 +344,7 @@ class Backups:
             backup = self._backups[folder_id] = FolderBackup(
                 membership, store, os.urandom, lambda: self._network.folders.get(folder_id),
                 lambda wires: self._take_changesets(folder_id, wires),
+                lambda versions: self._take_versions(folder_id, versions),
             )  # fmt: skip
         backup.progress = backup.progress._replace(problem="")
         clients = await self._pool.reachable(record.places)
@@ -446,6 +449,13 @@ class Backups:
             folder.changesets_received(tuple(some), parcel, 0)
             async with asyncio.timeout(TAKEN_TIMEOUT_S):
                 await parcel.taken.wait()
+
+    async def _take_versions(self, folder_id: FolderId, versions: Sequence[VersionRecord]) -> None:
+        """Has the folder know what its files were before; their bytes are at nodes."""
+        folder = self._network.folders.get(folder_id)
+        if folder is None:
+            raise LinkError("The folder is being opened anew.")
+        await folder.store.versions.learn(Version(*version, None) for version in versions)
 
     def _end(self, folder_id: FolderId) -> None:
         source = self._sources.pop(folder_id, None)

@@ -48,7 +48,7 @@ from peer.share_transfers import (
 )
 from protocol.backup_records import BackupRecord
 from protocol.erasure import encode
-from protocol.errors import LinkError
+from protocol.errors import LinkError, ProtocolError
 from protocol.storage_messages import (
     DESCRIBED_MAX,
     STATS_MAX,
@@ -63,6 +63,7 @@ from protocol.storage_messages import (
     StoreStat,
     StoreStats,
 )
+from protocol.version_records import VersionRecord, decode_version, item_id
 
 log = logging.getLogger(__name__)
 
@@ -97,9 +98,10 @@ class FolderBackup:
         random: Callable[[int], bytes],
         folder: Callable[[], Folder | None],
         take_changesets: Callable[[Sequence[bytes]], Awaitable[None]],
+        take_versions: Callable[[Sequence[VersionRecord]], Awaitable[None]],
     ) -> None:
         """`folder` gives the folder while it is at work here; `take_changesets` has it take in what
-        was read back from nodes.
+        was read back from nodes, and `take_versions` what files were before.
         """
         self.store = store
         self.audit = ShareAudit(store)
@@ -108,7 +110,7 @@ class FolderBackup:
         self.progress = Progress()
         self.sealing: EntryId | None = None
         """The epoch whose keys open the namespaces now."""
-        self._take_changesets = take_changesets
+        self._take_changesets, self._take_versions = take_changesets, take_versions
         self._membership, self._random, self._folder = membership, random, folder
         self._opened: dict[RelayId, Opened] = {}
         self._addresses: dict[RelayId, str] = {}
@@ -196,6 +198,7 @@ class FolderBackup:
         """
         logs: list[tuple[Descriptor, PackIndex]] = []
         wires: list[bytes] = []
+        versions: list[VersionRecord] = []
         for start in range(0, len(unknown), DESCRIBED_MAX):
             part = tuple(unknown[start : start + DESCRIBED_MAX])
             described = await node.client.ask(
@@ -209,7 +212,9 @@ class FolderBackup:
                     holders = await self._ask_holders(descriptor)
                     index, secret = await self._open(descriptor, holders)
                     if index.kind is PackKind.LOG:
-                        wires += await self._read_log(descriptor, index, holders, secret)
+                        told = await self._read_log(descriptor, index, holders, secret)
+                        wires += told[0]
+                        versions += told[1]
                         logs.append((descriptor, index))
                         continue
                 except (*NODE_TROUBLE, CryptoError) as error:
@@ -218,6 +223,8 @@ class FolderBackup:
                 await self.store.add(descriptor, index, int(time.time()))
         if wires:
             await self._take_changesets(wires)
+        if versions:
+            await self._take_versions(versions)
         for descriptor, index in logs:
             await self.store.add(descriptor, index, int(time.time()))
 
@@ -292,15 +299,20 @@ class FolderBackup:
         index: PackIndex,
         holders: Mapping[int, Sequence[Opened]],
         secret: bytes,
-    ) -> list[bytes]:
+    ) -> tuple[list[bytes], list[VersionRecord]]:
         data, _ = await read_pack(holders, descriptor)
-        wires = []
+        wires: list[bytes] = []
+        versions: list[VersionRecord] = []
         for slot in index.slots:
             try:
-                wires.append(open_log_item(secret, slot.id, slot.cut(data)))
-            except CryptoError as error:
+                item = open_log_item(secret, slot.id, slot.cut(data))
+                if slot.id == item_id(item):
+                    versions.append(decode_version(item))
+                else:
+                    wires.append(item)
+            except (CryptoError, ProtocolError) as error:
                 log.warning("something in a pack of changes is damaged: %r", error)
-        return wires
+        return wires, versions
 
     async def pack_bytes(self, pack: KnownPack) -> bytes:
         """A whole pack, from memory or from nodes; raises PackLost."""
@@ -424,6 +436,10 @@ class FolderBackup:
         async for some in folder.store.wanted.chunks():
             found = await self.store.find([id_ for id_, _ in some])
             wanted |= {place.pack for place in found.values()}
+        async for versions in folder.store.wanted.versions():
+            ids: list[bytes] = [item_id(v.record().encode()) for v in versions]
+            ids += [id_ for v in versions for id_, _ in v.chunks()]
+            wanted |= {place.pack for place in (await self.store.find(ids)).values()}
         async for changesets in folder.store.wanted.changesets():
             found = await self.store.find([hash_ for hash_, _ in changesets])
             wanted |= {place.pack for place in found.values()}

@@ -103,7 +103,7 @@ class IndexStore:
         self._lock = asyncio.Lock()
         self.versions = VersionStore(db, self._lock)
         self.names = NameSearch(db)
-        self.wanted = WantedContents(db)
+        self.wanted = WantedContents(db, self.versions)
         self._counts: tuple[int, int] | None = None
         """What `SHOWN` keeps, once it is known."""
         self.tell: Callable[[Sequence[object]], None] | None = None

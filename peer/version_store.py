@@ -116,6 +116,10 @@ class VersionStore:
             (*values, limit),
         )
 
+    async def every(self, after: int, limit: int) -> list[StoredVersion]:
+        """All of them, by number."""
+        return await self._find("number > ? ORDER BY number LIMIT ?", (after, limit))
+
     async def find_chunks(self, ids: Sequence[ChunkId]) -> list[tuple[Any, ...]]:
         """(id, offset, length, name in the trash) of chunks in kept files."""
         marks = ",".join("?" * len(ids))
@@ -182,6 +186,23 @@ class VersionStore:
         """The trash has its bytes after all, under this name."""
         async with self._writing():
             await self._db.execute("UPDATE version SET kept = ? WHERE number = ?", (name, number))
+
+    async def learn(self, versions: Iterable[Version]) -> int:
+        """Versions that another device wrote down, or this one before it lost its index; how many
+        of them are new. Of one content that ended twice within an hour, by two clocks, one is kept.
+        """
+        known = (
+            "SELECT 1 FROM version WHERE node = ? AND hash = ?"
+            " AND ended_s BETWEEN ? - 3600 AND ? + 3600 LIMIT 1"
+        )
+        count = 0
+        async with self._writing():
+            for v in versions:
+                values = (v.node, v.hash, v.ended_s, v.ended_s)
+                if not list(await self._db.execute_fetchall(known, values)):
+                    await self._db.execute(STORE_VERSION, v)
+                    count += 1
+        return count
 
     async def adopt(self, version: Version) -> None:
         """A file in the trash that no version names: it is of one that ended here and is not known

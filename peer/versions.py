@@ -11,10 +11,12 @@ import re
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from crypto.ids import NodeId
+from crypto.ids import ChunkId, NodeId
 from peer.rows import DiskFacts, content_of
 from peer.turn import Turn, is_directory
 from protocol.nodes import Content, Kind
+from protocol.records import MANIFEST_ENTRY
+from protocol.version_records import VersionRecord
 
 _KEPT: Final = re.compile(r"kept-([0-9a-f]{32})-([0-9a-f]{2,128})-\d+-\d+")
 PATH_SEPARATOR: Final = "/"
@@ -48,6 +50,18 @@ class Version(NamedTuple):
     def is_symlink(self) -> bool:
         """Whether it is a symlink's target, which the manifest holds."""
         return self.node[15] & 3 == Kind.SYMLINK
+
+    def chunks(self) -> list[tuple[ChunkId, int]]:
+        """(id, length) of what a file's bytes are made of; nothing for a symlink."""
+        if self.is_symlink or not self.size:
+            return []
+        if not self.manifest:
+            return [(ChunkId(self.hash), self.size)]
+        return [(ChunkId(id_), n) for id_, n in MANIFEST_ENTRY.iter_unpack(self.manifest)]
+
+    def record(self) -> VersionRecord:
+        """What is stored of it at super-nodes."""
+        return VersionRecord(*self[:-1])
 
     def content(self) -> Content:
         """What a fetcher needs to know of it."""

@@ -1,4 +1,6 @@
-"""What of a folder's index is to rest at super-nodes: chunks of what is on this disk, and logs."""
+"""What of a folder's index is to rest at super-nodes: chunks of what is on this disk, what files
+were before, and logs.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,8 @@ from typing import Final
 import aiosqlite
 
 from crypto.ids import ChunkId
+from peer.version_store import VersionStore
+from peer.versions import Version
 
 FILES_AT_ONCE: Final = 500
 CHANGESETS_AT_ONCE: Final = 200
@@ -16,8 +20,8 @@ CHANGESETS_AT_ONCE: Final = 200
 class WantedContents:
     """One folder's, in the order in which files came, so that a file's chunks lie together."""
 
-    def __init__(self, db: aiosqlite.Connection) -> None:
-        self._db = db
+    def __init__(self, db: aiosqlite.Connection, versions: VersionStore) -> None:
+        self._db, self._versions = db, versions
 
     async def chunks(self) -> AsyncIterator[list[tuple[ChunkId, int]]]:
         """(id, length) of all chunks of the files on this disk, some at a time; one that is in
@@ -40,6 +44,13 @@ class WantedContents:
                 for id_, length in await self._db.execute_fetchall(within, (hash_,)):
                     found.append((ChunkId(id_), length))
             yield found
+
+    async def versions(self) -> AsyncIterator[list[Version]]:
+        """What files were before, as long as the history's policy has it, some at a time."""
+        after = 0
+        while some := await self._versions.every(after, FILES_AT_ONCE):
+            after = some[-1].number
+            yield [stored.version for stored in some]
 
     async def changesets(self) -> AsyncIterator[list[tuple[bytes, bytes]]]:
         """(hash, wire bytes) of all changesets that are stored here, log by log."""

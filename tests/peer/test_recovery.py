@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,7 @@ from peer.home import Home
 from peer.recovery import recover
 from peer.status import FolderState
 from protocol.kit import decode_kit
+from protocol.version_records import item_id
 from tests.peer.backup_stage import keep, nodes, until_kept
 from tests.peer.device_stage import DEADLINE_S, Stage, devices, folder_of, until
 
@@ -100,3 +103,66 @@ async def test_the_home_that_it_makes_is_private_and_knows_the_kit_s_vault(tmp_p
         assert all(kit not in path.read_bytes() for path in files)
         async with asyncio.timeout(DEADLINE_S):
             assert await one.backups.every()
+
+
+def were(entries: Sequence[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
+    """What is said of the versions of a file, without what each device numbers for itself."""
+    return [(e["size"], e["written_s"], e["device"], e["deleted"]) for e in entries]
+
+
+async def test_files_come_back_with_what_they_were_before(tmp_path: Path) -> None:
+    """Small, of several chunks, a link, and deleted; changed by a person at the one device that had
+    them, which therefore kept hardly any. Every byte of every version is the same.
+    """
+    random = Random(8)
+    async with nodes(tmp_path, 3) as some, devices(tmp_path) as stage:
+        kit = await found(stage, "one")
+        one = await stage.start("one")
+        root, back = stage.root("one"), tmp_path / "back" / "f"
+        (root / "d").mkdir()
+        was = {"a": [b""] * 3, "d/large": [b""] * 3, "gone": [b""] * 1}
+        for path, size in (("a", 1000), ("d/large", 2 << 20), ("gone", 50_000)):
+            was[path] = [random.randbytes(size) for _ in was[path]]
+            (root / path).write_bytes(was[path][0])
+        (root / "link").symlink_to("a")
+        await one.add_folder(root, "f")
+        await keep(stage, one, some, 2)
+        for turn in (1, 2):
+            for path in ("a", "d/large"):
+                (root / path).write_bytes(was[path][turn])
+            await until_kept(one, packs=2 + 2 * turn)
+        (root / "link").unlink()
+        (root / "link").symlink_to("d/large")
+        (root / "gone").unlink()
+        paths = [*was, "link"]
+        backup = one.backups._backups[folder_of(one).folder_id]
+        wanted = one.network.folders[folder_of(one).folder_id].store.wanted
+        async with asyncio.timeout(2 * DEADLINE_S):
+            while True:  # all that ended is written down at the nodes
+                ended = [v.record().encode() async for some_ in wanted.versions() for v in some_]
+                ids = [item_id(record) for record in ended]
+                if len(ids) == 6 and len(await backup.store.find(ids)) == 6:
+                    break
+                await asyncio.sleep(0.05)
+        before = {path: (await one.versions(root / path))["versions"] for path in paths}
+        await until_kept(one)
+
+        await recover(stage.home("two"), kit, some.addresses, "two", into=tmp_path / "back")
+        two = await stage.start("two")
+        await until(lambda: folder_of(two).progress.state is FolderState.IN_SYNC)
+        await until(lambda: list_tree(back) == list_tree(root))
+        assert differences(root, back) == []
+        for path in paths:
+            after = (await two.versions(back / path))["versions"]
+            assert were(after) == were(before[path])
+            contents = list(reversed(was.get(path, [])))
+            old = [entry for entry in after if entry["version"]]
+            for entry, content in zip(old, contents[-len(old) :], strict=False):
+                out = tmp_path / "out"
+                report = await two.restore(back / path, entry["version"], None, out)
+                assert report["failed"] == []
+                assert out.read_bytes() == content
+                out.unlink()
+        report = await two.restore(back / "gone", None, None, None)
+        assert report["failed"] == []
+        assert (back / "gone").read_bytes() == was["gone"][0]
