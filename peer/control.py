@@ -20,12 +20,13 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from peer import control_files, link_control
+from peer import control_files, home_control, link_control
 from peer.control_fields import Fields, read_members
 from peer.control_files import FilesApi
 from peer.control_guard import Guard, answer_of, problem
 from peer.errors import PeerError, UnknownFolder, UsageError
 from peer.event_stream import EventStream, TooManyReaders
+from peer.home_control import HomeApi, TransferApi
 from peer.link_control import ShareLinkApi
 from peer.notices import NOTICES_MAX
 from peer.openapi import document
@@ -48,6 +49,7 @@ from peer.status import (
     SearchAnswer,
     Status,
     Suggestions,
+    VersionBytes,
     VersionList,
 )
 from protocol.relay_address import RelayAddress
@@ -126,6 +128,14 @@ class DaemonApi(Protocol):
     def share_links(self) -> ShareLinkApi:
         """Who makes share links."""
 
+    @property
+    def home_requests(self) -> HomeApi:
+        """Who knows settings and who did what."""
+
+    @property
+    def transfers(self) -> TransferApi:
+        """Who knows what is on its way."""
+
     async def status(self) -> Status:
         """Everything that `holdfast status` shows; cheap enough to be asked ten times a second."""
 
@@ -182,6 +192,9 @@ class DaemonApi(Protocol):
 
     async def versions(self, path: Path) -> VersionList:
         """What a file is and was."""
+
+    async def read_version(self, path: Path, version: int) -> VersionBytes:
+        """The beginning of an earlier version."""
 
     async def deleted(self, path: Path) -> VersionList:
         """What was deleted below a directory."""
@@ -263,6 +276,12 @@ async def _versions(daemon: DaemonApi, fields: Fields) -> Mapping[str, Any]:
     path, is_deleted = fields.path("path"), fields.flag("deleted")
     fields.end()
     return await (daemon.deleted(path) if is_deleted else daemon.versions(path))
+
+
+async def _read_version(daemon: DaemonApi, fields: Fields) -> Mapping[str, Any]:
+    path, version = fields.path("path"), fields.number("version")
+    fields.end()
+    return await daemon.read_version(path, version)
 
 
 async def _resolve(daemon: DaemonApi, fields: Fields) -> None:
@@ -358,6 +377,7 @@ ROUTES: tuple[tuple[str, str, _Act], ...] = (
     ("POST", "/api/search", _search),
     ("POST", "/api/search/suggest", _suggest),
     ("POST", "/api/versions", _versions),
+    ("POST", "/api/versions/read", _read_version),
     ("POST", "/api/versions/restore", _restore),
     ("POST", "/api/folders/restore", _restore_folder),
     ("GET", "/api/devices", lambda d, f: _without_fields(d.devices, f)),
@@ -368,6 +388,10 @@ ROUTES: tuple[tuple[str, str, _Act], ...] = (
     ("POST", "/api/relays/remove", _remove_relay),
     ("GET", "/api/notifications", _notifications),
     ("POST", "/api/notifications/mark_as_read", _mark_as_read),
+    ("GET", "/api/sync/transfers", lambda d, f: home_control.transfers(d.transfers, f)),
+    ("GET", "/api/config", lambda d, f: home_control.settings(d.home_requests, f)),
+    ("POST", "/api/config/set", lambda d, f: home_control.change(d.home_requests, f)),
+    ("GET", "/api/trail", lambda d, f: home_control.trail(d.home_requests, f)),
     ("GET", "/api/links", lambda d, f: link_control.listed(d.share_links, f)),
     ("POST", "/api/links/create", lambda d, f: link_control.create(d.share_links, f)),
     ("POST", "/api/links/revoke", lambda d, f: link_control.revoke(d.share_links, f)),

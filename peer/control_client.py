@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import quote
 
 from peer.errors import (
     AccessRefused,
@@ -24,6 +25,7 @@ from peer.status import (
     Choice,
     ConflictList,
     DeviceList,
+    FileEntry,
     FolderEntry,
     FolderList,
     HoldAnswer,
@@ -35,8 +37,13 @@ from peer.status import (
     RepairReport,
     RestoreReport,
     SearchAnswer,
+    SettingEntry,
+    SettingList,
     Status,
     Suggestions,
+    TrailPage,
+    TransferList,
+    VersionBytes,
     VersionList,
 )
 
@@ -260,6 +267,47 @@ class ControlClient:
         """Check a recovery kit; what is to be printed beside it."""
         return cast(KitSheet, self.request("POST", "/api/kit", {"kit": kit}))
 
+    def read_version(self, path: Path, version: int) -> VersionBytes:
+        """The beginning of an earlier version."""
+        body = {"path": str(path.absolute()), "version": version}
+        return cast(VersionBytes, self.request("POST", "/api/versions/read", body))
+
+    def transfers(self) -> TransferList:
+        """What is on its way to this device."""
+        return cast(TransferList, self.request("GET", "/api/sync/transfers"))
+
+    def settings(self) -> SettingList:
+        """All settings."""
+        return cast(SettingList, self.request("GET", "/api/config"))
+
+    def set(self, key: str, value: str) -> SettingEntry:
+        """Change a setting."""
+        body = {"key": key, "value": value}
+        return cast(SettingEntry, self.request("POST", "/api/config/set", body))
+
+    def trail(self, before: int | None = None, limit: int = 100) -> TrailPage:
+        """Who did what, the newest first."""
+        more = "" if before is None else f"&before={before}"
+        return cast(TrailPage, self.request("GET", f"/api/trail?limit={limit}{more}"))
+
+    def file_at(self, path: Path) -> FileEntry:
+        """What is shown at a path of this machine."""
+        return cast(FileEntry, self.request("GET", f"/api/files/lookup?path={quote(str(path))}"))
+
+    def read_file(self, file_id: str, size_max: int) -> bytes:
+        """The beginning of a file."""
+        path, headers = f"/api/files/download/{file_id}", {"Range": f"bytes=0-{size_max - 1}"}
+        status, data = self._exchange("GET", path, None, headers, self._timeout_s)
+        if status not in (200, 206):
+            _read_answer(status, data)
+        return data
+
+    def write_file(self, file_id: str, data: bytes, etag: str) -> None:
+        """New bytes for a file that is still what the ETag names."""
+        headers = {"If-Match": etag, "Content-Type": "application/octet-stream"}
+        path = f"/api/files/{file_id}"
+        _read_answer(*self._exchange("PUT", path, data, headers, self._timeout_s))
+
     def stop(self) -> None:
         """Have the daemon stop."""
         self.request("POST", "/api/daemon/stop")
@@ -272,16 +320,30 @@ class ControlClient:
         timeout_s: float | None = None,
     ) -> dict[str, Any]:
         """One request on a connection of its own; the answer's JSON object."""
-        connection = _SocketConnection(self._home / SOCKET_NAME, timeout_s or self._timeout_s)
-        headers = {"Authorization": f"Bearer {self._read_token()}"}
+        headers: dict[str, str] = {}
         content = None
         if method != "GET":
             headers["Content-Type"] = "application/json"
-            content = json.dumps(body or {})
+            content = json.dumps(body or {}).encode()
+        return _read_answer(
+            *self._exchange(method, path, content, headers, timeout_s or self._timeout_s)
+        )
+
+    def _exchange(
+        self,
+        method: str,
+        path: str,
+        content: bytes | None,
+        headers: dict[str, str],
+        timeout_s: float,
+    ) -> tuple[int, bytes]:
+        """The status and the bytes of an answer."""
+        connection = _SocketConnection(self._home / SOCKET_NAME, timeout_s)
+        headers = {"Authorization": f"Bearer {self._read_token()}", **headers}
         try:
             connection.request(method, path, content, headers)
             answer = connection.getresponse()
-            text = answer.read(ANSWER_SIZE_MAX)
+            return answer.status, answer.read(ANSWER_SIZE_MAX)
         except TimeoutError as error:
             raise DaemonSilent() from error
         except (FileNotFoundError, ConnectionRefusedError) as error:
@@ -292,7 +354,6 @@ class ControlClient:
             raise DaemonSilent("The daemon ended the connection before it answered.") from error
         finally:
             connection.close()
-        return _read_answer(answer.status, text)
 
     def _read_token(self) -> str:
         try:

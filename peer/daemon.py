@@ -30,6 +30,7 @@ from peer.folder_requests import FolderRequests
 from peer.folder_setup import index_path
 from peer.history_requests import HistoryRequests
 from peer.home import Home
+from peer.home_requests import HomeRequests
 from peer.home_store import Device, DeviceAddress
 from peer.home_store import Folder as StoredFolder
 from peer.invitations import Invitations
@@ -63,10 +64,12 @@ from peer.status import (
     SearchAnswer,
     Status,
     Suggestions,
+    VersionBytes,
     VersionList,
 )
 from peer.surroundings import LOOK_INTERVAL_S, Surroundings
 from peer.transaction import full_home_told
+from peer.transfer_requests import TransferRequests
 from peer.witness import Witness
 from protocol import messages
 from protocol.errors import LinkError, ProtocolError
@@ -129,6 +132,8 @@ class Daemon:
         )
         self.history = HistoryRequests(self.stored.values, self.network.folders)
         self.files = FileRequests(self.stored, self.network.folders, self._name_of, self.history)
+        self.home_requests = HomeRequests(home.path)
+        self.transfers = TransferRequests(self.stored.values, self.network.folders, self._name_of)
         self.conflict_requests = ConflictRequests(
             self.stored.values, self.network.folders, self._name_of, self.history.locate
         )
@@ -456,6 +461,10 @@ class Daemon:
     async def versions(self, path: Path) -> VersionList:
         """What a file is and was."""
         return await self.history.versions(path)
+
+    async def read_version(self, path: Path, version: int) -> VersionBytes:
+        """The beginning of an earlier version."""
+        return await self.history.read(path, version)
 
     async def deleted(self, path: Path) -> VersionList:
         """What was deleted below a directory."""

@@ -4,21 +4,25 @@ in it, and the answer takes the shape of `peer.status`.
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
 from crypto.ids import FolderId
+from peer.disk_types import TRASH
 from peer.errors import NoSuchVersion, NotInFolder, PathUnusable
 from peer.folder import Folder
 from peer.history import History, Restored, Wanted
 from peer.home_store import Folder as StoredFolder
-from peer.status import RestoreReport, VersionEntry, VersionList
+from peer.status import RestoreReport, VersionBytes, VersionEntry, VersionList
 from peer.version_store import StoredVersion
 from peer.versions import PATH_SEPARATOR, Version
 from protocol.names import exact_key
 from protocol.nodes import Content
 
+READ_MAX: Final = 256 << 10
+"""Bytes of a version that are given to look at: more than anybody reads on a screen."""
 DELETED_MAX: Final = 1000
 """Deleted files listed at once; who looks for more names a directory."""
 
@@ -68,6 +72,26 @@ class HistoryRequests:
         target = names if out is None else inside
         wanted = Wanted(version, target or names, str(out) if out and inside is None else None)
         return _report(await history.restore([wanted]))
+
+    async def read(self, path: Path, number: int) -> VersionBytes:
+        """The beginning of an earlier version of which this device keeps the bytes."""
+        folder, history, names = self.locate(path)
+        _, found = await folder.call(lambda: history.of_path(names))
+        version = next((one.version for one in found if one.number == number), None)
+        if version is None:
+            raise NoSuchVersion
+        if version.is_symlink:
+            data: bytes | None = version.manifest
+        elif version.kept is None:
+            raise NoSuchVersion("Its bytes are on another device: restore it to look at it.")
+        else:
+            place = (*TRASH, version.kept)
+            data = await history.read(place, 0, min(version.size, READ_MAX))
+        if data is None:
+            raise NoSuchVersion("Its bytes cannot be read any more.")
+        return {
+            "version": number, "size": version.size, "data": b64encode(data[:READ_MAX]).decode(),
+        }  # fmt: skip
 
     async def restore_folder(self, path: Path, at_s: int, *, is_dry: bool) -> RestoreReport:
         """Brings all files below a directory back to what they were at a time; those that are newer

@@ -104,6 +104,20 @@ class VersionChoice(TypedDict):
     to: NotRequired[Place | None]
 
 
+class VersionToRead(TypedDict):
+    """Which version is to be looked at."""
+
+    path: Place
+    version: Number
+
+
+class Change(TypedDict):
+    """A setting, and its value as in `config.toml`; plain text needs no quotes."""
+
+    key: Text
+    value: Text
+
+
 class FileVersionChoice(TypedDict):
     """Which version of a file is to come back."""
 
@@ -218,6 +232,16 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("POST", "/api/search"): Operation("Find files by name and text", Search, s.SearchAnswer),
     ("POST", "/api/search/suggest"): Operation("What a query may become", Search, s.Suggestions),
     ("POST", "/api/versions"): Operation("What a file was", PathChoice, s.VersionList),
+    ("POST", "/api/versions/read"): Operation(
+        "The beginning of a version", VersionToRead, s.VersionBytes
+    ),
+    ("GET", "/api/sync/transfers"): Operation("What is on its way", gives=s.TransferList),
+    ("GET", "/api/config"): Operation("All settings", gives=s.SettingList),
+    ("POST", "/api/config/set"): Operation("Change a setting", Change, s.SettingEntry),
+    ("GET", "/api/trail"): Operation(
+        "Who did what", gives=s.TrailPage,
+        query=(("before", False, _LIMIT[2]), _LIMIT),
+    ),
     ("POST", "/api/versions/restore"): Operation(
         "Bring a version back", VersionChoice, s.RestoreReport
     ),

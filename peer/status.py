@@ -198,6 +198,70 @@ class VersionList(TypedDict):
     versions: list[VersionEntry]
 
 
+class VersionBytes(TypedDict):
+    """The beginning of an earlier version, to look at."""
+
+    version: int
+    size: int
+    data: str
+    """In base64; at most 256 KiB of it."""
+
+
+class TransferEntry(TypedDict):
+    """A file that this device is fetching."""
+
+    folder: str
+    folder_id: str
+    path: str
+    """From the folder's root; empty while that is not known."""
+    size: int
+    done_bytes: int
+
+
+class TransferList(TypedDict):
+    """The answer to `GET /api/sync/transfers`: what was begun first, then the largest."""
+
+    transfers: list[TransferEntry]
+    more: int
+    """So many are not in the list."""
+
+
+class SettingEntry(TypedDict):
+    """One setting; its values as `config.toml` has them."""
+
+    key: str
+    value: str
+    default: str
+    allowed: str
+    """Completes the sentence "allowed is ..."."""
+
+
+class SettingList(TypedDict):
+    """The answer to `GET /api/config`."""
+
+    settings: list[SettingEntry]
+
+
+class TrailEntry(TypedDict):
+    """One entry of the audit trail."""
+
+    number: int
+    time_s: int
+    by: str
+    """The name of the device; empty for this one."""
+    folder: str
+    text: str
+    """A sentence."""
+
+
+class TrailPage(TypedDict):
+    """The answer to `GET /api/trail`, the newest first."""
+
+    entries: list[TrailEntry]
+    more: bool
+    """Whether there are older ones."""
+
+
 class Choice(StrEnum):
     """What a person can decide."""
 

@@ -27,6 +27,8 @@ UNRECORDED: Final = frozenset(
         "/api/search",
         "/api/search/suggest",
         "/api/versions",
+        "/api/versions/read",
+        "/api/config/set",
         "/api/notifications/mark_as_read",
         "/api/daemon/stop",
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -37,8 +38,14 @@ from peer.status import (
     RestoreReport,
     SearchAnswer,
     SearchEntry,
+    SettingEntry,
+    SettingList,
     Status,
     Suggestions,
+    TrailPage,
+    TransferEntry,
+    TransferList,
+    VersionBytes,
     VersionEntry,
     VersionList,
 )
@@ -92,6 +99,12 @@ BACKUP: BackupEntry = {
 }  # fmt: skip
 
 
+SETTING: SettingEntry = {
+    "key": "folders.hold_files", "value": "500", "default": "500",
+    "allowed": "1 to 1000000000 files",
+}  # fmt: skip
+
+
 class FakeBackups:
     """Its copies at super-nodes."""
 
@@ -120,12 +133,55 @@ class FakeBackups:
         return {"kit": kit, "user": DEVICE_ID, "relays": [str(RELAY)]}
 
 
+class FakeHome:
+    """Its settings and its trail."""
+
+    def __init__(self, daemon: FakeDaemon) -> None:
+        self._note = daemon.note
+
+    async def settings(self) -> SettingList:
+        self._note("settings")
+        return {"settings": [SETTING]}
+
+    async def set(self, key: str, value: str) -> SettingEntry:
+        self._note("set", key, value)
+        return SETTING
+
+    async def trail(self, before: int | None, limit: int) -> TrailPage:
+        self._note("trail", before, limit)
+        last = 9 if before is None else before - 1
+        return {
+            "entries": [
+                {"number": number, "time_s": 1_700_000_000, "by": "be\x1bta", "folder": "photos",
+                 "text": f"photos: the file number {number}\x1b[2J was changed."}
+                for number in range(last, max(0, last - 5), -1)
+            ],
+            "more": last > 5,
+        }  # fmt: skip
+
+
+class FakeTransfers:
+    """What is on its way."""
+
+    def __init__(self) -> None:
+        self.entries: list[TransferEntry] = [
+            {"folder": "photos", "folder_id": FOLDER_ID, "path": "a/la\x1brge", "size": 1_400_000,
+             "done_bytes": 350_000},
+        ]  # fmt: skip
+
+    async def listed(self) -> TransferList:
+        return {"transfers": self.entries, "more": 2}
+
+
 class FakeDaemon:
     """A DaemonApi. Each call is noted; `failure`, when set, is what the next calls raise."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
         self.share_links = FakeLinks(self.calls)
+        self.transfers = FakeTransfers()
+        self.home_requests = FakeHome(self)
+        self.old = b"what it was\n"
         self.acts: list[tuple[str, dict[str, Any]]] = []
         self.events = EventStream()
         self.failure: Exception | None = None
@@ -279,6 +335,10 @@ class FakeDaemon:
             "root": "/data/photos",
             "versions": [self.version(0), self.version(7)],
         }
+
+    async def read_version(self, path: Path, version: int) -> VersionBytes:
+        self.note("read_version", path, version)
+        return {"version": version, "size": 9, "data": b64encode(self.old).decode()}
 
     async def deleted(self, path: Path) -> VersionList:
         self.note("deleted", path)

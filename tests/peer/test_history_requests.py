@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from peer.errors import NoSuchVersion, NotInFolder, PathUnusable
 from peer.history_requests import _choose, _names_below
 from peer.version_store import StoredVersion
 from peer.versions import Version
-from tests.peer.device_stage import devices
+from tests.peer.device_stage import devices, folder_of, until
+from tests.peer.test_history import Pair, nothing
 from tests.peer.test_version_store import version
 
 
@@ -71,3 +73,20 @@ async def test_a_paused_folder_is_not_written_to(one: tuple[Daemon, Path]) -> No
         await daemon.restore(root / "x", None, None, None)
     with pytest.raises(PathUnusable, match="paused"):
         await daemon.restore_folder(root, 0, is_dry=True)
+
+
+async def test_a_version_is_looked_at_where_its_bytes_are(tmp_path: Path) -> None:
+    async with devices(tmp_path) as stage:
+        one = await stage.found("one")
+        two = await stage.join(one, "two")
+        await stage.share(one, two)
+        pair = Pair(stage, one, two)
+        await pair.write("note", b"first")
+        await pair.write("note", b"second")
+        await until(lambda: len(pair.trash()) == 1)
+        await folder_of(two).call(nothing)
+        (_, old) = (await two.versions(pair.there / "note"))["versions"]
+        seen = await two.read_version(pair.there / "note", old["version"])
+        assert (b64decode(seen["data"]), seen["size"]) == (b"first", 5)
+        with pytest.raises(NoSuchVersion):
+            await two.read_version(pair.there / "note", old["version"] + 7)
