@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from textual.app import App, SystemCommand
+from textual.binding import ActiveBinding
 from textual.screen import Screen
 
 from tui.daemon import Daemon
@@ -28,8 +29,24 @@ class HoldfastApp(App[None]):
         return MainScreen(self.daemon)
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        """What the palette offers: every act that is possible now, by name."""
+        """What the palette offers: every act that is possible now, by what it does."""
         yield from super().get_system_commands(screen)
-        if isinstance(screen, MainScreen):
-            for title, what, act in screen.possible():
-                yield SystemCommand(title, what, act)
+        for active in screen.active_bindings.values():
+            binding = active.binding
+            if active.enabled and binding.tooltip and not binding.system:
+                title = f"{binding.description} ({self.get_key_display(binding)})"
+                yield SystemCommand(title, binding.tooltip, _runner(self, active))
+
+    def action_toggle_keys(self) -> None:
+        """All keys of where the person is, at the side; or no more."""
+        if self.screen.query("HelpPanel"):
+            self.action_hide_help_panel()
+        else:
+            self.action_show_help_panel()
+
+
+def _runner(app: HoldfastApp, active: ActiveBinding) -> Callable[[], Awaitable[None]]:
+    async def run() -> None:
+        await app.run_action(active.binding.action, default_namespace=active.node)
+
+    return run

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from peer.control_client import ControlClient
 from peer.status import (
+    BackupList,
     Choice,
     ConflictList,
     DeviceList,
+    FileEntry,
     FolderEntry,
     HoldAnswer,
     Invitation,
@@ -20,17 +22,29 @@ from peer.status import (
     RelayList,
     RestoreReport,
     SearchAnswer,
+    SettingEntry,
+    SettingList,
     Status,
+    TrailPage,
+    TransferList,
+    VersionBytes,
     VersionList,
 )
 
 T = TypeVar("T")
+READ_MAX: Final = 256 << 10
+"""Bytes of a file that are read to be shown."""
+RELAYS_TIMEOUT_S: Final = 60.0
+"""The daemon asks up to four relays, each of which may be away."""
+LINK_TIMEOUT_S: Final = 24 * 3600.0
+"""An upload takes as long as it takes."""
 
 
 class Daemon:
     """One home's; every method raises PeerError."""
 
     def __init__(self, home: Path) -> None:
+        self.home = home
         self._client = ControlClient(home, timeout_s=10)
 
     async def status(self) -> Status:
@@ -114,6 +128,57 @@ class Daemon:
             return self._client.versions(path, is_deleted=is_directory), is_directory
 
         return await _ask(find)
+
+    async def read_version(self, path: Path, version: int) -> VersionBytes:
+        """The beginning of an earlier version."""
+        return await _ask(self._client.read_version, path, version)
+
+    async def file_at(self, path: Path) -> FileEntry:
+        """What is shown at a path of this machine."""
+        return await _ask(self._client.file_at, path)
+
+    async def read_file(self, file_id: str) -> bytes:
+        """The beginning of a file, as much of it as anybody looks at."""
+        return await _ask(self._client.read_file, file_id, READ_MAX)
+
+    async def write_file(self, file_id: str, data: bytes, etag: str) -> None:
+        """New bytes for a file that is still what the ETag names."""
+        await _ask(self._client.write_file, file_id, data, etag)
+
+    async def transfers(self) -> TransferList:
+        """What is on its way."""
+        return await _ask(self._client.transfers)
+
+    async def settings(self) -> SettingList:
+        """All settings."""
+        return await _ask(self._client.settings)
+
+    async def set(self, key: str, value: str) -> SettingEntry:
+        """Another value for one."""
+        return await _ask(self._client.set, key, value)
+
+    async def trail(self, before: int | None = None) -> TrailPage:
+        """Who did what."""
+        return await _ask(self._client.trail, before)
+
+    async def backups(self) -> BackupList:
+        """How copies at super-nodes stand."""
+        return await _ask(self._client.backups)
+
+    async def links(self) -> Sequence[Mapping[str, Any]]:
+        """The share links of this device, asked of their relays."""
+        answer = await _ask(self._client.request, "GET", "/api/links", None, RELAYS_TIMEOUT_S)
+        return cast(Sequence[Mapping[str, Any]], answer["links"])
+
+    async def create_link(self, wish: Mapping[str, Any]) -> Mapping[str, Any]:
+        """One more; what is not at the relay is uploaded first."""
+        body = dict(wish)
+        return await _ask(self._client.request, "POST", "/api/links/create", body, LINK_TIMEOUT_S)
+
+    async def revoke_link(self, link_id: str) -> None:
+        """One less."""
+        body = {"link": link_id}
+        await _ask(self._client.request, "POST", "/api/links/revoke", body, RELAYS_TIMEOUT_S)
 
     async def restore(self, path: Path, version: int, out: Path | None) -> RestoreReport:
         """A version comes back."""

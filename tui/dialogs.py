@@ -18,6 +18,8 @@ class Field(NamedTuple):
     name: str
     label: str
     value: str = ""
+    is_optional: bool = False
+    is_secret: bool = False
 
 
 class Ask(ModalScreen[dict[str, str] | None]):
@@ -35,7 +37,10 @@ class Ask(ModalScreen[dict[str, str] | None]):
             yield Label(self._title, classes="title", markup=False)
             for field in self._fields:
                 yield Label(field.label, markup=False)
-                yield Input(field.value, id=f"field-{field.name}", select_on_focus=False)
+                yield Input(
+                    field.value, id=f"field-{field.name}", select_on_focus=False,
+                    password=field.is_secret,
+                )  # fmt: skip
             with Horizontal(classes="buttons"):
                 yield Button(self._act, variant="primary", id="act")
                 yield Button("Cancel", id="cancel")
@@ -61,7 +66,7 @@ class Ask(ModalScreen[dict[str, str] | None]):
     def _answer(self) -> None:
         values = {f.name: self.query_one(f"#field-{f.name}", Input).value for f in self._fields}
         for field in self._fields:
-            if not values[field.name].strip():
+            if not field.is_optional and not values[field.name].strip():
                 self.query_one(f"#field-{field.name}", Input).focus()
                 return
         self.dismiss(values)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -16,7 +16,7 @@ from textual.notifications import SeverityLevel as Severity
 from textual.screen import Screen
 from textual.widgets import Footer, Static, TabbedContent, TabPane
 
-from peer.errors import PeerError
+from peer.errors import DaemonNotRunning, NoDevice, PeerError
 from peer.status import (
     Choice,
     ConflictEntry,
@@ -28,9 +28,13 @@ from peer.status import (
     Status,
 )
 from peer.terminal import term_safe
+from tui.backups import BACKUP_HEADINGS, NO_BACKUPS, backup_lines, summary
+from tui.conflict import ConflictScreen
 from tui.daemon import Daemon
 from tui.dialogs import Ask, Confirm, Field, Notice
+from tui.links import LinksPane
 from tui.listing import Listing
+from tui.qr import QrScreen
 from tui.rows import (
     CONFLICT_HEADINGS,
     DEVICE_HEADINGS,
@@ -49,10 +53,14 @@ from tui.rows import (
     trouble_lines,
 )
 from tui.search import SearchScreen
+from tui.settings import SettingsScreen
+from tui.trail import TrailScreen
+from tui.transfers import TRANSFER_HEADINGS, Speeds, done_of, transfer_lines
 from tui.versions import VersionsScreen
+from tui.welcome import WelcomeScreen, started_daemon
 
 LOOK_INTERVAL_S: Final = 1.0
-LOOK_PAUSE_S: Final = 0.1
+LOOK_PAUSE_S: Final = 0.25
 """Between two looks, however much happens."""
 UNTOLD_EVERY: Final = 10
 """Seconds between looks at what no event tells: relays, sizes, last seen."""
@@ -63,12 +71,12 @@ CONFLICTS_EVERY: Final = 10
 """Looks: the walk takes 25 ms of 100,000 files."""
 TABS: Final = {
     "folders": "1 Folders", "devices": "2 Devices", "trouble": "3 Not synced",
-    "conflicts": "4 Conflicts",
-    "relays": "5 Relays", "news": "6 News",
+    "conflicts": "4 Conflicts", "relays": "5 Relays", "news": "6 News", "links": "7 Links",
+    "backup": "8 Backup",
 }  # fmt: skip
 ACTS: Final = (
-    "add", "invite", "pause", "search", "versions", "attach", "remove", "decide", "answer",
-    "mark",
+    "add", "invite", "pause", "search", "versions", "attach", "remove", "compare", "decide",
+    "answer", "mark", "start", "trail",
 )  # fmt: skip
 """What is shown only where it can be done."""
 
@@ -83,20 +91,27 @@ class MainScreen(Screen[None]):
         Binding("4", "tab('conflicts')", "Conflicts", show=False),
         Binding("5", "tab('relays')", "Relays", show=False),
         Binding("6", "tab('news')", "News", show=False),
-        ("a", "add", "Add"),
-        ("i", "invite", "Invite"),
-        ("p", "pause", "Pause"),
-        ("slash", "search", "Search"),
-        ("v", "versions", "Versions"),
-        ("t", "attach", "Attach"),
-        ("d", "remove", "Remove"),
-        ("f", "decide('original')", "Keep the file"),
-        ("c", "decide('copy')", "Keep the copy"),
-        ("b", "decide('both')", "Keep both"),
-        ("y", "answer('accept')", "They were meant"),
-        ("n", "answer('restore')", "Bring back"),
-        ("m", "mark", "Mark read"),
-        ("M", "mark_all", "Mark all read"),
+        Binding("7", "tab('links')", "Links", show=False),
+        Binding("8", "tab('backup')", "Backup", show=False),
+        Binding("r", "start", "Start it", tooltip="Run the daemon"),
+        Binding("a", "add", "Add", tooltip="Sync a directory, or meet at a relay"),
+        Binding("t", "attach", "Attach", tooltip="Put an offered folder on this device"),
+        Binding("p", "pause", "Pause", tooltip="Let a folder rest, or go on"),
+        Binding("v", "versions", "Versions", tooltip="What files were, and bring them back"),
+        Binding("d", "remove", "Remove", tooltip="A folder, device or relay less"),
+        Binding("o", "compare", "Compare", tooltip="The file and the copy side by side"),
+        Binding("f", "decide('original')", "File", tooltip="Keep the file; the copy goes"),
+        Binding("c", "decide('copy')", "Copy", tooltip="The copy takes the file's place"),
+        Binding("b", "decide('both')", "Both", tooltip="Keep both, each under its own name"),
+        Binding("y", "answer('accept')", "Meant", tooltip="The changes were meant: tell others"),
+        Binding("n", "answer('restore')", "Bring back", tooltip="They were not: bring it back"),
+        Binding("m", "mark", "Mark read", tooltip="The chosen notice was read"),
+        Binding("M", "mark_all", "All read", tooltip="All notices were read"),
+        Binding("i", "invite", "Invite", tooltip="A code that makes another device yours"),
+        Binding("slash", "search", "Find", tooltip="Files by name, type, date and size"),
+        Binding("l", "trail", "Log", tooltip="Who did what"),
+        Binding("comma", "settings", "Settings", tooltip="What is set, and other values"),
+        Binding("question_mark", "app.toggle_keys", "Keys", show=False, tooltip="All keys"),
         ("q", "app.quit", "Quit"),
     ]
 
@@ -105,6 +120,7 @@ class MainScreen(Screen[None]):
         self._daemon = daemon
         self._status: Status | None = None
         self._rates = Rates()
+        self._found_conflicts: Sequence[ConflictEntry] = ()
         self._looks = self._ticks = 0
         self._is_told = self._is_due = False
         self._possible: tuple[bool | None, ...] = ()
@@ -118,9 +134,15 @@ class MainScreen(Screen[None]):
             "trouble": Listing(TROUBLE_HEADINGS, "Everything is synced.", id="trouble-list"),
             "conflicts": Listing(CONFLICT_HEADINGS, "No conflicts.", id="conflict-list"),
             "relays": Listing(RELAY_HEADINGS, no_relay, id="relay-list"),
+            "backup": Listing(BACKUP_HEADINGS, NO_BACKUPS, id="backup-list"),
             "news": Listing(NOTICE_HEADINGS, "Nothing to hear of.", id="news-list"),
         }
+        self._links = LinksPane(daemon)
+        self._lists["links"] = self._links.listing
+        self._transfers = Listing(TRANSFER_HEADINGS, "", id="transfer-list")
+        self._speeds = Speeds()
         self._detail = Static("", id="line-detail", markup=False)
+        self._is_lost = self._was_welcomed = False
         self._last_heard: int | None = None
         """The newest notice that was there before; None while nobody has looked."""
 
@@ -131,7 +153,9 @@ class MainScreen(Screen[None]):
         with self._tabs:
             for tab, title in TABS.items():
                 with TabPane(title, id=tab):
-                    yield self._lists[tab]
+                    yield self._links if tab == "links" else self._lists[tab]
+                    if tab == "folders":
+                        yield self._transfers
         yield self._detail
         yield Footer()
 
@@ -193,23 +217,48 @@ class MainScreen(Screen[None]):
             relays = await self._daemon.relays()
             conflicts = await self._conflicts()
             notices = await self._daemon.notifications()
+            await self._look_closer(status)
         except PeerError as error:
             if not self.is_attached:
                 return
-            self._status = None
+            self._status, self._is_lost = None, isinstance(error, DaemonNotRunning)
+            if isinstance(error, NoDevice):
+                self._welcome()
             self._headline.update(term_safe(str(error)))
             self._headline.add_class("lost")
             self._refresh_keys()
             return
         if not self.is_attached:
             return  # the person has left meanwhile
-        self._status = status
+        self._status, self._is_lost = status, False
+        if isinstance(self.app.screen, WelcomeScreen):
+            self.app.screen.dismiss(None)  # it was made by another hand
         self._rates.note(status["totals"], time.monotonic())
         self._show(status, relays, notices["unread"])
         self._hear(notices["notifications"])
         self._lists["devices"].show(device_lines(status, devices))
         if conflicts is not None:
+            self._found_conflicts = conflicts
             self._lists["conflicts"].show(conflict_lines(conflicts))
+
+    async def _look_closer(self, status: Status) -> None:
+        """What is asked for only where somebody sees it, or something moves."""
+        folders = status["folders"]
+        if any(one["need_bytes"] for one in folders):
+            found = await self._daemon.transfers()
+            entries, more = found["transfers"], found["more"]
+        else:
+            entries, more = [], 0
+        backups = await self._daemon.backups() if self._tab == "backup" else None
+        if not self.is_attached:
+            return
+        self._speeds.note(done_of(folders, entries), time.monotonic())
+        self._transfers.show(transfer_lines(folders, entries, more, self._speeds))
+        self._transfers.set_class(bool(self._transfers.row_count), "moving")
+        if backups is not None:
+            self._lists["backup"].show(backup_lines(backups["backups"]))
+            told = summary(backups["backups"], backups["kit"])
+            self._lists["backup"].border_subtitle = told or NO_BACKUPS
 
     async def _conflicts(self) -> Sequence[ConflictEntry] | None:
         """Every few looks, or when they are looked at: to find them, the daemon walks an index."""
@@ -253,6 +302,8 @@ class MainScreen(Screen[None]):
         if self._status is None or self._tab != "folders":
             return None
         chosen = self._chosen("folders")
+        if self._transfers.has_focus:  # what is chosen there is a folder's, too
+            chosen = (self._transfers.chosen or "").partition("/")[0]
         return next((f for f in self._status["folders"] if f["id"] == chosen), None)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -261,8 +312,10 @@ class MainScreen(Screen[None]):
         match action:
             case "add":
                 return is_there and self._tab in ("folders", "relays")
-            case "invite" | "search":
+            case "invite" | "search" | "trail" | "settings":
                 return is_there
+            case "start":
+                return self._is_lost and not is_there
             case "pause" | "versions":
                 return folder is not None and folder["path"] is not None
             case "attach":
@@ -274,7 +327,7 @@ class MainScreen(Screen[None]):
                     and self._tab in ("devices", "relays")
                     and bool(self._chosen(self._tab))
                 )
-            case "decide":
+            case "decide" | "compare":
                 return is_there and self._tab == "conflicts" and bool(self._chosen("conflicts"))
             case "mark" | "mark_all":
                 return is_there and self._tab == "news" and bool(self._chosen("news"))
@@ -295,31 +348,25 @@ class MainScreen(Screen[None]):
     def _all_folders(self) -> list[FolderStatus]:
         return self._status["folders"] if self._status is not None else []
 
-    def possible(self) -> Iterable[tuple[str, str, Callable[[], None]]]:
-        """Every act that is possible now: its name, what it does, and the act."""
-        acts = (
-            ("Add", "Sync a directory, or meet at a relay", "add", self.action_add),
-            ("Invite", "Show a code that makes another device yours", "invite", self.action_invite),
-            ("Pause or resume", "Let a folder rest, or go on", "pause", self.action_pause),
-            ("Search", "Find files by name, type, date and size", "search", self.action_search),
-            ("Versions", "What files were, and bring them back", "versions", self.action_versions),
-            ("Attach", "Put an offered folder on this device", "attach", self.action_attach),
-            ("Remove", "A folder, device or relay less", "remove", self.action_remove),
-            ("Mark all as read", "Of what there was to hear", "mark_all", self.action_mark_all),
-        )
-        return [
-            (title, what, act) for title, what, name, act in acts if self.check_action(name, ())
-        ]
-
     def action_tab(self, tab: str) -> None:
         """Shows one of the tables."""
         self._tabs.active = tab
         self._lists[tab].focus()
-        self._refresh_keys()
+        self._opened()
 
     def on_tabbed_content_tab_activated(self) -> None:
         """A tab by mouse: what can be done is another thing there."""
+        self._opened()
+
+    def _opened(self) -> None:
+        """Another tab: what it shows may have to be asked for."""
         self._refresh_keys()
+        if self._tab == "backup":
+            self.look()
+        elif self._tab == "links" and self._status is not None:
+            folder = next((f for f in self._all_folders() if f["path"] is not None), None)
+            self._links.place = f"{folder['path']}/" if folder is not None else ""
+            self._links.action_look()
 
     def on_data_table_row_highlighted(self) -> None:
         """The same of another line."""
@@ -327,6 +374,9 @@ class MainScreen(Screen[None]):
 
     def on_data_table_row_selected(self) -> None:
         """Enter on a folder shows what was deleted from it, or asks for its path."""
+        if self._tab == "conflicts":
+            self.action_compare()
+            return
         folder = self._folder()
         if folder is not None and folder["path"] is not None:
             self.action_versions()
@@ -428,12 +478,58 @@ class MainScreen(Screen[None]):
         if not self.is_attached:
             return
         code = made["code"]
-        text = [f"Type on the other device: holdfast join {code} --name NAME"]
-        text += [f"On another network, add --relay {relay}" for relay in made["relays"]]
+        text = ["On the other device: `holdfast tui`, then j, and type this code; or"]
+        text.append(f"    holdfast join {code} --name NAME")
+        text += [f"On another network, say where: {relay}" for relay in made["relays"]]
         text.append(f"It holds for {made['expires_s'] / 60:.0f} minutes, for one device.")
         self.app.push_screen(
-            Notice("Invite a device", term_safe(code), "\n".join(map(term_safe, text)))
+            QrScreen("Invite a device", term_safe(code), "\n".join(map(term_safe, text)))
         )
+
+    def action_compare(self) -> None:
+        """The file and the copy side by side."""
+        chosen = self._chosen("conflicts")
+        found = next((one for one in self._found_conflicts if one["place"] == chosen), None)
+        if found is not None:
+            self.app.push_screen(ConflictScreen(self._daemon, found))
+
+    def action_trail(self) -> None:
+        """Who did what."""
+        self.app.push_screen(TrailScreen(self._daemon))
+
+    def action_settings(self) -> None:
+        """What is set."""
+        self.app.push_screen(SettingsScreen(self._daemon))
+
+    def action_start(self) -> None:
+        """Runs the daemon, which stays when the screen is left."""
+        self._headline.update("The daemon is starting…")
+        self.run_worker(self._start(), group="start", exclusive=True)
+
+    async def _start(self) -> None:
+        problem = await started_daemon(self._daemon.home)
+        if problem and self.is_attached:
+            self.notify(term_safe(problem), severity="error", markup=False)
+        self.look()
+
+    def _welcome(self) -> None:
+        """There is no device here: once, ask what kind it is to be."""
+        if self._was_welcomed:
+            return
+        self._was_welcomed = True
+        self.app.push_screen(WelcomeScreen(self._daemon.home), self._made)
+
+    def _made(self, kit: str | None) -> None:
+        """There is a device: it is run, and its kit is shown once."""
+        if kit is None:
+            return
+        self.action_start()
+        if kit:
+            told = (
+                "It brings everything back if you lose all your devices. Print it or write it down"
+                " now: it is shown once, and stored nowhere."
+            )
+            self.app.push_screen(Notice("Your recovery kit", term_safe(kit), told))
 
     def action_decide(self, choice: str) -> None:
         """What becomes of a conflict copy."""

@@ -59,7 +59,7 @@ class Stage:
         return {b.binding.description for b in bindings if b.enabled and b.binding.show}
 
 
-LOOKS = ("status", "devices", "list_relays", "conflicts", "notifications")
+LOOKS = ("status", "devices", "list_relays", "conflicts", "notifications", "backups", "listed")
 
 
 @asynccontextmanager

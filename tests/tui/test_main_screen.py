@@ -11,9 +11,11 @@ from tests.peer.fake_daemon import DEVICE_ID, FOLDER_ID, NOTICE, RELAY, running
 from tests.tui.stage import Stage, screen
 from tui import main_screen
 from tui.app import HoldfastApp
-from tui.dialogs import Ask, Confirm, Notice
+from tui.dialogs import Ask, Confirm
 from tui.main_screen import MainScreen
+from tui.qr import QrScreen
 from tui.versions import VersionsScreen
+from tui.welcome import WelcomeScreen
 
 
 @pytest.mark.parametrize("size", [(80, 24), (200, 60)])
@@ -26,7 +28,7 @@ async def test_it_shows_what_the_daemon_says(tmp_path: Path, size: tuple[int, in
         assert stage.cells("device-list")[0][2] == "this device"
         assert {"Add", "Invite", "Pause", "Versions", "Remove", "Quit"} <= stage.keys()
         assert "Attach" not in stage.keys()
-        assert "They were meant" not in stage.keys()
+        assert "Meant" not in stage.keys()
 
 
 async def test_names_of_others_do_not_steer_the_terminal(tmp_path: Path) -> None:
@@ -40,11 +42,12 @@ async def test_it_survives_a_daemon_that_goes_and_comes(tmp_path: Path) -> None:
     app = HoldfastApp(tmp_path)
     async with app.run_test() as pilot:
         stage = Stage(app, pilot, None)  # type: ignore[arg-type]
-        await stage.until(lambda: stage.text("headline").startswith("There is no device"))
+        await stage.until(lambda: isinstance(app.screen, WelcomeScreen))
         assert "Add" not in stage.keys()
         for _ in range(2):
             async with running(tmp_path):
                 await stage.until(lambda: stage.text("headline").startswith("alpha"))
+                assert isinstance(app.screen, MainScreen)  # nobody has to be welcomed
                 assert stage.cells("folder-list")[0][1] == "photos"
             await stage.until(lambda: stage.text("headline").startswith("The daemon"))
 
@@ -88,7 +91,7 @@ async def test_pause(tmp_path: Path) -> None:
 async def test_an_invitation_shows_its_code(tmp_path: Path) -> None:
     async with screen(tmp_path) as stage:
         await stage.press("i")
-        await stage.until(lambda: isinstance(stage.app.screen, Notice))
+        await stage.until(lambda: isinstance(stage.app.screen, QrScreen))
         shown = stage.app.export_screenshot().replace("&#160;", " ")
         assert "7-crossover-clockwork" in shown
         await stage.press("escape")
@@ -127,7 +130,7 @@ async def test_a_question_is_shown_and_answered(tmp_path: Path, key: str, answer
     async with screen(tmp_path) as stage:
         stage.daemon.question = "700 files were deleted. Was it meant?"
         await stage.until(lambda: "700 files" in stage.text("question"))
-        assert {"They were meant", "Bring back"} <= stage.keys()
+        assert {"Meant", "Bring back"} <= stage.keys()
         await stage.press(key)
         await stage.calls(("answer_hold", FOLDER_ID, answer))
 
@@ -168,12 +171,12 @@ async def test_the_cursor_stays_where_it_was(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("key", "keep"), [("f", "original"), ("c", "copy"), ("b", "both")])
 async def test_a_conflict_is_decided_by_one_key(tmp_path: Path, key: str, keep: str) -> None:
     async with screen(tmp_path) as stage:
-        assert "Keep both" not in stage.keys()
+        assert "Both" not in stage.keys()
         await stage.press("4")
         await stage.until(lambda: stage.cells("conflict-list"))
         (copy,) = stage.cells("conflict-list")
         assert copy[2] == "a (conflict be\\x1bta).txt"
-        await stage.until(lambda: {"Keep the file", "Keep the copy", "Keep both"} <= stage.keys())
+        await stage.until(lambda: {"Compare", "File", "Copy", "Both"} <= stage.keys())
         await stage.press(key)
         await stage.calls(("resolve", Path("/data/photos/a"), keep))
         stage.daemon.copies = []

@@ -1,0 +1,38 @@
+"""How copies at super-nodes stand, in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.peer.fake_daemon import BACKUP
+from tests.tui.stage import screen
+from tui.backups import NO_BACKUPS, backup_lines, summary
+from tui.rows import Tone
+
+
+def test_a_folder_stands_above_its_nodes() -> None:
+    folder, node = backup_lines([BACKUP])
+    assert folder.cells[:6] == (
+        "!", "photos (4/7)", "at risk", "up to date", "9 packs", "16.8 MB",
+    )  # fmt: skip
+    assert folder.tone is Tone.BAD
+    assert "1 at risk" in folder.detail
+    assert "Only 2 owners\\x1b." in folder.detail
+    assert node.cells[1:3] == ("  relay.example:443", "away")
+    assert "Nobody answers." in node.detail
+
+
+def test_what_is_at_risk_is_said_first() -> None:
+    assert summary([], has_kit=True) == ""
+    assert summary([BACKUP], has_kit=True) == "At risk: photos."
+    well = {**BACKUP, "health": "healthy"}
+    assert summary([well], has_kit=False).startswith("Nothing is at risk. This device keeps no")  # type: ignore[list-item]
+
+
+async def test_it_is_asked_for_when_somebody_looks(tmp_path: Path) -> None:
+    async with screen(tmp_path) as stage:
+        assert ("backups",) not in stage.daemon.calls
+        assert stage.listing("backup-list").border_subtitle == NO_BACKUPS
+        await stage.press("8")
+        await stage.until(lambda: len(stage.cells("backup-list")) == 2)
+        await stage.until(lambda: "1 at risk" in stage.text("line-detail"))

@@ -1,0 +1,58 @@
+"""Who has no device here makes one, and the daemon is run for them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from textual.widgets import Input, Label
+
+from peer.control_client import ControlClient
+from tests.tui.stage import Stage
+from tui import welcome
+from tui.app import HoldfastApp
+from tui.dialogs import Ask, Notice
+from tui.main_screen import MainScreen
+from tui.welcome import WelcomeScreen, ask_command, started_daemon
+
+
+async def test_a_first_device_is_made_run_and_its_kit_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def command(home: Path, *words: str) -> list[str]:
+        if words == ("run",):  # on no port that another test may have
+            words = ("run", "--listen", "127.0.0.1:0", "--no-discovery")
+        return [sys.executable, "-P", "-m", "peer", "--home", str(home), *words]
+
+    monkeypatch.setattr(welcome, "command", command)
+    home = tmp_path / "home"
+    app = HoldfastApp(home)
+    async with app.run_test(size=(80, 24)) as pilot:
+        stage = Stage(app, pilot, None)  # type: ignore[arg-type]
+        await stage.until(lambda: isinstance(app.screen, WelcomeScreen))
+        await stage.press("n")
+        await stage.until(lambda: isinstance(app.screen, Ask))
+        app.screen.query_one(Input).value = "laptop"
+        await stage.press("enter")
+        await stage.until(lambda: isinstance(app.screen, Notice))
+        assert "recovery kit" in str(app.screen.query_one(Label).content)
+        try:
+            await stage.press("enter")
+            await stage.until(lambda: isinstance(app.screen, MainScreen))
+            await stage.until(lambda: stage.text("headline").startswith("laptop"))
+        finally:
+            ControlClient(home).stop()
+            assert welcome.STARTED.pop().wait(60) == 0
+
+
+async def test_why_a_command_failed_is_said(tmp_path: Path) -> None:
+    made, problem = await ask_command(tmp_path / "home", "join", "--name", "b", given="nonsense")
+    assert made == {}
+    assert problem
+    assert not problem.startswith("holdfast:")
+
+
+async def test_why_a_daemon_ended_at_once_is_said(tmp_path: Path) -> None:
+    assert "device" in await started_daemon(tmp_path)
+    assert "cannot be started" in await started_daemon(tmp_path / "nowhere")

@@ -1,0 +1,93 @@
+"""The screen of the audit trail: who did what, the newest first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, Final
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+from textual.widgets import Footer, Static
+
+from peer.errors import PeerError
+from peer.status import TrailEntry
+from peer.terminal import format_moment, term_safe
+from tui.daemon import Daemon
+from tui.listing import Listing
+from tui.rows import Line, Tone
+
+TRAIL_HEADINGS: Final = ("", "when", "by", "what")
+CHECK: Final = "`holdfast log verify` checks that nothing in it was changed or left out."
+
+
+def trail_lines(entries: Sequence[TrailEntry]) -> list[Line]:
+    """A line for each entry."""
+    return [
+        Line(
+            str(one["number"]),
+            ("·", format_moment(one["time_s"]), term_safe(one["by"]), term_safe(one["text"])),
+            Tone.QUIET,
+            term_safe(one["text"]),
+        )
+        for one in entries
+    ]
+
+
+class TrailScreen(Screen[None]):
+    """Who did what on this device."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("o", "older", "Older", tooltip="What was before that"),
+        Binding("r", "newest", "Newest", tooltip="From the newest on"),
+        Binding("escape", "app.pop_screen", "Back"),
+    ]
+
+    def __init__(self, daemon: Daemon) -> None:
+        super().__init__()
+        self._daemon = daemon
+        self._entries: list[TrailEntry] = []
+        self._has_more = False
+        self._list = Listing(TRAIL_HEADINGS, "Nothing was noted yet.", id="trail")
+        self._detail = Static(CHECK, id="detail", markup=False)
+
+    def compose(self) -> ComposeResult:
+        """The table, and what is too long for it."""
+        yield Static("Who did what", classes="page-title", markup=False)
+        yield self._list
+        yield self._detail
+        yield Footer()
+
+    def on_mount(self) -> None:
+        """Asks for the newest."""
+        self._list.focus()
+        self.action_newest()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Older ones only where there are any."""
+        return self._has_more if action == "older" else True
+
+    def on_data_table_row_highlighted(self) -> None:
+        """All of what the line says."""
+        self._detail.update(self._list.detail or CHECK)
+
+    def action_older(self) -> None:
+        """More of them."""
+        if self._entries:
+            self.run_worker(self._look(self._entries[-1]["number"]), exclusive=True)
+
+    def action_newest(self) -> None:
+        """From the newest on."""
+        self.run_worker(self._look(None), exclusive=True)
+
+    async def _look(self, before: int | None) -> None:
+        try:
+            page = await self._daemon.trail(before)
+        except PeerError as error:
+            self._detail.update(term_safe(str(error)))
+            return
+        if self.is_attached:
+            self._entries = ([] if before is None else self._entries) + page["entries"]
+            self._has_more = page["more"]
+            self._list.show(trail_lines(self._entries))
+            self.refresh_bindings()
