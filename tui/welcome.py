@@ -10,6 +10,7 @@ import asyncio
 import json
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from socket import gethostname
 from typing import Any, ClassVar, Final
@@ -20,12 +21,15 @@ from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Button, Label, Static
 
+from peer.errors import PeerError
 from peer.terminal import term_safe
+from tui.daemon import Daemon
 from tui.dialogs import Ask, Field
 
 LOG_NAME: Final = "daemon.log"
-STARTED_WITHIN_S: Final = 3.0
-"""A daemon that cannot start says so by then; one that can is asked by then."""
+STARTED_WITHIN_S: Final = 60.0
+"""A daemon that cannot start ends by then, and one that can answers, on the slowest machine."""
+LOOK_EVERY_S: Final = 0.2
 
 
 STARTED: Final[list[subprocess.Popen[bytes]]] = []
@@ -72,9 +76,15 @@ async def started_daemon(home: Path) -> str:
         process = await asyncio.to_thread(start_daemon, home)
     except OSError as error:
         return f"The daemon cannot be started: {error.strerror}."
-    try:
-        await asyncio.to_thread(process.wait, STARTED_WITHIN_S)
-    except subprocess.TimeoutExpired:
+    daemon = Daemon(home)
+    for _ in range(round(STARTED_WITHIN_S / LOOK_EVERY_S)):
+        if process.poll() is not None:
+            break
+        with suppress(PeerError):
+            await daemon.status()
+            return ""
+        await asyncio.sleep(LOOK_EVERY_S)
+    else:
         return ""
     STARTED.remove(process)
     text = (home / LOG_NAME).read_text(errors="replace").strip().splitlines()
