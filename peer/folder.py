@@ -465,7 +465,8 @@ class Folder:
     async def _holds_something(self) -> bool:
         assert self.disk is not None
         disk = self.disk
-        return bool((await self._performer.on_disk(lambda: disk.list_directories([()])))[0].entries)
+        (listing,) = await self._performer.on_disk(lambda: disk.list_directories([()]))
+        return bool(listing.entries or listing.problems)  # or perhaps: the disk does not say
 
     async def end_joining(self) -> None:
         """From now on what is new here is new everywhere."""

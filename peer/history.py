@@ -391,9 +391,7 @@ class History:
         """Compares the trash with what the index says of it: a crash may have come between, and a
         person may have emptied it.
         """
-        disk = self._performer.disk
-        listing = (await self._performer.on_disk(lambda: disk.list_directories([TRASH])))[0]
-        found = dict(listing.entries or ())
+        found = dict(await self._performer.list_own(TRASH))
         found |= await self.spares.load(found)
         there = {name: stat for name, stat in found.items() if read_kept_name(name)}
         known = await self._versions.kept_names()

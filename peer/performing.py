@@ -30,7 +30,9 @@ from peer.disk_types import (
     Refusal,
     Remove,
     Stat,
+    Trouble,
 )
+from peer.errors import DiskError
 from peer.index_store import IndexStore
 from peer.watcher import Watcher
 from protocol.names import conflict_name
@@ -112,6 +114,17 @@ class Performer:
 
     # ------------------------------------------------------------ what an earlier run left
 
+    async def list_own(self, path: Path) -> list[tuple[str, Stat]]:
+        """What lies in a directory of Holdfast's own. Raises DiskError while the disk does not say
+        all of it: what was parked or kept and is taken for gone is told as deleted, or forgotten.
+        """
+        (listing,) = await self.on_disk(lambda: self.disk.list_directories([path]))
+        for problem in listing.problems:
+            if problem.trouble is Trouble.UNREADABLE:
+                where = "/".join(problem.path)
+                raise DiskError(f"{where}: {problem.reason} {DiskError.sentence()}")
+        return listing.entries or []
+
     async def clean_incoming(self) -> None:
         """Deletes temp files of an earlier run: their bytes are fetched or copied again."""
         names = await self.on_disk(self.disk.staged_names)
@@ -122,9 +135,8 @@ class Performer:
 
         Where its place is taken, it goes beside it under a conflict name.
         """
-        listing = (await self.on_disk(lambda: self.disk.list_directories([PARKED])))[0]
         moves: list[Move] = []
-        for name, stat in listing.entries or ():
+        for name, stat in await self.list_own(PARKED):
             if not _ITEM.fullmatch(name):
                 continue  # none of ours
             target = await path_of(NodeId(bytes.fromhex(name))) or (f"recovered {name}",)
@@ -143,9 +155,8 @@ class Performer:
 
         The name there says which file was meant to go, and which to come (`writer.going_name`).
         """
-        listing = (await self.on_disk(lambda: self.disk.list_directories([TRASH])))[0]
         operations: list[Operation] = []
-        for name, stat in listing.entries or ():
+        for name, stat in await self.list_own(TRASH):
             meant = _GOING.fullmatch(name)
             if meant is None:
                 continue  # none of ours

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from crypto.ids import NodeId
 from peer.daemon import Daemon
-from peer.errors import NoSuchVersion
+from peer.errors import DiskError, NoSuchVersion
 from peer.folder import Folder
 from peer.history import History, Wanted
 from peer.status import VersionEntry
@@ -356,6 +358,28 @@ async def test_an_emptied_trash_is_noticed(pair: Pair) -> None:
     await folder.call(history.take_stock)
     (_, before) = await pair.versions(pair.two, pair.there / "note")
     assert not before["here"]
+
+
+async def test_a_trash_that_cannot_be_read_is_no_empty_one(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await pair.write("note", b"first")
+    await pair.write("note", b"second")
+    folder, history = history_of(pair.two)
+    trash = pair.trash()[0].parent.stat().st_ino
+    scandir = os.scandir
+
+    def fail(where: Any) -> Any:
+        if isinstance(where, int) and os.fstat(where).st_ino == trash:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return scandir(where)
+
+    with monkeypatch.context() as failing:
+        failing.setattr(os, "scandir", fail)
+        with pytest.raises(DiskError):
+            await folder.call(history.take_stock)
+    (_, before) = await pair.versions(pair.two, pair.there / "note")
+    assert before["here"]
 
 
 async def test_no_history_is_kept_where_none_is_wanted(pair: Pair) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,6 +16,7 @@ from peer import commands as c
 from peer.disk import PosixDisk
 from peer.disk_types import DiskGone, Kind, MakeDirectory, ReadRequest, Refusal, StageFile, Stat
 from peer.disk_types import Path as FolderPath
+from peer.errors import DiskError
 from peer.index_store import IndexStore
 from peer.performing import Performer
 from peer.rows import Row
@@ -188,6 +191,25 @@ async def test_what_is_none_of_ours_is_left_where_it_lies(stage: Stage) -> None:
     litter = stage[2] / ".holdfast" / "parked" / ".DS_Store"
     litter.write_bytes(b"litter")
     assert await unpark(stage, {}) == {".holdfast/parked/.DS_Store": b"litter"}
+
+
+async def test_what_the_disk_does_not_say_is_not_taken_for_nothing(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is parked would be missing in the scan that follows, and be told as deleted."""
+    stage[1].staged_names()
+    park(stage[2], F, b"mine")
+
+    def fail(fd: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as failing:
+        failing.setattr(os, "scandir", fail)
+        with pytest.raises(DiskError, match=r"^\.holdfast/parked: The directory cannot be read"):
+            await unpark(stage, {F: ("a",)})
+        with pytest.raises(DiskError, match=r"^\.holdfast/trash: "):
+            await stage[0].empty_trash()
+    assert await unpark(stage, {F: ("a",)}) == {"a": b"mine"}
 
 
 # ---------------------------------------------------------------- in the trash by a crash
