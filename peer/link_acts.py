@@ -41,7 +41,8 @@ def get(arguments: argparse.Namespace) -> Answer:
         "seconds": round(took_s, 3),
     }
     rate = f"{terminal.format_size(got.size / took_s)}/s"
-    line = f"{got.files} files, {terminal.format_size(got.size)} in {terminal.format_time(took_s)}"
+    took = terminal.format_time(took_s)
+    line = f"{terminal.count_files(got.files)}, {terminal.format_size(got.size)} in {took}"
 
     def show() -> None:
         for name in got.names:
@@ -69,7 +70,7 @@ def link_create(arguments: argparse.Namespace) -> Answer:
     def show() -> None:
         print(made["url"])
         size = terminal.format_size(made["bytes"])
-        print(f"{made['files']} files, {size}; {_terms(made)}")
+        print(f"{terminal.count_files(made['files'])}, {size}; {_terms(made)}")
         print("Who has this address has the files: what is behind the # is the key to them.")
         if sys.stdout.isatty():
             import segno

@@ -43,6 +43,11 @@ def term_safe(text: str) -> str:
     )
 
 
+def count_files(count: int) -> str:
+    """So many files, in words."""
+    return "1 file" if count == 1 else f"{count:,} files"
+
+
 def format_size(size_bytes: float) -> str:
     """Bytes for a person: `512 B`, `1.4 MB`; decimal units, as disks are sold."""
     for unit in ("B", "kB", "MB", "GB", "TB"):

@@ -39,6 +39,8 @@ HANDSHAKE_TIMEOUT_S: Final = 10.0
 IDLE_TIMEOUT_S: Final = 30.0
 """Between requests, and for the head of one."""
 HEAD_LENGTH_MAX: Final = 16 << 10
+RENEWED_EVERY_S: Final = 60.0
+"""How often the certificate's files are looked at: who renews them need not tell."""
 STREAMS_MAX: Final = 32
 """Requests at once on one connection of HTTP/2."""
 SELF_SIGNED_NAME: Final = "web-self-signed.pem"
@@ -61,6 +63,10 @@ class Certificate:
             with open(descriptor, "wb") as file:
                 file.write(made)
         return cls(path, path)
+
+    def contents(self) -> bytes:
+        """Both files, a few kibibytes; raises OSError."""
+        return self.certificate.read_bytes() + b"\0" + self.key.read_bytes()
 
 
 def is_loopback(host: str) -> bool:
@@ -86,18 +92,48 @@ class WebServer:
         config.h2_max_concurrent_streams = STREAMS_MAX
         config.h2_max_header_list_size = HEAD_LENGTH_MAX
         self._context: ssl.SSLContext | None = None
+        self._certificate, self._loaded = certificate, b""
+        self._datagrams: UDPServer | None = None
         if certificate is not None:
             config.certfile = str(certificate.certificate)
             config.keyfile = str(certificate.key)
-            try:
-                self._context = config.create_ssl_context()
-            except OSError as error:  # ssl.SSLError is one
-                raise BadConfig(
-                    f"The certificate {certificate.certificate} with the key {certificate.key}"
-                    f" cannot be used: {error}. Both have to be PEM, and belong together."
-                ) from error
+            self._loaded, self._context = self._load(certificate)
         self._doorway = Doorway(CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX)
         self._worker = WorkerContext(None)
+
+    def renew(self) -> bool:
+        """Takes the certificate's files if they have changed, for connections from now on; those
+        that are open go on with the old one. Raises BadConfig, and then the old one stays.
+        """
+        if self._certificate is None or self._context is None:
+            return False
+        if self._certificate.contents() == self._loaded:
+            return False
+        self._loaded, _ = self._load(self._certificate)  # a pair that does not fit is found here
+        place = self._certificate
+        self._context.load_cert_chain(place.certificate, place.key)
+        if self._datagrams is not None:
+            self._datagrams.protocol.quic_config.load_cert_chain(place.certificate, place.key)
+        return True
+
+    def _load(self, certificate: Certificate) -> tuple[bytes, ssl.SSLContext]:
+        try:
+            contents = certificate.contents()
+            return contents, self._config.create_ssl_context()  # type: ignore[return-value]
+        except OSError as error:  # ssl.SSLError is one
+            raise BadConfig(
+                f"The certificate {certificate.certificate} with the key {certificate.key}"
+                f" cannot be used: {error}. Both have to be PEM, and belong together."
+            ) from error
+
+    async def _renew_now_and_then(self) -> None:
+        while True:
+            await asyncio.sleep(RENEWED_EVERY_S)
+            try:
+                if self.renew():
+                    log.info("the certificate was renewed")
+            except (BadConfig, OSError) as error:
+                log.error("the certificate that was there is kept: %s", error)
 
     async def run(self, listening: socket.socket, udp: socket.socket | None) -> None:
         """Answers on these sockets, which it closes at the end."""
@@ -107,6 +143,7 @@ class WebServer:
             self._config.alt_svc_headers = [f'h3=":{port}"; ma=3600']
         try:
             async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._renew_now_and_then())
                 if udp is not None:
                     tasks.create_task(self._answer_datagrams(udp))
                 await self._accept(listening, tasks)
@@ -154,6 +191,7 @@ class WebServer:
             transport, server = await loop.create_datagram_endpoint(
                 lambda: UDPServer(self._app, loop, self._config, self._worker, {}), sock=udp.dup()
             )
+            self._datagrams = server
             try:
                 await server.run()
             except* Exception as errors:  # noqa: BLE001 - the door to a library

@@ -116,6 +116,9 @@ class StreamSink {
     this.worker = worker;
     this.port = port;
     this.wanted = 0;
+    this.batch = new Uint8Array(BATCH_SIZE);
+    this.filled = 0;
+    this.free = [];
     this.failure = null;
     this.wake = () => {};
     this.isReady = false;
@@ -127,19 +130,33 @@ class StreamSink {
 
   onMessage(word) {
     if (word === "ready") this.isReady = true;
-    if (word === "more") this.wanted += 1;
+    if (word.more) this.wanted += 1;
+    if (word.back) this.free.push(word.back);
     if (word === "cancelled") this.failure ??= new StoppedError("the browser's download was ended");
     this.wake();
   }
 
-  /** Waits until the browser takes more: the disk sets the pace, not the network. */
   async write(bytes) {
+    for (let at = 0; at < bytes.length; ) {
+      const part = bytes.subarray(at, at + this.batch.length - this.filled);
+      this.batch.set(part, this.filled);
+      this.filled += part.length;
+      at += part.length;
+      if (this.filled === this.batch.length) await this.flush();
+    }
+  }
+
+  /** Waits until the browser takes more: the disk sets the pace, not the network. */
+  async flush() {
     await this.until(() => this.wanted > 0);
     this.wanted -= 1;
-    this.port.postMessage(bytes, [bytes.buffer]);
+    this.port.postMessage(this.batch.subarray(0, this.filled), [this.batch.buffer]);
+    this.batch = new Uint8Array(this.free.pop() ?? BATCH_SIZE);
+    this.filled = 0;
   }
 
   async close() {
+    if (this.filled) await this.flush();
     await this.until(() => this.wanted > 0);
     this.port.postMessage("end");
     this.leave();

@@ -41,20 +41,29 @@ function encoded(name) {
   return encodeURIComponent(name).replace(/['()*]/g, (character) => `%${character.charCodeAt(0).toString(16)}`);
 }
 
-/** Each pull asks the page for one more piece, so the browser's disk sets the pace. */
+/**
+ * Each pull asks the page for one more piece, so the browser's disk sets the pace. There is one piece in the queue; when it
+ * is taken, the one before it was written, and its memory goes back to the page, which fills it again: left to the collector
+ * of garbage, a hundred megabytes of pieces would pile up here.
+ */
 function streamFrom(port) {
   let settle = () => {};
+  let [queued, taken] = [null, null];
   return new ReadableStream({
     start(controller) {
       port.onmessage = ({ data }) => {
         if (data === "end") controller.close();
         else if (data === "abort") controller.error(new Error("not whole"));
-        else controller.enqueue(data);
+        else {
+          controller.enqueue(data);
+          queued = data;
+        }
         settle();
       };
     },
     pull() {
-      port.postMessage("more");
+      port.postMessage({ more: true, back: taken?.buffer }, taken ? [taken.buffer] : []);
+      [queued, taken] = [null, queued];
       return new Promise((resolve) => {
         settle = resolve;
       });

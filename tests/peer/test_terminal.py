@@ -95,3 +95,10 @@ async def test_a_link_shows_how_fast_it_is_while_something_goes(
 def test_an_error_is_one_safe_line(capsys: pytest.CaptureFixture[str]) -> None:
     terminal.print_error("No folder \x1b[1m.\nDone")
     assert capsys.readouterr().err == "holdfast: No folder \\x1b[1m.\\nDone\n"
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 files"), (1, "1 file"), (2, "2 files"), (12_000, "12,000 files")]
+)
+def test_files_are_counted_in_words(count: int, text: str) -> None:
+    assert terminal.count_files(count) == text

@@ -18,6 +18,7 @@ from aioquic.h3.connection import H3_ALPN, H3Connection
 from aioquic.h3.events import DataReceived, HeadersReceived
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import QuicEvent
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from crypto.packs import LEAF_SIZE
 from relay import web_server
@@ -218,6 +219,54 @@ def test_files_that_are_no_certificate_are_told(tmp_path: Path) -> None:
     path.write_text("no certificate")
     with pytest.raises(BadConfig, match="cannot be used"):
         WebServer(app, Certificate(path, path))
+
+
+async def test_a_renewed_certificate_is_taken_and_nobody_is_cut_off(tmp_path: Path) -> None:
+    async with web_stage(tmp_path, is_tls=True) as stage:
+        made = await stage.links.made(packs=(2,))
+        old = stage.connect()
+        await asyncio.to_thread(old.connect)
+        assert not stage.server.renew(), "nothing has changed"
+        place = Certificate.self_signed(tmp_path, LOOPBACK).certificate
+        before = await asyncio.to_thread(shown, stage.port)
+        place.write_bytes(b"half of a cert")
+        with pytest.raises(BadConfig, match="cannot be used"):
+            stage.server.renew()
+        assert await asyncio.to_thread(shown, stage.port) == before, "the old one stays"
+        place.unlink()
+        Certificate.self_signed(tmp_path, LOOPBACK)
+        assert stage.server.renew()
+        after = await asyncio.to_thread(shown, stage.port)
+        assert after != before
+        assert after == await shown_by_quic(stage.port)
+
+        def ask() -> int:
+            old.request("GET", made.path)
+            return old.getresponse().status
+
+        assert await asyncio.to_thread(ask) == 200, "a connection from before goes on"
+        old.close()
+
+
+def shown(port: int) -> bytes:
+    """The certificate that a visitor is shown, in DER."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with socket.create_connection((LOOPBACK, port), timeout=60) as raw:
+        with context.wrap_socket(raw) as connection:
+            return connection.getpeercert(binary_form=True) or b""
+
+
+async def shown_by_quic(port: int) -> bytes:
+    configuration = QuicConfiguration(
+        is_client=True, alpn_protocols=H3_ALPN, verify_mode=ssl.CERT_NONE
+    )
+    async with connect(
+        LOOPBACK, port, configuration=configuration, create_protocol=Http3
+    ) as visitor:
+        found = visitor._quic.tls._peer_certificate
+        assert found is not None
+        return bytes(found.public_bytes(Encoding.DER))
 
 
 @pytest.mark.parametrize(

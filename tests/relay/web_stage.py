@@ -169,8 +169,10 @@ async def link_stage(home: Path, limits: LinkLimits | None = None) -> AsyncItera
 class WebStage:
     """A link stage with its endpoint."""
 
-    def __init__(self, links: LinkStage, port: int, context: ssl.SSLContext | None) -> None:
-        self.links, self.port, self._context = links, port, context
+    def __init__(
+        self, links: LinkStage, server: WebServer, port: int, context: ssl.SSLContext | None
+    ) -> None:
+        self.links, self.server, self.port, self._context = links, server, port, context
 
     async def ask(self, method: str, path: str, body: bytes = b"", /, **headers: str) -> Answer:
         """One request on a connection of its own."""
@@ -231,9 +233,10 @@ async def web_stage(
         udp = listen_udp(listening) if is_tls else None
         port = listening.getsockname()[1]
         task = asyncio.get_running_loop().create_task
-        running = task(WebServer(endpoint.app, certificate).run(listening, udp))
+        server = WebServer(endpoint.app, certificate)
+        running = task(server.run(listening, udp))
         try:
-            yield WebStage(links, port, context)
+            yield WebStage(links, server, port, context)
         finally:
             running.cancel()
             await asyncio.wait([running])
