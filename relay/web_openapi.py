@@ -1,0 +1,146 @@
+"""The OpenAPI document of what the web endpoint answers (SPEC 17), for programs that fetch."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+LINK: Final = {
+    "name": "link", "in": "path", "required": True, "description": "The link's id.",
+    "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{21}[AQgw]$"},
+}  # fmt: skip
+PACK: Final = {
+    "name": "pack", "in": "path", "required": True, "description": "The pack's id.",
+    "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$"},
+}  # fmt: skip
+TICKET: Final = {
+    "name": "X-Holdfast-Ticket", "in": "header", "required": True,
+    "description": "Of the download that was claimed.",
+    "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{21}[AQgw]$"},
+}  # fmt: skip
+RANGE: Final = {
+    "name": "Range", "in": "header", "required": True,
+    "description": "One range with its borders on the grid of 65,536 bytes.",
+    "schema": {"type": "string", "pattern": "^bytes=[0-9]{1,9}-[0-9]{1,9}$"},
+}  # fmt: skip
+NAME: Final = {
+    "name": "name", "in": "path", "required": True,
+    "schema": {"type": "string", "pattern": "^[a-z0-9_.-]{1,40}$"},
+}  # fmt: skip
+VERSION: Final = {
+    "name": "version", "in": "path", "required": True,
+    "schema": {"type": "string", "pattern": "^[0-9a-f]{16}$"},
+}  # fmt: skip
+
+
+def document(version: str) -> dict[str, Any]:
+    """All of it; `version` is that of the program."""
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Holdfast share links", "version": version},
+        "paths": {
+            "/s/{link}": {"get": _page()},
+            "/s/-/{name}": {"get": _file("pageFile", [NAME])},
+            "/s/-/{version}/{name}": {"get": _file("versionedPageFile", [VERSION, NAME])},
+            "/s/{link}/head": {"get": _head()},
+            "/s/{link}/claim": {"post": _claim()},
+            "/s/{link}/pack/{pack}": {"get": _pack()},
+        },
+    }
+
+
+def _page() -> dict[str, Any]:
+    return {
+        "operationId": "page",
+        "summary": "The page, whether or not there is such a link.",
+        "parameters": [LINK],
+        "responses": {"200": _said("The page.", "text/html"), "404": _nothing("Not an id.")},
+    }
+
+
+def _file(operation: str, parameters: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "operationId": operation,
+        "summary": "A file of the page.",
+        "parameters": parameters,
+        "responses": {
+            "200": {"description": "The file."},
+            "304": {"description": "It is the one that the visitor has."},
+            "404": _nothing("There is none."),
+        },
+    }
+
+
+def _head() -> dict[str, Any]:
+    schema = {
+        "type": "object",
+        "required": ["version", "flags", "salt"],
+        "additionalProperties": False,
+        "properties": {
+            "version": {"const": 1},
+            "flags": {"type": "integer", "minimum": 0, "maximum": 255},
+            "salt": {"type": "string", "pattern": "^[A-Za-z0-9_-]{22}$"},
+        },
+    }
+    return {
+        "operationId": "head",
+        "summary": "Whether a password is asked for, and its salt; of any id.",
+        "parameters": [LINK],
+        "responses": {
+            "200": _said("The same for links that there are not.", "application/json", schema),
+            "404": _nothing("Not an id."),
+        },
+    }
+
+
+def _claim() -> dict[str, Any]:
+    token = {"type": "string", "contentEncoding": "binary", "minLength": 32, "maxLength": 32}
+    wait = {
+        "type": "object",
+        "required": ["wait"],
+        "properties": {"wait": {"enum": ["taken", "attempts"]}},
+    }
+    return {
+        "operationId": "claim",
+        "summary": "Takes one download.",
+        "parameters": [LINK],
+        "requestBody": {
+            "required": True,
+            "content": {"application/octet-stream": {"schema": token}},
+        },
+        "responses": {
+            "200": _said("The sealed manifest.", "application/octet-stream"),
+            "404": _nothing("No such link, or not its token."),
+            "410": _ended(),
+            "429": _said("Later: see Retry-After.", "application/json", wait),
+            "503": _nothing("Not just now: see Retry-After."),
+        },
+    }
+
+
+def _pack() -> dict[str, Any]:
+    return {
+        "operationId": "pack",
+        "summary": "A range of a pack.",
+        "parameters": [LINK, PACK, TICKET, RANGE],
+        "responses": {
+            "206": _said("What Content-Range says.", "application/octet-stream"),
+            "404": _nothing("Not a pack of this download."),
+            "410": _ended(),
+            "416": {"description": "Not such a range: see Content-Range."},
+            "503": _nothing("Not to be had just now: see Retry-After."),
+        },
+    }
+
+
+def _ended() -> dict[str, Any]:
+    how = {"enum": ["expired", "revoked", "used up"]}
+    schema = {"type": "object", "required": ["ended"], "properties": {"ended": how}}
+    return _said("The link has ended.", "application/json", schema)
+
+
+def _said(words: str, media_type: str, schema: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {"description": words, "content": {media_type: {"schema": schema or {}}}}
+
+
+def _nothing(words: str) -> dict[str, Any]:
+    return _said(words, "text/plain")

@@ -1,0 +1,103 @@
+"""A real endpoint answers as the document says, whatever it is asked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+
+from relay import share_links
+from relay.web_files import PageFiles
+from relay.web_openapi import document
+from tests.relay.web_stage import Answer, Made, WebStage, text_of, web_stage
+
+DOCUMENT = document("0")
+CASES = 15
+"""Requests of each kind."""
+ALWAYS = ("referrer-policy", "x-content-type-options", "content-security-policy", "cache-control")
+
+
+@pytest.mark.row("A38")
+@pytest.mark.row("A39")
+async def test_the_endpoint_answers_as_the_document_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Fewer, so that both a wrong token and too many of them are among what is answered.
+    monkeypatch.setattr(share_links, "WRONG_TOKENS_PER_MINUTE", 8)
+    schema = schemathesis.openapi.from_dict(DOCUMENT)
+    statuses: set[int] = set()
+    async with web_stage(tmp_path, files=PageFiles.load()) as stage:
+        made = await stage.links.made(packs=(4,))
+        ticket = await stage.ticket(made)
+        for result in schema.get_all_operations():
+            operation: Any = getattr(result, "ok")()  # noqa: B009 - an Err has none, and fails here
+            for number, case in enumerate(cases_of(operation)):
+                # Some of it is of a link that is there, for what is only refused is no test.
+                answer = await send(stage, case, made if number % 3 else None, ticket)
+                check(operation, answer)
+                statuses.add(answer.status)
+        span = {"X_Holdfast_Ticket": ticket, "Range": "bytes=0-65535"}
+        answer = await stage.ask("GET", made.pack_path(), **span)
+        assert (answer.status, len(answer.body)) == (206, 65536), "who downloads is not troubled"
+    assert statuses >= {200, 206, 404, 416, 429}
+
+
+def cases_of(operation: Any) -> list[Any]:
+    """Requests that the document allows."""
+    found: list[Any] = []
+
+    @settings(
+        max_examples=CASES, database=None, deadline=None, phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck), derandomize=True,
+    )  # fmt: skip
+    @given(operation.as_strategy())
+    def collect(case: Any) -> None:
+        found.append(case)
+
+    collect()
+    return found
+
+
+async def send(stage: WebStage, case: Any, made: Made | None, ticket: str) -> Answer:
+    headers = {str(name): str(value) for name, value in (case.headers or {}).items()}
+    path: str = case.formatted_path
+    if made is not None:
+        path = path.replace(case.path_parameters.get("link", "\0"), text_of(made.link_id))
+        path = path.replace(case.path_parameters.get("pack", "\0"), text_of(made.packs[0]))
+        if "X-Holdfast-Ticket" in headers:
+            headers["X-Holdfast-Ticket"] = ticket
+    if "Range" in headers and made is not None and len(headers["Range"]) % 2:
+        headers["Range"] = "bytes=65536-131071"
+    body = case.body if isinstance(case.body, bytes) else str(case.body).encode()
+    return await stage.ask(case.method, path, body if case.method == "POST" else b"", **headers)
+
+
+def check(operation: Any, answer: Answer) -> None:
+    """The answer is one that the document describes, with the headers that all have."""
+    described = operation.definition.raw["responses"]
+    assert str(answer.status) in described, (operation.path, answer.status)
+    assert all(name in answer.headers for name in ALWAYS)
+    content = described[str(answer.status)].get("content")
+    if content is not None:
+        media_type = answer.headers["content-type"].partition(";")[0]
+        assert media_type in content
+        if media_type == "application/json":
+            jsonschema_rs.validate(content[media_type]["schema"], json.loads(answer.body))
+
+
+async def test_every_route_of_a_download_is_described(tmp_path: Path) -> None:
+    described = set(DOCUMENT["paths"])
+    async with web_stage(tmp_path, files=PageFiles.load()) as stage:
+        made = await stage.links.made()
+        for path in described:
+            asked = path.format(
+                link=text_of(made.link_id), pack=text_of(bytes(32)), name="page.js", version="0"
+            )
+            verb = next(iter(DOCUMENT["paths"][path])).upper()
+            other = "GET" if verb == "POST" else "POST"
+            assert (await stage.ask(other, asked)).status == 405, path
