@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from peer import terminal
 from peer.acts import Answer, client_of, home_of, run_async, say
+from peer.durability_model import nines
 from peer.passphrase import ask_passphrase
 
 if TYPE_CHECKING:
@@ -115,9 +116,31 @@ def print_backups(found: BackupList) -> None:
             if not node["connected"]:
                 said = f"{entry['folder']}: {node['address']}: {node['problem']}"
                 print(terminal.term_safe(said))
-        for sentence in (entry["problem"], *entry["warnings"]):
+        for sentence in (entry["problem"], *entry["warnings"], *_standing(entry)):
             if sentence:
                 print(terminal.term_safe(f"{entry['folder']}: {sentence}"))
+
+
+def _standing(entry: BackupEntry) -> list[str]:
+    """Where the copies are, what they are worth, and what was made again of them."""
+    lines = []
+    if entry["domains"]:
+        named = [(d["kind"], d["name"], d["shares"]) for d in entry["domains"]]
+        said = ", ".join(f"{kind} {name[:16]} {count}" for kind, name, count in named)
+        lines.append(f"Shares by what may be lost together: {said}.")
+    loss = entry["outlook"]["loss_in_a_year"]
+    if loss is None:
+        lines.append(f"No durability can be given. {entry['outlook']['reason']}")
+    else:
+        lines.append(f"A pack is lost within a year with {loss:.2g} ({nines(loss)}), if:")
+        lines += [f"- {sentence}" for sentence in entry["outlook"]["assumptions"]]
+    for node in entry["nodes"]:
+        if node["broken"]:
+            lines.append(f"{node['address']} signed for {node['broken']} shares and lost them.")
+    if entry["healed_s"] is not None:
+        ago = terminal.format_time(max(0, time.time() - entry["healed_s"]))
+        lines.append(f"{entry['heals']} shares were made again, the last one {ago} ago.")
+    return lines
 
 
 def _row(entry: BackupEntry) -> tuple[str, ...]:

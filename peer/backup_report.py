@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from crypto.ids import RelayId
+from peer.copies_outlook import domains, outlook
 from peer.folder_backup import FolderBackup
-from peer.node_pool import NodePool
+from peer.node_pool import NodePool, node_of
 from peer.share_transfers import NODE_TROUBLE, Opened
 from peer.status import BackupEntry, BackupNode
 from protocol.backup_records import BackupRecord
@@ -62,15 +63,18 @@ async def report(
             else:
                 counts["at risk" if have == needed else "degraded"] += 1
     progress = None if backup is None else backup.progress
+    health = health_of(counts["healthy"], counts["degraded"], counts["at risk"], counts["lost"])
+    known = [node_of(client) for client in clients.values()]
+    notes = None if backup is None else backup.store.notes
+    heals = [] if notes is None else await notes.heals(1)
+    broken = Counter[RelayId]() if notes is None else await notes.broken_by_node()
     return {
         "folder": name,
         "id": record.folder_id.hex(),
         "scheme": f"{record.needed}/{record.shares}",
         "state": "waiting" if progress is None else progress.state,
         "problem": "" if progress is None else progress.problem,
-        "health": health_of(
-            counts["healthy"], counts["degraded"], counts["at risk"], counts["lost"]
-        ),
+        "health": health,
         "packs": packs,
         "pack_bytes": pack_bytes,
         "stored_bytes": stored_bytes,
@@ -80,7 +84,11 @@ async def report(
         "lost": counts["lost"],
         "stored_until_s": (progress.stored_until_s or None) if progress is not None else None,
         "unverified_s": None if backup is None else await _unverified_s(backup),
-        "nodes": [_node(str(place), place.relay_id, pool, clients, shares)
+        "heals": 0 if notes is None else await notes.count_heals(),
+        "healed_s": heals[0].time_s if heals else None,
+        "domains": domains(known, shares),
+        "outlook": outlook(known, len(record.nodes), record.needed, record.shares, health),
+        "nodes": [_node(str(place), place.relay_id, pool, clients, shares, broken)
                   for place in record.places],
         "warnings": list(warnings),
     }  # fmt: skip
@@ -92,6 +100,7 @@ def _node(
     pool: NodePool,
     clients: Mapping[RelayId, StorageClient],
     shares: Counter[RelayId],
+    broken: Counter[RelayId],
 ) -> BackupNode:
     client = clients.get(relay_id)
     return {
@@ -101,6 +110,7 @@ def _node(
         "owner": "" if client is None else client.node.owner,
         "region": "" if client is None else client.node.region,
         "shares": shares[relay_id],
+        "broken": broken[relay_id],
         "free_bytes": 0 if client is None else client.node.free_bytes,
     }
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from peer import acts, backup_acts, link_acts, service_acts, terminal, trail_acts
+from peer import acts, backup_acts, durability_acts, link_acts, service_acts, terminal, trail_acts
 from peer.errors import PeerError, UsageError, of_protocol
 from peer.status import Choice, HoldAnswer
 from protocol.errors import ProtocolError
@@ -462,6 +462,15 @@ def _add_backup_commands(commands: Any, top: Callable[..., argparse.ArgumentPars
         "show how the copies stand, and what endangers them",
         backups,
     )
+    model = top(
+        "durability",
+        durability_acts.durability,
+        "tell how likely copies are lost within a year, by a model",
+    )
+    model.add_argument(
+        "--scheme", required=True, type=_scheme, metavar="K/N", help="any K of N shares are enough"
+    )
+    durability_acts.add_arguments(model)
     what = "print the recovery kit, which brings all back when all devices are lost"
     kit = commands.add_parser("kit", help=what, description=what)
     kits = kit.add_subparsers(metavar="COMMAND", required=True)

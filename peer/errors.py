@@ -465,6 +465,14 @@ class TooFewNodes(PeerError):
     http_status = 409
 
 
+class NoPlotting(PeerError):
+    """A plot takes matplotlib, which is not installed. Get it with `pip install 'holdfast[plot]'`,
+    or leave --plot away: the table says the same.
+    """
+
+    exit_code = 57
+
+
 class BadRecoveryKit(PeerError):
     """This is not your recovery kit, or too much of it is misread. Compare it with the paper once
     more.

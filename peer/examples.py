@@ -45,6 +45,9 @@ EXAMPLES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
     ),
     "backup repair": (("backup repair docs", "at once, not when it is due"),),
     "backup remove": (("backup remove docs", "their space is free again"),),
+    "durability": (
+        ("durability --nodes 9 --scheme 4/7 --annual-loss 5% --repair 48", "by a model"),
+    ),
     "backup status": (("backup status", "and what endangers the copies"),),
     "kit print": (("kit print --out kit.pdf", "a sheet for the safe"),),
     "recover": (('recover --relay "$RELAY" --name new --to ~/Restored', "the kit is asked for"),),

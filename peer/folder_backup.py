@@ -40,6 +40,7 @@ from peer.pack_store import Holding, KnownPack, PackStore
 from peer.placement import assign
 from peer.share_audit import ShareAudit
 from peer.share_healing import ShareHealing
+from peer.share_receipts import receipt_of
 from peer.share_transfers import (
     NODE_TROUBLE,
     Opened,
@@ -403,10 +404,12 @@ class FolderBackup:
                 kept = await node.client.put(
                     node.namespace, descriptor, share, shares[share], lease_s, holders
                 )
+                receipt = receipt_of(node.client, descriptor, share, kept)
             except NODE_TROUBLE as error:
                 log.info("a share could not be stored: %s", error)
                 self.progress = self.progress._replace(problem=str(error))
                 return None
+            await self.store.notes.keep_receipt(receipt)
             return Holding(0, share, relay_id, kept.lease_until_s, kept.time_s)
 
         results = await asyncio.gather(*(put(s, r) for s, r in placed.items()))

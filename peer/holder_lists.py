@@ -16,6 +16,7 @@ from typing import Final
 
 from crypto.ids import RelayId
 from peer.pack_store import KnownPack, PackStore
+from peer.share_receipts import lost_words
 from peer.share_transfers import NODE_TROUBLE, Opened
 from protocol.storage_messages import (
     HOLDERS_MAX,
@@ -105,7 +106,8 @@ class HolderLists:
             part = []
             for pack, share, holders in some[start : start + TOLD_AT_ONCE]:
                 if share != STANDBY and (pack.id, share) not in whole:
-                    log.warning("%s has lost share %d", client.address.host, share)
+                    notes, host = self._store.notes, client.address.host
+                    log.warning("%s", await lost_words(notes, pack.id, share, node, host))
                     await self._store.drop(pack.number, share, node)
                     continue
                 part.append((pack, share, holders))

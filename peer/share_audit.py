@@ -14,6 +14,7 @@ from typing import Final
 
 from crypto.ids import RelayId
 from peer.pack_store import Holding, KnownPack, PackStore
+from peer.share_receipts import lost_words
 from peer.share_transfers import NODE_TROUBLE, Opened
 from protocol.errors import LinkError, StorageRefused
 from protocol.storage_messages import STATS_MAX, ShareState, StoreOutcome, StoreStat, StoreStats
@@ -79,8 +80,7 @@ class ShareAudit:
             holding = held[pack.number]
             stat = right.get((pack.id, holding.share))
             if stat is None:
-                log.warning("%s has lost share %d", node.client.address.host, holding.share)
-                await self._store.drop(holding.pack, holding.share, holding.node)
+                await self._drop(node, pack, holding)
             else:
                 fresh = holding._replace(lease_s=stat.lease_until_s, checked_s=stat.checked_s)
                 await self._store.hold([fresh])
@@ -102,6 +102,10 @@ class ShareAudit:
                 log.info("a super-node was asked for a proof in vain: %s", error)
                 return
             if not is_right:
-                host = node.client.address.host
-                log.warning("%s does not show share %d as it has to be", host, holding.share)
-                await self._store.drop(holding.pack, holding.share, holding.node)
+                await self._drop(node, pack, holding)
+
+    async def _drop(self, node: Opened, pack: KnownPack, holding: Holding) -> None:
+        notes, host = self._store.notes, node.client.address.host
+        said = await lost_words(notes, pack.id, holding.share, holding.node, host)
+        log.warning("%s", said)
+        await self._store.drop(holding.pack, holding.share, holding.node)

@@ -18,6 +18,7 @@ from peer.node_pool import node_of
 from peer.pack_notes import Heal
 from peer.pack_store import Holding, KnownPack
 from peer.placement import assign, better
+from peer.share_receipts import receipt_of
 from peer.share_transfers import NODE_TROUBLE, PackLost
 from protocol.backup_records import BackupRecord
 from protocol.erasure import encode
@@ -153,9 +154,11 @@ class ShareHealing:
                 present[target].namespace, pack.descriptor, share, data,
                 int(time.time()) + LEASE_S, holders,
             )  # fmt: skip
+            receipt = receipt_of(present[target].client, pack.descriptor, share, kept)
         except (*NODE_TROUBLE, WrongChunk) as error:
             log.info("a share could not be moved: %s", error)
             return False
+        await backup.store.notes.keep_receipt(receipt)
         await backup.store.hold(
             [Holding(pack.number, share, target, kept.lease_until_s, kept.time_s)]
         )

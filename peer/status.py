@@ -431,8 +431,30 @@ class BackupNode(TypedDict):
     region: str
     shares: int
     """That it is known to hold of this folder."""
+    broken: int
+    """Shares that it signed to hold and was found not to."""
     free_bytes: int
     """That it would still take in all."""
+
+
+class DomainShares(TypedDict):
+    """What may be lost together, and how much of a folder's copies lies there."""
+
+    kind: str
+    """owner, network or region."""
+    name: str
+    shares: int
+
+
+class CopiesOutlook(TypedDict):
+    """How likely one pack is lost within a year."""
+
+    loss_in_a_year: float | None
+    """None: it cannot be said."""
+    reason: str
+    """Why not; else empty."""
+    assumptions: list[str]
+    """What has to be so for the number to be right."""
 
 
 class BackupEntry(TypedDict):
@@ -463,6 +485,12 @@ class BackupEntry(TypedDict):
     """Everything that was on this device's disk then is stored; None: not yet."""
     unverified_s: int | None
     """The age of the byte that was last found right longest ago; None if that is not known."""
+    heals: int
+    """Shares that were made again so far, by this device, or by others as it noticed."""
+    healed_s: int | None
+    """When that was the last time, in seconds since 1970."""
+    domains: list[DomainShares]
+    outlook: CopiesOutlook
     nodes: list[BackupNode]
     warnings: list[str]
     """What a person should know: too few independent nodes, for instance."""

@@ -96,7 +96,10 @@ BACKUP: BackupEntry = {
     "healthy": 7, "degraded": 1, "at_risk": 1, "lost": 0, "stored_until_s": 1_700_000_000,
     "unverified_s": 7200, "warnings": ["Only 2 owners\x1b."],
     "nodes": [{"address": str(RELAY), "connected": False, "problem": "Nobody answers.", "owner": "",
-               "region": "", "shares": 9, "free_bytes": 0}],
+               "region": "", "shares": 9, "broken": 2, "free_bytes": 0}],
+    "heals": 4, "healed_s": 1_700_000_000,
+    "domains": [{"kind": "owner", "name": "me", "shares": 9}],
+    "outlook": {"loss_in_a_year": 1e-7, "reason": "", "assumptions": ["Nothing burns."]},
 }  # fmt: skip
 
 

@@ -62,6 +62,9 @@ async def test_the_status_says_what_endangers_the_copies(
         shown = capsys.readouterr().out
         for said in ("4/7", "at risk", "1 degraded", "16.8 MB", "Nobody answers.", "2 h ago"):
             assert said in shown, said
+        for said in ("owner me 9", "with 1e-07 (7 nines), if:", "- Nothing burns.", "lost them"):
+            assert said in shown, said
+        assert "4 shares were made again, the last one" in shown
         assert "\x1b" not in shown
         assert await command(tmp_path, "backup", "status", "--json") == 0
         (entry,) = json.loads(capsys.readouterr().out)["backups"]
