@@ -467,10 +467,7 @@ def _add_backup_commands(commands: Any, top: Callable[..., argparse.ArgumentPars
         durability_acts.durability,
         "tell how likely copies are lost within a year, by a model",
     )
-    model.add_argument(
-        "--scheme", required=True, type=_scheme, metavar="K/N", help="any K of N shares are enough"
-    )
-    durability_acts.add_arguments(model)
+    durability_acts.add_arguments(model, _scheme)
     what = "print the recovery kit, which brings all back when all devices are lost"
     kit = commands.add_parser("kit", help=what, description=what)
     kits = kit.add_subparsers(metavar="COMMAND", required=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -110,10 +110,11 @@ def plot(system: System, rows: Sequence[Row], path: Path) -> None:
 # ---------------------------------------------------------------- as it is typed
 
 
-def add_arguments(model: argparse.ArgumentParser) -> None:
-    """What the command takes beside the scheme."""
+def add_arguments(model: argparse.ArgumentParser, scheme: Callable[[str], tuple[int, int]]) -> None:
+    """What the command takes."""
+    model.add_argument("--nodes", required=True, type=_count, metavar="N", help="all of them")
     model.add_argument(
-        "--nodes", required=True, type=_count, metavar="N", help="how many there are"
+        "--scheme", required=True, type=scheme, metavar="K/N", help="any K of N shares are enough"
     )
     model.add_argument(
         "--annual-loss", required=True, type=_share, metavar="P",
