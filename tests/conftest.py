@@ -8,7 +8,9 @@ the machine is busy: what may cost how much is asserted where it is counted, and
 import faulthandler
 import os
 import sys
+import time
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -21,6 +23,7 @@ sys.dont_write_bytecode = False
 settings.register_profile("holdfast", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("holdfast")
 
+_BEGAN_S = time.time()
 TEARDOWN_TIMEOUT_S = 60.0
 """Daemons that are killed, threads that are joined: seconds, even on a machine with other work."""
 WORKERS_A_CORE = 2
@@ -32,6 +35,13 @@ ENOUGH_WORKERS = 8
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     cores = os.cpu_count() or 1
     return max(cores, min(WORKERS_A_CORE * cores, ENOUGH_WORKERS))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says where the pictures of the page are, if this run has made some."""
+    pictures = list((Path(__file__).parents[1] / ".pictures").glob("*.png"))
+    if any(path.stat().st_mtime >= _BEGAN_S for path in pictures):
+        terminalreporter.write_line(f"{len(pictures)} pictures of the page: {pictures[0].parent}")
 
 
 @pytest.hookimpl(wrapper=True)

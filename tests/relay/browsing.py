@@ -17,6 +17,8 @@ PATIENCE_MS = 60_000
 DESKTOP = {"width": 1100, "height": 760}
 PHONE = {"width": 390, "height": 844}
 AXE = Path(__file__).parent / "axe.min.js"
+PICTURES = Path(__file__).parents[2] / ".pictures"
+"""What the page looked like in the last run, for somebody to look at; tests/conftest.py says so."""
 NO_PICKER = "delete window.showSaveFilePicker"
 """As most browsers are; and nobody is there to choose a file."""
 PRIVATE_PICKER = """
@@ -70,6 +72,11 @@ class Visit:
         download = await waiting.value
         path = await download.path()
         return download.suggested_filename, path.read_bytes()
+
+    async def picture(self, name: str) -> None:
+        """Keeps what the page looks like now."""
+        PICTURES.mkdir(exist_ok=True)
+        await self.page.screenshot(path=PICTURES / f"{name}.png", animations="disabled")
 
     async def violations(self) -> list[str]:
         """What axe finds that would keep somebody out."""

@@ -450,10 +450,12 @@ async def test_nobody_is_kept_out(stage: Stage, scheme: str) -> None:
     for link, state in ((folder, "ready"), (locked, "password"), (gone, "failure")):
         async with stage.visit(link, color_scheme=scheme, bypass_csp=True) as visit:
             await visit.state(state)
+            await visit.picture(f"page-{state}-{scheme}")
             assert await visit.violations() == []
             if link is folder:
                 await visit.page.get_by_role("button", name="View Itinerary.txt").click()
                 await expect(visit.page.locator("#viewer pre")).to_be_visible()
+                await visit.picture(f"page-viewer-{scheme}")
                 assert await visit.violations() == []
     stage.wait_a_minute()
 
@@ -465,6 +467,7 @@ async def test_a_phone_shows_all_of_it(stage: Stage) -> None:
         link, viewport=PHONE, is_mobile=True, has_touch=True, device_scale_factor=2
     ) as visit:
         await visit.state("ready")
+        await visit.picture("page-phone")
         wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         assert await visit.page.evaluate(wide) == 0
         for button in await visit.page.get_by_role("button").all():
@@ -477,6 +480,7 @@ async def test_a_phone_shows_all_of_it(stage: Stage) -> None:
         await visit.page.get_by_role("button", name="View Itinerary.txt").tap()
         await expect(visit.page.locator("#viewer pre")).to_be_visible()
         assert await visit.page.evaluate(wide) == 0
+        await visit.picture("page-phone-viewer")
 
 
 async def test_the_keyboard_is_enough(stage: Stage) -> None:
