@@ -110,7 +110,9 @@ def pack_hint(read_secret: bytes, salt: bytes) -> bytes:
 
 
 class PackWriter:
-    """An open pack, filled slot by slot; `data` so far may be written to disk as it grows."""
+    """An open pack, filled slot by slot. What is added is joined once, when it is closed: a buffer
+    of some megabytes that grows is copied each time.
+    """
 
     def __init__(
         self,
@@ -125,14 +127,20 @@ class PackWriter:
         self._read_secret = read_secret
         self._random = random
         self.kind = kind
-        self.data = bytearray(random(SALT_SIZE) if data is None else data)
+        self._parts = [random(SALT_SIZE) if data is None else data]
+        self._size = len(self._parts[0])
         self.slots = list(slots)
-        assert len(self.data) == SALT_SIZE + sum(slot.length for slot in self.slots)
+        assert self._size == SALT_SIZE + sum(slot.length for slot in self.slots)
 
     @property
     def salt(self) -> bytes:
         """The first 32 bytes of the pack."""
-        return bytes(self.data[:SALT_SIZE])
+        return self._parts[0][:SALT_SIZE]
+
+    @property
+    def data(self) -> bytes:
+        """What is in it so far."""
+        return b"".join(self._parts)
 
     def has_room_for(self, sealed_size: int) -> bool:
         """Whether a slot of this size still fits; an empty pack takes any single one."""
@@ -144,8 +152,9 @@ class PackWriter:
         """Appends a sealed chunk or log item under its 32-byte id."""
         assert self.has_room_for(len(sealed.sealed)), "close the pack and begin another"
         length = len(sealed.sealed)
-        slot = PackSlot(slot_id, len(self.data), length, sealed.codec, sealed.plain_len)
-        self.data += sealed.sealed
+        slot = PackSlot(slot_id, self._size, length, sealed.codec, sealed.plain_len)
+        self._parts.append(sealed.sealed)
+        self._size += length
         self.slots.append(slot)
         return slot
 
@@ -156,14 +165,13 @@ class PackWriter:
         rows = (_INDEX_ROW.pack(s.id, s.length, s.codec, s.plain_len) for s in self.slots)
         table = _INDEX_HEAD.pack(_VERSION, self.kind, len(self.slots)) + b"".join(rows)
         index_box = self._seal(key, "pack index", salt, table)
-        trailer = _TRAILER.pack(len(self.data), len(index_box))
+        trailer = _TRAILER.pack(self._size, len(index_box))
         size = self._size_with(0, 0)
-        self.data += index_box
-        self.data += self._random(size - len(self.data) - TAIL_SIZE)
-        self.data += pack_hint(self._read_secret, salt)
-        self.data += self._seal(key, "pack trailer", salt, trailer)
-        assert len(self.data) == size <= PACK_SIZE_MAX
-        data = bytes(self.data)
+        fill = self._random(size - self._size - len(index_box) - TAIL_SIZE)
+        end = self._seal(key, "pack trailer", salt, trailer)
+        data = b"".join([*self._parts, index_box, fill, pack_hint(self._read_secret, salt), end])
+        self._parts.clear()
+        assert len(data) == size <= PACK_SIZE_MAX
         return Pack(pack_id(data), data, PackIndex(self.kind, tuple(self.slots)))
 
     def _seal(self, key: bytes, label: str, salt: bytes, plaintext: bytes) -> bytes:
@@ -173,7 +181,7 @@ class PackWriter:
     def _size_with(self, more_slots: int, more_bytes: int) -> int:
         rows = _INDEX_ROW.size * (len(self.slots) + more_slots)
         index_size = SEAL_OVERHEAD + _INDEX_HEAD.size + rows
-        return padded_pack_size(len(self.data) + more_bytes + index_size + TAIL_SIZE)
+        return padded_pack_size(self._size + more_bytes + index_size + TAIL_SIZE)
 
 
 def is_pack_of(read_secret: bytes, salt: bytes, hint: bytes) -> bool:

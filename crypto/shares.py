@@ -97,13 +97,20 @@ def descriptor_id(encoded: bytes) -> bytes:
     return digest("pack descriptor", encoded)
 
 
-def describe(pack_id: bytes, pack_size: int, needed: int, shares: Sequence[bytes]) -> Descriptor:
+def describe(
+    pack_id: bytes, pack_size: int, needed: int, shares: Sequence[bytes | memoryview]
+) -> Descriptor:
     """The descriptor of these shares, all of them in order of their numbers."""
-    roots = tuple(
-        share_root(pack_id, number, leaf_hashes(share)) for number, share in enumerate(shares)
-    )
+    return describe_hashed(pack_id, pack_size, needed, [leaf_hashes(share) for share in shares])
+
+
+def describe_hashed(
+    pack_id: bytes, pack_size: int, needed: int, hashes: Sequence[Sequence[bytes]]
+) -> Descriptor:
+    """The descriptor of shares whose leaves have these hashes."""
+    roots = tuple(share_root(pack_id, number, each) for number, each in enumerate(hashes))
     descriptor = Descriptor(pack_id, pack_size, needed, roots)
-    assert all(len(share) == descriptor.share_size for share in shares)
+    assert all(len(each) == descriptor.leaves for each in hashes)
     return descriptor
 
 

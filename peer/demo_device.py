@@ -106,6 +106,12 @@ class DemoDevice:
             self._process.wait()
         self._process = None
 
+    @property
+    def pid(self) -> int:
+        """The process of the daemon that runs."""
+        assert self._process is not None, "it runs"
+        return self._process.pid
+
     def is_linked(self) -> bool:
         """Whether another device is connected."""
         return bool(self.client.status()["links"])

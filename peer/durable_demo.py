@@ -61,6 +61,12 @@ class DemoNode:
             raise DemoFailed(f"Super-node {self.number} did not start.")
         self.address = json.loads(line)["address"]
 
+    @property
+    def pid(self) -> int:
+        """Its process, while it runs."""
+        assert self._process is not None, "it runs"
+        return self._process.pid
+
     def end(self, by: signal.Signals = signal.SIGTERM) -> None:
         """Ends it, if it runs."""
         if self._process is None:

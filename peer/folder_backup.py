@@ -28,7 +28,7 @@ from crypto.packs import (
     open_pack_index,
     open_pack_trailer,
 )
-from crypto.shares import Descriptor, decode_descriptor, describe
+from crypto.shares import Descriptor, decode_descriptor
 from peer.folder import Folder
 from peer.folder_packs import FolderPacks
 from peer.holder_lists import LEASE_S, HolderLists, holder_list, mark_of
@@ -43,12 +43,13 @@ from peer.share_healing import ShareHealing
 from peer.share_receipts import receipt_of
 from peer.share_transfers import (
     NODE_TROUBLE,
+    CutPack,
     Opened,
+    cut_pack,
     read_pack,
     read_range,
 )
 from protocol.backup_records import BackupRecord
-from protocol.erasure import encode
 from protocol.errors import LinkError, ProtocolError
 from protocol.storage_messages import (
     DESCRIBED_MAX,
@@ -364,11 +365,11 @@ class FolderBackup:
             self.progress = self.progress._replace(stored_until_s=began_s)
 
     async def _store(self, pack: Pack, record: BackupRecord, sealing: EntryId) -> None:
-        shares = await asyncio.to_thread(encode, pack.data, record.needed, record.shares)
-        descriptor = await asyncio.to_thread(
-            describe, pack.pack_id, len(pack.data), record.needed, shares
+        cut = await asyncio.to_thread(
+            cut_pack, pack.pack_id, pack.data, record.needed, record.shares
         )
-        stored = await self.put(descriptor, shares, {}, turn=pack.pack_id[0])
+        descriptor = cut.descriptor
+        stored = await self.put(cut, {}, turn=pack.pack_id[0])
         if len(stored) < record.needed:
             raise LinkError(
                 f"Only {len(stored)} super-nodes took a share, and {record.needed} are needed."
@@ -386,13 +387,12 @@ class FolderBackup:
 
     async def put(
         self,
-        descriptor: Descriptor,
-        shares: Sequence[bytes],
+        cut: CutPack,
         held: Mapping[int, RelayId],
         turn: int,
     ) -> list[Holding]:
         """Stores the shares that nobody holds yet, each at another node; what came of it."""
-        present = self.present()
+        present, descriptor = self.present(), cut.descriptor
         nodes = [node_of(node.client) for node in present.values()]
         placed = assign(nodes, descriptor.count, held, turn)
         holders = holder_list([*held.items(), *placed.items()], self._addresses)
@@ -402,8 +402,9 @@ class FolderBackup:
             node = present[relay_id]
             try:
                 kept = await node.client.put(
-                    node.namespace, descriptor, share, shares[share], lease_s, holders
-                )
+                    node.namespace, descriptor, share, cut.shares[share], lease_s, holders,
+                    cut.hashes[share],
+                )  # fmt: skip
                 receipt = receipt_of(node.client, descriptor, share, kept)
             except NODE_TROUBLE as error:
                 log.info("a share could not be stored: %s", error)

@@ -19,9 +19,8 @@ from peer.pack_notes import Heal
 from peer.pack_store import Holding, KnownPack
 from peer.placement import assign, better
 from peer.share_receipts import receipt_of
-from peer.share_transfers import NODE_TROUBLE, PackLost
+from peer.share_transfers import NODE_TROUBLE, PackLost, cut_pack
 from protocol.backup_records import BackupRecord
-from protocol.erasure import encode
 from protocol.errors import WrongChunk
 
 if TYPE_CHECKING:
@@ -91,8 +90,10 @@ class ShareHealing:
         """What is stored now of what was missing; raises PackLost."""
         backup, descriptor = self._backup, pack.descriptor
         data = await backup.pack_bytes(pack)
-        shares = await asyncio.to_thread(encode, data, descriptor.needed, descriptor.count)
-        stored = await backup.put(descriptor, shares, held, turn=0)
+        cut = await asyncio.to_thread(
+            cut_pack, descriptor.pack_id, data, descriptor.needed, descriptor.count
+        )
+        stored = await backup.put(cut, held, turn=0)
         stored = [holding._replace(pack=pack.number) for holding in stored]
         await backup.store.hold(stored)
         for holding in stored:

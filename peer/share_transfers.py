@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from crypto.packs import LEAF_SIZE, pack_id
-from crypto.shares import Descriptor, leaf_hashes
-from protocol.erasure import decode
+from crypto.shares import Descriptor, describe_hashed, leaf_hashes
+from protocol.erasure import Buffer, decode, encode
 from protocol.errors import LinkError, StorageRefused
 from protocol.storage_client import StorageClient
 
@@ -29,6 +29,22 @@ class Opened(NamedTuple):
 
 Holders = Mapping[int, Sequence[Opened]]
 """For each share of a pack the nodes that hold it."""
+
+
+class CutPack(NamedTuple):
+    """A pack as it goes to nodes."""
+
+    descriptor: Descriptor
+    shares: Sequence[Buffer]
+    hashes: Sequence[Sequence[bytes]]
+    """Of the leaves of each share."""
+
+
+def cut_pack(pack_id: bytes, data: bytes, needed: int, count: int) -> CutPack:
+    """Makes the shares of a pack; each is hashed here once for all who ask for its hashes."""
+    shares = encode(data, needed, count)
+    hashes = [leaf_hashes(share) for share in shares]
+    return CutPack(describe_hashed(pack_id, len(data), needed, hashes), shares, hashes)
 
 
 async def read_range(

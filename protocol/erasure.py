@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     Octets = NDArray[np.uint8]
 
+Buffer = bytes | memoryview
+"""A share that was made here may be a piece of the pack, and is then not copied."""
 SHARES_MAX: Final = 255
 """A codeword over GF(256) has no more places."""
 
@@ -43,27 +45,40 @@ def share_length(pack_len: int, k: int) -> int:
     return -(-pack_len // step) * LEAF_SIZE
 
 
-def encode(pack: bytes | memoryview, k: int, n: int) -> list[bytes]:
+def encode(pack: bytes, k: int, n: int) -> list[Buffer]:
     """The n shares of a pack in the order of their numbers, each `share_length` bytes long."""
     assert 1 <= k <= n <= SHARES_MAX
     length = share_length(len(pack), k)
-    padded = bytes(pack) + bytes(k * length - len(pack))
-    shares = [padded[i * length : (i + 1) * length] for i in range(k)]
+    padding = k * length - len(pack)
+    view = memoryview(pack + bytes(padding) if padding else pack)
+    shares: list[Buffer] = [view[i * length : (i + 1) * length] for i in range(k)]
     return shares + _combined(_parity_rows(k, n), shares)
 
 
-def decode(shares: Mapping[int, bytes], k: int, n: int, pack_len: int) -> bytes:
+def decode(shares: Mapping[int, Buffer], k: int, n: int, pack_len: int) -> bytes:
     """The pack, from any k shares by number; more than k are not looked at, nor are they needed."""
     assert 1 <= k <= n <= SHARES_MAX
     assert len(shares) >= k, "k shares are needed"
     chosen = sorted(shares)[:k]
     assert chosen[-1] < n
-    assert all(len(shares[number]) == share_length(pack_len, k) for number in chosen)
+    length = share_length(pack_len, k)
+    assert all(len(shares[number]) == length for number in chosen)
+    data = restored(shares, k, n)
+    # Padding is cut off the pieces: of the whole it would be a copy.
+    return b"".join(
+        memoryview(piece)[: max(0, pack_len - i * length)] for i, piece in enumerate(data)
+    )
+
+
+def restored(shares: Mapping[int, Buffer], k: int, n: int) -> list[Buffer]:
+    """The first k shares from any k, by number; or one and the same range of each of those, from
+    that range of these.
+    """
+    chosen = sorted(shares)[:k]
     lost = [i for i in range(k) if i not in shares]
     rows = _rows_of_lost(k, n, tuple(chosen))
     found = dict(zip(lost, _combined(rows, [shares[i] for i in chosen]), strict=True))
-    whole = b"".join(found[i] if i in found else shares[i] for i in range(k))
-    return whole[:pack_len]
+    return [found[i] if i in found else shares[i] for i in range(k)]
 
 
 @cache
@@ -125,7 +140,7 @@ def _products() -> tuple[bytes, ...]:
     return tuple(bytes(product(a, b) for b in range(256)) for a in range(256))
 
 
-def _combined(rows: Sequence[tuple[int, ...]], shares: Sequence[bytes]) -> list[bytes]:
+def _combined(rows: Sequence[tuple[int, ...]], shares: Sequence[Buffer]) -> list[Buffer]:
     """For each row the sum of the shares, each multiplied by its factor in the row."""
     if not rows:
         return []
@@ -136,7 +151,7 @@ def _combined(rows: Sequence[tuple[int, ...]], shares: Sequence[bytes]) -> list[
     for first in range(0, len(rows), _ROWS_AT_ONCE):
         some = rows[first : first + _ROWS_AT_ONCE]
         _sum_stripes(some, sources, result[first : first + len(some)])
-    return [row.tobytes() for row in result]
+    return [row.data for row in result]
 
 
 def _sum_stripes(

@@ -240,12 +240,14 @@ class StorageClient:
         namespace: bytes,
         descriptor: Descriptor,
         share: int,
-        data: bytes,
+        data: bytes | memoryview,
         lease_until_s: int,
         holders: Sequence[Holder],
         hashes: Sequence[bytes] | None = None,
     ) -> StoreKept:
-        """Stores a share, from where an earlier try came to; gives the node's receipt."""
+        """Stores a share, from where an earlier try came to; gives the node's receipt. `hashes`
+        are those of its leaves, where they are known.
+        """
         hashes = tuple(hashes if hashes is not None else leaf_hashes(data))
         started = await self.ask(
             StorePut(
@@ -259,7 +261,7 @@ class StorageClient:
         for first in range(started.leaves, len(hashes), PIECE_LEAVES_MAX):
             while len(under_way) >= WINDOW:
                 await self.answer(under_way.pop(0), StoreDone)
-            piece = bytes(view[first * LEAF_SIZE : (first + PIECE_LEAVES_MAX) * LEAF_SIZE])
+            piece = view[first * LEAF_SIZE : (first + PIECE_LEAVES_MAX) * LEAF_SIZE]
             request = StorePiece(self.number(), namespace, descriptor_id, share, first, piece)
             under_way.append(await self.send(request))
         for waiting in under_way:

@@ -249,8 +249,8 @@ class StorePiece:
     descriptor_id: bytes
     share: int
     first: int
-    data: bytes
-    """Whole leaves."""
+    data: bytes | memoryview
+    """Whole leaves; bytes, where it has come in."""
 
 
 @dataclass(frozen=True, slots=True)

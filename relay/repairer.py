@@ -291,4 +291,4 @@ def _share_of(descriptor: Descriptor, found: dict[int, bytes], number: int) -> b
     pack = erasure.decode(found, descriptor.needed, descriptor.count, descriptor.pack_size)
     if pack_id(pack) != descriptor.pack_id:
         return None
-    return erasure.encode(pack, descriptor.needed, descriptor.count)[number]
+    return bytes(erasure.encode(pack, descriptor.needed, descriptor.count)[number])

@@ -136,7 +136,7 @@ class ShareFiles:
         flags = os.O_RDWR | os.O_CREAT | _OPEN
         return os.open(name.incoming, flags, 0o600, dir_fd=self._incoming)
 
-    def write(self, descriptor: int, first: int, data: bytes) -> None:
+    def write(self, descriptor: int, first: int, data: bytes | memoryview) -> None:
         """Writes leaves at their place."""
         view, at = memoryview(data), first * LEAF_SIZE
         while view:

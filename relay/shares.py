@@ -210,7 +210,7 @@ class Shares:
                 return index
         return len(incoming.hashes)
 
-    async def take(self, incoming: Incoming, first: int, data: bytes) -> None:
+    async def take(self, incoming: Incoming, first: int, data: bytes | memoryview) -> None:
         """Leaves that come next; raises ShareFault or OSError."""
         count = len(data) // LEAF_SIZE
         expected = incoming.hashes[first : first + count]

@@ -58,4 +58,4 @@ def spread(
     shares = encode(pack, needed, count)
     descriptor = describe(pack_id(pack), len(pack), needed, shares)
     id_ = descriptor.id()
-    return pack, descriptor, [FakeNode({(id_, n): share}) for n, share in enumerate(shares)]
+    return pack, descriptor, [FakeNode({(id_, n): bytes(share)}) for n, share in enumerate(shares)]

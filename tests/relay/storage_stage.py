@@ -44,7 +44,7 @@ class Packed:
     @classmethod
     def of(cls, leaves: int, needed: int, count: int, seed: int | str = 0) -> Packed:
         pack = Seeded(f"pack {seed}")(leaves * LEAF_SIZE)
-        shares = erasure.encode(pack, needed, count)
+        shares = [bytes(share) for share in erasure.encode(pack, needed, count)]
         return cls(pack, describe(pack_id(pack), len(pack), needed, shares), shares)
 
 

@@ -63,7 +63,7 @@ class MortalFiles(ShareFiles):
         if self.dies_at == name:
             raise Died(name)
 
-    def write(self, descriptor: int, first: int, data: bytes) -> None:
+    def write(self, descriptor: int, first: int, data: bytes | memoryview) -> None:
         if self.dies_at == "write":
             super().write(descriptor, first, data[: len(data) // 2])
         self._step("write")
