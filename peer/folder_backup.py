@@ -44,6 +44,7 @@ from peer.share_receipts import receipt_of
 from peer.share_transfers import (
     NODE_TROUBLE,
     CutPack,
+    Holders,
     Opened,
     cut_pack,
     read_pack,
@@ -56,6 +57,7 @@ from protocol.storage_messages import (
     STATS_MAX,
     Listed,
     ShareState,
+    Stat,
     StoreChanged,
     StoreDescribe,
     StoreDescribed,
@@ -201,28 +203,38 @@ class FolderBackup:
         logs: list[tuple[Descriptor, PackIndex]] = []
         wires: list[bytes] = []
         versions: list[VersionRecord] = []
+
+        async def learn(
+            encoded: bytes, asked: Sequence[bytes], holders: Mapping[bytes, Holders]
+        ) -> None:
+            try:
+                descriptor = decode_descriptor(encoded)
+                if descriptor.id() not in asked:
+                    return
+                own = holders.get(descriptor.id(), {})
+                index, secret = await self._open(descriptor, own)
+                if index.kind is PackKind.LOG:
+                    told = await self._read_log(descriptor, index, own, secret)
+                    wires.extend(told[0])
+                    versions.extend(told[1])
+                    logs.append((descriptor, index))
+                    return
+            except (*NODE_TROUBLE, CryptoError) as error:
+                log.info("a pack at a super-node cannot be read: %r", error)
+                return
+            await self.store.add(descriptor, index, int(time.time()))
+
         for start in range(0, len(unknown), DESCRIBED_MAX):
             part = tuple(unknown[start : start + DESCRIBED_MAX])
             described = await node.client.ask(
                 StoreDescribe(node.client.number(), node.namespace, part), StoreDescribed
             )
-            for one in described.packs:
-                try:
-                    descriptor = decode_descriptor(one.descriptor)
-                    if descriptor.id() not in part:
-                        continue
-                    holders = await self._ask_holders(descriptor)
-                    index, secret = await self._open(descriptor, holders)
-                    if index.kind is PackKind.LOG:
-                        told = await self._read_log(descriptor, index, holders, secret)
-                        wires += told[0]
-                        versions += told[1]
-                        logs.append((descriptor, index))
-                        continue
-                except (*NODE_TROUBLE, CryptoError) as error:
-                    log.info("a pack at a super-node cannot be read: %r", error)
-                    continue
-                await self.store.add(descriptor, index, int(time.time()))
+            holders = await self._ask_holders(part)
+            packs = [one.descriptor for one in described.packs]
+            for at in range(0, len(packs), PACKS_AT_ONCE):
+                await asyncio.gather(
+                    *(learn(encoded, part, holders) for encoded in packs[at : at + PACKS_AT_ONCE])
+                )
         if wires:
             await self._take_changesets(wires)
         if versions:
@@ -238,21 +250,24 @@ class FolderBackup:
             found += await self.store.packs(f"id IN ({marks})", part)
         return found
 
-    async def _ask_holders(self, descriptor: Descriptor) -> dict[int, list[Opened]]:
-        """Which of the nodes hold which share of a pack that is not known here yet."""
-        id_ = descriptor.id()
-        holders: dict[int, list[Opened]] = {}
-        for node in self.present().values():
+    async def _ask_holders(self, ids: tuple[bytes, ...]) -> dict[bytes, Holders]:
+        """Which of the nodes hold which shares of packs that are not known here yet."""
+
+        async def ask(node: Opened) -> Sequence[Stat]:
+            request = StoreStat(node.client.number(), node.namespace, ids)
             try:
-                answer = await node.client.ask(
-                    StoreStat(node.client.number(), node.namespace, (id_,)), StoreStats
-                )
+                return (await node.client.ask(request, StoreStats)).stats
             except NODE_TROUBLE:
-                continue
-            for stat in answer.stats:
-                if stat.state == ShareState.WHOLE and 0 <= stat.number < descriptor.count:
-                    holders.setdefault(stat.number, []).append(node)
-        return holders
+                return ()
+
+        nodes = list(self.present().values())
+        holders: dict[bytes, dict[int, list[Opened]]] = {}
+        for node, stats in zip(nodes, await asyncio.gather(*map(ask, nodes)), strict=True):
+            for stat in stats:
+                if stat.state == ShareState.WHOLE:
+                    of_pack = holders.setdefault(stat.descriptor_id, {})
+                    of_pack.setdefault(stat.number, []).append(node)
+        return dict(holders)
 
     # ------------------------------------------------------------ reading
 
@@ -272,34 +287,43 @@ class FolderBackup:
                 return secret
         return None
 
-    async def _open(
-        self, descriptor: Descriptor, holders: Mapping[int, Sequence[Opened]]
-    ) -> tuple[PackIndex, bytes]:
+    async def _open(self, descriptor: Descriptor, holders: Holders) -> tuple[PackIndex, bytes]:
         """A pack's index, and the read secret that opens what is in it."""
-        size = descriptor.pack_size
 
-        async def read(first: int, end: int) -> bytes:
-            try:
-                begin, data = await read_range(holders, descriptor, first, end)
-            except NODE_TROUBLE:
-                whole, _ = await read_pack(holders, descriptor)
-                return whole[first:end]
+        async def ranged(first: int, end: int) -> bytes:
+            begin, data = await read_range(holders, descriptor, first, end)
             return data[first - begin : end - begin]
 
-        head = await read(0, SALT_SIZE)
-        tail = await read(size - TAIL_SIZE, size)
-        secret = self.read_secret(head, tail[:-TRAILER_BOX_SIZE])
+        try:
+            return await self._open_by(ranged, descriptor.pack_size)
+        except (*NODE_TROUBLE, CryptoError) as error:
+            log.info("the ends of a pack are not as they have to be: %r", error)
+        # Of the whole of it each share shows whether it is right.
+        whole, _ = await read_pack(holders, descriptor)
+
+        async def cut(first: int, end: int) -> bytes:
+            return whole[first:end]
+
+        return await self._open_by(cut, descriptor.pack_size)
+
+    async def _open_by(
+        self, read: Callable[[int, int], Awaitable[bytes]], size: int
+    ) -> tuple[PackIndex, bytes]:
+        begin = max(0, size - TAIL_READ)
+        head, last = await read(0, SALT_SIZE), await read(begin, size)
+        secret = self.read_secret(head, last[-TAIL_SIZE:-TRAILER_BOX_SIZE])
         if secret is None:
             raise LinkError("a pack that none of the folder's keys opens")
-        offset, length = open_pack_trailer(secret, head, tail[-TRAILER_BOX_SIZE:], size)
-        box = await read(offset, offset + length)
+        offset, length = open_pack_trailer(secret, head, last[-TRAILER_BOX_SIZE:], size)
+        end = offset + length
+        box = last[offset - begin : end - begin] if offset >= begin else await read(offset, end)
         return open_pack_index(secret, head, box, offset), secret
 
     async def _read_log(
         self,
         descriptor: Descriptor,
         index: PackIndex,
-        holders: Mapping[int, Sequence[Opened]],
+        holders: Holders,
         secret: bytes,
     ) -> tuple[list[bytes], list[VersionRecord]]:
         data, _ = await read_pack(holders, descriptor)

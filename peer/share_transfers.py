@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from crypto.packs import LEAF_SIZE, pack_id
 from crypto.shares import Descriptor, describe_hashed, leaf_hashes
-from protocol.erasure import Buffer, decode, encode
+from protocol.erasure import Buffer, decode, encode, restored
 from protocol.errors import LinkError, StorageRefused
 from protocol.storage_client import StorageClient
 
@@ -50,21 +50,55 @@ def cut_pack(pack_id: bytes, data: bytes, needed: int, count: int) -> CutPack:
 async def read_range(
     holders: Holders, descriptor: Descriptor, first: int, end: int
 ) -> tuple[int, bytes]:
-    """Bytes of a pack from a leaf's beginning at or before `first` to one at or after `end`, out of
-    the shares that are the pack itself, and where they begin. Unverified: what is sealed in them
-    shows whether they are right. Raises LinkError or StorageRefused.
+    """Bytes of a pack from a leaf's beginning at or before `first` to one at or after `end`, and
+    where they begin: out of the shares that are the pack itself, and where one of those cannot be
+    read, out of the same leaves of any k others. Unverified: what is sealed in them shows whether
+    they are right. Raises PackLost.
     """
     begin, stop = first // LEAF_SIZE, -(-end // LEAF_SIZE)
-    leaves, id_ = descriptor.leaves, descriptor.id()
-    parts = []
+    leaves = descriptor.leaves
+    parts: list[Buffer] = []
     for number in range(begin // leaves, (stop - 1) // leaves + 1):
         low = max(begin, number * leaves) - number * leaves
         high = min(stop, (number + 1) * leaves) - number * leaves
-        if not holders.get(number):
-            raise PackLost(f"nobody who can be reached holds share {number}")
-        client, namespace = holders[number][0]
-        parts.append(await client.read(namespace, id_, number, low, high - low))
+        part = await _read_leaves(holders, descriptor, number, low, high)
+        if part is not None:
+            parts.append(part)
+        else:
+            parts.append(await _restore_leaves(holders, descriptor, number, low, high))
     return begin * LEAF_SIZE, b"".join(parts)
+
+
+async def _read_leaves(
+    holders: Holders, descriptor: Descriptor, number: int, low: int, high: int
+) -> bytes | None:
+    """These leaves of a share, by whoever of its holders gives them."""
+    for client, namespace in holders.get(number, ()):
+        try:
+            data = await client.read(namespace, descriptor.id(), number, low, high - low)
+        except NODE_TROUBLE:
+            continue
+        if len(data) == (high - low) * LEAF_SIZE:
+            return data
+    return None
+
+
+async def _restore_leaves(
+    holders: Holders, descriptor: Descriptor, number: int, low: int, high: int
+) -> Buffer:
+    """These leaves of a share of the first k, out of the same of k others."""
+    found: dict[int, Buffer] = {}
+    untried = [other for other in sorted(holders) if other != number and other < descriptor.count]
+    needed = descriptor.needed
+    while len(found) < needed:
+        batch, untried = untried[: needed - len(found)], untried[needed - len(found) :]
+        if not batch:
+            raise PackLost(f"{len(found)} shares of a pack can be read and {needed} are needed.")
+        read = await asyncio.gather(
+            *(_read_leaves(holders, descriptor, other, low, high) for other in batch)
+        )
+        found |= {other: part for other, part in zip(batch, read, strict=True) if part is not None}
+    return restored(found, needed, descriptor.count)[number]
 
 
 async def read_pack(holders: Holders, descriptor: Descriptor) -> tuple[bytes, set[int]]:
@@ -92,13 +126,16 @@ async def read_pack(holders: Holders, descriptor: Descriptor) -> tuple[bytes, se
                 wrong.add(number)
             else:
                 shares[number] = share
-    pack = await asyncio.to_thread(
-        decode, shares, descriptor.needed, descriptor.count, descriptor.pack_size
-    )
-    if pack_id(pack) != descriptor.pack_id:
+    pack = await asyncio.to_thread(_joined, shares, descriptor)
+    if pack is None:
         # Each share has its root: whoever made the descriptor did not make it of a pack.
         raise PackLost("The shares of a pack do not make the pack that their descriptor names.")
     return pack, wrong - shares.keys()
+
+
+def _joined(shares: Mapping[int, bytes], descriptor: Descriptor) -> bytes | None:
+    pack = decode(shares, descriptor.needed, descriptor.count, descriptor.pack_size)
+    return pack if pack_id(pack) == descriptor.pack_id else None
 
 
 async def _read(node: Opened, descriptor: Descriptor, number: int) -> bytes | None:
@@ -107,7 +144,7 @@ async def _read(node: Opened, descriptor: Descriptor, number: int) -> bytes | No
         share = await client.read(namespace, descriptor.id(), number, 0, descriptor.leaves)
     except NODE_TROUBLE:
         return None
-    if len(share) != descriptor.share_size:
-        return None
-    hashes = await asyncio.to_thread(leaf_hashes, share)
-    return share if descriptor.is_share(number, hashes) else None
+    is_right = len(share) == descriptor.share_size and await asyncio.to_thread(
+        lambda: descriptor.is_share(number, leaf_hashes(share))
+    )
+    return share if is_right else None

@@ -8,7 +8,6 @@ import pytest
 
 from crypto.packs import LEAF_SIZE
 from peer.share_transfers import PackLost, read_pack, read_range
-from protocol.errors import StorageRefused
 from tests.peer.fake_nodes import FakeNode, opened, spread
 
 FLIPPED = {"flipped": lambda d: bytes([d[0] ^ 1]) + d[1:], "short": lambda d: d[:-1]}
@@ -85,10 +84,28 @@ async def test_a_range_is_read_from_the_shares_that_are_the_pack(first: int, end
     assert sum(node.read_leaves for node in nodes) == -(-end // LEAF_SIZE) - first // LEAF_SIZE
 
 
-async def test_a_range_of_a_share_that_nobody_has_is_not_to_be_had() -> None:
+@pytest.mark.parametrize("trouble", ["is_gone", "refuses", "missing", "short"])
+async def test_a_range_of_a_lost_share_is_made_of_the_same_leaves_of_any_others(
+    trouble: str,
+) -> None:
+    pack, descriptor, nodes = spread(9, 4, 7)
+    for number in (0, 1, 5):
+        if trouble == "missing":
+            nodes[number].shares.clear()
+        elif trouble == "short":
+            nodes[number].lie = FLIPPED["short"]
+        else:
+            setattr(nodes[number], trouble, True)
+    begin, data = await read_range(holders(nodes), descriptor, 70_000, 70_010)
+    assert data[70_000 - begin : 70_010 - begin] == pack[70_000:70_010]
+    right = [node.read_leaves for number, node in enumerate(nodes) if number not in (0, 1, 5)]
+    assert right == [1, 1, 1, 1]
+
+
+async def test_a_range_of_which_too_few_shares_are_left_is_not_to_be_had() -> None:
     _, descriptor, nodes = spread(9, 4, 7)
-    with pytest.raises(PackLost):
+    with pytest.raises(PackLost, match="3 shares of a pack can be read and 4 are needed"):
         await read_range(holders(nodes, (1, 2, 3)), descriptor, 0, 10)
-    nodes[0].refuses = True
-    with pytest.raises(StorageRefused):
-        await read_range(holders(nodes), descriptor, 0, 10)
+    beyond = {**holders(nodes, (1, 2, 3)), 200: [opened(nodes[4])]}
+    with pytest.raises(PackLost):  # a node can say that it holds a share that there is not
+        await read_range(beyond, descriptor, 0, 10)
