@@ -7,7 +7,7 @@ from itertools import combinations
 import pytest
 
 from crypto.packs import LEAF_SIZE
-from peer.share_transfers import PackLost, read_pack, read_range
+from peer.share_transfers import PackLost, cut_pack, read_pack, read_range
 from tests.peer.fake_nodes import FakeNode, opened, spread
 
 FLIPPED = {"flipped": lambda d: bytes([d[0] ^ 1]) + d[1:], "short": lambda d: d[:-1]}
@@ -109,3 +109,11 @@ async def test_a_range_of_which_too_few_shares_are_left_is_not_to_be_had() -> No
     beyond = {**holders(nodes, (1, 2, 3)), 200: [opened(nodes[4])]}
     with pytest.raises(PackLost):  # a node can say that it holds a share that there is not
         await read_range(beyond, descriptor, 0, 10)
+
+
+def test_a_pack_is_cut_into_what_its_descriptor_says() -> None:
+    pack, descriptor, nodes = spread(9, 4, 7)
+    cut = cut_pack(descriptor.pack_id, pack, 4, 7)
+    assert cut.descriptor == descriptor
+    assert [list(node.shares.values()) for node in nodes] == [[share] for share in cut.shares]
+    assert all(descriptor.is_share(number, each) for number, each in enumerate(cut.hashes))
