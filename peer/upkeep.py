@@ -57,6 +57,8 @@ class Upkeep:
         self._work: Compaction | None = None
         self._rewinds = engine.rewinds
         self._measured_s: int | None = None
+        self._told_again: tuple[LogId, int] | None = None
+        """The log and the position with which the last compaction ended."""
         self.compactions = 0
         """How many were brought to their end."""
 
@@ -95,7 +97,11 @@ class Upkeep:
         book, log_id, floor = self._engine.book, self._log_id, self._floor
         if self._is_owed:
             return self._new()
-        if book.seq_of(log_id) - floor < self._policy.changesets_min or self._is_measured(now_s):
+        since = floor
+        if self._told_again is not None and self._told_again[0] == log_id:
+            # What a compaction itself wrote in many small pieces is no reason for another one.
+            since = max(floor, self._told_again[1])
+        if book.seq_of(log_id) - since < self._policy.changesets_min or self._is_measured(now_s):
             return None
         self._measured_s = now_s
         size = await MeasureLog(log_id, floor)
@@ -116,6 +122,7 @@ class Upkeep:
         authored = await self._engine.compact(work)
         if work.is_done:
             self._work, self._is_owed = None, False
+            self._told_again = work.log_id, self._engine.book.seq_of(work.log_id)
             self.compactions += 1
         return authored
 

@@ -77,6 +77,20 @@ def test_a_log_of_which_most_counts_is_left_alone() -> None:
     assert rest(one, one.upkeep(Policy(10, size.bytes // size.live_bytes)))
 
 
+def test_what_a_compaction_wrote_is_no_reason_for_another() -> None:
+    """In pieces so small that the log is as large as before, and told again without end."""
+    one = started()
+    for number in range(30):
+        at = one.stamp()
+        one.write({F[:14] + bytes([number, 0]): file(f"f{number}", b"1", at)}, at)  # type: ignore[dict-item]
+    upkeep = one.upkeep(Policy(10, 1, 20, piece_bytes=50))
+    made = rest(one, upkeep)
+    assert len(made) > 10
+    assert rest(one, upkeep, NOW_S + 20) == []
+    edit(one, 10)
+    assert len(rest(one, upkeep, NOW_S + 40)) > 10
+
+
 async def measure(one: Member) -> c.LogSize:
     return await c.MeasureLog(one.log_id, 1)
 
