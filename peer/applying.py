@@ -116,7 +116,7 @@ async def apply_bases(
         if not unstaged:
             break
         done.unstaged |= {i: _lack(turn, i) for i in sorted(unstaged)}
-        if not _drop(turn, wanted, unstaged):
+        if not drop(turn, wanted, unstaged):
             wanted.clear()  # bytes that no wanted node can be blamed for: give up on this step
         turn = Turn(resident)
     if not wanted:
@@ -133,7 +133,7 @@ async def apply_bases(
     for item in done.refused:
         done.blamed |= dict.fromkeys(_askers(turn, {item}) & set(wanted), item)
     while failed:
-        if not _drop(turn, wanted, failed):
+        if not drop(turn, wanted, failed):
             wanted.clear()
         turn = Turn(resident)
         await show(turn, wanted)
@@ -251,7 +251,7 @@ def _were_in(turn: Turn, directories: set[NodeId]) -> set[NodeId]:
     return files | {i for i in turn.items if i in items and items[i].parent in directories}
 
 
-def _drop(turn: Turn, wanted: dict[NodeId, Node], items: set[NodeId]) -> bool:
+def drop(turn: Turn, wanted: dict[NodeId, Node], items: set[NodeId]) -> bool:
     """Takes out the records behind these items; False when none of them is wanted."""
     dropped = _askers(turn, items) & set(wanted)
     for node_id in dropped:
@@ -263,7 +263,7 @@ def _drop(turn: Turn, wanted: dict[NodeId, Node], items: set[NodeId]) -> bool:
         if any(p.parent in dropped and p.parent not in turn.resident.nodes for p in node.places)
     }
     if below:
-        _drop(turn, wanted, below)
+        drop(turn, wanted, below)
     return bool(dropped)
 
 

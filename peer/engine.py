@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, NamedTuple
 
 from crypto.ids import NodeId
@@ -22,7 +23,8 @@ from peer.commands import Commit, LoadDirty, LoadRows, ReadFiles
 from peer.compaction import TELL_AGAIN, Compaction
 from peer.deeds import deeds_of
 from peer.disk_types import FileRead, Path, Problem, ReadRequest, Stat, Trouble
-from peer.lacking import add_parents, without
+from peer.half_done import take_up
+from peer.lacking import add_parents, has_seen, without
 from peer.local_changes import (
     average_before,
     is_rewritten,
@@ -57,14 +59,12 @@ from protocol.nodes import (
     Kind,
     Node,
     copy_id,
-    deleted_contents,
     join,
     new_node_id,
     versions,
     winning_place,
 )
 from protocol.records import Records, Stamp, decode_records, encode_records
-from protocol.version_vector import is_within
 
 ACTS_AT_ONCE: Final = 2_000
 """Structural acts in one changeset: some 200 KB of records, a few ms to sign and seal."""
@@ -167,6 +167,8 @@ class Engine:
         """Whether what is replaced or deleted is noted, and kept if this device does it."""
         self.is_joining = False
         """What is new on this disk may be old: it is not known yet what others have."""
+        self._has_looked = False
+        """All of the disk was looked at since this run began."""
         self.random = random
 
     @property
@@ -187,12 +189,12 @@ class Engine:
         """Compares these shown directories with the disk and records what was made, moved and
         deleted.
         """
-        turn = Turn(self.directories, self.random)
-        observer = Observer(
-            turn, lambda: new_node_id(Kind.DIRECTORY, self.random), is_ignored, is_recursive
-        )
         scope = [i for i in scope if i in self.directories.items]
-        found = await observer.observe(scope)
+        found = await self._observe(scope, is_recursive, is_ignored)
+        if not self._has_looked and is_recursive and ROOT in scope:
+            self._has_looked = True
+            if not self.is_joining and await take_up(self.directories, found, now_ns):
+                found = await self._observe(scope, is_recursive, is_ignored)
         out = Scanned([], found.to_read, found.later, found.problems, found.listed)
         if deletions_max is not None and len(found.missing) > deletions_max():
             out.held_deletions = len(found.missing)
@@ -215,6 +217,13 @@ class Engine:
             )
             out.authored += authored
         return out
+
+    async def _observe(
+        self, scope: Sequence[NodeId], is_recursive: bool, is_ignored: Callable[[Path, bool], bool]
+    ) -> Observation:
+        turn = Turn(self.directories, self.random)
+        new_id = partial(new_node_id, Kind.DIRECTORY, self.random)
+        return await Observer(turn, new_id, is_ignored, is_recursive).observe(scope)
 
     async def put_back(self, items: Sequence[NodeId]) -> None:
         """The disk shall show these items again: from here on they were never written to it."""
@@ -516,7 +525,7 @@ class Engine:
         node_id, content = lacking[0]
         has_another = len(lacking) < len(contents)
         can_wait = node_id != row.id or (has_another and out.lost(node_id, content.hash))
-        if can_wait and _has_seen(partly.contents, row.synced.contents, state):
+        if can_wait and has_seen(partly.contents, row.synced.contents, state):
             if partly != row.synced:
                 out.ready[row.id] = partly
         elif row.synced.contents and row.shown.parent and row.synced.places != state.places:
@@ -580,17 +589,6 @@ class Engine:
     def _note_name(self, row: Row) -> None:
         if row.state.places:
             self.name = winning_place(row.state).name
-
-
-def _has_seen(new: Sequence[Content], old: Sequence[Content], state: Node) -> bool:
-    """Whether each of the old contents is among the new ones, or was seen by one of them or by a
-    deletion.
-    """
-    gone = deleted_contents(state)
-    return all(
-        is_within(c.vector, gone) or any(c == n or is_within(c.vector, n.vector) for n in new)
-        for c in old
-    )
 
 
 def _parts(values: Sequence[object], size: int) -> Iterator[list[tuple[int, object]]]:

@@ -10,7 +10,8 @@ from peer.commands import LoadRows
 from peer.disk_types import Path
 from peer.refusals import held_with_contents
 from peer.rows import Directories, Row
-from protocol.nodes import NOTHING, Content, winning_place
+from protocol.nodes import NOTHING, Content, Node, deleted_contents, winning_place
+from protocol.version_vector import is_within
 
 TOLD_MAX: Final = 1_000
 """Files that are listed; of more than these it is only said how many there are."""
@@ -95,3 +96,14 @@ async def without(
     await add_parents(resident, above)
     left_out = held_with_contents(held, above, resident.nodes)
     return [r for r in rows if r.id not in left_out]
+
+
+def has_seen(new: Sequence[Content], old: Sequence[Content], state: Node) -> bool:
+    """Whether each of the old contents is among the new ones, or was seen by one of them or by a
+    deletion.
+    """
+    gone = deleted_contents(state)
+    return all(
+        is_within(c.vector, gone) or any(c == n or is_within(c.vector, n.vector) for n in new)
+        for c in old
+    )

@@ -4,7 +4,6 @@ left over. The daemons are programs as a person starts them.
 
 import os
 import random
-import re
 import time
 from pathlib import Path
 
@@ -12,8 +11,6 @@ import pytest
 
 from tests.end_to_end.device import Device, end, explain, make_pair, try_tree, wait_until
 
-CONFLICT = re.compile(r" \(conflict [^)]*\)")
-DOUBLED_MAX = 5
 KILLS = 20
 FILES = 1_200
 
@@ -61,22 +58,11 @@ def test_kill_9_at_twenty_random_instants(tmp_path: Path, seed: int) -> None:
 
 
 def is_whole(device: Device, made: dict[str, bytes]) -> bool:
-    """Whether all is there that was saved last.
-
-    What a device had put on its disk and not yet in its index when it was killed is told as its own
-    once it starts again. If somebody edits or deletes the same file in that moment, the two do not
-    know of each other: both edits are kept, and an edit outlives a deletion (ARCHITECTURE, Known
-    limits). That may happen to a few files in twenty kills.
-    """
+    """Whether what was saved last is there, and nothing else: no deleted file, no conflict copy."""
     tree = try_tree(device)
     if tree is None:
         return False
-    files = {name: content for name, (kind, content) in tree.items() if kind != "directory"}
-    found: dict[str, list[object]] = {}
-    for name, content in files.items():
-        found.setdefault(CONFLICT.sub("", name), []).append(content)
-    is_all_there = all(content in found.get(name, ()) for name, content in made.items())
-    return is_all_there and len(files) - len(made) <= DOUBLED_MAX
+    return {name: content for name, (kind, content) in tree.items() if kind != "directory"} == made
 
 
 @pytest.mark.row("F01", "F02")
