@@ -343,7 +343,7 @@ class PosixDisk(Disk):
                     stat = to_stat(status)
                     if stat is None:
                         reason = "It is neither a file nor a directory nor a symlink."
-                        problems.append(Problem((*path, name), reason, Trouble.UNSUPPORTED))
+                        problems.append(Problem((*path, name), reason, Trouble.SPECIAL))
                     else:
                         entries.append((name, stat))
         except OSError as error:

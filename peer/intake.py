@@ -194,6 +194,7 @@ class Intake:
         known = self._progress.problems
         for path in [p for p in known if p in scanned.listed or p[:-1] in scanned.listed]:
             del known[path]
+            self._progress.skipped.discard(path)
             self._unread.discard(path)
         self._note_problems(scanned.problems)
         if any(entry.name == IGNORE_FILE and entry.parent == ROOT for entry in scanned.to_read):
@@ -276,6 +277,8 @@ class Intake:
         """Tells of what is left out; what cannot be read is tried again ever more rarely."""
         for problem in problems:
             self._progress.problems[problem.path] = problem.reason
+            if problem.trouble is Trouble.SPECIAL:
+                self._progress.skipped.add(problem.path)
             if problem.trouble is Trouble.UNREADABLE:
                 self._unread.add(problem.path)
         if self._unread:

@@ -17,7 +17,14 @@ class Progress:
     summary: Summary = field(default_factory=lambda: Summary(0, 0, 0, 0))
     problems: dict[Path, str] = field(default_factory=dict)
     """Why something on this disk is not told to others."""
+    skipped: set[Path] = field(default_factory=set)
+    """Those of them in which nothing is that could be told: listed, and no trouble."""
     undelivered: dict[Path, str] = field(default_factory=dict)
     """Why something of others is not on this disk; what is simply on its way is not listed."""
     trouble: str = ""
     """What is wrong with the folder as a whole."""
+
+    @property
+    def is_troubled(self) -> bool:
+        """Whether something that should be synced is not."""
+        return bool(self.trouble or self.undelivered or self.problems.keys() - self.skipped)

@@ -155,7 +155,7 @@ class Reader:
         before = to_stat(os.fstat(fd))
         if before is None:
             reason = "It is neither a file nor a directory nor a symlink."
-            return Problem(path, reason, Trouble.UNSUPPORTED)
+            return Problem(path, reason, Trouble.SPECIAL)
         if before.kind is not Kind.FILE or (request.expected or before) != before:
             return Problem(path, "It has changed since it was listed.", Trouble.CHANGING)
         _let_clock_tick(before.ctime_ns)
@@ -303,7 +303,7 @@ def _problem(path: Path, error: OSError) -> Problem:
         return Problem(path, "It is not there any more.", Trouble.GONE)
     if error.errno in (errno.ENXIO, errno.ENODEV):
         reason = "It is neither a file nor a directory nor a symlink."
-        return Problem(path, reason, Trouble.UNSUPPORTED)
+        return Problem(path, reason, Trouble.SPECIAL)
     if error.errno in (errno.EACCES, errno.EPERM):
         return Problem(path, "Holdfast may not read it.", Trouble.UNREADABLE)
     return Problem(path, f"It cannot be read: {error.strerror}.", Trouble.UNREADABLE)

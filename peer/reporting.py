@@ -247,9 +247,7 @@ def _state_of(folder: Folder) -> FolderState:
     progress = folder.progress
     if folder.is_paused:
         return FolderState.PAUSED
-    if progress.state is FolderState.IN_SYNC and (
-        progress.problems or progress.undelivered or progress.trouble
-    ):
+    if progress.state is FolderState.IN_SYNC and progress.is_troubled:
         return FolderState.TROUBLE
     return progress.state
 

@@ -31,7 +31,7 @@ class FolderState(StrEnum):
     TROUBLE = "trouble"
     """All that can be synced is; each of `errors` names a path that cannot, and why."""
     IN_SYNC = "in sync"
-    """Disk and replica agree."""
+    """Disk and replica agree; `errors` may name pipes, sockets and devices, which are skipped."""
 
 
 class PathProblem(TypedDict):

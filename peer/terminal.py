@@ -240,7 +240,7 @@ def print_versions(found: "VersionList") -> None:
                 format_moment(one["written_s"]),
                 one["device"] or "-",
                 format_moment(one["ended_s"] or 0) + (", deleted" if one["deleted"] else ""),
-                "" if one["here"] else "on another device",
+                "" if one["here"] else "not on this device",
             )
             for one in found["versions"]
         ),

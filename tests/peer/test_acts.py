@@ -106,7 +106,7 @@ async def test_what_a_person_sees_of_history(
         assert "a/no\\x1bte" in shown
         assert "2001-09-09" in shown
         assert "deleted" in shown
-        assert "on another device" in shown
+        assert "not on this device" in shown
         assert await command(tmp_path, "versions", "note", "--deleted") == 0
         assert "no versions" in capsys.readouterr().out
         assert await command(tmp_path, "restore-folder", ".", "--at", "3d", "--dry-run") == 0

@@ -36,9 +36,7 @@ def test_a_directory_whose_name_holds_something_unsyncable_is_not_deleted() -> N
     stage = TreeStage()
     folder = stat(20, Kind.DIRECTORY, size=0)
     stage.put({D: directory(ROOT, "d"), H: file(D, "c", X)}, {D: folder, H: stat(12)})
-    fifo = Problem(
-        ("d",), "It is neither a file nor a directory nor a symlink.", Trouble.UNSUPPORTED
-    )
+    fifo = Problem(("d",), "It is neither a file nor a directory nor a symlink.", Trouble.SPECIAL)
     stage.disk[()] = Listing((), 1, [], [fifo])
     assert missing(stage) == []
     stage.disk[()] = Listing((), 1, [], [])

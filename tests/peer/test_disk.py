@@ -39,7 +39,7 @@ def test_a_listing_has_what_is_synced_and_names_the_rest(disk: PosixDisk, root: 
     assert top.inode == root.stat().st_ino
     troubles = {problem.path[-1]: problem.trouble for problem in top.problems}
     assert troubles == {
-        "fifo": Trouble.UNSUPPORTED,
+        "fifo": Trouble.SPECIAL,
         "end.": Trouble.BAD_NAME,
         os.fsdecode(b"bad\xff"): Trouble.BAD_NAME,
     }

@@ -189,7 +189,7 @@ def test_each_trouble_is_its_own_and_the_rest_is_read(disk: PosixDisk, root: Pat
     assert troubles == [
         Trouble.GONE,
         Trouble.GONE,
-        Trouble.UNSUPPORTED,
+        Trouble.SPECIAL,
         Trouble.CHANGING,
         Trouble.UNREADABLE,
         Trouble.UNREADABLE,
