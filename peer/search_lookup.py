@@ -21,9 +21,9 @@ from peer.search_index import DIRECTORY_ENDING, facets
 from peer.text_formats import WORD
 from protocol.names import fold_key
 
-CANDIDATES: Final = 400
+CANDIDATES: Final = 200
 """Matches by name that are ranked, the newest of them."""
-TEXTS: Final = 120
+TEXTS: Final = 80
 """The same of texts, each of which is opened to see how much it says of what was asked."""
 COMPLETIONS: Final = 12
 """Words that the last one typed may become; the rarest are left out until more of it is typed."""
@@ -172,7 +172,7 @@ class SearchLookup:
 
     def _weights(self, words: Sequence[str]) -> Mapping[str, float]:
         """How much each word says: the rarer, the more."""
-        (total,) = self._db.execute("SELECT max(documents) FROM word").fetchone() or (1,)
+        (total,) = self._db.execute("SELECT max(id) FROM body").fetchone()
         out = {}
         for word in words:
             sql = "SELECT documents FROM word WHERE term = ?"
