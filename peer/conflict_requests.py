@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -46,6 +47,19 @@ class ConflictRequests:
         conflicts = folder.conflicts
         assert conflicts is not None  # there is one where there is a history
         if reason := await folder.call(lambda: conflicts.resolve(names, choice)):
+            raise NotResolved(reason)
+
+    async def merge(self, path: Path, text: str) -> None:
+        """Puts a text that a person made of both in the place of the original; raises
+        NotResolved.
+        """
+        folder, _, names = self._locate(path)
+        check_awake(folder)
+        conflicts, data = folder.conflicts, text.encode(errors="replace")
+        assert conflicts is not None
+        reason = await folder.call(lambda: conflicts.merge(names, data, time.time_ns()))
+        folder.wake()
+        if reason:
             raise NotResolved(reason)
 
 

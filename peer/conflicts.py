@@ -86,6 +86,25 @@ class Conflicts:
         self._hinting.add(path[:-1], False, asyncio.get_running_loop().time())
         return next((r.reason for r in results if isinstance(r, Refusal)), "")
 
+    async def merge(self, path: Path, data: bytes, time_ns: int) -> str:
+        """Puts what a person made of both in the original's place, and the copy away; returns why
+        not, or nothing. Both are kept as versions.
+        """
+        original = original_of(path)
+        copy = await self._history.row_at(path)
+        if original is None or copy is None:
+            return GONE
+        here, there = await self._performer.perform(c.StatPaths([path, original]))
+        row = await self._history.row_at(original)
+        if here is None or not is_as_known(copy, here):
+            return CHANGED
+        if there is not None and (row is None or not is_as_known(row, there)):
+            return CHANGED
+        is_executable = row is not None and row.shown.is_executable
+        reason = await self._history.write(original, data, time_ns, is_executable=is_executable)
+        # The copy last: whatever stops this in between, nothing is lost.
+        return reason or await self._history.remove(path, copy)
+
     async def _free(self, original: Path) -> Path:
         """A name like that of the original that nothing has: `plan (2).odt`."""
         *above, name = original

@@ -20,10 +20,11 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from peer import control_files, home_control, link_control
+from peer import control_files, control_people, home_control, link_control
 from peer.control_fields import Fields, read_members
 from peer.control_files import FilesApi
 from peer.control_guard import Guard, answer_of, problem
+from peer.control_people import LogApi, UsersApi
 from peer.errors import PeerError, UnknownFolder, UsageError
 from peer.event_stream import EventStream, TooManyReaders
 from peer.home_control import HomeApi, TransferApi
@@ -57,6 +58,8 @@ from protocol.relay_address import RelayAddress
 EVENTS_PATH = "/api/events"
 FOLDER_PATH = "/api/folders/{folder_id:folder_id}"
 FOUND_DEFAULT = 50
+MERGED = "merged"
+"""What is kept of a conflict beside a Choice: the text that comes with it."""
 SUGGESTED_DEFAULT = 8
 FOUND_MAX = 1000
 """Found files in one answer; who looks for more types another word."""
@@ -94,7 +97,7 @@ class BackupApi(Protocol):
         """Check a kit, keep what finds its vault, and tell what is printed beside it."""
 
 
-class WitnessApi(Protocol):
+class WitnessApi(LogApi, Protocol):
     """What the control API asks of who keeps what happened."""
 
     @property
@@ -119,6 +122,10 @@ class DaemonApi(Protocol):
     @property
     def witness(self) -> WitnessApi:
         """Who keeps what happened."""
+
+    @property
+    def users(self) -> UsersApi:
+        """Who the user is."""
 
     @property
     def files(self) -> FilesApi:
@@ -183,6 +190,9 @@ class DaemonApi(Protocol):
 
     async def resolve(self, path: Path, choice: Choice) -> None:
         """Do what a person decided about a conflict copy."""
+
+    async def merge(self, path: Path, text: str) -> None:
+        """Put a text that a person made of both in the place of a file, and its copy away."""
 
     async def search(self, query: str, limit: int) -> SearchAnswer:
         """The files and directories that match, the best first."""
@@ -286,9 +296,13 @@ async def _read_version(daemon: DaemonApi, fields: Fields) -> Mapping[str, Any]:
 
 async def _resolve(daemon: DaemonApi, fields: Fields) -> None:
     path, keep = fields.path("path"), fields.text("keep")
+    merged = fields.whole_text("text") if keep == MERGED else None
     fields.end()
+    if merged is not None:
+        await daemon.merge(path, merged)
+        return
     if keep not in list(Choice):
-        raise UsageError(f"`keep` has to be one of: {', '.join(Choice)}.")
+        raise UsageError(f"`keep` has to be one of: {', '.join([*Choice, MERGED])}.")
     await daemon.resolve(path, Choice(keep))
 
 
@@ -392,6 +406,11 @@ ROUTES: tuple[tuple[str, str, _Act], ...] = (
     ("GET", "/api/config", lambda d, f: home_control.settings(d.home_requests, f)),
     ("POST", "/api/config/set", lambda d, f: home_control.change(d.home_requests, f)),
     ("GET", "/api/trail", lambda d, f: home_control.trail(d.home_requests, f)),
+    ("GET", "/api/log", lambda d, f: control_people.log(d.witness, f)),
+    ("GET", "/api/users/profile", lambda d, f: control_people.profile(d.users, f)),
+    ("POST", "/api/users/register", lambda d, f: control_people.register(d.users, f)),
+    ("POST", "/api/users/login", lambda d, f: control_people.login(d.users, f)),
+    ("PUT", "/api/folders/share", lambda d, f: control_people.share(d.users, f)),
     ("GET", "/api/links", lambda d, f: link_control.listed(d.share_links, f)),
     ("POST", "/api/links/create", lambda d, f: link_control.create(d.share_links, f)),
     ("POST", "/api/links/revoke", lambda d, f: link_control.revoke(d.share_links, f)),
@@ -434,7 +453,11 @@ def _make_endpoint(daemon: DaemonApi, act: _Act) -> Callable[[Request], Awaitabl
         except Exception:  # noqa: BLE001 - a door: a defect in one answer must not end the daemon.
             _log.exception("The request %s failed.", request.url.path)
             return problem(PeerError())
-        return answer_of({} if content is None else content, 200, "application/json")
+        answer = answer_of({} if content is None else content, 200, "application/json")
+        if is_query and content is not None and content.get("next") is not None:
+            following = request.url.include_query_params(cursor=content["next"])
+            answer.headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
+        return answer
 
     return endpoint
 
@@ -482,4 +505,5 @@ def make_app(daemon: DaemonApi, token: str) -> ASGIApp:
     return Guard(
         Starlette(routes=routes, exception_handlers=_HANDLERS),
         token,
+        lambda other: daemon.users.accepts(other),
     )

@@ -11,7 +11,8 @@ from peer.status import HoldAnswer
 from protocol.relay_address import BadRelayAddress, RelayAddress
 from protocol.relay_token import BadRelayToken, parse_token
 
-BODY_SIZE_MAX = 64 * 1024
+BODY_SIZE_MAX = 1 << 20
+"""A merged text comes in one; what is longer is edited in its folder."""
 
 
 class Fields:
@@ -36,6 +37,13 @@ class Fields:
             self._members.pop(name, None)
             return None
         return self.text(name)
+
+    def whole_text(self, name: str) -> str:
+        """A text that must be there and may be empty."""
+        value = self._members.pop(name, None)
+        if not isinstance(value, str):
+            raise UsageError(f"The request needs `{name}`, a text.")
+        return value
 
     def path(self, name: str) -> Path:
         """An absolute path: the daemon's own directory means nothing to who asks."""

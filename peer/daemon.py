@@ -58,6 +58,7 @@ from peer.status import (
     FolderList,
     HoldAnswer,
     Invitation,
+    Profile,
     RelayEntry,
     RelayList,
     RestoreReport,
@@ -70,6 +71,7 @@ from peer.status import (
 from peer.surroundings import LOOK_INTERVAL_S, Surroundings
 from peer.transaction import full_home_told
 from peer.transfer_requests import TransferRequests
+from peer.user_requests import UserRequests
 from peer.witness import Witness
 from protocol import messages
 from protocol.errors import LinkError, ProtocolError
@@ -150,6 +152,7 @@ class Daemon:
             lambda: {folder_id: self._name_of(s) for folder_id, s in self.stored.items()},
             lambda: self.relays.records, self._membership_changed,
         )  # fmt: skip
+        self.users = UserRequests(home.path / "key", self._profile)
         self.share_links = ShareLinkRequests(
             home, self.ledgers, self.history, self.relays, self.backups
         )
@@ -450,6 +453,10 @@ class Daemon:
         """Does what a person decided about a conflict copy."""
         await self.conflict_requests.resolve(path, choice)
 
+    async def merge(self, path: Path, text: str) -> None:
+        """Puts a text that a person made of both in a conflict's place."""
+        await self.conflict_requests.merge(path, text)
+
     async def search(self, query: str, limit: int) -> SearchAnswer:
         """The files and directories that match."""
         return await self.searches.find(query, limit)
@@ -483,6 +490,15 @@ class Daemon:
     async def stop(self) -> None:
         """Begins to stop."""
         self._stopped.set()
+
+    async def _profile(self) -> Profile:
+        devices = (await self.devices())["devices"]
+        return {
+            "user": self.ledgers.user_id.hex(),
+            "device": next(one for one in devices if one["this"]),
+            "devices": len(devices),
+            "folders": len(self.stored),
+        }
 
     def _welcome_folders(self) -> dict[FolderId, tuple[str, Folder | None]]:
         folders = self.network.folders

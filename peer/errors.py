@@ -453,6 +453,37 @@ class TooManyAttempts(PeerError):
     http_status = 429
 
 
+# 44-47: who the user is.
+
+
+class PassphraseWrong(PeerError):
+    """This is not the passphrase of this device's key file."""
+
+    exit_code = 44
+    http_status = 403
+
+
+class TooManyTries(PeerError):
+    """Too many tries with a wrong passphrase. Wait, and try again."""
+
+    exit_code = 45
+    http_status = 429
+
+
+class KeyNotLocked(PeerError):
+    """The key file of this device has no passphrase. Who may read `control.token` needs none."""
+
+    exit_code = 46
+    http_status = 409
+
+
+class NotBuilt(PeerError):
+    """This version of Holdfast does not do that yet."""
+
+    exit_code = 47
+    http_status = 501
+
+
 # 54-59: copies at super-nodes, and coming back from them.
 
 

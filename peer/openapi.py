@@ -78,7 +78,30 @@ class Decision(TypedDict):
     """What becomes of a conflict copy."""
 
     path: Place
-    keep: Literal["original", "copy", "both"]
+    keep: Literal["original", "copy", "both", "merged"]
+    text: NotRequired[str]
+    """With `merged`, and then it must be there: what a person made of both."""
+
+
+class Registration(TypedDict):
+    """A new identity."""
+
+    name: NotRequired[Text | None]
+    passphrase: NotRequired[Text | None]
+
+
+class Credentials(TypedDict):
+    """What opens the key file."""
+
+    passphrase: Text
+
+
+class Sharing(TypedDict):
+    """Which folder is to be whose."""
+
+    folder: NotRequired[Text | None]
+    user: NotRequired[Text | None]
+    role: NotRequired[Text | None]
 
 
 class Search(TypedDict):
@@ -211,7 +234,8 @@ class Operation(NamedTuple):
 BYTES: Final = "bytes"
 STREAM: Final = "stream"
 _TEXT: Final = {"type": "string", "minLength": 1}
-_LIMIT: Final = ("limit", False, {"type": "integer", "minimum": 0, "maximum": (1 << 62) - 1})
+_NUMBER: Final = {"type": "integer", "minimum": 0, "maximum": (1 << 62) - 1}
+_LIMIT: Final = ("limit", False, _NUMBER)
 OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("GET", "/api/sync/status"): Operation("How everything stands", gives=s.Status),
     ("POST", "/api/sync/pause"): Operation("Send, fetch and write nothing", FolderOrAll),
@@ -258,6 +282,18 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("POST", "/api/notifications/mark_as_read"): Operation("They were read", Marks, Marked),
     ("GET", "/api/events"): Operation("What happens, as it happens", gives=STREAM),
     ("GET", "/api/openapi.json"): Operation("This document", gives=dict[str, Any]),
+    ("GET", "/api/log"): Operation(
+        "The audit trail, the newest first", gives=s.LogPage,
+        query=(
+            _LIMIT, ("cursor", False, _TEXT), ("since_s", False, _NUMBER),
+            ("until_s", False, _NUMBER), ("folder", False, _TEXT), ("by", False, _TEXT),
+            ("what", False, _TEXT),
+        ),
+    ),
+    ("GET", "/api/users/profile"): Operation("Who the user is", gives=s.Profile),
+    ("POST", "/api/users/register"): Operation("A new identity", Registration),
+    ("POST", "/api/users/login"): Operation("A token for the passphrase", Credentials, s.Login),
+    ("PUT", "/api/folders/share"): Operation("Give a folder to another user", Sharing),
     ("GET", "/api/links"): Operation("All share links", gives=LinkListing),
     ("POST", "/api/links/create"): Operation("Make a share link", NewLink, NewLinkEntry),
     ("POST", "/api/links/revoke"): Operation("End a share link", LinkChoice),

@@ -5,7 +5,7 @@ bytes, ids are lower-case hex.
 """
 
 from enum import StrEnum
-from typing import NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 
 class FolderState(StrEnum):
@@ -280,6 +280,35 @@ class Choice(StrEnum):
             Choice.COPY: "The copy has taken the file's place.",
             Choice.BOTH: "Both are files now, each under its own name.",
         }[self]
+
+
+class Profile(TypedDict):
+    """Who the user of this device is."""
+
+    user: str
+    """The user's id, the same on all devices."""
+    device: DeviceEntry
+    devices: int
+    """How many the user has."""
+    folders: int
+    locked: NotRequired[bool]
+    """Whether the key file has a passphrase, so that a login is possible."""
+
+
+class Login(TypedDict):
+    """A token that stands in for that of `control.token`."""
+
+    token: str
+    expires_s: float
+
+
+class LogPage(TypedDict):
+    """Entries of the audit trail, the newest first."""
+
+    entries: list[dict[str, Any]]
+    """Each with `number`, `time`, `what`, `text` (a sentence) and what else that kind has."""
+    next: str | None
+    """The cursor of the page that follows; None if there is none."""
 
 
 class ConflictEntry(TypedDict):

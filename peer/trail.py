@@ -31,10 +31,12 @@ UNRECORDED: Final = frozenset(
         "/api/config/set",
         "/api/notifications/mark_as_read",
         "/api/daemon/stop",
+        "/api/users/register",
+        "/api/folders/share",
     }
 )
-"""What is asked and changes nothing, or has an entry of its own."""
-SECRETS: Final = frozenset({"kit", "token", "password", "passphrase", "code", "secret"})
+"""What is asked and changes nothing, or has an entry of its own, or is never done."""
+SECRETS: Final = frozenset({"kit", "token", "password", "passphrase", "code", "secret", "text"})
 """Members of a request that no trail holds."""
 
 log = logging.getLogger(__name__)

@@ -17,6 +17,7 @@ _ASKED: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     "/api/sync/conflict/resolve": lambda w: (
         f"Kept {w.get('keep')} of the conflict {w.get('path')}."
     ),
+    "/api/users/login": lambda w: "Gave a token to who knew the passphrase.",
     "/api/folders/create": lambda w: f"Added the folder {w.get('name')} on {w.get('path')}.",
     "/api/folders/attach": lambda w: f"Put the folder {w.get('folder')} on {w.get('path')}.",
     "/api/folders/remove": lambda w: f"Removed the folder {w.get('folder')} from this device.",
@@ -28,6 +29,7 @@ _ASKED: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     "/api/links/revoke": lambda w: f"Revoked the share link {w.get('link')}.",
     "/api/relays/add": lambda w: f"Added the relay {w.get('address')}.",
     "/api/backups/add": lambda w: f"Had {w.get('folder')} kept at super-nodes.",
+    "/api/backups/repair": lambda w: f"Had the copies of {w.get('folder')} repaired.",
     "/api/backups/remove": lambda w: f"Had {w.get('folder')} kept at super-nodes no more.",
     "/api/kit": lambda w: "Had the recovery kit checked.",
     "/api/relays/remove": lambda w: f"Removed the relay {w.get('address')}.",

@@ -21,10 +21,11 @@ from peer.home import Home
 from peer.home_store import Folder as StoredFolder
 from peer.home_store import FolderState as StoredState
 from peer.ledgers import Ledgers
+from peer.log_requests import LogChoice, page_of
 from peer.notice_outlets import Outlet, open_outlets
 from peer.notices import NoticeBoard
 from peer.reporting import Reports
-from peer.status import FolderState, NoticeList
+from peer.status import FolderState, LogPage, NoticeList
 from peer.trail import Trail
 
 LOOK_INTERVAL_S: Final = 2.0
@@ -239,6 +240,10 @@ class Witness:
         """What a person should hear of."""
         listed = self.board.listed(unread_only=unread_only, limit=limit)
         return {"notifications": listed, "unread": self.board.unread}
+
+    async def log(self, choice: LogChoice) -> LogPage:
+        """A page of the audit trail."""
+        return await asyncio.to_thread(page_of, self.trail.directory, choice)
 
     async def mark_as_read(self, ids: Sequence[int] | None) -> int:
         """A person has read these, or all; says how many they had not."""

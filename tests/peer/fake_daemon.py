@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from crypto.ids import RelayId
+from peer.control_people import UsersApi
 from peer.control_socket import serve_control
 from peer.errors import FileChanged, PeerError, UnknownFile
 from peer.event_stream import EventStream
 from peer.link_maker import Wish
 from peer.link_requests import LinkListing, NewLinkEntry
+from peer.log_requests import LogChoice
 from peer.status import (
     BackupEntry,
     BackupList,
@@ -31,8 +33,10 @@ from peer.status import (
     HoldAnswer,
     Invitation,
     KitSheet,
+    LogPage,
     NoticeEntry,
     NoticeList,
+    Profile,
     RelayEntry,
     RelayList,
     RepairReport,
@@ -50,6 +54,7 @@ from peer.status import (
     VersionEntry,
     VersionList,
 )
+from peer.user_requests import UserRequests
 from protocol.relay_address import RelayAddress
 
 FOLDER_ID = "ab" * 32
@@ -231,6 +236,13 @@ class FakeTransfers:
         return {"transfers": self.entries, "more": 2}
 
 
+class FakeUsers(UserRequests):
+    """The real ones, of a device whose key file is locked."""
+
+    def _is_locked(self) -> bool:
+        return True
+
+
 class FakeDaemon:
     """A DaemonApi. Each call is noted; `failure`, when set, is what the next calls raise."""
 
@@ -243,6 +255,7 @@ class FakeDaemon:
         self.old = b"what it was\n"
         self.acts: list[tuple[str, dict[str, Any]]] = []
         self.events = EventStream()
+        self.logins = FakeUsers(Path("key"), self.profile)
         self.failure: Exception | None = None
         self.gone: list[VersionEntry] = []
         self.copies: list[ConflictEntry] = [
@@ -257,6 +270,10 @@ class FakeDaemon:
     @property
     def backups(self) -> FakeBackups:
         return FakeBackups(self)
+
+    async def profile(self) -> Profile:
+        device = (await self.devices())["devices"][0]
+        return {"user": "cd" * 32, "device": device, "devices": 2, "folders": 1}
 
     def note(self, *call: Any) -> None:
         self.calls.append(call)
@@ -372,6 +389,17 @@ class FakeDaemon:
 
     async def resolve(self, path: Path, choice: Choice) -> None:
         self.note("resolve", path, choice)
+
+    async def merge(self, path: Path, text: str) -> None:
+        self.note("merge", path, text)
+
+    async def log(self, choice: LogChoice) -> LogPage:
+        self.note("log", choice)
+        return {"entries": [], "next": "7-1" if choice.cursor is None else None}
+
+    @property
+    def users(self) -> UsersApi:
+        return self.logins
 
     async def search(self, query: str, limit: int) -> SearchAnswer:
         self.note("search", query, limit)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from peer.errors import NotResolved
 from peer.status import Choice
 from tests.peer.device_stage import devices, until
 
@@ -29,3 +32,23 @@ async def test_the_copies_of_all_folders_are_listed_and_decided(tmp_path: Path) 
         await daemon.resolve(tmp_path / "work" / COPY, Choice.COPY)
         assert (tmp_path / "work" / "plan.odt").read_bytes() == b"copy"
         assert (tmp_path / "home" / "plan.odt").read_bytes() == b"original"
+
+
+async def test_a_merged_text_takes_the_place_of_both(tmp_path: Path) -> None:
+    async with devices(tmp_path) as stage:
+        daemon = await stage.found("one")
+        root = stage.root("one")
+        (root / "plan.odt").write_bytes(b"original")
+        (root / COPY).write_bytes(b"copy")
+        await daemon.add_folder(root, "f")
+        (folder,) = daemon.network.folders.values()
+        await until(lambda: folder.progress.summary.files == 2)
+        await daemon.merge(root / COPY, "of both: \N{SNOWMAN}")
+        assert (root / "plan.odt").read_text() == "of both: \N{SNOWMAN}"
+        assert not (root / COPY).exists()
+        await until(lambda: folder.progress.summary.files == 1)
+        with pytest.raises(NotResolved):
+            await daemon.merge(root / COPY, "again")
+        assert (root / "plan.odt").read_text() == "of both: \N{SNOWMAN}"
+        kept = (await daemon.deleted(root))["versions"]
+        assert [one["path"] for one in kept] == [COPY]
