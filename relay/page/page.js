@@ -100,7 +100,7 @@ function present(home, shared) {
       ui.view(file, async (signal) => {
         const pieces = [];
         for await (const piece of contentOf(file.chunks, fetchRange, signal)) pieces.push(piece);
-        return previewOf(file, pieces);
+        return previewOf(file, pieces, signal);
       }),
   });
 }

@@ -4,6 +4,7 @@ refuses, and what it says.
 
 from __future__ import annotations
 
+import asyncio
 import io
 import zipfile
 from base64 import b64encode
@@ -18,6 +19,7 @@ import pytest
 import pytest_asyncio
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from fpdf import FPDF
 from playwright.async_api import Browser, Route, expect
 
 from crypto.packs import LEAF_SIZE
@@ -389,19 +391,41 @@ async def test_names_and_texts_of_a_stranger_s_making_are_shown_as_text(stage: S
         assert await visit.page.locator("img, #viewer script").count() == 0
 
 
-async def test_pictures_and_texts_can_be_looked_at_and_documents_only_saved(stage: Stage) -> None:
+async def test_pictures_and_texts_can_be_looked_at(stage: Stage) -> None:
     files = {"a.png": PIXEL, "b.svg.gz": b"x", "c.pdf": b"%PDF-1.4", "d.jpg": b"no picture"}
     link = await stage.link(files)
     async with stage.visit(link) as visit:
         await visit.state("ready")
         views = visit.page.get_by_role("button", name="View")
-        assert await views.count() == 2
+        assert await views.count() == 3
         await views.first.click()
         await expect(visit.page.locator("#viewer img")).to_be_visible()
         await visit.page.keyboard.press("Escape")
         await expect(visit.page.locator("#viewer")).to_be_hidden()
         await views.last.click()
         await expect(visit.page.locator("#viewer pre")).to_contain_text("cannot be shown")
+
+
+async def test_a_pdf_is_shown_in_a_tab_that_cannot_reach_the_page(stage: Stage) -> None:
+    paper = FPDF()
+    paper.add_page()
+    paper.set_font("Helvetica", size=40)
+    paper.cell(text="Norway")
+    link = await stage.link({"Tickets.pdf": bytes(paper.output())})
+    async with stage.visit(link) as visit:
+        await visit.state("ready")
+        await visit.page.get_by_role("button", name="View").click()
+        await visit.picture("page-pdf")
+        async with visit.context.expect_page() as opening:
+            await visit.page.get_by_role("link", name="Open the PDF in a new tab").click()
+        tab = await opening.value
+        assert tab.url.startswith("blob:")
+        assert await tab.evaluate("window.opener") is None
+        async with asyncio.timeout(60):
+            # Chromium's viewer is an extension, which shows the bytes in a process of its own.
+            while not any(frame.url.startswith("chrome-extension:") for frame in tab.frames):
+                await asyncio.sleep(0.05)
+        await tab.close()
 
 
 # ---------------------------------------------------------------- networks
