@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
-from random import SystemRandom
+from collections.abc import Iterator, Mapping, Sequence
+from random import Random, SystemRandom
 from typing import Final
 
 from crypto.ids import RelayId
@@ -27,6 +27,15 @@ CHALLENGES: Final = 4
 """Shares of each node that have to be shown each time: 96 a day, where 44 find a node that lost a
 tenth with 99 %."""
 CHALLENGE_LEAVES: Final = 4
+
+
+def drawn(
+    held: Sequence[tuple[KnownPack, Holding]], random: Random
+) -> Iterator[tuple[KnownPack, Holding, list[int]]]:
+    """Of what a node should hold the shares that it has to show this time, and which leaves."""
+    for pack, holding in random.sample(held, min(len(held), CHALLENGES)):
+        leaves = pack.descriptor.leaves
+        yield pack, holding, random.sample(range(leaves), min(leaves, CHALLENGE_LEAVES))
 
 
 class ShareAudit:
@@ -86,9 +95,7 @@ class ShareAudit:
                 await self._store.hold([fresh])
 
     async def _challenge(self, node: Opened, held: Sequence[tuple[KnownPack, Holding]]) -> None:
-        for pack, holding in SystemRandom().sample(held, min(len(held), CHALLENGES)):
-            leaves = pack.descriptor.leaves
-            chosen = SystemRandom().sample(range(leaves), min(leaves, CHALLENGE_LEAVES))
+        for pack, holding, chosen in drawn(held, SystemRandom()):
             try:
                 is_right = await node.client.challenge(
                     node.namespace, pack.descriptor, holding.share, chosen

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from math import comb, sqrt
 from pathlib import Path
+from random import Random
 
 import pytest
 
-from peer.pack_store import PackStore
+from crypto.ids import RelayId
+from crypto.packs import LEAF_SIZE, PackKind
+from crypto.shares import Descriptor
+from peer.pack_store import Holding, KnownPack, PackStore
+from peer.share_audit import CHALLENGES, drawn
 from tests.peer.backup_stage import keep, nodes
 from tests.peer.device_stage import devices, folder_of
 
@@ -36,3 +42,32 @@ async def test_shares_that_are_gone_or_changed_are_found_and_stored_anew(tmp_pat
         assert held == {some.addresses[2].relay_id}
         assert len(await backup.store.holdings()) < len(whole)
         await store.close()
+
+
+AUDITS = 44
+NODES_ASKED = 3_000
+
+
+@pytest.mark.parametrize("loss", ["shares", "leaves"])
+def test_44_audits_find_a_node_that_lost_a_tenth_with_99_percent(loss: str) -> None:
+    """One that lost a tenth of its shares whole, and one that lost a tenth of each one's leaves."""
+    random = Random(44)
+    descriptor = Descriptor(b"p" * 32, 4 * 32 * LEAF_SIZE, 4, (b"r" * 32,) * 7)
+    pack = KnownPack(1, b"d" * 32, descriptor, PackKind.CHUNKS, 0, 0)
+    held = [(pack, Holding(number, 0, RelayId(b"n" * 32), 0, 0)) for number in range(400)]
+
+    def is_shown(holding: Holding, leaves: list[int]) -> bool:
+        if loss == "shares":
+            return holding.pack % 10 != 3
+        return not any(leaf % 10 == 3 for leaf in leaves)
+
+    found = 0
+    for _ in range(NODES_ASKED):
+        rounds = (drawn(held, random) for _ in range(AUDITS // CHALLENGES))
+        found += any(not is_shown(h, leaves) for each in rounds for _, h, leaves in each)
+    # What draws without favour come to, and how far so many nodes may be from it by chance.
+    unseen = comb(360, CHALLENGES) / comb(400, CHALLENGES)
+    expected = 1 - unseen ** (AUDITS // CHALLENGES)
+    assert expected >= 0.99
+    spread = sqrt(NODES_ASKED * expected * (1 - expected))
+    assert found >= NODES_ASKED * expected - 4 * spread
