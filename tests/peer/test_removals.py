@@ -14,6 +14,7 @@ import pytest
 from peer import renames
 from peer.commands import LoadFacts
 from peer.engine import FIRST_PAGE
+from peer.removals import put_back
 from protocol.nodes import ROOT, Kind
 from tests.peer.folder_stage import FolderDevice, two_places
 from tests.peer.test_engine import Pair, meet
@@ -239,3 +240,30 @@ async def test_a_removed_directory_that_something_lies_in_is_a_deletion_whoever_
     facts = await two.store.perform(LoadFacts(list(two.engine.directories.nodes)))
     assert facts == []
     assert list(two.engine.directories.items) == [ROOT]
+
+
+async def test_what_is_put_back_was_never_here(pair: Pair) -> None:
+    """A scan's deletions that nobody meant: nothing is told, and the plan writes the items again,
+    with a file that another node stands for, and the executable bit.
+    """
+    one, two = pair
+    (one.root / "d").mkdir()
+    for device in pair:  # two nodes of equal bytes are one file
+        (device.root / "same").write_bytes(b"same")
+    (one.root / "d" / "run").write_bytes(b"#!")
+    (one.root / "d" / "run").chmod(0o755)
+    for device in pair:
+        await device.scan()
+    await meet(pair)
+    before, told = two.tree(), len(two.authored)
+    (two.root / "same").unlink()
+    shutil.rmtree(two.root / "d")
+    scanned = await two.scan(0)
+    assert scanned.held_deletions == 3
+    await two.performer.drive(put_back(two.engine.directories, scanned.missing))
+    assert not (await two.scan(0)).missing  # from here on they were never written to this disk
+    await two.bring(one)
+    assert two.tree() == before
+    assert os.access(two.root / "d" / "run", os.X_OK)
+    await two.scan()
+    assert two.authored[told:] == []
