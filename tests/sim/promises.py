@@ -103,6 +103,9 @@ class TownWatch:
         """What was synced is there; what was not is nobody's promise."""
         account, files = self._town.account, machine.files
         safe = self.safe.setdefault(machine.number, set())
+        # A copy of what was not written back may lie in the trash, and the file is what it was.
+        shown = {files.inodes[place.inode].data for place in files.walk()}
+        account.given_up |= (held & account.owed & files.unsure) - shown
         others = [m.files.contents() for m in self._town.machines if m is not machine]
         for data in sorted((held & account.owed) - files.contents()):
             if data in files.unsure:
