@@ -119,6 +119,12 @@ class Daemon:
         """Files and directories by name."""
         return await _ask(self._client.search, query)
 
+    async def suggest(self, query: str) -> Sequence[str]:
+        """What a query may become."""
+        body = {"query": query}
+        answer = await _ask(self._client.request, "POST", "/api/search/suggest", body)
+        return cast(Sequence[str], answer["suggestions"])
+
     async def versions(self, text: str) -> tuple[VersionList, bool]:
         """What a file was, or what was deleted from a directory; and whether it is one."""
 

@@ -110,7 +110,7 @@ class MainScreen(Screen[None]):
         Binding("i", "invite", "Invite", tooltip="A code that makes another device yours"),
         Binding("slash", "search", "Find", tooltip="Files by name, type, date and size"),
         Binding("l", "trail", "Log", tooltip="Who did what"),
-        Binding("comma", "settings", "Settings", tooltip="What is set, and other values"),
+        Binding("comma", "settings", "Setup", tooltip="What is set, and other values"),
         Binding("question_mark", "app.toggle_keys", "Keys", show=False, tooltip="All keys"),
         ("q", "app.quit", "Quit"),
     ]
@@ -157,7 +157,7 @@ class MainScreen(Screen[None]):
                     if tab == "folders":
                         yield self._transfers
         yield self._detail
-        yield Footer()
+        yield Footer(compact=True)
 
     def on_mount(self) -> None:
         """Begins to look."""

@@ -6,10 +6,12 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
+from textual.containers import Center, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Footer, Static
 
+SHORT = 50
+"""Characters up to which a code has less than 15 lines."""
 BORDER = 2
 """Modules of quiet around it: less than the standard's four, which no phone has been seen to need,
 so that the code of a share link fits on 24 lines.
@@ -45,11 +47,15 @@ class QrScreen(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         """The code, and below it the text."""
-        with VerticalScroll(id="qr-page"):
-            yield Static(self._title, id="qr-title", markup=False)
-            yield Static(self._text, id="qr-text", markup=False)
-            yield Static(self._told, id="qr-told", markup=False)
-            yield Static(qr_of(self._text), id="qr-code", markup=False)
+        code = Center(Static(qr_of(self._text), id="qr-code", markup=False), id="qr-middle")
+        words = (
+            Static(self._title, id="qr-title", markup=False),
+            Static(self._text, id="qr-text", markup=False),
+            Static(self._told, id="qr-told", markup=False),
+        )
+        # On 24 lines there is room for the code of a link, or for its words.
+        parts = (*words, code) if len(self._text) <= SHORT else (code, *words)
+        yield VerticalScroll(*parts, id="qr-page")
         yield Footer()
 
     def action_copy(self) -> None:

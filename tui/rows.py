@@ -144,19 +144,16 @@ def trouble_lines(status: Status) -> list[Line]:
 
 
 def relay_lines(relays: Sequence[RelayEntry]) -> list[Line]:
-    """A line for each relay."""
-    return [
-        Line(
-            relay["address"],
-            _safe(
-                ("●", relay["address"], "connected")
-                if relay["connected"]
-                else ("○", relay["address"], relay["problem"])
-            ),
-            Tone.GOOD if relay["connected"] else Tone.BAD,
-        )
-        for relay in relays
-    ]
+    """A line for each relay; its whole address, which few terminals have room for, stands below."""
+    return [_relay_line(relay) for relay in relays]
+
+
+def _relay_line(relay: RelayEntry) -> Line:
+    place = relay["address"].removeprefix("holdfast-relay://").partition("#")[0]
+    is_there = relay["connected"]
+    cells = ("●" if is_there else "○", place, "connected" if is_there else relay["problem"])
+    detail = term_safe(f"{relay['address']} {relay['problem']}".strip())
+    return Line(relay["address"], _safe(cells), Tone.GOOD if is_there else Tone.BAD, detail)
 
 
 def conflict_lines(conflicts: Sequence[ConflictEntry]) -> list[Line]:

@@ -7,6 +7,7 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.screen import Screen
+from textual.suggester import Suggester
 from textual.widgets import Footer, Input, Static
 
 from peer.errors import PeerError
@@ -17,7 +18,24 @@ from tui.listing import Listing
 from tui.rows import FOUND_HEADINGS, found_lines
 from tui.versions import VersionsScreen
 
-HELP = "Parts of the name; type:pdf after:2026-01 before:2026 larger:20M smaller:1G folder:NAME"
+HELP = "Names and words; type:pdf after:2026-01 before:2026 larger:20M smaller:1G folder:NAME"
+
+
+class _Suggestions(Suggester):
+    """What somebody may be about to type, as the daemon knows it; nothing while it cannot say."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        super().__init__(use_cache=False, case_sensitive=True)
+        self._daemon = daemon
+
+    async def get_suggestion(self, value: str) -> str | None:
+        """The whole query that begins so."""
+        try:
+            found = await self._daemon.suggest(value)
+        except PeerError:
+            return None
+        safe = (one for one in found if one.startswith(value) and term_safe(one) == one)
+        return next(safe, None)
 
 
 class SearchScreen(Screen[None]):
@@ -32,7 +50,9 @@ class SearchScreen(Screen[None]):
         super().__init__()
         self._daemon = daemon
         self._found: list[SearchEntry] = []
-        self._input = Input(placeholder="What are you looking for?", id="query")
+        self._input = Input(
+            placeholder="What are you looking for?", id="query", suggester=_Suggestions(daemon)
+        )
         self._list = Listing(FOUND_HEADINGS, "Nothing has such a name.", id="found")
         self._detail = Static(HELP, id="detail", markup=False)
 
@@ -54,6 +74,13 @@ class SearchScreen(Screen[None]):
     def on_input_submitted(self) -> None:
         """On to what was found."""
         self._list.focus()
+
+    def on_data_table_row_highlighted(self) -> None:
+        """What of its text was found."""
+        chosen = self._list.chosen
+        entry = next((one for one in self._found if one["place"] == chosen), None)
+        if entry is not None and entry.get("snippet"):
+            self._detail.update(term_safe(entry["snippet"]))
 
     def on_data_table_row_selected(self) -> None:
         """Enter, or a second click, on a file."""

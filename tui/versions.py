@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
+from base64 import b64decode
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from textual.app import ComposeResult
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.widgets import Footer, Input, Static
 
-from peer.errors import PeerError
+from peer.errors import PeerError, UnknownFile
 from peer.status import RestoreReport, VersionEntry
-from peer.terminal import term_safe
-from tui.daemon import Daemon
+from peer.terminal import format_size, term_safe
+from tui.daemon import READ_MAX, Daemon
 from tui.dialogs import Ask, Confirm, Field
+from tui.diff import Row, compare, text_of
+from tui.diff_view import DiffView
 from tui.listing import Listing
 from tui.rows import VERSION_HEADINGS, version_lines
+
+HELP: Final = (
+    "A file shows what it was; a directory shows what was deleted from it. Enter restores."
+)
 
 
 class VersionsScreen(Screen[None]):
     """Names a path, shows its versions and brings one back."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        ("enter", "restore", "Restore"),
-        ("o", "restore_to", "Restore to…"),
-        ("p", "edit_path", "Other path"),
-        ("escape", "app.pop_screen", "Back"),
+        Binding("r", "restore", "Restore", tooltip="Put the chosen version back where it was"),
+        Binding("o", "restore_to", "Restore to…", tooltip="Put it at another path"),
+        Binding("p", "edit_path", "Other path", tooltip="Look at another file or directory"),
+        Binding("escape", "app.pop_screen", "Back"),
     ]
 
     def __init__(self, daemon: Daemon, path: str) -> None:
@@ -36,6 +44,8 @@ class VersionsScreen(Screen[None]):
         self._place = self._root = ""
         self._is_directory = False
         self._list = Listing(VERSION_HEADINGS, "There are no versions.", id="versions")
+        self._told = Static(HELP, id="detail", markup=False)
+        self._preview = DiffView(id="preview")
 
     def compose(self) -> ComposeResult:
         """The path, its versions, and what to do with them."""
@@ -43,10 +53,8 @@ class VersionsScreen(Screen[None]):
             self._path, placeholder="A file, or a directory", id="path", select_on_focus=False
         )
         yield self._list
-        yield Static(
-            "A file shows what it was; a directory shows what was deleted from it. Enter restores.",
-            id="detail",
-        )
+        yield self._told
+        yield self._preview
         yield Footer()
 
     def on_mount(self) -> None:
@@ -59,6 +67,46 @@ class VersionsScreen(Screen[None]):
         self._path = event.value
         self._list.focus()
         self._look()
+
+    def on_data_table_row_highlighted(self) -> None:
+        """Another version: what it holds."""
+        self.run_worker(self._look_into(), group="preview", exclusive=True)
+
+    async def _look_into(self) -> None:
+        """Shows a version beside what is there now; what is deleted, alone."""
+        chosen = self._chosen()
+        rows: list[Row] = []
+        told = HELP
+        if chosen is not None and chosen["version"]:
+            place = Path(self._root, chosen["path"]) if self._is_directory else Path(self._place)
+            try:
+                rows, told = await self._compared(place, chosen)
+            except PeerError as error:
+                told = term_safe(str(error))
+        if self.is_attached:
+            self._told.update(told)
+            self._preview.show(rows)
+            self._preview.set_class(bool(rows), "filled")
+
+    async def _compared(self, place: Path, chosen: VersionEntry) -> tuple[list[Row], str]:
+        if chosen["size"] > READ_MAX:
+            return [], f"It is too large to be shown here: {format_size(chosen['size'])}."
+        seen = await self._daemon.read_version(place, chosen["version"])
+        old, new = text_of(b64decode(seen["data"])), None
+        if old is None:
+            return [], f"It is no text: {format_size(seen['size'])}."
+        if not chosen["deleted"]:
+            try:
+                entry = await self._daemon.file_at(place)
+            except UnknownFile:
+                entry = None
+            if entry is not None and entry["type"] == "file" and entry["size"] <= READ_MAX:
+                is_empty = not entry["size"]
+                new = text_of(b"" if is_empty else await self._daemon.read_file(entry["id"]))
+        if new is None:
+            return compare(old, old).rows, f"What version {chosen['version']} holds:"
+        told = f"Version {chosen['version']} (-) beside what is there now (+):"
+        return (await asyncio.to_thread(compare, old, new)).rows, told
 
     def on_data_table_row_selected(self) -> None:
         """Enter, or a second click, on a version."""

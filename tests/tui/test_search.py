@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from textual.widgets import Input
+
 from peer.errors import UsageError
 from tests.tui.stage import Stage, screen
 from tui.search import HELP, SearchScreen
@@ -57,3 +59,13 @@ async def test_a_query_that_means_nothing_yet_says_so(tmp_path: Path) -> None:
         stage.daemon.failure = UsageError("'20' is no date.")
         await stage.press("x")
         await stage.until(lambda: "no date" in stage.text("detail"))
+
+
+async def test_what_may_be_meant_is_suggested(tmp_path: Path) -> None:
+    async with screen(tmp_path) as stage:
+        await open_search(stage)
+        await stage.press("n", "o")
+        field = stage.app.screen.query_one("#query", Input)
+        await stage.until(lambda: field._suggestion == "noday")
+        await stage.press("right")
+        assert field.value == "noday"

@@ -8,6 +8,7 @@ from textual.widgets import Input
 
 from tests.tui.stage import Stage, screen
 from tui.dialogs import Ask, Confirm
+from tui.diff_view import DiffView
 from tui.versions import VersionsScreen
 
 
@@ -85,3 +86,20 @@ async def test_another_path_can_be_typed(tmp_path: Path) -> None:
         field.value = str(tmp_path / "other")
         await stage.press("enter")
         await stage.until(lambda: ("versions", tmp_path / "other") in stage.daemon.calls)
+
+
+async def test_a_version_is_seen_beside_what_is_there_now(tmp_path: Path) -> None:
+    async with screen(tmp_path) as stage:
+        note = tmp_path / "note"
+        stage.daemon.files.put(str(note), b"what it is\x1b\n")
+        await open_at(stage, note)
+        await stage.until(lambda: stage.listing("versions").row_count == 2)
+        await stage.press("down")
+        await stage.until(lambda: ("read_version", note, 7) in stage.daemon.calls)
+        view = stage.app.screen.query_one(DiffView)
+        await stage.until(lambda: [row.left for row in view.rows] == ["what it was", ""])
+        assert "What version 7 holds" in stage.text("detail")  # it is deleted: alone
+        stage.daemon.old = b"a\0b"
+        await stage.press("up", "down")
+        await stage.until(lambda: "no text" in stage.text("detail"))
+        assert not view.rows
