@@ -208,6 +208,14 @@ class SearchUpkeep:
         path = self._index_path(folder.folder_id)
         # From here on what is noted is noted by its id.
         notes.compares = False
+        try:
+            await self._take_difference(index, folder, path)
+        except BaseException:
+            notes.compares = True  # it is still unknown what is missing
+            raise
+        notes.texts_below = LAST_ID
+
+    async def _take_difference(self, index: SearchIndex, folder: Folder, path: Path) -> None:
         found = await self._write(partial(index.differences, folder.folder_id, path))
         for start in range(0, len(found.gone), NODES_AT_ONCE):
             gone = found.gone[start : start + NODES_AT_ONCE]
@@ -216,7 +224,6 @@ class SearchUpkeep:
             if folder.is_closed:
                 return
             await self._note(index, folder, found.changed[start : start + NODES_AT_ONCE])
-        notes.texts_below = LAST_ID
 
     async def _take_nodes(self, index: SearchIndex, folder: Folder, notes: _Notes) -> None:
         nodes = list(notes.nodes)[:NODES_AT_ONCE]

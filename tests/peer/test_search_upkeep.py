@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,28 @@ async def test_no_text_is_kept_that_is_not_wanted(tmp_path: Path) -> None:
     index = SearchIndex.open(home / "search.db", has_texts=False)
     index.close()
     assert b"walrus" not in b"".join(path.read_bytes() for path in home.glob("search.db*"))
+
+
+async def test_a_comparison_that_fails_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with devices(tmp_path) as stage:
+        daemon = await stage.found("one")
+        (stage.root("one") / "a.txt").write_text("A walrus.")
+        await daemon.add_folder(stage.root("one"), "f")
+        await found(daemon, "walrus", ["a.txt"])
+        upkeep, folder = daemon.search_upkeep, folder_of(daemon)
+        await until(lambda: upkeep.is_idle)
+
+        def locked(*_: object) -> None:
+            raise sqlite3.OperationalError("database is locked")
+
+        index = upkeep._index
+        assert index is not None
+        monkeypatch.setattr(index, "differences", locked)
+        with pytest.raises(sqlite3.OperationalError):
+            await upkeep._compare(index, folder, upkeep._notes[folder.folder_id])
+        assert upkeep.is_behind(folder.folder_id)
+        monkeypatch.undo()
+        upkeep._wake.set()
+        await until(lambda: upkeep.is_idle)
