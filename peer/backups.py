@@ -388,6 +388,7 @@ class Backups:
             return False
         backup.progress = backup.progress._replace(state="storing")
         await backup.store_new(record)
+        await backup.repacking.step(record)
         healed = await backup.healing.complete(record)
         await backup.healing.rebalance()
         await backup.lists.tell(backup.present(), backup.addresses)

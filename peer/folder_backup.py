@@ -24,6 +24,7 @@ from crypto.packs import (
     Pack,
     PackIndex,
     PackKind,
+    PackSlot,
     is_pack_of,
     open_pack_index,
     open_pack_trailer,
@@ -36,8 +37,9 @@ from peer.ledgers import FolderMembership
 from peer.node_pool import node_of
 from peer.pack_hashes import sealed_pack
 from peer.pack_notes import Heal
-from peer.pack_store import Holding, KnownPack, PackStore
+from peer.pack_store import Holding, KnownPack, PackStore, Place
 from peer.placement import assign
+from peer.repacking import Repacking
 from peer.share_audit import ShareAudit
 from peer.share_healing import ShareHealing
 from peer.share_receipts import receipt_of
@@ -111,11 +113,12 @@ class FolderBackup:
         self.audit = ShareAudit(store)
         self.lists = HolderLists(store)
         self.healing = ShareHealing(self)
+        self.repacking = Repacking(self)
         self.progress = Progress()
         self.sealing: EntryId | None = None
         """The epoch whose keys open the namespaces now."""
         self._take_changesets, self._take_versions = take_changesets, take_versions
-        self._membership, self._random, self._folder = membership, random, folder
+        self._membership, self.random, self._folder = membership, random, folder
         self._opened: dict[RelayId, Opened] = {}
         self._addresses: dict[RelayId, str] = {}
         self._packs: OrderedDict[int, bytes] = OrderedDict()
@@ -370,11 +373,8 @@ class FolderBackup:
         if folder is None:
             return
         began_s = int(time.time())
-        sealing = self._membership.chain.sealing_epoch()
-        secret = None if sealing is None else self._membership.chain.read_secret(sealing)
-        if sealing is None or secret is None:
-            raise LinkError("The folder's keys are to be renewed first.")
-        packs = FolderPacks(folder, self.store, secret, self._random)
+        sealing, secret = self.sealing_secret()
+        packs = FolderPacks(folder, self.store, secret, self.random)
         under_way: set[asyncio.Task[None]] = set()
         async with asyncio.TaskGroup() as tasks:
             async for pack in packs.new_packs():
@@ -384,11 +384,34 @@ class FolderBackup:
                     )
                     for task in done:
                         task.result()
-                under_way.add(tasks.create_task(self._store(pack, record, sealing)))
+                under_way.add(tasks.create_task(self.store_pack(pack, record, sealing)))
         if not packs.unread:
             self.progress = self.progress._replace(stored_until_s=began_s)
 
-    async def _store(self, pack: Pack, record: BackupRecord, sealing: EntryId) -> None:
+    def sealing_secret(self) -> tuple[EntryId, bytes]:
+        """The epoch under which packs are made now, and its read secret; raises LinkError."""
+        sealing = self._membership.chain.sealing_epoch()
+        secret = None if sealing is None else self._membership.chain.read_secret(sealing)
+        if sealing is None or secret is None:
+            raise LinkError("The folder's keys are to be renewed first.")
+        return sealing, secret
+
+    def secret_of(self, salt: bytes, hint: bytes) -> bytes:
+        """That of a pack that was made here or elsewhere; raises LinkError."""
+        secret = self.read_secret(salt, hint)
+        if secret is None:
+            raise LinkError("A pack was made under a key that is not here yet.")
+        return secret
+
+    def chunk_id_key(self) -> bytes:
+        """What chunks are named by in this folder; raises LinkError."""
+        keys = self._membership.chain.folder_keys()
+        if keys is None:
+            raise LinkError("The folder's keys are not all here yet.")
+        return keys.chunk_id_key
+
+    async def store_pack(self, pack: Pack, record: BackupRecord, sealing: EntryId) -> None:
+        """Has shares stored, each at another node; raises LinkError if too few take one."""
         cut = await asyncio.to_thread(
             cut_pack, pack.pack_id, pack.data, record.needed, record.shares
         )
@@ -447,28 +470,37 @@ class FolderBackup:
         folder = self._folder()
         if not due or folder is None:
             return
-        wanted = await self._wanted_packs(folder)
+        wanted = await self.wanted_slots()
         kept = [pack for pack in due if pack.number in wanted]
+        await self.prolong(kept, now_s)
+        await self.store.renewed([pack.number for pack in kept], now_s)
+
+    async def prolong(self, packs: Sequence[KnownPack], now_s: int) -> None:
+        """Prolongs leases at all nodes that are there; raises LinkError or StorageRefused."""
         released = await self.store.released()
         for relay_id, node in self.present().items():
-            here = [pack for pack in kept if (pack.number, relay_id) not in released]
+            here = [pack for pack in packs if (pack.number, relay_id) not in released]
             for start in range(0, len(here), STATS_MAX):
                 ids = tuple(pack.id for pack in here[start : start + STATS_MAX])
                 lease_s = now_s + LEASE_S
                 request = StoreRenew(node.client.number(), node.namespace, lease_s, ids)
                 await node.client.ask(request, StoreChanged)
-        await self.store.renewed([pack.number for pack in kept], now_s)
 
-    async def _wanted_packs(self, folder: Folder) -> set[int]:
-        wanted: set[int] = set()
+    async def wanted_slots(self) -> dict[int, list[PackSlot]]:
+        """For each pack what is wanted of it: by files as they are, by what they were, by logs."""
+        folder = self._folder()
+        if folder is None:
+            raise LinkError("The folder is being opened anew.")
+        wanted: dict[bytes, Place] = {}
         async for some in folder.store.wanted.chunks():
-            found = await self.store.find([id_ for id_, _ in some])
-            wanted |= {place.pack for place in found.values()}
+            wanted |= await self.store.find([id_ for id_, _ in some])
         async for versions in folder.store.wanted.versions():
             ids: list[bytes] = [item_id(v.record().encode()) for v in versions]
             ids += [id_ for v in versions for id_, _ in v.chunks()]
-            wanted |= {place.pack for place in (await self.store.find(ids)).values()}
+            wanted |= await self.store.find(ids)
         async for changesets in folder.store.wanted.changesets():
-            found = await self.store.find([hash_ for hash_, _ in changesets])
-            wanted |= {place.pack for place in found.values()}
-        return wanted
+            wanted |= await self.store.find([hash_ for hash_, _ in changesets])
+        slots: dict[int, list[PackSlot]] = {}
+        for place in wanted.values():
+            slots.setdefault(place.pack, []).append(place.slot)
+        return slots

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from crypto.ids import RelayId
+from crypto.packs import PackSlot
 from peer.holder_lists import LEASE_S, holder_list
 from peer.node_pool import node_of
 from peer.pack_notes import Heal
@@ -60,6 +61,7 @@ class ShareHealing:
         for holding in await store.holdings():
             if holding.node in there:
                 held_by_pack.setdefault(holding.pack, {})[holding.share] = holding.node
+        slots: dict[int, list[PackSlot]] | None = None
         rebuilt = lacking = lost = 0
         for pack in await store.packs():
             held = held_by_pack.get(pack.number, {})
@@ -68,6 +70,13 @@ class ShareHealing:
                 if pack.stored_s is None:
                     await store.stored(pack.number, int(time.time()))
                 continue
+            if counts_away and pack.stored_s is not None:
+                slots = await backup.wanted_slots() if slots is None else slots
+                if pack.number not in slots:
+                    # It is left to its lease; a share put anew would make it live for ever.
+                    if len(held) < pack.descriptor.needed:
+                        await store.forget([pack.number])
+                    continue
             if counts_away and len(held) < pack.descriptor.needed:
                 # Nobody can make it any more; what is in it and on this disk goes into another.
                 log.warning("pack %s is lost: too few nodes hold shares of it", pack.id.hex()[:16])

@@ -45,6 +45,31 @@ async def test_what_nobody_holds_any_more_is_stored_again_from_this_disk(tmp_pat
         assert not before & {pack.id for pack in await backup.store.packs()}
 
 
+@pytest.mark.row("F29")
+async def test_what_nobody_wants_any_more_is_not_made_again(tmp_path: Path) -> None:
+    async with nodes(tmp_path, 3) as some, devices(tmp_path) as stage:
+        one = await stage.found("one")
+        (stage.root("one") / "a").write_bytes(os.urandom(200_000))
+        await one.add_folder(stage.root("one"), "f")
+        await one.backups.add("f", some.addresses, 2, 3)
+        await until_kept(one)
+        folder_id = folder_of(one).folder_id
+        backup = one.backups._backups[folder_id]
+        record = one.backups._records[folder_id]
+        async with one.backups._passing[folder_id]:
+            first, *_ = await backup.store.packs()
+            (old,) = [h for h in await backup.store.holdings(first.number) if h.share == 0]
+            await backup.store.drop(*old[:3])
+            # All that was in it lies in a later pack.
+            db = backup.store._db
+            await db.execute_fetchall("DELETE FROM slot WHERE pack = ?", (first.number,))
+            assert await backup.healing.complete(record) == (0, 0, 0)
+            for holding in await backup.store.holdings(first.number):
+                await backup.store.drop(*holding[:3])
+            assert await backup.healing.complete(record) == (0, 0, 0)
+            assert await backup.store.pack(first.number) is None
+
+
 @pytest.mark.row("F24")
 async def test_a_person_has_the_part_of_who_is_away_made_again_at_once(tmp_path: Path) -> None:
     async with nodes(tmp_path, 4) as some, devices(tmp_path) as stage:
