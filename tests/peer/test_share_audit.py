@@ -8,11 +8,16 @@ from random import Random
 
 import pytest
 
+<<<<<<< HEAD
 from crypto.ids import RelayId
 from crypto.packs import LEAF_SIZE, PackKind
 from crypto.shares import Descriptor
 from peer.pack_store import Holding, KnownPack, PackStore
 from peer.share_audit import CHALLENGES, drawn
+=======
+from peer.pack_store import PackStore
+from protocol.storage_messages import ShareState
+>>>>>>> 9a632bd (tests: Hold nodes that lost what they signed for to their word)
 from tests.peer.backup_stage import keep, nodes
 from tests.peer.device_stage import devices, folder_of
 
@@ -41,6 +46,14 @@ async def test_shares_that_are_gone_or_changed_are_found_and_stored_anew(tmp_pat
         held = {h.node for h in await backup.store.holdings()}
         assert held == {some.addresses[2].relay_id}
         assert len(await backup.store.holdings()) < len(whole)
+        # Both had signed for it: that is remembered, and said of them.
+        packs = len(await store.packs())
+        broken = await store.notes.broken_by_node()
+        assert broken == {address.relay_id: packs for address in some.addresses[:2]}
+        # A challenge for what is gone has the node itself notice.
+        desk = some.stages[1].relay.desk.storage
+        assert desk is not None
+        assert desk.shares.namespaces.totals()[1][ShareState.DAMAGED] >= packs
         await store.close()
 
 
