@@ -8,16 +8,12 @@ from random import Random
 
 import pytest
 
-<<<<<<< HEAD
 from crypto.ids import RelayId
 from crypto.packs import LEAF_SIZE, PackKind
 from crypto.shares import Descriptor
 from peer.pack_store import Holding, KnownPack, PackStore
 from peer.share_audit import CHALLENGES, drawn
-=======
-from peer.pack_store import PackStore
 from protocol.storage_messages import ShareState
->>>>>>> 9a632bd (tests: Hold nodes that lost what they signed for to their word)
 from tests.peer.backup_stage import keep, nodes
 from tests.peer.device_stage import devices, folder_of
 
