@@ -86,7 +86,8 @@ async def started_daemon(home: Path) -> str:
         await asyncio.sleep(LOOK_EVERY_S)
     else:
         return ""
-    STARTED.remove(process)
+    if process in STARTED:
+        STARTED.remove(process)
     text = (home / LOG_NAME).read_text(errors="replace").strip().splitlines()
     return (text or ["The daemon ended at once."])[-1].removeprefix("holdfast: ")
 

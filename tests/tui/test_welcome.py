@@ -42,8 +42,10 @@ async def test_a_first_device_is_made_run_and_its_kit_is_shown(
             await stage.until(lambda: isinstance(app.screen, MainScreen))
             await stage.until(lambda: stage.text("headline").startswith("laptop"))
         finally:
+            (process,) = welcome.STARTED
             ControlClient(home).stop()
-            assert welcome.STARTED.pop().wait(60) == 0
+            assert process.wait(60) == 0
+            welcome.STARTED.clear()
 
 
 async def test_why_a_command_failed_is_said(tmp_path: Path) -> None:
