@@ -83,6 +83,7 @@ _NAMES: Final = (
     "store key",
     # share links, what of them is not a browser's (10)
     "share link",
+    "upload link",
     "link space",
     "link head",
     "store open",
@@ -128,6 +129,11 @@ SHARE_LINK_MANIFEST_PREFIX: Final = b"holdfast/1 link manifest\0"
 SHARE_LINK_SEGMENT_PREFIX: Final = b"holdfast/1 link segment\0"
 SHARE_LINK_TOKEN_PREFIX: Final = b"holdfast/1 link token\0"
 SHARE_LINK_REVOKE_PREFIX: Final = b"holdfast/1 link revoke\0"
+UPLOAD_PREFIX: Final = b"holdfast/1 upload\0"
+UPLOAD_GATE_PREFIX: Final = b"holdfast/1 upload gate\0"
+UPLOAD_FILE_PREFIX: Final = b"holdfast/1 upload file\0"
+UPLOAD_HEAD_PREFIX: Final = b"holdfast/1 upload head\0"
+UPLOAD_SEGMENT_PREFIX: Final = b"holdfast/1 upload segment\0"
 
 RAW_PREFIXES: Final = (
     SIGNATURE_PREFIX,
@@ -141,5 +147,10 @@ RAW_PREFIXES: Final = (
     SHARE_LINK_SEGMENT_PREFIX,
     SHARE_LINK_TOKEN_PREFIX,
     SHARE_LINK_REVOKE_PREFIX,
+    UPLOAD_PREFIX,
+    UPLOAD_GATE_PREFIX,
+    UPLOAD_FILE_PREFIX,
+    UPLOAD_HEAD_PREFIX,
+    UPLOAD_SEGMENT_PREFIX,
 )
 """All raw prefixes; none begins another."""

@@ -7,12 +7,22 @@ with `--json` they are an object on standard output as well.
 import argparse
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from peer import acts, backup_acts, durability_acts, link_acts, service_acts, terminal, trail_acts
+from peer import (
+    acts,
+    backup_acts,
+    durability_acts,
+    link_acts,
+    service_acts,
+    terminal,
+    trail_acts,
+    upload_acts,
+)
 from peer.errors import PeerError, UsageError, of_protocol
 from peer.status import Choice, HoldAnswer
 from protocol.errors import ProtocolError
@@ -149,6 +159,14 @@ def _lifetime(text: str) -> int:
     if not int(number):
         raise argparse.ArgumentTypeError("a link is there for a while, or never expires")
     return int(number) * unit
+
+
+def _size(text: str) -> int:
+    """A number of bytes, or of units as `format_size` writes them."""
+    found = re.fullmatch(r"([0-9]{1,15})([kKMGT]?)B?", text.strip())
+    if found is None or not int(found[1]):
+        raise argparse.ArgumentTypeError("a size is a number with k, M, G or T behind it, or none")
+    return int(found[1]) * int(1000 ** " kMGT".index(found[2].replace("K", "k") or " "))
 
 
 def _links(text: str) -> tuple[str, ...]:
@@ -339,6 +357,17 @@ def _add_link_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
         help="asked for, or from $HOLDFAST_LINK_PASSWORD or the first line of"
         " $HOLDFAST_LINK_PASSWORD_FILE",
     )
+    new.add_argument("--name", metavar="NAME", help="what it is called for who opens it")
+    new.add_argument("--relay", metavar="ADDRESS", help="at which of your relays")
+    new = more("request", upload_acts.link_request, "make a URL by which files come in")
+    new.add_argument("path", type=Path, metavar="DIRECTORY", help="of one of your folders")
+    new.add_argument(
+        "--expires", type=_lifetime, metavar="TIME", help="7d if not given; 12h, 4w, or never"
+    )
+    new.add_argument("--max-files", type=_count, metavar="N", help="100 if not given")
+    new.add_argument("--max-bytes", type=_size, metavar="SIZE", help="in all; 2G if not given")
+    new.add_argument("--max-file", type=_size, metavar="SIZE", help="of one file")
+    new.add_argument("--password", action="store_true", help="asked for, or as with `link create`")
     new.add_argument("--name", metavar="NAME", help="what it is called for who opens it")
     new.add_argument("--relay", metavar="ADDRESS", help="at which of your relays")
     more("list", link_acts.link_list, "show the share links that this device has made")

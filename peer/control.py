@@ -413,6 +413,7 @@ ROUTES: tuple[tuple[str, str, _Act], ...] = (
     ("PUT", "/api/folders/share", lambda d, f: control_people.share(d.users, f)),
     ("GET", "/api/links", lambda d, f: link_control.listed(d.share_links, f)),
     ("POST", "/api/links/create", lambda d, f: link_control.create(d.share_links, f)),
+    ("POST", "/api/links/request", lambda d, f: link_control.request(d.share_links, f)),
     ("POST", "/api/links/revoke", lambda d, f: link_control.revoke(d.share_links, f)),
     ("GET", "/api/backups", lambda d, f: _without_fields(d.backups.every, f)),
     ("POST", "/api/backups/add", _add_backup),

@@ -29,7 +29,7 @@ from peer.folder import Folder
 from peer.folder_requests import FolderRequests
 from peer.folder_setup import index_path
 from peer.history_requests import HistoryRequests
-from peer.home import Home
+from peer.home import UPLOADS_NAME, Home
 from peer.home_requests import HomeRequests
 from peer.home_store import Device, DeviceAddress
 from peer.home_store import Folder as StoredFolder
@@ -71,6 +71,7 @@ from peer.status import (
 from peer.surroundings import LOOK_INTERVAL_S, Surroundings
 from peer.transaction import full_home_told
 from peer.transfer_requests import TransferRequests
+from peer.upload_links import Place, UploadLinks
 from peer.user_requests import UserRequests
 from peer.witness import Witness
 from protocol import messages
@@ -136,6 +137,11 @@ class Daemon:
         self.files = FileRequests(self.stored, self.network.folders, self._name_of, self.history)
         self.home_requests = HomeRequests(home.path)
         self.transfers = TransferRequests(self.stored.values, self.network.folders, self._name_of)
+        self.uploads = UploadLinks(
+            home.path / UPLOADS_NAME, home.keys,
+            lambda: [record.place for record in self.relays.records if record.is_used],
+            Place(self.history), self.witness.received,
+        )  # fmt: skip
         self.conflict_requests = ConflictRequests(
             self.stored.values, self.network.folders, self._name_of, self.history.locate
         )
@@ -154,7 +160,7 @@ class Daemon:
         )  # fmt: skip
         self.users = UserRequests(home.path / "key", self._profile)
         self.share_links = ShareLinkRequests(
-            home, self.ledgers, self.history, self.relays, self.backups
+            home, self.ledgers, self.history, self.relays, self.backups, self.uploads
         )
 
     async def start(self) -> None:
@@ -210,6 +216,7 @@ class Daemon:
         self._tasks.create_task(self._note_heard())
         self._tasks.create_task(self.witness.run())
         self._tasks.create_task(self.search_upkeep.run())
+        self._tasks.create_task(self.uploads.run())
         await self._announce()
 
     async def _listen(self) -> None:
@@ -255,6 +262,7 @@ class Daemon:
             await folder.close()
         await self.witness.close()
         await self.share_links.close()
+        await self.uploads.close()
 
     async def _advance_generation(self) -> None:
         while True:

@@ -90,6 +90,7 @@ EXAMPLES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
     "config set": (("config set history.days 90", "keep every version for 90 days"),),
     "completion": (("completion bash > ~/.local/share/bash-completion/completions/holdfast", ""),),
     "link create": (("link create report.pdf --expires 2d --max-downloads 3", "print a URL"),),
+    "link request": (("link request ~/Inbox --max-files 20 --expires 2d", "others put files in"),),
     "link list": (("link list", "with their downloads"),),
     "link revoke": (("link revoke report.pdf", "at once"),),
     "get": (("get 'https://relay.example/s/…#…' -o ~/Downloads", "without a browser"),),

@@ -122,6 +122,13 @@ class HistoryRequests:
         """Where a folder is on this disk."""
         return next(str(s.path) for s in self._stored() if s.folder_id == folder.folder_id)
 
+    def writable_root(self, folder_id: FolderId) -> Path | None:
+        """Where a folder is on this disk; None where it is not, or is not to be written to."""
+        folder = self._folders.get(folder_id)
+        if folder is None or folder.is_paused or folder.history is None:
+            return None
+        return next((s.path for s in self._stored() if s.folder_id == folder_id), None)
+
     def _inside(self, folder: Folder, out: Path) -> tuple[str, ...] | None:
         """A path in the same folder is put there as any other restored file is; one in another
         folder would go around that one's scan.

@@ -49,6 +49,7 @@ FOLDERS_NAME: Final = "folders"
 RELAY_KEY_NAME: Final = "relay.key"
 """What `holdfast relay run` keeps there, when it is given the home of a device."""
 LINKS_NAME: Final = "links.db"
+UPLOADS_NAME: Final = "uploads.db"
 INCARNATION_SIZE: Final = 8
 
 _OURS: Final = (
@@ -61,6 +62,7 @@ _OURS: Final = (
     RELAY_KEY_NAME,
     TRAIL_NAME,
     LINKS_NAME,
+    UPLOADS_NAME,
 )
 _BESIDE_DATABASE: Final = ("", "-wal", "-shm")
 

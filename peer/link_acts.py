@@ -11,6 +11,7 @@ from typing import Any, Final
 from peer import terminal
 from peer.acts import Answer, client_of, say
 from peer.errors import UsageError
+from peer.upload_acts import show_requests
 
 SHOWN_EVERY_S: Final = 0.5
 DEFAULT_LIFETIME_S: Final = 7 * 86_400
@@ -85,8 +86,14 @@ def link_list(arguments: argparse.Namespace) -> Answer:
     found = client_of(arguments).request("GET", "/api/links", None, MAKING_TIMEOUT_S)
 
     def show() -> None:
+        if found["requests"]:
+            show_requests(found["requests"])
+        elif not found["links"]:
+            print(
+                "There are no share links. `holdfast link create PATH` makes one, and"
+                " `holdfast link request DIRECTORY` one by which files come in."
+            )
         if not found["links"]:
-            print("There are no share links. `holdfast link create PATH` makes one.")
             return
         rows = (
             (

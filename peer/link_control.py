@@ -10,9 +10,16 @@ from peer.control_fields import Fields
 from peer.errors import UsageError
 from peer.link_maker import Wish
 from peer.link_requests import LinkListing, NewLinkEntry
+from peer.upload_links import UploadLinkEntry, UploadWish
 
 LIFETIME_MAX_S: Final = 10 * 366 * 86_400
 DOWNLOADS_MAX: Final = 1_000_000
+FILES_DEFAULT: Final = 100
+BYTES_DEFAULT: Final = 2 << 30
+"""Of an upload link for which nothing is said: an evening's pictures, and no disk is full."""
+FILES_MAX: Final = 10_000
+"""What a relay allows."""
+BYTES_MAX: Final = 1 << 40
 
 
 class ShareLinkApi(Protocol):
@@ -20,6 +27,11 @@ class ShareLinkApi(Protocol):
 
     async def create(self, path: Path, name: str, relay: str | None, wish: Wish) -> NewLinkEntry:
         """Make a link of an absolute path."""
+
+    async def request(
+        self, path: Path, name: str, relay: str | None, wish: UploadWish
+    ) -> UploadLinkEntry:
+        """Make a link by which files come into a directory."""
 
     async def listed(self) -> LinkListing:
         """All links of this device."""
@@ -40,6 +52,24 @@ async def create(links: ShareLinkApi, fields: Fields) -> Mapping[str, Any]:
             f"A link is for at most ten years, and for at most {DOWNLOADS_MAX:,} downloads."
         )
     return await links.create(path, name, relay, Wish(lifetime_s, downloads_max, password))
+
+
+async def request(links: ShareLinkApi, fields: Fields) -> Mapping[str, Any]:
+    """`POST /api/links/request`."""
+    path, name = fields.path("path"), fields.optional_text("name") or ""
+    relay, password = fields.optional_text("relay"), fields.optional_text("password")
+    lifetime_s = fields.optional_number("lifetime_s") or 0
+    files_max = fields.optional_number("files_max") or FILES_DEFAULT
+    bytes_max = fields.optional_number("bytes_max") or BYTES_DEFAULT
+    file_bytes_max = fields.optional_number("file_bytes_max") or bytes_max
+    fields.end()
+    if lifetime_s > LIFETIME_MAX_S or files_max > FILES_MAX or bytes_max > BYTES_MAX:
+        raise UsageError(
+            f"An upload link is for at most ten years, {FILES_MAX:,} files and"
+            f" {BYTES_MAX >> 40} TiB."
+        )
+    wish = UploadWish(lifetime_s, files_max, min(file_bytes_max, bytes_max), bytes_max, password)
+    return await links.request(path, name, relay, wish)
 
 
 async def listed(links: ShareLinkApi, fields: Fields) -> Mapping[str, Any]:

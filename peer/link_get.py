@@ -20,7 +20,13 @@ from typing import BinaryIO, Final
 
 from crypto.chunks import SealedChunk
 from crypto.errors import CryptoError
-from crypto.share_links import LinkFlags, LinkSecrets, open_link, open_shared_chunk
+from crypto.share_links import (
+    LinkFlags,
+    LinkSecrets,
+    check_link,
+    open_link,
+    open_shared_chunk,
+)
 from peer.errors import LinkDamaged, LinkUnknown, LinkUnreachable, PathUnusable, WrongLinkPassword
 from peer.link_visit import Visitor
 from protocol.errors import ProtocolError
@@ -124,11 +130,12 @@ def _manifest(
             return manifest, secrets
     blob = _claim(visitor, secrets, has_password=password is not None)
     try:
-        manifest = decode_manifest(open_link(url.link_id, secrets, blob))
+        plain = open_link(url.link_id, secrets, blob)
+        if check_link(url.link_id, blob).flags & LinkFlags.UPLOAD:
+            raise LinkUnknown("This link takes files; it gives none. Open it in a browser.")
+        manifest = decode_manifest(plain)
     except (CryptoError, ProtocolError):
         raise LinkDamaged from None
-    if manifest.upload_public is not None:
-        raise LinkUnknown("This link takes files; it gives none. Open it in a browser.")
     shutil.rmtree(work)
     work.mkdir(mode=0o700)
     kept.write_bytes(blob)

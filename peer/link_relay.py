@@ -1,10 +1,12 @@
-"""One relay, as the maker of share links speaks to it: packs into its own namespace, and links."""
+"""One relay, as the maker of share links speaks to it: packs into its own namespace, links, and
+what was put in by them.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final, NamedTuple
 
 from crypto.epochs import Tier
@@ -13,7 +15,8 @@ from crypto.link_space import GENERATION, LinkSpace
 from crypto.namespaces import Signer
 from crypto.packs import Pack
 from crypto.shares import Descriptor, describe
-from protocol.errors import StorageRefused
+from peer.errors import LinkNotMade, NoLinkRelay, RelayUnreachable
+from protocol.errors import LinkError, StorageRefused
 from protocol.link_messages import (
     BLOB_PIECE_MAX,
     LinkAsk,
@@ -31,6 +34,16 @@ from protocol.link_messages import (
 from protocol.relay_address import RelayAddress
 from protocol.storage_client import StorageClient, storing
 from protocol.storage_messages import Holder, StoreChanged, StoreOutcome, StoreRenew
+from protocol.upload_messages import (
+    UploadAllow,
+    UploadBytes,
+    UploadDone,
+    UploadList,
+    UploadListed,
+    UploadRead,
+    UploadTaken,
+    Waiting,
+)
 
 RENEWED_AT_ONCE: Final = 200
 
@@ -122,6 +135,33 @@ class LinkRelay:
             if refusal.outcome != StoreOutcome.UNKNOWN:
                 raise
 
+    # ------------------------------------------------------------ what is put in by links
+
+    async def allow_uploads(
+        self, link_id: bytes, files_max: int, file_bytes_max: int, bytes_max: int
+    ) -> None:
+        """Lets senders put files in by a link that was put."""
+        request = UploadAllow(self._client.number(), link_id, files_max, file_bytes_max, bytes_max)
+        await self._client.ask(request, UploadDone)
+
+    async def waiting_uploads(self, link_id: bytes) -> tuple[Waiting, ...]:
+        """What lies there whole by a link; the oldest of it, if it is much."""
+        request = UploadList(self._client.number(), link_id)
+        return (await self._client.ask(request, UploadListed)).waiting
+
+    async def read_upload(self, link_id: bytes, upload_id: bytes, at: int, size: int) -> bytes:
+        """Some of a file's sealed bytes; nothing behind its end."""
+        request = UploadRead(self._client.number(), link_id, upload_id, at, size)
+        data = (await self._client.ask(request, UploadBytes)).data
+        if len(data) > size:
+            raise LinkError("The relay gives more than it was asked for.")
+        return data
+
+    async def upload_taken(self, link_id: bytes, upload_id: bytes) -> None:
+        """The relay need not keep a file any more."""
+        request = UploadTaken(self._client.number(), link_id, upload_id)
+        await self._client.ask(request, UploadDone)
+
 
 @asynccontextmanager
 async def link_relay(address: RelayAddress, keys: DeviceKeys) -> AsyncIterator[LinkRelay]:
@@ -129,3 +169,21 @@ async def link_relay(address: RelayAddress, keys: DeviceKeys) -> AsyncIterator[L
     async with storing(address, keys) as client:
         place = await client.ask(LinkAsk(client.number()), LinkPlace)
         yield LinkRelay(client, LinkSpace(keys.device_secret, address.relay_id), place)
+
+
+async def serving_relay(
+    stack: AsyncExitStack, addresses: Iterable[RelayAddress], keys: DeviceKeys, wanted: str | None
+) -> LinkRelay:
+    """The first relay that serves share links, or the one that was named; raises PeerError."""
+    problem: Exception = NoLinkRelay()
+    for address in addresses:
+        if wanted is not None and wanted not in (str(address), address.host):
+            continue
+        try:
+            return await stack.enter_async_context(link_relay(address, keys))
+        except StorageRefused as refusal:
+            if refusal.outcome != StoreOutcome.NOT_STORING:
+                problem = LinkNotMade(f"{refusal} No link was made.")
+        except LinkError as error:
+            problem = RelayUnreachable(f"{error} No link was made.")
+    raise problem

@@ -11,21 +11,21 @@ from typing import Final, TypedDict
 from crypto.ids import FolderId
 from crypto.share_links import LinkKey
 from peer.backups import Backups
-from peer.errors import LinkNotMade, NoLinkRelay, RelayUnreachable, UnknownLink
+from peer.errors import LinkNotMade, RelayUnreachable, UnknownLink
 from peer.history_requests import HistoryRequests
 from peer.home import LINKS_NAME, Home
 from peer.ledgers import Ledgers
 from peer.link_content import given_at
 from peer.link_maker import LinkMaker, Making, Wish
-from peer.link_relay import LinkRelay, link_relay
+from peer.link_relay import link_relay, serving_relay
 from peer.link_store import LinkStore, MadeLink
 from peer.relays import Relays
+from peer.upload_links import UploadLinkEntry, UploadLinks, UploadWish
 from protocol.errors import BadName, LinkError, StorageRefused
 from protocol.link_messages import LinkUse
 from protocol.names import check_name
 from protocol.relay_address import RelayAddress
 from protocol.share_url import ShareUrl, text_of
-from protocol.storage_messages import StoreOutcome
 
 ENDS: Final = ("", "expired", "revoked", "used up")
 
@@ -64,6 +64,8 @@ class LinkListing(TypedDict):
     """The answer to `link list`."""
 
     links: list[LinkEntry]
+    requests: list[UploadLinkEntry]
+    """By which files come in."""
 
 
 class ShareLinkRequests:
@@ -76,9 +78,11 @@ class ShareLinkRequests:
         history: HistoryRequests,
         relays: Relays,
         backups: Backups,
+        uploads: UploadLinks,
     ) -> None:
         self._home, self._ledgers = home, ledgers
-        self._history, self._relays, self._backups = history, relays, backups
+        self._history, self._relays = history, relays
+        self._backups, self._uploads = backups, uploads
         self._open: LinkStore | None = None
 
     async def close(self) -> None:
@@ -98,7 +102,8 @@ class ShareLinkRequests:
         files = await given_at(folder, history, root, names, name)
         membership = self._ledgers.folders[folder.folder_id]
         async with AsyncExitStack() as stack:
-            place = await self._choose(stack, relay, folder.folder_id)
+            addresses = self._places(folder.folder_id)
+            place = await serving_relay(stack, addresses, self._home.keys, relay)
             sealed = await self._backups.sealed_at(folder.folder_id, place.client)
             making = Making(folder, membership.chain)
             maker = LinkMaker(await self._store(), place, making, sealed=sealed)
@@ -128,10 +133,21 @@ class ShareLinkRequests:
                     uses[address] = await relay.uses()
             except (LinkError, StorageRefused):
                 uses[address] = None
-        return {"links": [_entry(link, uses[link.relay]) for link in links]}
+        return {
+            "links": [_entry(link, uses[link.relay]) for link in links],
+            "requests": await self._uploads.listed(),
+        }
+
+    async def request(
+        self, path: Path, name: str, relay: str | None, wish: UploadWish
+    ) -> UploadLinkEntry:
+        """Makes a link by which files come into a directory; raises PeerError."""
+        return await self._uploads.create(path, name, relay, wish)
 
     async def revoke(self, url_or_id: str) -> None:
         """Ends a link; raises UnknownLink, or RelayUnreachable while its relay cannot be told."""
+        if await self._uploads.revoke(url_or_id):
+            return
         store = await self._store()
         found = [
             link
@@ -160,30 +176,17 @@ class ShareLinkRequests:
             self._open = await LinkStore.open(path, self._home.keys.database_key)
         return self._open
 
-    async def _choose(
-        self, stack: AsyncExitStack, wanted: str | None, folder_id: FolderId
-    ) -> LinkRelay:
-        """The first relay that serves share links, or the one that was named; those first that hold
-        a part of the folder, for nothing has to be put there.
+    def _places(self, folder_id: FolderId) -> list[RelayAddress]:
+        """Where a link can be; those first that hold a part of the folder, for nothing has to be
+        put there.
         """
-        problem: Exception = NoLinkRelay()
         used = [record.place for record in self._relays.records if record.is_used]
         nodes = {address.relay_id: address for address in self._backups.places(folder_id)}
-        known = {address.relay_id: address for address in used}
+        known = {address.relay_id for address in used}
         first = [address for address in used if address.relay_id in nodes]
         others = [a for a in used if a.relay_id not in nodes]
         more = [address for relay_id, address in nodes.items() if relay_id not in known]
-        for address in (*first, *others, *more):
-            if wanted is not None and wanted not in (str(address), address.host):
-                continue
-            try:
-                return await stack.enter_async_context(link_relay(address, self._home.keys))
-            except StorageRefused as refusal:
-                if refusal.outcome != StoreOutcome.NOT_STORING:
-                    problem = LinkNotMade(f"{refusal} No link was made.")
-            except LinkError as error:
-                problem = RelayUnreachable(f"{error} No link was made.")
-        raise problem
+        return [*first, *others, *more]
 
 
 def _url(link: MadeLink) -> ShareUrl:

@@ -54,6 +54,11 @@ def _synced(folder: str, count: int, about: str) -> str:
     return f"In {folder}, {count} changes from other devices have come, and all is in sync."
 
 
+def _received(folder: str, count: int, about: str) -> str:
+    files = "A file has" if count == 1 else f"{count} files have"
+    return f"{files} come into {folder} by an upload link, from {about or 'somebody unnamed'}."
+
+
 KINDS: Final[Mapping[str, tuple[Priority, Words]]] = {
     "trouble": (Priority.TROUBLE, lambda folder, count, about: f"In {folder}: {about}"),
     "warning": (Priority.TROUBLE, lambda folder, count, about: f"Of {folder}: {about}"),
@@ -78,6 +83,7 @@ KINDS: Final[Mapping[str, tuple[Priority, Words]]] = {
         ),
     ),
     "synced": (Priority.NEWS, _synced),
+    "received": (Priority.NEWS, _received),
 }
 STANDING: Final = frozenset({"trouble", "warning", "asking"})
 """What lasts until it is over: one notice, however often it is said."""
@@ -210,8 +216,10 @@ class NoticeBoard:
                 # A warning of one device is not that of another.
                 if kind != "warning" or notice.about == about:
                     return notice
-            elif not notice.is_read and kind in ("conflict", "synced"):
-                if now_s - notice.latest_s < BATCH_S:
+            elif not notice.is_read and kind in ("conflict", "synced", "received"):
+                # What one sender puts in is not another's.
+                is_same = kind != "received" or notice.about == about
+                if is_same and now_s - notice.latest_s < BATCH_S:
                     return notice
         return None
 

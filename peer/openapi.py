@@ -9,6 +9,7 @@ from msgspec.json import schema_components
 
 from peer import status as s
 from peer.link_requests import LinkListing, NewLinkEntry
+from peer.upload_links import UploadLinkEntry
 
 Text = Annotated[str, Meta(min_length=1)]
 Place = Annotated[str, Meta(pattern=r"^/[^\u0000]*$", description="An absolute path.")]
@@ -178,6 +179,19 @@ class NewLink(TypedDict):
     downloads_max: NotRequired[Number | None]
 
 
+class NewUploadLink(TypedDict):
+    """Where files are to come in, how many, and for how long."""
+
+    path: Place
+    name: NotRequired[Text | None]
+    relay: NotRequired[Text | None]
+    password: NotRequired[Text | None]
+    lifetime_s: NotRequired[Number | None]
+    files_max: NotRequired[Number | None]
+    file_bytes_max: NotRequired[Number | None]
+    bytes_max: NotRequired[Number | None]
+
+
 class LinkChoice(TypedDict):
     """A share link, by its URL or id."""
 
@@ -296,6 +310,9 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("PUT", "/api/folders/share"): Operation("Give a folder to another user", Sharing),
     ("GET", "/api/links"): Operation("All share links", gives=LinkListing),
     ("POST", "/api/links/create"): Operation("Make a share link", NewLink, NewLinkEntry),
+    ("POST", "/api/links/request"): Operation(
+        "Make a link by which files come in", NewUploadLink, UploadLinkEntry
+    ),
     ("POST", "/api/links/revoke"): Operation("End a share link", LinkChoice),
     ("GET", "/api/backups"): Operation("Copies at super-nodes", gives=s.BackupList),
     ("POST", "/api/backups/add"): Operation("Keep a folder there", NewBackup, s.BackupEntry),

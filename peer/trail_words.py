@@ -26,6 +26,7 @@ _ASKED: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     "/api/devices/invite": lambda w: "Invited another device.",
     "/api/devices/remove": lambda w: f"Asked to put the device {w.get('device')} out.",
     "/api/links/create": lambda w: f"Made a share link of {w.get('path')}.",
+    "/api/links/request": lambda w: f"Made an upload link into {w.get('path')}.",
     "/api/links/revoke": lambda w: f"Revoked the share link {w.get('link')}.",
     "/api/relays/add": lambda w: f"Added the relay {w.get('address')}.",
     "/api/backups/add": lambda w: f"Had {w.get('folder')} kept at super-nodes.",
@@ -57,6 +58,9 @@ def sentence(entry: Mapping[str, Any]) -> str:
             return f"The folder {entry.get('folder') or 'without a name yet'} is offered."
         case "setting":
             return f"{entry.get('key')} is {entry.get('value')} now."
+        case "received":
+            label = entry.get("label") or "somebody unnamed"
+            return f"{entry.get('folder')}: {entry.get('path')} came from {label} by a link."
         case "lost":
             return f"{entry.get('count')} entries are missing: the disk did not take them."
         case "repaired":

@@ -27,6 +27,7 @@ from peer.notices import NoticeBoard
 from peer.reporting import Reports
 from peer.status import FolderState, LogPage, NoticeList
 from peer.trail import Trail
+from peer.upload_intake import Came, Trouble
 
 LOOK_INTERVAL_S: Final = 2.0
 """Soon enough for what a person is told; a look costs some microseconds a folder."""
@@ -150,6 +151,20 @@ class Witness:
             self.events.publish("files", folder=name, by=one.label, counts=counts)
             for path in one.conflicts:
                 self.board.tell("conflict", int(time.time()), folder=name, about=path)
+        self._announce()
+
+    def received(self, folder_id: FolderId, link: str, what: Came | Trouble) -> None:
+        """A stranger's file has come by an upload link, or was not taken."""
+        stored, now_s = self._stored.get(folder_id), int(time.time())
+        folder = "" if stored is None else self._reports.name_of(stored)
+        match what:
+            case Came(label, path):
+                self.trail.note("received", folder=folder, link=link, label=label, path=path)
+                self.board.tell("received", now_s, folder, label)
+                self.events.publish("received", folder=folder, label=label, path=path)
+            case Trouble(reason):
+                about = f"a file that came by the upload link {link} was not taken: {reason}."
+                self.board.tell("warning", now_s, folder, about)
         self._announce()
 
     def acted(self, path: str, members: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What a device and a relay say to each other: frames and one prefix (SPEC 14, 16, 18). No I/O.
+"""What a device and a relay say to each other: frames and one prefix (SPEC 14 to 20). No I/O.
 
 A device says its whole state each time (under what ids it waits), so nothing has to be undone and
 a repeated message changes nothing. A relay is told no device id, no user and no folder.
@@ -30,6 +30,8 @@ from protocol.storage_messages import (
     StoreLeaves,
     StorePiece,
 )
+from protocol.upload_messages import FORMS as UPLOAD_FORMS
+from protocol.upload_messages import UploadMessage
 from protocol.words import NAMEPLATE_MAX
 
 RELAY_VERSION: Final = 1
@@ -208,6 +210,7 @@ RelayMessage: TypeAlias = (
     | MailboxMessage
     | StorageMessage
     | LinkMessage
+    | UploadMessage
 )
 
 
@@ -272,10 +275,13 @@ _ALL: Final[dict[int, RelayForm]] = {
     **{int(number): form for number, form in MAILBOX_FORMS.items()},
     **{int(number): form for number, form in STORAGE_FORMS.items()},
     **{int(number): form for number, form in LINK_FORMS.items()},
+    **{int(number): form for number, form in UPLOAD_FORMS.items()},
 }
 _NUMBERS: Final = {form.type: number for number, form in _ALL.items()}
 _RECORDS: Final = {number: record_of(form.type, *form.fields) for number, form in _ALL.items()}
-_LENGTHS: Final = dict.fromkeys(map(int, (*STORAGE_FORMS, *LINK_FORMS)), STORAGE_FRAME_LENGTH_MAX)
+_LENGTHS: Final = dict.fromkeys(
+    map(int, (*STORAGE_FORMS, *LINK_FORMS, *UPLOAD_FORMS)), STORAGE_FRAME_LENGTH_MAX
+)
 _BULK_NUMBERS: Final = (StorageNumber.STORE_PIECE, StorageNumber.STORE_LEAVES)
 """Messages that end with whole leaves; all before them is shorter than one."""
 _NAMES: Final = {

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Final, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 from crypto.epochs import Tier
 from crypto.errors import FormError
@@ -58,6 +58,7 @@ from protocol.storage_messages import (
     StorePut,
     StoreStarted,
 )
+from protocol.upload_messages import UploadAnswer, UploadRequest
 
 ANSWER_TIMEOUT_S: Final = 60.0
 """A busy disk may take long to write what it is told to keep; a link that is dead ends before."""
@@ -66,7 +67,9 @@ WINDOW: Final = 4
 """Pieces of one share that are under way at once: 2 MiB, more than a LAN holds."""
 PING_INTERVAL_S: Final = 25.0
 
-A = TypeVar("A", bound=StorageAnswer | LinkAnswer)
+Request: TypeAlias = StorageRequest | LinkRequest | UploadRequest
+Answer: TypeAlias = StorageAnswer | LinkAnswer | UploadAnswer
+A = TypeVar("A", bound=Answer)
 
 WORDS: Final = {
     StoreOutcome.REFUSED: "it does not allow that",
@@ -91,7 +94,7 @@ class StorageClient:
         """Of the node, for its receipts."""
         self._link = link
         self._number = 0
-        self._waiting: dict[int, asyncio.Future[StorageAnswer | LinkAnswer]] = {}
+        self._waiting: dict[int, asyncio.Future[Answer]] = {}
         self._end: LinkError | None = None
 
     @classmethod
@@ -169,13 +172,11 @@ class StorageClient:
         self._number = (self._number + 1) % (1 << 32)
         return self._number
 
-    async def ask(self, request: StorageRequest | LinkRequest, kind: type[A]) -> A:
+    async def ask(self, request: Request, kind: type[A]) -> A:
         """The answer, of that kind and DONE; raises LinkError or StorageRefused."""
         return await self.answer(await self.send(request), kind)
 
-    async def send(
-        self, request: StorageRequest | LinkRequest
-    ) -> asyncio.Future[StorageAnswer | LinkAnswer]:
+    async def send(self, request: Request) -> asyncio.Future[Answer]:
         """Sends a request without waiting for more than room to send it in."""
         if self.is_closed:
             raise self._end or LinkError(f"The link to the node at {self.address.host} has ended.")
@@ -185,7 +186,7 @@ class StorageClient:
         await self._link.drain()
         return waiting
 
-    async def answer(self, waiting: asyncio.Future[StorageAnswer | LinkAnswer], kind: type[A]) -> A:
+    async def answer(self, waiting: asyncio.Future[Answer], kind: type[A]) -> A:
         """What was answered to what `send` sent."""
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
@@ -257,7 +258,7 @@ class StorageClient:
             StoreStarted,
         )  # fmt: skip
         descriptor_id, view = descriptor.id(), memoryview(data)
-        under_way: list[asyncio.Future[StorageAnswer | LinkAnswer]] = []
+        under_way: list[asyncio.Future[Answer]] = []
         for first in range(started.leaves, len(hashes), PIECE_LEAVES_MAX):
             while len(under_way) >= WINDOW:
                 await self.answer(under_way.pop(0), StoreDone)
@@ -296,7 +297,7 @@ class StorageClient:
         self, namespace: bytes, descriptor_id: bytes, share: int, first: int, count: int
     ) -> bytes:
         """Leaves of a share, unchecked: whoever reads a part knows what has to be in it."""
-        sent: list[tuple[int, asyncio.Future[StorageAnswer | LinkAnswer]]] = []
+        sent: list[tuple[int, asyncio.Future[Answer]]] = []
         parts: list[bytes] = []
         end = first + count
         while first < end or sent:

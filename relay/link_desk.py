@@ -33,6 +33,7 @@ from relay import share_rows
 from relay.link_rows import Ended
 from relay.share_links import NewLink, ShareLinks
 from relay.store import RelayStore
+from relay.uploads import Uploads
 
 log = logging.getLogger(__name__)
 
@@ -56,9 +57,9 @@ class _Incoming:
 class LinkDesk:
     """What all storage links have in common: the links, and where visitors find them."""
 
-    def __init__(self, links: ShareLinks, store: RelayStore, base: str) -> None:
+    def __init__(self, links: ShareLinks, store: RelayStore, base: str, uploads: Uploads) -> None:
         """`base` is what URLs begin with."""
-        self.links, self.store, self.base = links, store, base
+        self.links, self.store, self.base, self.uploads = links, store, base, uploads
 
 
 class LinkTalk:

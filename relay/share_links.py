@@ -22,6 +22,7 @@ from crypto.primitives import is_equal
 from crypto.share_links import (
     LINK_ID_SIZE,
     PASSWORD_SALT_SIZE,
+    LinkFlags,
     LinkHeader,
     check_link,
     check_revocation,
@@ -228,6 +229,11 @@ class ShareLinks:
         """When a link that is there expires; 0: never."""
         return self._links[link_id].row.expires_s
 
+    def row_of(self, link_id: bytes) -> LinkRow | None:
+        """A link that the relay remembers."""
+        link = self._links.get(link_id)
+        return None if link is None else link.row
+
     def listed(self, owner: bytes) -> list[LinkRow]:
         """All that one owner has put and the relay remembers, the newest first."""
         found = [link.row for link in self._links.values() if link.row.owner == owner]
@@ -253,7 +259,8 @@ class ShareLinks:
         if link is None:
             salt = hmac.digest(self._secret, link_id, sha256)[:PASSWORD_SALT_SIZE]
             return 0, salt
-        return link.row.flags, link.row.password_salt
+        # Whether it gives or takes is in the blob, for who has the secret.
+        return link.row.flags & LinkFlags.PASSWORD, link.row.password_salt
 
     async def claim(
         self, link_id: bytes, token: bytes, host: str
@@ -296,6 +303,14 @@ class ShareLinks:
         self, link_id: bytes, pack_id: bytes, ticket: bytes
     ) -> Download | Unknown | Gone:
         """The download that a ticket stands for, if this pack is part of it."""
+        download = await self.admit_sender(link_id, ticket)
+        if isinstance(download, Download):
+            if not await rows.has_pack(self._store, link_id, pack_id):
+                return Unknown()
+        return download
+
+    async def admit_sender(self, link_id: bytes, ticket: bytes) -> Download | Unknown | Gone:
+        """What a ticket of this link stands for, whatever is asked by it."""
         download = self._tickets.get(sha256(ticket).digest())
         link = self._links.get(link_id)
         if download is None or link is None or download.row.link_id != link_id:
@@ -304,8 +319,6 @@ class ShareLinks:
         if link.row.ended != Ended.LIVE:
             return Gone(Ended(link.row.ended))
         if self._is_over(download, self._wall_clock()):
-            return Unknown()
-        if not await rows.has_pack(self._store, link_id, pack_id):
             return Unknown()
         await self._touch(download)
         return download

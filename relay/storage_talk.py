@@ -70,6 +70,7 @@ from protocol.storage_messages import (
     StoreUsage,
     StoreUsed,
 )
+from protocol.upload_messages import UploadRequest
 from relay import node_rows
 from relay import share_rows as rows
 from relay.link_desk import LinkTalk
@@ -79,6 +80,7 @@ from relay.share_files import ShareName
 from relay.share_rows import PackRow, ShareRow
 from relay.shares import Incoming, ShareFault
 from relay.storage_desk import StorageDesk
+from relay.upload_desk import UploadTalk
 
 log = logging.getLogger(__name__)
 
@@ -106,11 +108,14 @@ async def converse(
                 message = decode(*frame)
                 if isinstance(message, RelayPing):
                     talk.say(RelayPong(message.value))
-                elif not isinstance(message, StorageRequest | LinkRequest):
+                elif not isinstance(message, StorageRequest | LinkRequest | UploadRequest):
                     raise Unexpected("a message that is none of a storage link's")
                 elif isinstance(message, LinkRequest):
                     is_left = desk.requests.take(client.pseudonym, clock())
                     talk.say(await talk.share_links.answer(message, is_busy=not is_left))
+                elif isinstance(message, UploadRequest):
+                    is_left = desk.requests.take(client.pseudonym, clock())
+                    talk.say(await talk.uploads.answer(message, is_busy=not is_left))
                 elif not desk.requests.take(client.pseudonym, clock()):
                     talk.say(_refusal(message, StoreOutcome.BUSY))
                 else:
@@ -143,10 +148,11 @@ class StorageTalk:
         """Which node calls, if it has shown that it is one."""
         self._incoming: dict[ShareName, Incoming] = {}
         self._keeping = asyncio.Semaphore(KEEPING_MAX)
-        self.share_links = LinkTalk(
-            desk.share_links,
-            lambda namespace, tier: self._shares.namespaces.allows(self._opened, namespace, tier),
-        )
+        self.share_links = LinkTalk(desk.share_links, self._allows)
+        self.uploads = UploadTalk(desk.share_links, self._allows)
+
+    def _allows(self, namespace: bytes, tier: Tier) -> StoreOutcome:
+        return self._shares.namespaces.allows(self._opened, namespace, tier)
 
     def say(self, message: RelayMessage) -> None:
         """Queues one message."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Final, Protocol
@@ -23,17 +22,27 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from crypto.packs import LEAF_SIZE
 from crypto.share_links import LINK_ID_SIZE, TOKEN_SIZE
 from relay.share_links import TICKET_SIZE, Claimed, Download, Gone, Later, ShareLinks, Unknown
+from relay.uploads import Uploads
+from relay.web_answers import (
+    TICKET_HEADER,
+    BrokenOff,
+    body_of,
+    bytes_of,
+    gone,
+    not_found,
+    plain,
+    text_of,
+    unavailable,
+)
 from relay.web_files import PageFile, PageFiles
+from relay.web_uploads import UploadEndpoint
 
-TICKET_HEADER: Final = "X-Holdfast-Ticket"
 PACK_ID_SIZE: Final = 32
 PIECE_SIZE: Final = 4 * LEAF_SIZE
 """What is read at once, and what a slow visitor holds of memory, with what the socket buffers. On a
 busy machine `get` had 46, 87 and 118 MB/s with 2, 4 and 8 leaves."""
 STALL_S: Final = 60.0
 """A visitor who takes no piece for so long has gone."""
-BODY_TIMEOUT_S: Final = 10.0
-"""For the 32 bytes of a token."""
 HTTP3_BYTES_MAX: Final = 512 << 10
 """Of one answer over HTTP/3, where hypercorn takes the whole answer into memory at once."""
 
@@ -78,7 +87,13 @@ class WebEndpoint:
     """The application that hypercorn runs."""
 
     def __init__(
-        self, links: ShareLinks, packs: Packs, files: PageFiles, *, is_behind_proxy: bool = False
+        self,
+        links: ShareLinks,
+        packs: Packs,
+        files: PageFiles,
+        uploads: Uploads,
+        *,
+        is_behind_proxy: bool = False,
     ) -> None:
         self._links, self._packs, self._files = links, packs, files
         self._is_behind_proxy = is_behind_proxy
@@ -91,6 +106,7 @@ class WebEndpoint:
                     Route("/s/{link}/head", self._head),
                     Route("/s/{link}/claim", self._claim, methods=["POST"]),
                     Route("/s/{link}/pack/{pack}", self._pack),
+                    *UploadEndpoint(links, uploads, self._host).routes,
                 ],
                 exception_handlers={404: _refuse(404), 405: _refuse(405)},
             )
@@ -100,7 +116,7 @@ class WebEndpoint:
 
     async def _page(self, request: Request) -> Response:
         if _link_id(request) is None:
-            return _not_found()
+            return not_found()
         page = self._files.page
         return Response(page.content, headers={"Content-Type": page.content_type, **_HTML})
 
@@ -109,14 +125,14 @@ class WebEndpoint:
 
     async def _versioned_file(self, request: Request) -> Response:
         if request.path_params["version"] != self._files.version:
-            return _not_found()
+            return not_found()
         return self._answer_file(request, "public, max-age=31536000, immutable")
 
     def _answer_file(self, request: Request, cache: str) -> Response:
         name: str = request.path_params["name"]
         file: PageFile | None = self._files.get(name)
         if file is None:
-            return _not_found()
+            return not_found()
         headers = {"Cache-Control": cache, "ETag": file.etag, **_HTML}
         if name == "sw.js":
             headers["Service-Worker-Allowed"] = "/s/"
@@ -129,32 +145,32 @@ class WebEndpoint:
     async def _head(self, request: Request) -> Response:
         link_id = _link_id(request)
         if link_id is None:
-            return _not_found()
+            return not_found()
         flags, salt = self._links.head(link_id)
-        return JSONResponse({"version": 1, "flags": flags, "salt": _text(salt)})
+        return JSONResponse({"version": 1, "flags": flags, "salt": text_of(salt)})
 
     async def _claim(self, request: Request) -> Response:
         link_id = _link_id(request)
         if link_id is None:
-            return _not_found()
-        token = await _body(request, TOKEN_SIZE)
+            return not_found()
+        token = await body_of(request, TOKEN_SIZE)
         match await self._links.claim(link_id, token, self._host(request)):
             case Claimed(ticket, path):
                 return self._blob(ticket, path)
             case Gone(how):
-                return _gone(how.word)
+                return gone(how.word)
             case Later(seconds, is_taken):
                 body = {"wait": "taken" if is_taken else "attempts"}
                 return JSONResponse(body, 429, headers={"Retry-After": str(seconds)})
             case Unknown():
-                return _not_found()
+                return not_found()
 
     @staticmethod
     def _blob(ticket: bytes, path: Path) -> Response:
         try:
             file = path.open("rb")
         except OSError:
-            return _unavailable()
+            return unavailable()
         size = os.fstat(file.fileno()).st_size
 
         async def pieces() -> AsyncIterator[bytes]:
@@ -162,22 +178,22 @@ class WebEndpoint:
                 while piece := file.read(PIECE_SIZE):
                     yield piece
 
-        return _Stream(pieces(), size, {TICKET_HEADER: _text(ticket)})
+        return _Stream(pieces(), size, {TICKET_HEADER: text_of(ticket)})
 
     async def _pack(self, request: Request) -> Response:
-        link_id, pack_id = _link_id(request), _bytes(request.path_params["pack"], PACK_ID_SIZE)
-        ticket = _bytes(request.headers.get(TICKET_HEADER, ""), TICKET_SIZE)
+        link_id, pack_id = _link_id(request), bytes_of(request.path_params["pack"], PACK_ID_SIZE)
+        ticket = bytes_of(request.headers.get(TICKET_HEADER, ""), TICKET_SIZE)
         if link_id is None or pack_id is None or ticket is None:
-            return _not_found()
+            return not_found()
         download = await self._links.admit(link_id, pack_id, ticket)
         match download:
             case Unknown():
-                return _not_found()
+                return not_found()
             case Gone(how):
-                return _gone(how.word)
+                return gone(how.word)
         size = await self._packs.size_of(pack_id)
         if size is None:
-            return _unavailable()
+            return unavailable()
         span = _span(request.headers.get("range"), size)
         if span is None:
             return Response(status_code=416, headers={"Content-Range": f"bytes */{size}"})
@@ -193,7 +209,7 @@ class WebEndpoint:
         try:
             piece = await self._piece(download, pack_id, first, end)
         except PackUnavailable:
-            return _unavailable()
+            return unavailable()
         pieces = self._pieces(download, pack_id, first, end, piece)
         return _Stream(pieces, end - first, headers, status_code=206)
 
@@ -268,10 +284,6 @@ class _Headers:
             raise BrokenOff from None
 
 
-class BrokenOff(Exception):
-    """An answer did not come to its end; the connection does, so that nobody takes it for whole."""
-
-
 def _completed(headers: list[tuple[bytes, bytes]], is_tls: bool) -> list[tuple[bytes, bytes]]:
     there = {name.lower() for name, _ in headers}
     more = {
@@ -291,56 +303,11 @@ def _completed(headers: list[tuple[bytes, bytes]], is_tls: bool) -> list[tuple[b
 
 
 def _refuse(status: int) -> Callable[[Request, Exception], Response]:
-    return lambda request, error: _plain(status)
-
-
-def _plain(status: int, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(b"", status, {"Content-Type": "text/plain; charset=utf-8", **(headers or {})})
-
-
-def _not_found() -> Response:
-    return _plain(404)
-
-
-def _unavailable() -> Response:
-    return _plain(503, {"Retry-After": "30"})
-
-
-def _gone(how: str) -> Response:
-    return JSONResponse({"ended": how}, 410)
+    return lambda request, error: plain(status)
 
 
 def _link_id(request: Request) -> bytes | None:
-    return _bytes(request.path_params["link"], LINK_ID_SIZE)
-
-
-def _text(data: bytes) -> str:
-    return urlsafe_b64encode(data).decode().rstrip("=")
-
-
-def _bytes(text: str, size: int) -> bytes | None:
-    """What these characters stand for; None if they are not exactly so many bytes."""
-    if len(text) != -(-size * 4 // 3) or not text.isascii():
-        return None
-    try:
-        data = urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    except ValueError:
-        return None
-    return data if len(data) == size and _text(data) == text else None
-
-
-async def _body(request: Request, size_max: int) -> bytes:
-    """The body if it is no longer than this, else nothing."""
-    body = b""
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
-            async for piece in request.stream():
-                body += piece
-                if len(body) > size_max:
-                    return b""
-    except (TimeoutError, ClientDisconnect):
-        raise BrokenOff from None
-    return body
+    return bytes_of(request.path_params["link"], LINK_ID_SIZE)
 
 
 def _span(header: str | None, size: int) -> tuple[int, int] | None:

@@ -28,7 +28,7 @@ from protocol.certificates import LinkCertificate
 from relay.doorway import Doorway, Place
 from relay.errors import BadConfig
 from relay.origins import origin_of
-from relay.web import BrokenOff
+from relay.web_answers import BrokenOff
 
 log = logging.getLogger(__name__)
 

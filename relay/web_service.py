@@ -21,6 +21,7 @@ from relay.ports import listen, listen_udp
 from relay.share_links import LinkLimits, ShareLinks
 from relay.storage_desk import StorageDesk
 from relay.store import RelayStore
+from relay.uploads import UploadLimits, Uploads
 from relay.web import WebEndpoint
 from relay.web_files import PageFiles
 from relay.web_server import Certificate, WebServer, is_loopback
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 
 LINKS_NAME: Final = "links"
 CACHE_NAME: Final = "pack-cache"
+UPLOADS_NAME: Final = "uploads"
 SWEEP_INTERVAL_S: Final = 20.0
 """An expired link is erased within a minute, asked for or not."""
 HTTPS_PORT: Final = 443
@@ -69,11 +71,17 @@ class WebService:
     """An endpoint that is ready to run."""
 
     def __init__(
-        self, links: ShareLinks, others: CoHolders, server: WebServer, places: Places, base: str
+        self,
+        links: ShareLinks,
+        uploads: Uploads,
+        others: CoHolders,
+        server: WebServer,
+        places: Places,
+        base: str,
     ) -> None:
         self.base = base
         """What URLs of share links begin with."""
-        self._links, self._others = links, others
+        self._links, self._uploads, self._others = links, uploads, others
         self._server, self._places = server, places
 
     async def run(self) -> None:
@@ -88,6 +96,7 @@ class WebService:
             await asyncio.sleep(SWEEP_INTERVAL_S)
             try:
                 await self._links.sweep()
+                await self._uploads.sweep()
             except (OSError, sqlite3.Error) as error:
                 log.error("share links cannot be ended: %s", error)
 
@@ -112,6 +121,15 @@ async def open_web(
         time.time,
     )
     await links.start()
+    uploads = Uploads(
+        store,
+        home / UPLOADS_NAME,
+        links,
+        UploadLimits(),
+        asyncio.get_running_loop().time,
+        time.time,
+    )
+    await uploads.start()
     is_tls = certificate is not None
     others, cache = CoHolders(desk.shares, desk.keys), PackCache(home / CACHE_NAME)
     try:
@@ -119,12 +137,12 @@ async def open_web(
     except OSError as error:
         raise PathUnusable(f"The directory {home / CACHE_NAME} cannot be used: {error}.") from error
     packs = StoredPacks(desk.shares, others, cache)
-    endpoint = WebEndpoint(links, packs, PageFiles.load(), is_behind_proxy=not is_tls)
+    endpoint = WebEndpoint(links, packs, PageFiles.load(), uploads, is_behind_proxy=not is_tls)
     server = WebServer(endpoint.app, certificate)
     port = places.listening.getsockname()[1]
     base = config.web_url or _base(name if is_tls else config.web[0], port, is_tls=is_tls)
-    desk.share_links = LinkDesk(links, store, base)
-    return WebService(links, others, server, places, base)
+    desk.share_links = LinkDesk(links, store, base, uploads)
+    return WebService(links, uploads, others, server, places, base)
 
 
 def _base(host: str, port: int, *, is_tls: bool) -> str:

@@ -43,7 +43,8 @@ export async function sha256(bytes) {
   return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
 }
 
-async function hkdf(keyMaterial, salt, info, size) {
+/** HKDF-SHA256. */
+export async function hkdf(keyMaterial, salt, info, size) {
   const key = await crypto.subtle.importKey("raw", keyMaterial, "HKDF", false, ["deriveBits"]);
   const bits = await crypto.subtle.deriveBits({ name: "HKDF", hash: "SHA-256", salt, info }, key, size * 8);
   return new Uint8Array(bits);
@@ -91,6 +92,11 @@ export async function verifyBlob(blob, linkId) {
     commitment: header.subarray(42, 74),
     segments,
   };
+}
+
+/** What a blob that was opened says of its link. */
+export function blobFlags(blob) {
+  return blob[5];
 }
 
 /** The id of the link that has this key. */

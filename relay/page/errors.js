@@ -110,13 +110,6 @@ export class UnreachableError extends LinkError {
   static again = true;
 }
 
-/** The link is one for sending files to somebody, which this page does not do. */
-export class UploadLinkError extends LinkError {
-  static kind = "upload";
-  static title = "This link is for sending files";
-  static advice = "This page can only receive. Ask whoever sent you the link how they want to get your files.";
-}
-
 /** A link of a later version of Holdfast. */
 export class NewerError extends LinkError {
   static kind = "newer";

@@ -105,7 +105,7 @@ export class Home {
     }
   }
 
-  async once(path, options, read) {
+  async once(path, options, read = wholeBody) {
     try {
       const response = await fetch(this.root + path, { ...options, cache: "no-store", credentials: "omit", redirect: "error" });
       // A connection that breaks in the middle of a body is no answer, so the body belongs in here.
@@ -122,7 +122,8 @@ async function wholeBody(response) {
   return new Uint8Array(await response.arrayBuffer());
 }
 
-function check({ status, body }) {
+/** Throws what an answer means that is no good one. */
+export function check({ status, body }) {
   if (status >= 200 && status < 300) return;
   const { ended, wait } = said(body);
   if (status === 410) throw new (ENDS[ended] ?? EndedError)(`410 ${ended}`);
@@ -132,7 +133,7 @@ function check({ status, body }) {
 }
 
 /** The JSON object of a body, or an empty one. */
-function said(body) {
+export function said(body) {
   try {
     return JSON.parse(new TextDecoder().decode(body)) ?? {};
   } catch {
@@ -140,7 +141,8 @@ function said(body) {
   }
 }
 
-function sleep(milliseconds, signal) {
+/** Waits, unless it is told to stop. */
+export function sleep(milliseconds, signal) {
   return new Promise((resolve, reject) => {
     signal?.throwIfAborted();
     const timer = setTimeout(done, milliseconds);

@@ -1,7 +1,7 @@
 /** The page of a share link: from the address to the files, step by step. */
 
 import { fromBase64Url } from "./bytes.js";
-import { FLAG_PASSWORD, FLAG_UPLOAD, LINK_ID_SIZE, linkToken, openBlob, SECRET_SIZE } from "./crypto.js";
+import { blobFlags, FLAG_PASSWORD, FLAG_UPLOAD, LINK_ID_SIZE, linkToken, openBlob, SECRET_SIZE } from "./crypto.js";
 import { contentOf } from "./download.js";
 import * as errors from "./errors.js";
 import { Home } from "./home.js";
@@ -9,6 +9,9 @@ import { readManifest } from "./manifest.js";
 import { previewKind, previewOf } from "./preview.js";
 import { saveFile, saveZip } from "./transfer.js";
 import * as ui from "./ui.js";
+import { presentUpload } from "./upload.js";
+import { uploadGate } from "./upload_crypto.js";
+import { readUploadManifest } from "./upload_manifest.js";
 
 const NO_PASSWORD = new Uint8Array(0);
 
@@ -31,8 +34,9 @@ function takeSecret() {
 async function open(secret) {
   ui.showOpening("Opening the link…");
   try {
-    const { home, shared } = await openLink(secret);
-    present(home, shared);
+    const { home, shared, upload } = await openLink(secret);
+    if (upload) await presentUpload(home, upload);
+    else present(home, shared);
   } catch (error) {
     ui.showFailure(errors.asLinkError(error), () => open(secret));
   }
@@ -44,10 +48,14 @@ async function openLink(secret) {
   if (!linkId || !secret) throw new errors.IncompleteError("no secret");
   const home = new Home(linkId);
   const { flags, passwordSalt } = await home.head();
-  if (flags & FLAG_UPLOAD) throw new errors.UploadLinkError("an upload link");
   const enter = flags & FLAG_PASSWORD ? enterWithPassword : claim;
   const { passwordKey, blob } = await enter(home, linkId, secret, passwordSalt);
-  const shared = readManifest(await openBlob(blob, linkId, secret, passwordKey));
+  const manifest = await openBlob(blob, linkId, secret, passwordKey);
+  if (blobFlags(blob) & FLAG_UPLOAD) {
+    const gate = await uploadGate(secret, passwordKey, linkId, passwordSalt);
+    return { home, upload: { ...readUploadManifest(manifest), linkId, gate } };
+  }
+  const shared = readManifest(manifest);
   home.packs = shared.packs;
   return { home, shared };
 }

@@ -9,7 +9,7 @@ const FILE_ICON = ["M6 3h8l4 4v14H6z", "M14 3v4h4"];
 const FOLDER_ICON = ["M3 6h6l2 2.5h10V19H3z"];
 
 /** Puts a copy of a template in the main place; gives its parts by their names. */
-function show(name) {
+export function show(name) {
   const [card, slots] = copyOf(name);
   const main = document.getElementById("main");
   main.replaceChildren(card);
@@ -17,7 +17,8 @@ function show(name) {
   return slots;
 }
 
-function copyOf(name) {
+/** A copy of a template, and its parts by their names. */
+export function copyOf(name) {
   const content = document.getElementById(name).content.cloneNode(true);
   const slots = {};
   for (const element of content.querySelectorAll("[data-slot]")) slots[element.dataset.slot] = element;

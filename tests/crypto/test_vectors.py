@@ -29,6 +29,7 @@ from crypto import (
     relay_ids,
     share_links,
     shares,
+    uploads,
 )
 from crypto import pairing_keys as pairing
 from crypto import primitives as p
@@ -285,6 +286,13 @@ OPERATIONS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "check share link revocation": lambda i: share_links.check_revocation(
         i["public"], i["signature"], i["link_id"], i["time_s"]
     ),
+    "upload gate": lambda i: uploads.gate_of(link_secrets(i), i["link_id"]),
+    "open upload head": lambda i: uploads.open_head(
+        i["secret"], i["link_id"], i["upload_id"], i["gate"], i["head"]
+    )[0],
+    "open upload segment": lambda i: uploads.UploadKeys.of(
+        i["link_id"], i["upload_id"], i["gate"], i["seed"]
+    ).open_segment(i["index"], i["sealed"], is_last=i["is_last"]),
     "open shared chunk": lambda i: share_links.open_shared_chunk(
         i["key"],
         i["sealed_hash"],

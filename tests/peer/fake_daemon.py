@@ -54,6 +54,7 @@ from peer.status import (
     VersionEntry,
     VersionList,
 )
+from peer.upload_links import UploadLinkEntry, UploadWish
 from peer.user_requests import UserRequests
 from protocol.relay_address import RelayAddress
 
@@ -77,6 +78,17 @@ LINK: NewLinkEntry = {
 }  # fmt: skip
 
 
+UPLOAD_LINK: UploadLinkEntry = {
+    "id": "B" * 22, "url": "https://relay.example/s/" + "B" * 22 + "#" + "B" * 43, "name": "Party",
+    "place": "/data/In\x1b", "has_password": True, "made_s": 1_700_000_000, "expires_s": 0,
+    "files": 3, "bytes": 5000, "files_max": 10, "file_bytes_max": 1_000_000,
+    "bytes_max": 2_000_000, "refused": 1, "waiting": None, "state": "live",
+    "senders": [{"label": "Ada\x1b", "files": 2, "bytes": 4000, "came_s": 1_700_000_000},
+                {"label": "", "files": 1, "bytes": 1000, "came_s": 1_700_000_000}],
+    "problem": "The disk has no room for it.", "relay": "holdfast-relay://a",
+}  # fmt: skip
+
+
 class FakeLinks:
     """A ShareLinkApi that notes what it was asked."""
 
@@ -89,7 +101,13 @@ class FakeLinks:
 
     async def listed(self) -> LinkListing:
         self.calls.append(("listed",))
-        return {"links": [LINK]}
+        return {"links": [LINK], "requests": [UPLOAD_LINK]}
+
+    async def request(
+        self, path: Path, name: str, relay: str | None, wish: UploadWish
+    ) -> UploadLinkEntry:
+        self.calls.append(("request", path, name, relay, wish))
+        return UPLOAD_LINK
 
     async def revoke(self, url_or_id: str) -> None:
         self.calls.append(("revoke", url_or_id))

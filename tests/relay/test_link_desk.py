@@ -30,7 +30,7 @@ def talk(stage: LinkStage, tier: Tier | None = Tier.OWNER) -> LinkTalk:
         is_open = namespace == OWNER and tier is not None and tier >= asked
         return StoreOutcome.DONE if is_open else StoreOutcome.REFUSED
 
-    return LinkTalk(LinkDesk(stage.links, stage.store, "https://a"), may)
+    return LinkTalk(LinkDesk(stage.links, stage.store, "https://a", stage.uploads), may)
 
 
 def put_of(made: Made, *packs: LinkPack, namespace: bytes = OWNER) -> LinkPut:

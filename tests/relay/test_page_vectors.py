@@ -39,7 +39,9 @@ def is_of_links(vector: dict[str, Any]) -> bool:
     operation = vector["operation"]
     if operation == "decompress":
         return bool(vector["input"]["codec"] == 1)
-    return any(word in operation for word in ("share link", "shared chunk", "link manifest"))
+    return any(
+        word in operation for word in ("share link", "shared chunk", "link manifest", "upload")
+    )
 
 
 def link_vectors() -> dict[str, Any]:

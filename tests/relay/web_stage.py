@@ -20,6 +20,7 @@ from relay.link_rows import Ended
 from relay.ports import listen, listen_udp
 from relay.share_links import LinkLimits, NewLink, ShareLinks
 from relay.store import RelayStore
+from relay.uploads import UploadLimits, Uploads
 from relay.web import PackUnavailable, WebEndpoint
 from relay.web_files import PageFiles
 from relay.web_server import Certificate, WebServer
@@ -115,6 +116,9 @@ class LinkStage:
         self.links = ShareLinks(
             store, home / "links", b"s" * 32, limits, self.clock, self.wall_clock
         )
+        self.uploads = Uploads(
+            store, home / "uploads", self.links, UploadLimits(), self.clock, self.wall_clock
+        )
 
     def make(
         self,
@@ -161,6 +165,7 @@ async def link_stage(home: Path, limits: LinkLimits | None = None) -> AsyncItera
     try:
         stage = LinkStage(store, home, limits or LinkLimits())
         await stage.links.start()
+        await stage.uploads.start()
         yield stage
     finally:
         await store.close()
@@ -223,7 +228,11 @@ async def web_stage(
 ) -> AsyncIterator[WebStage]:
     async with link_stage(home, limits) as links:
         endpoint = WebEndpoint(
-            links.links, links.packs, files or PageFiles({}), is_behind_proxy=is_behind_proxy
+            links.links,
+            links.packs,
+            files or PageFiles({}),
+            links.uploads,
+            is_behind_proxy=is_behind_proxy,
         )
         certificate = Certificate.self_signed(home, LOOPBACK) if is_tls else None
         context = None

@@ -1,0 +1,193 @@
+/**
+ * Sends files, one after the other, each in sealed pieces. What the relay has is asked of the relay, so a connection
+ * that breaks costs one piece, and a file that was begun is gone on with as long as the page is open.
+ */
+
+import { toBase64Url } from "./bytes.js";
+import { StoppedError, UnreachableError } from "./errors.js";
+import { check, said, sleep } from "./home.js";
+import {
+  BATCH_ID_SIZE, encodeList, sealHead, SEED_SIZE, SEGMENT_SIZE, segmentCount, UPLOAD_ID_SIZE,
+} from "./upload_crypto.js";
+import { BrokenError, NoRoomError, ReadingError, REFUSALS } from "./upload_errors.js";
+
+const TICKET = "X-Holdfast-Ticket";
+const SIZE = "X-Holdfast-Size";
+const HEAD_VERSION = 1;
+/** One at first: a slow line shows progress soon. The relay takes 16. */
+const SEGMENTS_MAX = 8;
+/** A request that is done sooner is followed by a larger one. */
+const QUICK_MS = 700;
+const TRIES = 5;
+const PAUSE_MS = 1000;
+const LATER_MS = 6000;
+const LATER_TRIES = 20;
+
+const random = (size) => crypto.getRandomValues(new Uint8Array(size));
+
+/** One file on its way. */
+class Outgoing {
+  constructor(file, path) {
+    this.file = file;
+    this.path = path;
+    this.id = random(UPLOAD_ID_SIZE);
+    this.sealed = null;
+    /** Whether the relay keeps a place for it. */
+    this.hasBegun = false;
+    this.isWhole = false;
+    /** Bytes of the file that the relay has. */
+    this.done = 0;
+  }
+}
+
+/** What goes to one upload link: files are added, and sent; what was sent stays in here. */
+export class Sending {
+  constructor(home, upload) {
+    this.home = home;
+    this.upload = upload;
+    this.files = [];
+    this.batch = random(BATCH_ID_SIZE);
+  }
+
+  add(file, path) {
+    const outgoing = new Outgoing(file, path);
+    this.files.push(outgoing);
+    return outgoing;
+  }
+
+  remove(outgoing) {
+    this.files = this.files.filter((each) => each !== outgoing);
+  }
+
+  get left() {
+    return this.files.filter((each) => !each.isWhole);
+  }
+
+  /** Bytes in all, and of them those that the relay has. */
+  get total() {
+    return this.files.reduce((sum, each) => sum + each.file.size, 0);
+  }
+
+  get done() {
+    return this.files.reduce((sum, each) => sum + (each.isWhole ? each.file.size : each.done), 0);
+  }
+
+  /** What the link takes and has taken. */
+  async room(signal) {
+    const answer = await this.ask("/uploads", { signal });
+    check(answer);
+    return said(answer.body);
+  }
+
+  /** Sends all that is left; `onProgress(outgoing)` is called whenever the relay has more. */
+  async send(label, signal, onProgress) {
+    const all = this.files;
+    for (const outgoing of this.left) {
+      await this.prepare(outgoing, label, all.indexOf(outgoing), all.length);
+      await this.sendOne(outgoing, signal, onProgress);
+      onProgress(outgoing);
+    }
+    this.batch = random(BATCH_ID_SIZE); // what follows is another batch
+  }
+
+  /** A head is sealed once: the upload goes on under it. */
+  async prepare(outgoing, label, number, count) {
+    if (outgoing.sealed) return;
+    const { file, path } = outgoing;
+    const { publicKey, linkId, gate } = this.upload;
+    const modified = Math.max(0, Math.floor(file.lastModified || 0));
+    const plain = encodeList([HEAD_VERSION, path, file.size, modified, label, this.batch, number, count]);
+    outgoing.sealed = await sealHead(publicKey, linkId, outgoing.id, gate, plain, random(SEED_SIZE));
+  }
+
+  async sendOne(outgoing, signal, onProgress) {
+    for (let failures = 0; ; ) {
+      try {
+        let { at, whole } = await this.begin(outgoing, signal);
+        note(outgoing, at, whole);
+        onProgress(outgoing);
+        let count = 1;
+        while (!outgoing.isWhole) {
+          const body = await this.sealFrom(outgoing, at, count);
+          const began = performance.now();
+          const next = await this.put(outgoing, at, body, signal);
+          if (performance.now() - began < QUICK_MS) count = Math.min(2 * count, SEGMENTS_MAX);
+          if (next.at > at) failures = 0;
+          ({ at, whole } = next);
+          note(outgoing, at, whole);
+          onProgress(outgoing);
+        }
+        return;
+      } catch (error) {
+        signal.throwIfAborted();
+        if (!(error instanceof UnreachableError)) throw error;
+        failures += 1;
+        if (failures >= TRIES) throw new BrokenError(String(error));
+        await sleep(PAUSE_MS * failures, signal);
+      }
+    }
+  }
+
+  async begin({ id, file, sealed }, signal) {
+    const headers = { [SIZE]: String(file.size) };
+    for (let left = LATER_TRIES; ; left--) {
+      const answer = await this.ask(`/uploads/${toBase64Url(id)}`, { method: "PUT", headers, body: sealed.head, signal });
+      if (answer.status === 413) throw new (REFUSALS[said(answer.body).refused] ?? NoRoomError)("413");
+      // So many small files in a minute that the relay wants a pause.
+      if (answer.status !== 429 || left === 0) return place(answer);
+      await sleep(LATER_MS, signal);
+    }
+  }
+
+  async put({ id }, at, body, signal) {
+    return place(await this.ask(`/uploads/${toBase64Url(id)}/${at}`, { method: "PUT", body, signal }));
+  }
+
+  /** A few segments from one on, as a blob: no more of the file is in memory. */
+  async sealFrom({ file, sealed }, first, count) {
+    const segments = segmentCount(file.size);
+    const parts = [];
+    for (let index = first; index < Math.min(first + count, segments); index++) {
+      const slice = file.slice(index * SEGMENT_SIZE, (index + 1) * SEGMENT_SIZE);
+      let plain;
+      try {
+        plain = await slice.arrayBuffer();
+      } catch {
+        throw new ReadingError(file.name);
+      }
+      if (plain.byteLength !== slice.size) throw new ReadingError(file.name);
+      parts.push(await sealed.sealer.seal(index, plain, index === segments - 1));
+    }
+    return new Blob(parts);
+  }
+
+  /** With the ticket; one that the relay has forgotten is claimed anew. */
+  async ask(path, options) {
+    for (let isFirst = true; ; isFirst = false) {
+      const { ticket } = this.home;
+      const headers = { ...options.headers, [TICKET]: ticket };
+      const answer = await this.home.once(path, { ...options, headers });
+      if (answer.status >= 500) throw new UnreachableError(`${path}: ${answer.status}`);
+      if (answer.status !== 404 || !isFirst) return answer;
+      await this.home.renew(ticket);
+    }
+  }
+}
+
+function note(outgoing, at, isWhole) {
+  outgoing.hasBegun = true;
+  outgoing.isWhole = isWhole;
+  outgoing.done = Math.min(at * SEGMENT_SIZE, outgoing.file.size);
+}
+
+function place(answer) {
+  check(answer);
+  const { at, whole } = said(answer.body);
+  if (!Number.isSafeInteger(at) || typeof whole !== "boolean") throw new UnreachableError("no place");
+  return { at, whole };
+}
+
+/** What is thrown where a person has pressed Stop. */
+export function stopped() {
+  return new StoppedError("by the person");
+}

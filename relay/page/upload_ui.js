@@ -1,0 +1,180 @@
+/** The upload view on the screen. Names of files are put in as text, never as markup. */
+
+import { copyOf, show } from "./ui.js";
+import { filesOf } from "./upload_drop.js";
+import { baseName, countWords, durationWords, endWords, shownName, sizeWords } from "./words.js";
+
+const PROMISE = "Encrypted in your browser. Only whoever made this link can read what you send; the server cannot.";
+/** More rows make a phone stutter; the others are sent all the same. */
+const ROWS_MAX = 500;
+
+/** What the person sees and does; `actions` are called for it. */
+export class UploadView {
+  constructor(upload, room, actions) {
+    this.upload = upload;
+    this.room = room;
+    this.actions = actions;
+    this.rows = new Map();
+    this.isBusy = false;
+    document.title = "Send files · Holdfast";
+    document.getElementById("promise").textContent = PROMISE;
+    this.slots = show("upload");
+    const { slots } = this;
+    slots.name.textContent = `Send files to “${shownName(upload.name)}”`;
+    slots.facts.textContent = this.facts();
+    slots.choose.addEventListener("click", () => slots.input.click());
+    slots.input.addEventListener("change", () => {
+      this.add([...slots.input.files].map((file) => ({ file, path: file.name })));
+      slots.input.value = "";
+    });
+    slots.send.addEventListener("click", () => this.actions.onSend(slots.label.value.trim()));
+    slots.stop.addEventListener("click", () => this.onStop?.());
+    this.takeDrops();
+    document.getElementById("main").focus();
+  }
+
+  facts() {
+    const { room, upload } = this;
+    const least = Math.min(upload.fileSizeMax, room.bytes_max);
+    return [
+      `${countWords(Math.max(0, room.files_max - room.files))} and ${sizeWords(Math.max(0, room.bytes_max - room.bytes))} left`,
+      ...(least < room.bytes_max ? [`each up to ${sizeWords(least)}`] : []),
+      ...(upload.expires ? [`until ${endWords(upload.expires)}`] : []),
+    ].join(" · ");
+  }
+
+  takeDrops() {
+    const { drop } = this.slots;
+    const onWindow = (event) => event.preventDefault(); // a file dropped beside would be opened
+    addEventListener("dragover", onWindow);
+    addEventListener("drop", onWindow);
+    drop.addEventListener("dragover", () => drop.classList.add("over"));
+    drop.addEventListener("dragleave", () => drop.classList.remove("over"));
+    drop.addEventListener("drop", async (event) => {
+      drop.classList.remove("over");
+      if (!this.isBusy) this.add(await filesOf(event.dataTransfer));
+    });
+  }
+
+  /** Adds files to the list; those that the link does not take are named and left out. */
+  add(found) {
+    const refused = [];
+    let [files, bytes] = [this.room.files, this.room.bytes];
+    for (const { file } of this.actions.left()) {
+      files += 1;
+      bytes += file.size;
+    }
+    for (const { file, path } of found) {
+      const why = this.refusal(file, files, bytes);
+      if (why) {
+        refused.push(`${shownName(path)}: ${why}`);
+        continue;
+      }
+      files += 1;
+      bytes += file.size;
+      this.addRow(this.actions.onAdd(file, path));
+    }
+    this.say(refused.length ? "Not added" : "", refused.slice(0, 5).join("; "), refused.length ? "refused" : "");
+    this.refresh();
+  }
+
+  refusal(file, files, bytes) {
+    const most = Math.min(this.room.file_bytes_max, this.upload.fileSizeMax);
+    if (file.size > most) return `larger than ${sizeWords(most)}`;
+    if (files >= this.room.files_max) return "the link takes no more files";
+    if (bytes + file.size > this.room.bytes_max) return "more than the link has room for";
+    return "";
+  }
+
+  addRow(outgoing) {
+    if (this.rows.size >= ROWS_MAX) return;
+    const [row, slots] = copyOf("upload-row");
+    const name = baseName(outgoing.path);
+    slots.folder.textContent = shownName(outgoing.path.slice(0, outgoing.path.length - name.length));
+    slots.name.textContent = shownName(name);
+    slots.size.textContent = sizeWords(outgoing.file.size);
+    slots.remove.setAttribute("aria-label", `Remove ${shownName(name)}`);
+    slots.remove.addEventListener("click", () => {
+      this.actions.onRemove(outgoing);
+      this.rows.delete(outgoing);
+      row.remove();
+      this.refresh();
+      this.slots.choose.focus();
+    });
+    this.rows.set(outgoing, slots);
+    this.slots.files.append(row);
+  }
+
+  refresh() {
+    const left = this.actions.left();
+    const { send } = this.slots;
+    send.disabled = this.isBusy || left.length === 0;
+    const hasBegun = left.some((outgoing) => outgoing.hasBegun);
+    const size = left.reduce((sum, each) => sum + each.file.size, 0);
+    const what = `${countWords(left.length)} (${sizeWords(size)})`;
+    send.textContent = left.length === 0 ? "Send" : hasBegun ? `Go on with ${what}` : `Send ${what}`;
+  }
+
+  begin(onStop) {
+    this.onStop = onStop;
+    this.lock(true);
+    this.say("", "", "");
+    const { transfer, pace, progress, stop } = this.slots;
+    pace.textContent = "Starting…";
+    progress.value = 0;
+    transfer.hidden = false;
+    stop.focus();
+  }
+
+  update(done, rate) {
+    this.slots.progress.value = rate.total === 0 ? 1 : done / rate.total;
+    const words = [`${sizeWords(done)} of ${sizeWords(rate.total)}`];
+    if (rate.perSecond !== null) words.push(`${sizeWords(rate.perSecond)}/s`);
+    if (rate.secondsLeft !== null) words.push(`${durationWords(rate.secondsLeft)} left`);
+    this.slots.pace.textContent = words.join(" · ");
+  }
+
+  /** How far one file is. */
+  mark(outgoing) {
+    const slots = this.rows.get(outgoing);
+    if (!slots) return;
+    const size = sizeWords(outgoing.file.size);
+    slots.remove.hidden = outgoing.isWhole;
+    slots.size.textContent = outgoing.isWhole ? `${size} · sent ✓` : `${sizeWords(outgoing.done)} of ${size}`;
+  }
+
+  sent(count) {
+    this.end();
+    this.say(`${countWords(count)} sent`, "They are on their way, sealed. You can close this page, or send more.", "sent");
+    this.slots.choose.focus();
+  }
+
+  failed({ title, advice, kind }) {
+    this.end();
+    const words = kind === "stopped" ? "What was sent stays; Go on sends the rest." : advice;
+    this.say(title, words, kind);
+    this.slots.send.focus();
+  }
+
+  end() {
+    this.slots.transfer.hidden = true;
+    this.lock(false);
+  }
+
+  lock(isBusy) {
+    this.isBusy = isBusy;
+    for (const control of document.querySelectorAll(".upload button, .upload input")) {
+      control.disabled = isBusy && control !== this.slots.stop;
+    }
+    this.refresh();
+  }
+
+  say(title, advice, kind) {
+    const { outcome } = this.slots;
+    const strong = document.createElement("strong");
+    strong.textContent = title;
+    outcome.replaceChildren(...(title ? [strong, advice] : []));
+    outcome.classList.toggle("bad", Boolean(title) && !["sent", "stopped"].includes(kind));
+    outcome.dataset.kind = kind;
+  }
+}
