@@ -35,7 +35,7 @@ bench: $(INSTALLED) ## The comparison with Syncthing; ARGS goes to the benchmark
 	HOLDFAST="$(abspath $(VENV)/bin/holdfast)" $(RUN) tests.bench.sync_bench $(ARGS)
 
 man: $(INSTALLED) ## The manual page, from the grammar of the commands.
-	$(RUN) peer.manual > peer/holdfast.1.new && mv peer/holdfast.1.new peer/holdfast.1
+	$(RUN) peer.command_line.manual > peer/holdfast.1.new && mv peer/holdfast.1.new peer/holdfast.1
 
 clean: ## Remove what the others made.
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -2,7 +2,7 @@
 
 import sys
 
-from peer.cli import main
+from peer.command_line.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -13,43 +13,49 @@ from functools import partial
 from pathlib import Path
 
 from crypto.ids import DeviceId, FolderId
-from peer.backups import Backups
-from peer.config import Address, Config, read_config
-from peer.conflict_requests import ConflictRequests
-from peer.connection import Connection
-from peer.control_socket import serve_control
-from peer.dialling import Dialling
-from peer.discovery import Discovery, own_hosts
+from peer.backup.backups import Backups
+from peer.command_line.service_notify import told_to_manager
+from peer.connectivity.connection import Connection
+from peer.connectivity.dialling import Dialling
+from peer.connectivity.discovery import Discovery, own_hosts
+from peer.connectivity.invitations import Invitations
+from peer.connectivity.network import Network
+from peer.connectivity.network_events import NetworkEvents
+from peer.connectivity.own_addresses import announced_of, is_reached
+from peer.connectivity.port_mapping import PortMapping
+from peer.connectivity.punching import Punching
+from peer.connectivity.relays import Relays
+from peer.connectivity.staleness import HEARD_EVERY_S
+from peer.connectivity.surroundings import LOOK_INTERVAL_S, Surroundings
+from peer.control.control_socket import serve_control
+from peer.control.file_requests import FileRequests
+from peer.control.home_requests import HomeRequests
+from peer.control.transfer_requests import TransferRequests
+from peer.control.user_requests import UserRequests
+from peer.device.config import Address, Config, read_config
+from peer.device.home import UPLOADS_NAME, Home
+from peer.device.home_store import Device, DeviceAddress
+from peer.device.home_store import Folder as StoredFolder
+from peer.device.ledgers import Ledgers
+from peer.device.removing import expel_revoked, find_device, revoke
+from peer.device.transaction import full_home_told
 from peer.errors import (
     AddressInUse,
     PeerError,
 )
-from peer.file_requests import FileRequests
-from peer.folder import Folder
-from peer.folder_requests import FolderRequests
-from peer.folder_setup import index_path
-from peer.history_requests import HistoryRequests
-from peer.home import UPLOADS_NAME, Home
-from peer.home_requests import HomeRequests
-from peer.home_store import Device, DeviceAddress
-from peer.home_store import Folder as StoredFolder
-from peer.invitations import Invitations
-from peer.ledgers import Ledgers
-from peer.link_requests import ShareLinkRequests
-from peer.mailboxes import Mailboxes
-from peer.network import Network
-from peer.network_events import NetworkEvents
-from peer.openings import Openings
-from peer.own_addresses import announced_of, is_reached
-from peer.port_mapping import PortMapping
-from peer.punching import Punching
-from peer.relays import Relays
-from peer.removing import expel_revoked, find_device, revoke
+from peer.folders.conflict_requests import ConflictRequests
+from peer.folders.folder import Folder
+from peer.folders.folder_requests import FolderRequests
+from peer.folders.folder_setup import index_path
+from peer.folders.openings import Openings
+from peer.history.history_requests import HistoryRequests
+from peer.journal.witness import Witness
+from peer.mail.mailboxes import Mailboxes
 from peer.reporting import Reports
-from peer.search_requests import SearchRequests
-from peer.search_upkeep import SearchUpkeep
-from peer.service_notify import told_to_manager
-from peer.staleness import HEARD_EVERY_S
+from peer.search.search_requests import SearchRequests
+from peer.search.search_upkeep import SearchUpkeep
+from peer.share_links.link_requests import ShareLinkRequests
+from peer.share_links.upload_links import Place, UploadLinks
 from peer.status import (
     Choice,
     ConflictList,
@@ -68,12 +74,6 @@ from peer.status import (
     VersionBytes,
     VersionList,
 )
-from peer.surroundings import LOOK_INTERVAL_S, Surroundings
-from peer.transaction import full_home_told
-from peer.transfer_requests import TransferRequests
-from peer.upload_links import Place, UploadLinks
-from peer.user_requests import UserRequests
-from peer.witness import Witness
 from protocol import messages
 from protocol.errors import LinkError, ProtocolError
 from protocol.events import RelaysReceived
@@ -90,7 +90,7 @@ GENERATION_INTERVAL_S = 3600.0
 
 
 class Daemon:
-    """One device at work (peer.control.DaemonApi)."""
+    """One device at work (control.DaemonApi)."""
 
     def __init__(self, home: Home, config: Config, tasks: asyncio.TaskGroup) -> None:
         self.home, self.config = home, config

@@ -3,7 +3,7 @@
 import logging
 from typing import Any
 
-from peer.terminal import term_safe
+from peer.command_line.terminal import term_safe
 
 PACKAGES = ("peer", "relay", "protocol", "crypto", "tui")
 

@@ -7,17 +7,18 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from crypto.ids import DeviceId, FolderId
-from peer.connection import Connection
-from peer.folder import Folder
-from peer.home import Home
-from peer.home_store import Folder as StoredFolder
-from peer.index_store import Summary
-from peer.ledgers import Ledgers
-from peer.mailboxes import Mailboxes
-from peer.network import Network
-from peer.openings import Failure
-from peer.staleness import silent_s
-from peer.staleness import warning as stale_warning
+from peer.connectivity.connection import Connection
+from peer.connectivity.network import Network
+from peer.connectivity.staleness import silent_s
+from peer.connectivity.staleness import warning as stale_warning
+from peer.connectivity.ways import path_of
+from peer.device.home import Home
+from peer.device.home_store import Folder as StoredFolder
+from peer.device.ledgers import Ledgers
+from peer.folders.folder import Folder
+from peer.folders.index_store import Summary
+from peer.folders.openings import Failure
+from peer.mail.mailboxes import Mailboxes
 from peer.status import (
     DeviceEntry,
     DeviceList,
@@ -27,7 +28,6 @@ from peer.status import (
     LinkStatus,
     Status,
 )
-from peer.ways import path_of
 
 NOT_TRIED: Final = "No direct way was tried yet."
 

@@ -81,7 +81,7 @@ class LinkStatus(TypedDict):
     kind: str
     """`tls` or `quic`; `relayed` where a relay carries it."""
     path: str
-    """One of peer.ways.Path: `lan`, `direct`, `mapped` or `relayed`."""
+    """One of ways.Path: `lan`, `direct`, `mapped` or `relayed`."""
     address: str
     """For a relayed link the relay's."""
     round_trip_s: float | None

@@ -3,7 +3,7 @@
 A node is a file, directory or symlink with an id that never changes. Its place and content
 registers each hold the set of their maximal writes; attributes are plain last-writer-wins. Nothing
 here knows of other nodes, so joining is a function of two values; what a whole tree shows is
-peer/tree.py's business.
+tree.py's business.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import tomlkit
 
-from peer.cli import make_parser
-from peer.config import KEYS, Config
+from peer.command_line.cli import make_parser
+from peer.device.config import KEYS, Config
 from peer.errors import every_error
 from protocol import errors as protocol_errors
 from protocol import messages
@@ -40,15 +40,12 @@ MODULE_LINES_MAX = 600
 FUNCTION_LINES_MAX = 70
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "base", "misc", "impl"}
 BROAD_DOORS = {
-    ("peer", "cli.py"): "the command line's door",
-    ("peer", "control.py"): "the control API's door: one request's defect is that request's",
-    ("peer", "network.py"): "the session's edge: a defect in handling one peer is that link's",
-    ("peer", "text_child.py"): "a file's text: whatever a broken file does, it is that file's",
-    ("peer", "openings.py"): "a folder's task: a defect in one folder is that folder's",
-    (
-        "relay",
-        "web_server.py",
-    ): "the web endpoint's HTTP/3: what a visitor breaks there begins anew",
+    "peer/command_line/cli.py": "the command line's door",
+    "peer/control/control.py": "the control API's door: one request's defect is that request's",
+    "peer/connectivity/network.py": "the session's edge: a defect with a peer is that link's",
+    "peer/search/text_child.py": "a file's text: whatever a broken file does, it is that file's",
+    "peer/folders/openings.py": "a folder's task: a defect in one folder is that folder's",
+    "relay/web_server.py": "the web endpoint's HTTP/3: what a visitor breaks there begins anew",
 }
 
 
@@ -73,8 +70,8 @@ def functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionD
 
 
 TESTED_WHOLE = {
-    "peer/backup_settings.py": "tests/peer/test_backups.py",
-    "peer/progress.py": "tests/peer/test_daemon.py",
+    "peer/backup/backup_settings.py": "tests/peer/backup/test_backups.py",
+    "peer/folders/progress.py": "tests/peer/test_daemon.py",
 }
 """Wiring that has no test of its own yet: what runs it whole."""
 
@@ -88,6 +85,13 @@ def test_every_module_has_its_test() -> None:
         if not test.exists() and name_of(path) not in TESTED_WHOLE:
             missing.append(name_of(path))
     assert missing == []
+
+
+def test_the_code_map_names_every_module_of_a_device() -> None:
+    map_ = (ROOT / "ARCHITECTURE.md").read_text().split("## Code map")[1].split("\n## ")[0]
+    modules = [path.stem for path in MODULES if "peer" in path.parts and path.stem[0] != "_"]
+    assert modules
+    assert [module for module in modules if f"`{module}`" not in map_] == []
 
 
 def test_every_folder_of_tests_is_a_package() -> None:
@@ -147,7 +151,7 @@ def test_defects_are_caught_at_the_doors_only() -> None:
                 else {name.id for name in ast.walk(node.type) if isinstance(name, ast.Name)}
             )
             if names & {"Exception", "BaseException"}:
-                if (path.parent.name, path.name) not in BROAD_DOORS:
+                if name_of(path) not in BROAD_DOORS:
                     broad.append(f"{name_of(path)}:{node.lineno}")
     assert broad == []
 

@@ -1,5 +1,5 @@
 """The terminal screen: what a person leaves open. It speaks to the daemon through
-`peer.control_client` alone.
+`control_client` alone.
 
 Its rules: it never blocks on the daemon, and survives its restart. Every key is shown, and every
 act is in the command palette too. What came from another device is made safe for the terminal

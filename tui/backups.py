@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from peer.command_line.terminal import format_moment, format_size, format_time, term_safe
 from peer.status import BackupEntry, BackupNode
-from peer.terminal import format_moment, format_size, format_time, term_safe
 from tui.rows import Line, Tone
 
 BACKUP_HEADINGS: Final = ("", "copies of", "health", "state", "shares", "size", "stored until")

@@ -13,9 +13,9 @@ from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Footer, Static, TextArea
 
+from peer.command_line.terminal import format_moment, format_size, term_safe
 from peer.errors import PeerError, UnknownFile
 from peer.status import Choice, ConflictEntry, FileEntry
-from peer.terminal import format_moment, format_size, term_safe
 from tui.daemon import READ_MAX, Daemon
 from tui.diff import both_marked, can_be_edited, compare, is_marked, text_of
 from tui.diff_view import DiffView

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
-from peer.control_client import ControlClient
+from peer.control.control_client import ControlClient
 from peer.status import (
     BackupList,
     Choice,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from difflib import SequenceMatcher
 from typing import Final, NamedTuple
 
-from peer.terminal import term_safe
+from peer.command_line.terminal import term_safe
 
 COMPARED_MAX: Final = 2_000
 """Lines that are compared between the first and the last that differ: the time grows with their

@@ -10,8 +10,8 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 
+from peer.command_line.terminal import format_moment, format_size, term_safe
 from peer.errors import PeerError
-from peer.terminal import format_moment, format_size, term_safe
 from tui.daemon import Daemon
 from tui.dialogs import Ask, Confirm, Field
 from tui.listing import Listing

@@ -16,6 +16,7 @@ from textual.notifications import SeverityLevel as Severity
 from textual.screen import Screen
 from textual.widgets import Footer, Static, TabbedContent, TabPane
 
+from peer.command_line.terminal import term_safe
 from peer.errors import DaemonNotRunning, NoDevice, PeerError
 from peer.status import (
     Choice,
@@ -27,7 +28,6 @@ from peer.status import (
     RelayList,
     Status,
 )
-from peer.terminal import term_safe
 from tui.backups import BACKUP_HEADINGS, NO_BACKUPS, backup_lines, summary
 from tui.conflict import ConflictScreen
 from tui.daemon import Daemon

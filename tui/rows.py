@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
 
+from peer.command_line.terminal import format_moment, format_size, format_time, term_safe
 from peer.status import (
     ConflictEntry,
     DeviceEntry,
@@ -24,7 +25,6 @@ from peer.status import (
     Totals,
     VersionEntry,
 )
-from peer.terminal import format_moment, format_size, format_time, term_safe
 
 SMOOTHING: Final = 0.5
 """How much of a rate is the newest interval: at one look a second, it follows within three."""

@@ -10,9 +10,9 @@ from textual.screen import Screen
 from textual.suggester import Suggester
 from textual.widgets import Footer, Input, Static
 
+from peer.command_line.terminal import term_safe
 from peer.errors import PeerError
 from peer.status import SearchEntry
-from peer.terminal import term_safe
 from tui.daemon import Daemon
 from tui.listing import Listing
 from tui.rows import FOUND_HEADINGS, found_lines

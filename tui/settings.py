@@ -10,9 +10,9 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.widgets import Footer, Static
 
+from peer.command_line.terminal import term_safe
 from peer.errors import PeerError
 from peer.status import SettingEntry
-from peer.terminal import term_safe
 from tui.daemon import Daemon
 from tui.dialogs import Ask, Field
 from tui.listing import Listing

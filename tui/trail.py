@@ -10,9 +10,9 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.widgets import Footer, Static
 
+from peer.command_line.terminal import format_moment, term_safe
 from peer.errors import PeerError
 from peer.status import TrailEntry
-from peer.terminal import format_moment, term_safe
 from tui.daemon import Daemon
 from tui.listing import Listing
 from tui.rows import Line, Tone

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from peer.command_line.terminal import format_size, format_time, term_safe
 from peer.status import FolderStatus, TransferEntry
-from peer.terminal import format_size, format_time, term_safe
 from tui.rows import SMOOTHING, Line, Tone
 
 TRANSFER_HEADINGS: Final = ("", "on its way", "done", "of", "rate", "left")

@@ -12,9 +12,9 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.widgets import Footer, Input, Static
 
+from peer.command_line.terminal import format_size, term_safe
 from peer.errors import PeerError, UnknownFile
 from peer.status import RestoreReport, VersionEntry
-from peer.terminal import format_size, term_safe
 from tui.daemon import READ_MAX, Daemon
 from tui.dialogs import Ask, Confirm, Field
 from tui.diff import Row, compare, text_of

@@ -21,8 +21,8 @@ from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Button, Label, Static
 
+from peer.command_line.terminal import term_safe
 from peer.errors import PeerError
-from peer.terminal import term_safe
 from tui.daemon import Daemon
 from tui.dialogs import Ask, Field
 

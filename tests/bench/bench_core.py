@@ -20,10 +20,10 @@ from random import Random
 
 from crypto.ids import ChunkId, FolderId, NodeId
 from peer.collector import spare_rows
-from peer.disk_types import StageFile
-from peer.engine import FIRST_PAGE, Need
-from peer.observation import Entry
-from peer.planner import FileChange, Planner
+from peer.core.disk_types import StageFile
+from peer.core.engine import FIRST_PAGE, Need
+from peer.core.observation import Entry
+from peer.core.planner import FileChange, Planner
 from protocol.chunk_frames import Piece
 from protocol.events import ChunksReceived, ChunksWanted
 from protocol.nodes import ROOT

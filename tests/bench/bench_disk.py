@@ -17,11 +17,11 @@ from pathlib import Path
 
 from crypto.chunks import ChunkHasher
 from crypto.ids import FolderId
-from peer.chunker import Chunker
-from peer.disk import PosixDisk
-from peer.disk_types import FileRead, MakeDirectory, Publish, ReadRequest, StageFile, Stat
-from peer.ignore import IgnoreRules
-from peer.scanner import scan
+from peer.core.chunker import Chunker
+from peer.core.disk_types import FileRead, MakeDirectory, Publish, ReadRequest, StageFile, Stat
+from peer.disk.disk import PosixDisk
+from peer.disk.ignore import IgnoreRules
+from peer.disk.scanner import scan
 
 RUNS = 5
 SMALL_BYTES = 1_024

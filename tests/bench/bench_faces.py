@@ -25,13 +25,13 @@ from typing import Final
 import numpy
 
 from crypto.ids import FolderId, NodeId
-from peer.control_client import ControlClient
+from peer.control.control_client import ControlClient
 from peer.errors import PeerError
-from peer.search import parse
-from peer.search_index import Document, SearchIndex, connect
-from peer.search_lookup import SearchLookup
-from peer.text_formats import words_of
-from peer.text_reader import ReadText, TextReader
+from peer.search.search import parse
+from peer.search.search_index import Document, SearchIndex, connect
+from peer.search.search_lookup import SearchLookup
+from peer.search.text_formats import words_of
+from peer.search.text_reader import ReadText, TextReader
 from protocol.nodes import ROOT, Kind, new_node_id
 
 SYLLABLES: Final = "ka lo mi ren tor sa pel du vin o ga shi bra te no ru fel qua sti en".split()

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from crypto.keys import DeviceKeys
-from peer.relay_session import RelaySession
+from peer.connectivity.relay_session import RelaySession
 from protocol import tls
 from protocol.relay_address import RelayAddress
 from protocol.relay_links import dial_relay

@@ -24,8 +24,8 @@ from typing import Any, Final
 from crypto.ids import EntryId, RelayId
 from crypto.keys import DeviceKeys
 from crypto.mailbox import Area, MailboxKeys
-from peer.mailbox import Mailbox
-from peer.relay_session import RelaySession
+from peer.connectivity.relay_session import RelaySession
+from peer.mail.mailbox import Mailbox
 from protocol.relay_address import RelayAddress
 from protocol.relay_links import dial_relay
 

@@ -21,8 +21,8 @@ from multiprocessing.connection import Connection as Pipe
 from typing import Any
 
 from crypto.keys import DeviceKeys
-from peer.relay_session import RelaySession
-from peer.relays import call_through
+from peer.connectivity.relay_session import RelaySession
+from peer.connectivity.relays import call_through
 from protocol import quic
 from protocol.datagrams import RelayedAddress
 from protocol.link import Address, Link, LinkKind

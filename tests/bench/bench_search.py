@@ -15,10 +15,10 @@ from random import Random
 from typing import Final
 
 from crypto.ids import NodeId
-from peer.commands import Commit
-from peer.index_store import IndexStore
-from peer.rows import Directories, DiskFacts, Row, Shown
-from peer.search import parse
+from peer.core.commands import Commit
+from peer.core.rows import Directories, DiskFacts, Row, Shown
+from peer.folders.index_store import IndexStore
+from peer.search.search import parse
 from protocol.nodes import ROOT, Kind, new_node_id
 
 WORDS: Final = "report holiday invoice draft notes beach plan budget photo music letter tax".split()

@@ -19,8 +19,8 @@ from typing import Any, Final
 
 from crypto.packs import LEAF_SIZE
 from crypto.share_links import LinkSecrets, open_link
-from peer.link_get import runs
-from peer.link_visit import Visitor
+from peer.share_links.link_get import runs
+from peer.share_links.link_visit import Visitor
 from protocol.link_manifest import LinkManifest, decode_manifest
 from protocol.share_url import ShareUrl, text_of
 from tests.end_to_end.device import FOLDER, Device, end, found, wait_until

@@ -26,9 +26,9 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-from peer.demo_device import DemoDevice
-from peer.durable_demo import DemoNode
-from peer.kit_input import KIT_VARIABLE
+from peer.command_line.demo_device import DemoDevice
+from peer.command_line.durable_demo import DemoNode
+from peer.command_line.kit_input import KIT_VARIABLE
 from tests.bench.machine import (
     TICKS_PER_S,
     cpu_s,

@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from peer.control_client import ControlClient
-from peer.demo_device import find_free_port
-from peer.demo_tree import list_tree
+from peer.command_line.demo_device import find_free_port
+from peer.command_line.demo_tree import list_tree
+from peer.control.control_client import ControlClient
 from peer.errors import PeerError
 from peer.status import FolderStatus, Status
 from tests.end_to_end.nursery import Forked, Nursery, shared

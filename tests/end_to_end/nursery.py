@@ -207,7 +207,7 @@ def _become(question: dict[str, Any]) -> None:
 def main() -> int:
     """The forking process."""
     import peer.daemon  # noqa: F401 - it is imported late by the command line
-    from peer.cli import main as run
+    from peer.command_line.cli import main as run
 
     words = serve(sys.stdin, sys.stdout)
     return 0 if words is None else run(words)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from peer import syscalls
+from peer.disk import syscalls
 from tests.end_to_end.device import Device, end, explain, make_pair, wait_for_same, wait_until
 
 SAVES = 4

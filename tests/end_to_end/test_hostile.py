@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from peer.demo_device import find_free_port
+from peer.command_line.demo_device import find_free_port
 from tests.end_to_end.device import (
     DEADLINE_S,
     FOLDER,

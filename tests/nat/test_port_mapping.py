@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from peer.port_mapping import PortMapping
+from peer.connectivity.port_mapping import PortMapping
 from protocol.candidates import Candidate
 from tests.end_to_end.device import wait_until
 from tests.nat.lab import Home, World

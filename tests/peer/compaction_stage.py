@@ -6,16 +6,16 @@ from collections.abc import Iterable
 from random import Random
 
 from crypto.ids import LogId, NodeId
-from peer import commands as c
-from peer.compaction import Compaction
-from peer.retention import Retention
-from peer.upkeep import Policy, Upkeep
+from peer.core import commands as c
+from peer.core.compaction import Compaction
+from peer.folders.retention import Retention
+from peer.folders.upkeep import Policy, Upkeep
 from protocol import version_vector as vv
 from protocol.changesets import Changeset
 from protocol.folder_actions import Pin, Remove, Role
 from protocol.nodes import NOTHING, ROOT, Attributes, Kind, Node, copy_id, join, kind_of, versions
 from protocol.records import Stamp, encode_records
-from tests.peer.test_rewinding import Reader, Replica
+from tests.peer.core.test_rewinding import Reader, Replica
 from tests.peer.tree_stage import content, directory_id, file_id, place
 from tests.protocol.people import Person, Place
 from tests.sim.index import SimIndex

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from crypto.ids import DeviceId
-from peer import setup
-from peer.config import Config
 from peer.daemon import Daemon
-from peer.folder import Folder
-from peer.home import Home
+from peer.device import setup
+from peer.device.config import Config
+from peer.device.home import Home
+from peer.folders.folder import Folder
 from protocol.handshake import PeerKeys
 from protocol.link import Link, LinkKind
 from protocol.links import authenticate_client, dial

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from crypto.ids import FolderId
 from peer.daemon import Daemon
-from peer.home import Home
+from peer.device.home import Home
 from protocol.events import Event, FolderShared, PeerGreeted
 from protocol.link import Link
 from protocol.messages import FrontierEntry, Message

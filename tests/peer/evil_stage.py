@@ -16,8 +16,8 @@ import pytest
 from crypto.chunks import ChunkHasher
 from crypto.ids import FolderId, NodeId
 from peer.daemon import Daemon
-from peer.folder import Folder
-from peer.home import Home
+from peer.device.home import Home
+from peer.folders.folder import Folder
 from protocol import messages as m
 from protocol.changesets import Changeset, author_changeset
 from protocol.events import ChangesetsNeeded

@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from crypto.ids import RelayId
-from peer.control_people import UsersApi
-from peer.control_socket import serve_control
+from peer.control.control_people import UsersApi
+from peer.control.control_socket import serve_control
+from peer.control.log_requests import LogChoice
+from peer.control.user_requests import UserRequests
 from peer.errors import FileChanged, PeerError, UnknownFile
-from peer.event_stream import EventStream
-from peer.link_maker import Wish
-from peer.link_requests import LinkListing, NewLinkEntry
-from peer.log_requests import LogChoice
+from peer.journal.event_stream import EventStream
+from peer.share_links.link_maker import Wish
+from peer.share_links.link_requests import LinkListing, NewLinkEntry
+from peer.share_links.upload_links import UploadLinkEntry, UploadWish
 from peer.status import (
     BackupEntry,
     BackupList,
@@ -54,8 +56,6 @@ from peer.status import (
     VersionEntry,
     VersionList,
 )
-from peer.upload_links import UploadLinkEntry, UploadWish
-from peer.user_requests import UserRequests
 from protocol.relay_address import RelayAddress
 
 FOLDER_ID = "ab" * 32

@@ -6,10 +6,10 @@ from copy import copy
 from typing import Any
 
 from crypto.ids import LogId, NodeId
-from peer import commands as c
-from peer.node_format import encode_node
-from peer.rows import Facts, Row
-from peer.turn import Turn, is_directory
+from peer.core import commands as c
+from peer.core.rows import Facts, Row
+from peer.core.turn import Turn, is_directory
+from peer.folders.node_format import encode_node
 from protocol.changesets import decode_changeset
 from protocol.nodes import NOTHING
 

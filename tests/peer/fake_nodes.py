@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from crypto.packs import LEAF_SIZE, pack_id
 from crypto.shares import Descriptor, describe
-from peer.share_transfers import Opened
+from peer.backup.share_transfers import Opened
 from protocol.erasure import encode
 from protocol.errors import LinkError, StorageRefused
 from protocol.storage_messages import StoreOutcome

@@ -9,7 +9,7 @@ import struct
 from ipaddress import IPv6Address
 from typing import Self
 
-from peer.gateway import Gateway
+from peer.connectivity.gateway import Gateway
 from protocol import nat_pmp
 
 _NUMBERS = itertools.count(1)

@@ -8,13 +8,13 @@ from pathlib import Path
 from random import Random
 
 from crypto.chunks import ChunkHasher
-from peer.applying import Applied
-from peer.chunker import Chunker
-from peer.disk import PosixDisk
-from peer.disk_types import StageFile
-from peer.engine import FIRST_PAGE, Engine, Ingested, Need, Scanned
-from peer.index_store import IndexStore
-from peer.performing import Performer
+from peer.core.applying import Applied
+from peer.core.chunker import Chunker
+from peer.core.disk_types import StageFile
+from peer.core.engine import FIRST_PAGE, Engine, Ingested, Need, Scanned
+from peer.disk.disk import PosixDisk
+from peer.folders.index_store import IndexStore
+from peer.folders.performing import Performer
 from protocol.changesets import Changeset
 from protocol.nodes import ROOT, Kind
 from tests.protocol.people import Person, Place

@@ -14,11 +14,11 @@ from crypto.chunks import ChunkHasher
 from crypto.ids import ChunkId, EntryId, FolderId
 from crypto.keys import DeviceKeys
 from crypto.packs import LEAF_SIZE
-from peer.folder import Folder
-from peer.link_content import Given
-from peer.link_maker import LinkMaker, Making
-from peer.link_relay import LinkRelay
-from peer.link_store import LinkStore
+from peer.folders.folder import Folder
+from peer.share_links.link_content import Given
+from peer.share_links.link_maker import LinkMaker, Making
+from peer.share_links.link_relay import LinkRelay
+from peer.share_links.link_store import LinkStore
 from protocol.epochs import EpochChain
 from protocol.relay_address import RelayAddress
 from relay.config import RelayConfig

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from peer.disk_types import Kind, Known, Listing
+from peer.core.disk_types import Kind, Known, Listing
 
 
 def shortened(listing: Listing, known: Known) -> Listing:

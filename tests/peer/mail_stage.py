@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from peer import backoff, dialling, mailboxes
+from peer.connectivity import backoff, dialling
+from peer.connectivity.relays import Relays
 from peer.daemon import Daemon
-from peer.home import Home
-from peer.relays import Relays
+from peer.device.home import Home
+from peer.mail import mailboxes
 from protocol.link import Link
 from protocol.mailbox_messages import (
     Item,

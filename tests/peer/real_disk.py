@@ -4,9 +4,9 @@ from pathlib import Path as SystemPath
 
 from crypto.chunks import ChunkHasher
 from crypto.ids import FolderId
-from peer.chunker import Chunker
-from peer.disk import PosixDisk
-from peer.disk_types import Path, Problem, Publish, Refusal, StageFile, Stat
+from peer.core.chunker import Chunker
+from peer.core.disk_types import Path, Problem, Publish, Refusal, StageFile, Stat
+from peer.disk.disk import PosixDisk
 
 FOLDER = FolderId(bytes(range(32)))
 HASHER = ChunkHasher(b"k" * 32)

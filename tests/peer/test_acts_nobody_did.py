@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from crypto.ids import NodeId
-from peer.batch import Batch
-from peer.disk_types import FileRead, Kind, Listing, Problem, Trouble
-from peer.local_changes import record_files
-from peer.observation import Entry, Observer
+from peer.core.batch import Batch
+from peer.core.disk_types import FileRead, Kind, Listing, Problem, Trouble
+from peer.core.local_changes import record_files
+from peer.core.observation import Entry, Observer
 from protocol.nodes import NO_NODE, ROOT
 from tests.peer.tree_stage import (
     TreeStage,

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from peer import daemon as daemon_module
-from peer.commands import Command, Commit
-from peer.config import Config
+from peer.core.commands import Command, Commit
 from peer.daemon import Daemon
+from peer.device.config import Config
+from peer.device.home import Home
 from peer.errors import (
     AddressInUse,
     PeerError,
 )
-from peer.home import Home
 from peer.status import FolderState
 from protocol.changesets import INCARNATION_SIZE
 from tests.peer.device_stage import (
@@ -121,7 +121,7 @@ async def test_a_home_that_was_not_set_up_says_so(tmp_path: Path) -> None:
 
 
 async def test_a_port_in_use_is_said(stage: Stage, pair: Pair) -> None:
-    from peer import setup
+    from peer.device import setup
 
     await setup.init_home(stage.home("three"), "three")
     home = await Home.open(stage.home("three"))
@@ -173,7 +173,7 @@ async def test_a_disk_without_room_shows_what_has_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And says why it does not show the rest; then there is room, and it goes on by itself."""
-    monkeypatch.setattr("peer.delivery.NO_ROOM_S", 0.2)
+    monkeypatch.setattr("peer.folders.delivery.NO_ROOM_S", 0.2)
     async with devices(tmp_path) as stage:
         one = await stage.found("one")
         two = await stage.join(one, "two")
@@ -199,7 +199,7 @@ async def test_a_commit_that_failed_is_made_good(
     """What the engine took for told and its index did not is found again, and told under a position
     that no other changeset has.
     """
-    monkeypatch.setattr("peer.folder.RETRY_S", 0.1)
+    monkeypatch.setattr("peer.folders.folder.RETRY_S", 0.1)
     async with devices(tmp_path) as stage:
         one = await stage.found("one")
         two = await stage.join(one, "two")
@@ -235,7 +235,7 @@ async def test_a_home_that_cannot_be_written_ends_no_log(
     """The folder goes on in the log that it has, says what is wrong, and writes down what it owes
     when there is space.
     """
-    monkeypatch.setattr("peer.floor_keeping.FLOOR_INTERVAL_S", 0.02)
+    monkeypatch.setattr("peer.folders.floor_keeping.FLOOR_INTERVAL_S", 0.02)
     one, _ = pair
     folder, _ = await stage.share(one, pair[1])
     incarnation, keep = folder.engine.incarnation, folder.floor_keeper.keep

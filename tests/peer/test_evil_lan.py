@@ -14,10 +14,15 @@ from typing import Any
 
 import pytest
 
-from peer import setup
+from peer.connectivity.discovery import (
+    DEVICE_SERVICE,
+    RESOLVE_TIMEOUT_MS,
+    UNRESOLVED_MAX,
+    Discovery,
+)
 from peer.daemon import Daemon
-from peer.discovery import DEVICE_SERVICE, RESOLVE_TIMEOUT_MS, UNRESOLVED_MAX, Discovery
-from peer.home import Home
+from peer.device import setup
+from peer.device.home import Home
 from protocol.errors import ExpiredCode, LinkError, WrongCode
 from protocol.half_open import HALF_OPEN_PER_HOST_MAX
 from protocol.handshake import ACCEPT, HELLO, ClientHandshake
@@ -28,6 +33,7 @@ from protocol.pairing import PairingDialler
 from protocol.pairing_messages import PairingNumber
 from protocol.tls import TlsLink
 from protocol.words import PairingCode, parse_code
+from tests.peer.connectivity.test_discovery import A, B, knowing, running
 from tests.peer.device_stage import (
     LOOPBACK,
     copy_homes,
@@ -40,7 +46,6 @@ from tests.peer.device_stage import (
     until,
 )
 from tests.peer.evil_stage import EvilStage, bounded_memory, counted_frames, evil_stage
-from tests.peer.test_discovery import A, B, knowing, running
 from tests.protocol.link_stage import Server, serving
 
 MDNS = ("224.0.0.251", 5353)

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from crypto.ids import ChunkId, NodeId
-from peer import commands as c
-from peer import folder as folder_module
+from peer.core import commands as c
+from peer.folders import folder as folder_module
 from protocol import messages as m
 from protocol.changesets import author_changeset
 from protocol.chunk_frames import Piece

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from peer.engine import FIRST_PAGE, Survey
+from peer.core.engine import FIRST_PAGE, Survey
 from tests.peer.folder_stage import HASHER, FolderDevice, some_places
 
 Trio = tuple[FolderDevice, FolderDevice, FolderDevice]

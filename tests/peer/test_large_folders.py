@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from peer import observation
+from peer.core import observation
 from protocol.nodes import ROOT
 from tests.peer.evil_stage import bounded_memory
 from tests.peer.folder_stage import FolderDevice, two_places

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from peer import engine as engine_module
+from peer.core import engine as engine_module
 from peer.daemon import Daemon
+from peer.device.home import Home
 from peer.errors import HomeDamaged
-from peer.folder_setup import index_path
-from peer.home import Home
+from peer.folders.folder_setup import index_path
 from peer.status import FolderState
 from protocol import messages as m
 from protocol.changesets import Changeset

@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from peer import commands as c
-from peer import syscalls
-from peer.disk_types import DiskError
-from peer.durability import sync_files
-from peer.engine import FIRST_PAGE
-from peer.home_store import HomeStore
-from peer.index_store import IndexStore
+from peer.core import commands as c
+from peer.core.disk_types import DiskError
+from peer.core.engine import FIRST_PAGE
+from peer.device.home_store import HomeStore
+from peer.disk import syscalls
+from peer.disk.durability import sync_files
+from peer.folders.index_store import IndexStore
 from tests.peer.folder_stage import FolderDevice, two_places
 
 FULL = 2

@@ -12,7 +12,7 @@ import pytest
 
 from peer.status import FolderState
 from tests.peer.device_stage import copy_homes, devices, folder_of, make_homes, until
-from tests.peer.test_folder_setup import shows, start_both, synced
+from tests.peer.folders.test_folder_setup import shows, start_both, synced
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from peer.index_store import IndexStore
+from peer.folders.index_store import IndexStore
+from tests.peer.folders.test_fetcher import F, Stage, content, need, received
 from tests.peer.real_disk import open_disk
-from tests.peer.test_fetcher import F, Stage, content, need, received
 
 BYTES = b"bytes" * 100
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from peer import mailboxes
 from peer.daemon import Daemon
-from peer.home import Home
+from peer.device.home import Home
+from peer.mail import mailboxes
 from relay.watch import Watch
 from tests.peer.device_stage import (
     LOOPBACK,

@@ -7,13 +7,13 @@ from random import Random
 from typing import Any, TypeVar
 
 from crypto.ids import LogId, NodeId
-from peer import commands as c
-from peer.batch import Batch
-from peer.disk_types import Kind, Listing, Path, Stat
-from peer.local_changes import link, take_in
-from peer.rows import Directories, Row
-from peer.tree import show
-from peer.turn import Turn
+from peer.core import commands as c
+from peer.core.batch import Batch
+from peer.core.disk_types import Kind, Listing, Path, Stat
+from peer.core.local_changes import link, take_in
+from peer.core.rows import Directories, Row
+from peer.core.tree import show
+from peer.core.turn import Turn
 from protocol.nodes import NO_LOG, NO_NODE, ROOT, Attributes, Content, Node, Place
 from protocol.records import Stamp
 from protocol.version_vector import Vector

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from crypto.keys import DeviceKeys
-from peer.home import RELAY_KEY_NAME, Home
+from peer.device.home import RELAY_KEY_NAME, Home
 from relay.errors import HomeExposed, KeyFileUnusable, PathUnusable
 from relay.key_store import KEY_NAME, load_keys
 

@@ -527,8 +527,8 @@ LIMITS = (
     "protocol.mailbox_messages.LISTED_MAX",
     "protocol.mailbox_messages.DROPPED_MAX",
     "protocol.mailbox_control.EPOCHS_MAX",
-    "peer.folder_mail.RIDE_SIZE_MAX",
-    "peer.relay_mail.RIDING_BYTES",
+    "peer.mail.folder_mail.RIDE_SIZE_MAX",
+    "peer.mail.relay_mail.RIDING_BYTES",
     "relay.mailboxes.MAILBOXES_PER_CLIENT_MAX",
     "relay.mailboxes.PENDING_MAX",
 )

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from crypto.ids import NodeId
-from peer.rows import MISNAMED, Directories, Row
-from peer.turn import is_directory
+from peer.core.rows import MISNAMED, Directories, Row
+from peer.core.turn import is_directory
 from protocol.nodes import NOTHING, ROOT, Node, join, kind_of
 from tests.peer import oracle
 from tests.sim.disk import HASHER

@@ -8,8 +8,8 @@ import gc
 from dataclasses import dataclass
 from random import Random
 
-from peer.disk_types import Kind
-from peer.rows import FOLDED
+from peer.core.disk_types import Kind
+from peer.core.rows import FOLDED
 from tests.sim.checkers import Broken, difference
 from tests.sim.database import give_back
 from tests.sim.disk import ROOT_INODE, Inode

@@ -51,7 +51,7 @@ def new_index() -> sqlite3.Connection:
     if _IDLE:
         return _IDLE.pop()
     db = sqlite3.connect(":memory:", isolation_level=None, cached_statements=1000)
-    db.executescript(files("peer").joinpath("index.sql").read_text())
+    db.executescript(files("peer.folders").joinpath("index.sql").read_text())
     return db
 
 

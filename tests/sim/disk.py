@@ -1,6 +1,6 @@
 """A disk in memory: inodes in a tree, the commands of the engine, and what people can do to it.
 
-It answers as peer/disk.py and peer/writer.py do, refusals included. Inode numbers are used again at
+It answers as disk.py and writer.py do, refusals included. Inode numbers are used again at
 once, as on ext4, and times stand still for 10 ms, as in the kernel: both are there to deceive the
 scanner.
 """
@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from crypto.chunks import ChunkHasher
-from peer import commands as c
-from peer.disk_types import (
+from peer.core import commands as c
+from peer.core.disk_types import (
     INCOMING,
     INTERNAL_NAME,
     PARKED,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Final
 
-from peer.disk_types import Kind
+from peer.core.disk_types import Kind
 from tests.sim.disk import HASHER
 from tests.sim.filesystem import FileSystem, error
 from tests.sim.loop import PowerCut

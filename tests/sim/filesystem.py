@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from random import Random
 
-from peer.disk_types import INCOMING, INTERNAL_NAME, TRASH, Kind, Path
+from peer.core.disk_types import INCOMING, INTERNAL_NAME, TRASH, Kind, Path
 from protocol.names import fold_key
 from tests.sim.disk import ROOT_INODE, TICK_NS, Inode, Place
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from peer.disk_types import Kind
+from peer.core.disk_types import Kind
 from tests.sim.checkers import check_mirror, check_settled
 from tests.sim.disk import ROOT_INODE, Inode
 from tests.sim.world import World

@@ -1,6 +1,6 @@
 """An index in dictionaries, with the look-ups that SQLite has indexes for, and its way to reload.
 
-Rows go through the columns of peer/index_store.py when a device starts again, so that what the
+Rows go through the columns of index_store.py when a device starts again, so that what the
 columns cannot say is lost here too.
 """
 
@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 from crypto.ids import LogId, NodeId
-from peer import commands as c
-from peer import index_store
-from peer.rows import ADRIFT, DISPLACED, FOLDED, Directories, Facts, Row, place_of
-from peer.tree import place_again
-from peer.turn import is_directory
+from peer.core import commands as c
+from peer.core.rows import ADRIFT, DISPLACED, FOLDED, Directories, Facts, Row, place_of
+from peer.core.tree import place_again
+from peer.core.turn import is_directory
+from peer.folders import index_store
 from protocol.nodes import NOTHING, ROOT, is_copy
 from tests.peer.fake_index import authored, first_of, measured
 

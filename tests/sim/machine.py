@@ -1,7 +1,7 @@
 """One device of a town: disk, index and clock, and the product's own folder and network on top.
 
 What survives a power cut is the disk, as far as it was synced, the index as far as it was
-committed, and the incarnation. All else is made anew by the next start, as peer/folder_setup.py
+committed, and the incarnation. All else is made anew by the next start, as folder_setup.py
 does it.
 """
 
@@ -14,20 +14,20 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from crypto.ids import FolderId, LogId
-from peer import commands as c
-from peer.connection import Connection
-from peer.deletion_guard import UNLIMITED
-from peer.disk import PosixDisk
-from peer.disk_types import Path
-from peer.engine import Engine
-from peer.folder import Folder, IndexBehind
-from peer.index_store import JOINED, IndexStore
-from peer.joining import Joining
-from peer.ledgers import FolderMembership, Ledgers
-from peer.limits import Limits
-from peer.network import Network
-from peer.upkeep import Policy, Upkeep
-from peer.watcher import Hints, Watcher
+from peer.connectivity.connection import Connection
+from peer.connectivity.network import Network
+from peer.core import commands as c
+from peer.core.disk_types import Path
+from peer.core.engine import Engine
+from peer.device.ledgers import FolderMembership, Ledgers
+from peer.disk.disk import PosixDisk
+from peer.disk.watcher import Hints, Watcher
+from peer.folders.deletion_guard import UNLIMITED
+from peer.folders.folder import Folder, IndexBehind
+from peer.folders.index_store import JOINED, IndexStore
+from peer.folders.joining import Joining
+from peer.folders.limits import Limits
+from peer.folders.upkeep import Policy, Upkeep
 from protocol.changesets import log_id_of
 from protocol.handshake import PeerKeys
 from protocol.log_positions import LogRow

@@ -6,11 +6,11 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from crypto.ids import LogId, NodeId
-from peer import commands as c
-from peer import index_store
-from peer.disk_types import TRASH
-from peer.rows import Directories, Row
-from peer.turn import is_directory
+from peer.core import commands as c
+from peer.core.disk_types import TRASH
+from peer.core.rows import Directories, Row
+from peer.core.turn import is_directory
+from peer.folders import index_store
 from protocol.nodes import NOTHING, Node, join
 from tests.sim.checkers import (
     Broken,

@@ -1,7 +1,7 @@
 """The system calls that the disk's modules make, answered by file systems in memory.
 
-`installed` puts these stand-ins where `peer.disk` and what it is made of look for `os`, `time` and
-`peer.syscalls`, so that all of the product's own code runs, down to the order of its calls.
+`installed` puts these stand-ins where `disk` and what it is made of look for `os`, `time` and
+`syscalls`, so that all of the product's own code runs, down to the order of its calls.
 """
 
 from __future__ import annotations
@@ -18,22 +18,10 @@ from itertools import count
 from typing import Any, NamedTuple
 
 from crypto import changesets, primitives
-from peer import (
-    directories,
-    disk,
-    durability,
-    fetcher,
-    folder,
-    performing,
-    reader,
-    renames,
-    serving,
-    staging,
-    syscalls,
-    writer,
-)
-from peer.chunker import ChunkSizes
-from peer.disk_types import Kind
+from peer.core.chunker import ChunkSizes
+from peer.core.disk_types import Kind
+from peer.disk import directories, disk, durability, reader, renames, staging, syscalls, writer
+from peer.folders import fetcher, folder, performing, serving
 from tests.sim.disk import ROOT_INODE, TICK_NS, Place
 from tests.sim.filesystem import CachedInode, FileSystem, error
 from tests.sim.loop import SimExecutor

@@ -13,7 +13,7 @@ from hashlib import blake2b
 from random import Random
 from typing import Final
 
-from peer.disk_types import Kind
+from peer.core.disk_types import Kind
 from peer.status import FolderState
 from protocol.link import LinkKind
 from tests.sim.cast import places

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from random import Random
 
-from peer.disk_types import Kind
+from peer.core.disk_types import Kind
 from tests.sim.disk import HASHER, ROOT_INODE, FakeDisk, Inode, Place
 
 NAMES = ["a", "b.txt", "A", "B.txt", "caf\u00e9", "d"]

@@ -1,7 +1,7 @@
 """Devices with real engines, what travels between them, and the steps of a random history.
 
 Everything that a device does goes through the engine's commands, answered at once by a fake disk
-and a fake index in the order in which peer/folder.py would have them answered. One seed, one
+and a fake index in the order in which folder.py would have them answered. One seed, one
 history: its trace says what happened, to the byte.
 """
 
@@ -13,14 +13,14 @@ from random import Random
 from typing import Any, TypeVar
 
 from crypto.ids import NodeId
-from peer import commands as c
-from peer.applying import Applied
-from peer.disk_types import PARKED, Move, Operation, Path, StageFile
-from peer.engine import FIRST_PAGE, Engine, Need
-from peer.observation import Entry
-from peer.rows import Directories
-from peer.turn import is_directory
-from peer.upkeep import Policy, Upkeep
+from peer.core import commands as c
+from peer.core.applying import Applied
+from peer.core.disk_types import PARKED, Move, Operation, Path, StageFile
+from peer.core.engine import FIRST_PAGE, Engine, Need
+from peer.core.observation import Entry
+from peer.core.rows import Directories
+from peer.core.turn import is_directory
+from peer.folders.upkeep import Policy, Upkeep
 from protocol.changesets import Changeset
 from protocol.log_positions import LogRow
 from protocol.logs import LogBook

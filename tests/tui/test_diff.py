@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peer.terminal import term_safe
+from peer.command_line.terminal import term_safe
 from tui.diff import (
     COMPARED_MAX,
     Row,

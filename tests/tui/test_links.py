@@ -6,7 +6,7 @@ from pathlib import Path
 
 from textual.widgets import Input
 
-from peer.link_maker import Wish
+from peer.share_links.link_maker import Wish
 from tests.peer.fake_daemon import LINK
 from tests.tui.stage import Stage, screen
 from tui.dialogs import Ask, Confirm

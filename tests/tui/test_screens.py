@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from textual.geometry import Region
 
-from peer.terminal import term_safe
+from peer.command_line.terminal import term_safe
 from tests.tui.stage import Stage, screen
 
 THEMES = ("textual-dark", "textual-light")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from textual.widgets import Input, Label
 
-from peer.control_client import ControlClient
+from peer.control.control_client import ControlClient
 from tests.tui.stage import Stage
 from tui import welcome
 from tui.app import HoldfastApp

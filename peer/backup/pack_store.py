@@ -1,0 +1,276 @@
+"""What one folder has at super-nodes, in SQLite: packs, what lies in them, who holds their shares.
+
+A copy of what the nodes themselves say: a device that lost it, or never had it, reads it back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeVar
+
+import aiosqlite
+
+from crypto.ids import RelayId
+from crypto.packs import PackIndex, PackKind, PackSlot
+from crypto.shares import Descriptor, decode_descriptor
+from peer.backup.pack_hashes import PackHashes
+from peer.backup.pack_notes import PackNotes
+from peer.device.transaction import transaction
+
+FORMAT: Final = 3
+AT_ONCE: Final = 500
+_OF_A_PACK: Final = (
+    ("slot", "pack"), ("holding", "pack"), ("told", "pack"), ("released", "pack"),
+    ("pack", "number"),
+)  # fmt: skip
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPack:
+    """A pack that is at nodes, or on its way there."""
+
+    number: int
+    id: bytes
+    """Of its descriptor."""
+    descriptor: Descriptor
+    kind: PackKind
+    stored_s: int | None
+    """When all its shares were first stored; None while it is on its way."""
+    renewed_s: int
+
+
+class Holding(NamedTuple):
+    """One share at one node."""
+
+    pack: int
+    share: int
+    node: RelayId
+    lease_s: int
+    checked_s: int
+
+
+class Place(NamedTuple):
+    """Where something lies."""
+
+    pack: int
+    slot: PackSlot
+
+
+class Totals(NamedTuple):
+    """Counts for `backup status`."""
+
+    packs: int
+    pack_bytes: int
+    under_way: int
+
+
+class PackStore:
+    """The database of one folder's packs."""
+
+    def __init__(self, db: aiosqlite.Connection) -> None:
+        self._db = db
+        self._writing = asyncio.Lock()
+        """Several packs come at once, and a transaction is one's own."""
+        self.notes = PackNotes(db, self._writing)
+        self.hashes = PackHashes(db, self._writing)
+
+    @classmethod
+    async def open(cls, path: Path) -> PackStore:
+        """Opens or creates it; one that is damaged or of another format is begun anew."""
+        try:
+            return cls(await _opened(path))
+        except sqlite3.DatabaseError:
+            for suffix in ("", "-wal", "-shm"):
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
+            return cls(await _opened(path))
+
+    async def close(self) -> None:
+        """Closes the database."""
+        await self._db.close()
+
+    # ------------------------------------------------------------ packs
+
+    async def add(self, descriptor: Descriptor, index: PackIndex, now_s: int) -> int:
+        """Keeps a pack and what is in it; its number. What lay elsewhere before is said to lie
+        here from now on.
+        """
+        values = (descriptor.id(), descriptor.encode(), int(index.kind), now_s)
+        sql = (
+            "INSERT INTO pack (id, descriptor, kind, renewed_s) VALUES (?,?,?,?)"
+            " ON CONFLICT (id) DO UPDATE SET kind = excluded.kind RETURNING number"
+        )
+        async with self._writing, transaction(self._db):
+            ((number,),) = await self._db.execute_fetchall(sql, values)
+            await self._db.executemany(
+                "INSERT OR REPLACE INTO slot VALUES (?,?,?,?,?,?)",
+                [(s.id, number, s.offset, s.length, s.codec, s.plain_len) for s in index.slots],
+            )
+        return int(number)
+
+    async def stored(self, number: int, now_s: int) -> None:
+        """All shares of a pack are where they belong."""
+        sql = "UPDATE pack SET stored_s = coalesce(stored_s, ?) WHERE number = ?"
+        async with self._writing:
+            await self._db.execute_fetchall(sql, (now_s, number))
+
+    async def renewed(self, numbers: Iterable[int], now_s: int) -> None:
+        """Leases of packs were prolonged."""
+        sql = "UPDATE pack SET renewed_s = ? WHERE number = ?"
+        async with self._writing:
+            await self._db.executemany(sql, [(now_s, n) for n in numbers])
+
+    async def packs(self, where: str = "TRUE", values: Sequence[Any] = ()) -> list[KnownPack]:
+        """All packs, or some of them."""
+        sql = (
+            "SELECT number, id, descriptor, kind, stored_s, renewed_s FROM pack"  # noqa: S608
+            f" WHERE {where} ORDER BY number"
+        )
+        return [
+            KnownPack(r[0], r[1], decode_descriptor(r[2]), PackKind(r[3]), r[4], r[5])
+            for r in await self._db.execute_fetchall(sql, values)
+        ]
+
+    async def pack(self, number: int) -> KnownPack | None:
+        """The pack of a number."""
+        found = await self.packs("number = ?", (number,))
+        return found[0] if found else None
+
+    async def unknown(self, ids: Sequence[bytes]) -> list[bytes]:
+        """Which of these packs are not here."""
+        known: set[bytes] = set()
+        for part in _parts(ids):
+            sql = f"SELECT id FROM pack WHERE id IN ({_marks(part)})"  # noqa: S608
+            known |= {r[0] for r in await self._db.execute_fetchall(sql, part)}
+        return [id_ for id_ in ids if id_ not in known]
+
+    async def forget(self, numbers: Iterable[int]) -> None:
+        """Forgets packs that nobody holds any more, or that never came to be."""
+        async with self._writing, transaction(self._db):
+            for table, column in _OF_A_PACK:
+                sql = f"DELETE FROM {table} WHERE {column} = ?"  # noqa: S608
+                await self._db.executemany(sql, [(n,) for n in numbers])
+
+    async def totals(self) -> Totals:
+        """Counts."""
+        count = size = under_way = 0
+        for pack in await self.packs():
+            count += 1
+            size += pack.descriptor.pack_size
+            under_way += pack.stored_s is None
+        return Totals(count, size, under_way)
+
+    # ------------------------------------------------------------ what is in them
+
+    async def find(self, ids: Sequence[bytes]) -> dict[bytes, Place]:
+        """Where things lie, as far as they are in a pack."""
+        found: dict[bytes, Place] = {}
+        for part in _parts(ids):
+            sql = (
+                "SELECT id, pack, offset, length, codec, plain_len FROM slot"  # noqa: S608
+                f" WHERE id IN ({_marks(part)})"
+            )
+            for r in await self._db.execute_fetchall(sql, part):
+                found[r[0]] = Place(r[1], PackSlot(r[0], *r[2:]))
+        return found
+
+    async def slots(self, number: int) -> list[PackSlot]:
+        """What is in a pack and in no later one."""
+        sql = "SELECT id, offset, length, codec, plain_len FROM slot WHERE pack = ? ORDER BY offset"
+        return [PackSlot(*r) for r in await self._db.execute_fetchall(sql, (number,))]
+
+    # ------------------------------------------------------------ who holds them
+
+    async def hold(self, holdings: Iterable[Holding]) -> None:
+        """Notes shares that nodes hold."""
+        some = list(holdings)
+        sql = "INSERT OR REPLACE INTO holding VALUES (?,?,?,?,?)"
+        back = "DELETE FROM released WHERE pack = ? AND node = ?"
+        async with self._writing, transaction(self._db):
+            await self._db.executemany(sql, some)
+            await self._db.executemany(back, [(h.pack, h.node) for h in some])
+
+    async def drop(self, pack: int, share: int, node: RelayId) -> None:
+        """A node does not hold a share any more."""
+        sql = "DELETE FROM holding WHERE pack = ? AND share = ? AND node = ?"
+        async with self._writing:
+            await self._db.execute_fetchall(sql, (pack, share, node))
+
+    async def told(self) -> dict[tuple[int, RelayId], bytes]:
+        """For packs and nodes, which list of holders the node was told last, as a hash of it."""
+        sql = "SELECT pack, node, holders FROM told"
+        return {(r[0], RelayId(r[1])): r[2] for r in await self._db.execute_fetchall(sql)}
+
+    async def tell(self, marks: Iterable[tuple[int, RelayId, bytes]]) -> None:
+        """Notes which lists nodes were told."""
+        async with self._writing, transaction(self._db):
+            await self._db.executemany("INSERT OR REPLACE INTO told VALUES (?,?,?)", marks)
+
+    async def released(self) -> set[tuple[int, RelayId]]:
+        """Which nodes are let go of which packs."""
+        sql = "SELECT pack, node FROM released"
+        return {(r[0], RelayId(r[1])) for r in await self._db.execute_fetchall(sql)}
+
+    async def release(self, pack: int, share: int, node: RelayId) -> None:
+        """Another node holds the share now: this one is counted on no more."""
+        async with self._writing, transaction(self._db):
+            for sql, values in (
+                ("DELETE FROM holding WHERE pack = ? AND share = ? AND node = ?", (share, node)),
+                ("INSERT OR IGNORE INTO released VALUES (?,?)", (node,)),
+            ):
+                await self._db.execute(sql, (pack, *values))
+
+    async def drop_node(self, node: RelayId) -> None:
+        """A node has lost all that it held."""
+        async with self._writing, transaction(self._db):
+            for table in ("holding", "listed", "told"):
+                await self._db.execute(f"DELETE FROM {table} WHERE node = ?", (node,))  # noqa: S608
+
+    async def holdings(self, pack: int | None = None) -> list[Holding]:
+        """Who holds the shares of a pack, or of all."""
+        where = "TRUE" if pack is None else "pack = ?"
+        sql = f"SELECT pack, share, node, lease_s, checked_s FROM holding WHERE {where}"  # noqa: S608
+        values = () if pack is None else (pack,)
+        return [Holding(*r) for r in await self._db.execute_fetchall(sql, values)]
+
+    async def position(self, node: RelayId) -> int:
+        """How far a node's list was read."""
+        sql = "SELECT position FROM listed WHERE node = ?"
+        return next((r[0] for r in await self._db.execute_fetchall(sql, (node,))), 0)
+
+    async def put_position(self, node: RelayId, position: int) -> None:
+        """Keeps it."""
+        sql = "INSERT OR REPLACE INTO listed VALUES (?,?)"
+        async with self._writing:
+            await self._db.execute_fetchall(sql, (node, position))
+
+
+async def _opened(path: Path) -> aiosqlite.Connection:
+    db = await aiosqlite.connect(path, isolation_level=None)
+    try:
+        for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
+            await db.execute_fetchall(f"PRAGMA {pragma}")
+        version = next(iter(await db.execute_fetchall("PRAGMA user_version")))[0]
+        if version == 0:
+            await db.executescript(files("peer.backup").joinpath("packs.sql").read_text())
+            await db.execute_fetchall(f"PRAGMA user_version = {FORMAT}")
+        elif version != FORMAT:
+            raise sqlite3.DatabaseError("another format")
+    except BaseException:
+        await db.close()
+        raise
+    return db
+
+
+def _parts(values: Sequence[T]) -> Iterator[list[T]]:
+    for start in range(0, len(values), AT_ONCE):
+        yield list(values[start : start + AT_ONCE])
+
+
+def _marks(values: Sequence[Any]) -> str:
+    return ",".join("?" * len(values))

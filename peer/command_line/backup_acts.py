@@ -1,0 +1,162 @@
+"""What the commands about copies at super-nodes and the recovery kit do (see `acts`)."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from peer.backup.durability_model import nines
+from peer.command_line import terminal
+from peer.command_line.acts import Answer, client_of, home_of, run_async, say
+from peer.command_line.passphrase import ask_passphrase
+
+if TYPE_CHECKING:
+    from peer.status import BackupEntry, BackupList
+
+
+def backup_add(arguments: argparse.Namespace) -> Answer:
+    """Keep a folder at super-nodes."""
+    needed, count = arguments.scheme or (_needed_of(len(arguments.nodes)), len(arguments.nodes))
+    entry = client_of(arguments).add_backup(arguments.folder, arguments.nodes, needed, count)
+    return say(
+        entry,
+        f"{arguments.folder} is kept at {len(arguments.nodes)} super-nodes from now on: any"
+        f" {needed} of {count} shares bring it back. `holdfast backup status` shows how far it is.",
+        *(f"Mind: {warning}" for warning in entry["warnings"]),
+    )
+
+
+def _needed_of(nodes: int) -> int:
+    """What is needed of so many where nothing is said: 4 of 7, 2 of 3, 1 of 2, 1 of 1."""
+    return max(1, (nodes + 1) * 4 // 8)
+
+
+def backup_remove(arguments: argparse.Namespace) -> Answer:
+    """Keep a folder at super-nodes no more."""
+    client_of(arguments).remove_backup(arguments.folder)
+    return say(
+        {},
+        f"{arguments.folder} is not kept up at super-nodes any more. What is there goes when its"
+        " leases end, within 90 days.",
+    )
+
+
+def backup_repair(arguments: argparse.Namespace) -> Answer:
+    """Store anew what is missing at super-nodes."""
+    made = client_of(arguments).repair_backup(arguments.folder)
+    lines = [f"{made['rebuilt']} shares of {made['folder']} were made again and stored."]
+    if made["lacking"]:
+        lines.append(
+            f"{made['lacking']} packs lack shares still. Name more super-nodes with `holdfast"
+            " backup add`, or bring back those that are away."
+        )
+    if made["lost"]:
+        lines.append(
+            f"Of {made['lost']} packs too few shares can be reached to make the others. What of"
+            " them is on this device is stored anew once the lost nodes are named no more."
+        )
+    lines += [f"Could not be reached: {address}" for address in made["away"]]
+    return say(made, *lines)
+
+
+def backup_status(arguments: argparse.Namespace) -> Answer:
+    """Show how the copies stand."""
+    found = client_of(arguments).backups()
+    return Answer(found, lambda: print_backups(found))
+
+
+def kit_print(arguments: argparse.Namespace) -> Answer:
+    """Print the recovery kit with what belongs beside it."""
+    from peer.backup.kit_sheet import as_pdf, as_text
+    from peer.command_line.kit_input import ask_kit
+    from protocol.kit import encode_kit
+
+    sheet = client_of(arguments).show_kit(encode_kit(ask_kit()))
+    if arguments.out is None:
+        return say(sheet, *as_text(sheet))
+    arguments.out.touch(mode=0o600)
+    arguments.out.write_bytes(as_pdf(sheet))
+    data = {"out": str(arguments.out), "user": sheet["user"], "relays": sheet["relays"]}
+    return say(data, f"Wrote {arguments.out}. Print it, and delete the file.")
+
+
+def recover(arguments: argparse.Namespace) -> Answer:
+    """Come back with the kit."""
+    from peer.backup import recovery
+    from peer.command_line.kit_input import ask_kit
+
+    secret = ask_kit()
+    passphrase = ask_passphrase(is_new=True) if arguments.passphrase else None
+    into = None if arguments.to is None else Path(arguments.to).absolute()
+    made = run_async(
+        recovery.recover(
+            home_of(arguments), secret, arguments.relay, arguments.name, passphrase, into
+        )
+    )
+    names = ", ".join(folder["name"] for folder in made["folders"]) or "no folder"
+    lines = [f"{arguments.name} is a device of yours now. Found: {names}."]
+    if into is None:
+        lines.append("Next: `holdfast run`, and `holdfast folder attach NAME PATH` for each.")
+    else:
+        lines.append(f"Next: `holdfast run`; the files come to {into}.")
+    lines.append("`holdfast devices` shows the devices there were; remove those that are lost.")
+    return say(made, *lines)
+
+
+def print_backups(found: BackupList) -> None:
+    """Print a table, and under it what is to be known of each folder."""
+    rows = [_row(entry) for entry in found["backups"]]
+    terminal.print_table(
+        ("folder", "scheme", "state", "health", "stored", "as of", "checked"), rows
+    )
+    for entry in found["backups"]:
+        for node in entry["nodes"]:
+            if not node["connected"]:
+                said = f"{entry['folder']}: {node['address']}: {node['problem']}"
+                print(terminal.term_safe(said))
+        for sentence in (entry["problem"], *entry["warnings"], *_standing(entry)):
+            if sentence:
+                print(terminal.term_safe(f"{entry['folder']}: {sentence}"))
+
+
+def _standing(entry: BackupEntry) -> list[str]:
+    """Where the copies are, what they are worth, and what was made again of them."""
+    lines = []
+    if entry["domains"]:
+        named = [(d["kind"], d["name"], d["shares"]) for d in entry["domains"]]
+        said = ", ".join(f"{kind} {name[:16]} {count}" for kind, name, count in named)
+        lines.append(f"Shares by what may be lost together: {said}.")
+    loss = entry["outlook"]["loss_in_a_year"]
+    if loss is None:
+        lines.append(f"No durability can be given. {entry['outlook']['reason']}")
+    else:
+        lines.append(f"A pack is lost within a year with {loss:.2g} ({nines(loss)}), if:")
+        lines += [f"- {sentence}" for sentence in entry["outlook"]["assumptions"]]
+    for node in entry["nodes"]:
+        if node["broken"]:
+            lines.append(f"{node['address']} signed for {node['broken']} shares and lost them.")
+    if entry["healed_s"] is not None:
+        ago = terminal.format_time(max(0, time.time() - entry["healed_s"]))
+        lines.append(f"{entry['heals']} shares were made again, the last one {ago} ago.")
+    return lines
+
+
+def _row(entry: BackupEntry) -> tuple[str, ...]:
+    counts = [
+        f"{entry[key]} {word}"  # type: ignore[literal-required]
+        for key, word in (("degraded", "degraded"), ("at_risk", "at risk"), ("lost", "lost"))
+        if entry[key]  # type: ignore[literal-required]
+    ]
+    unverified = entry["unverified_s"]
+    return (
+        entry["folder"],
+        entry["scheme"],
+        entry["state"],
+        ", ".join([entry["health"], *counts]),
+        f"{terminal.format_size(entry['stored_bytes'])} of {entry['packs']} packs",
+        "not yet" if entry["stored_until_s"] is None
+        else f"{terminal.format_time(max(0, time.time() - entry['stored_until_s']))} ago",
+        "-" if unverified is None else f"{terminal.format_time(unverified)} ago",
+    )  # fmt: skip

@@ -1,0 +1,165 @@
+"""What the commands of share links do (acts has the others)."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from peer.command_line import terminal
+from peer.command_line.acts import Answer, client_of, say
+from peer.command_line.upload_acts import show_requests
+from peer.errors import UsageError
+
+SHOWN_EVERY_S: Final = 0.5
+DEFAULT_LIFETIME_S: Final = 7 * 86_400
+MAKING_TIMEOUT_S: Final = 24 * 3600.0
+"""What is not at the relay yet is uploaded first, which takes as long as it takes."""
+
+
+def get(arguments: argparse.Namespace) -> Answer:
+    """Fetch what a share link gives; needs no device and no daemon."""
+    from peer.command_line.link_password import ask_link_password
+    from peer.share_links.link_get import get as get_link
+    from protocol.share_url import BadShareUrl, ShareUrl
+
+    text = sys.stdin.readline() if arguments.url == "-" else arguments.url
+    try:
+        url = ShareUrl.parse(text)
+    except BadShareUrl as error:
+        raise UsageError(str(error)) from error
+    began_at = time.monotonic()
+    directory = arguments.output or Path()
+    got = get_link(url, directory, ask_link_password, _Meter() if sys.stderr.isatty() else _silent)
+    took_s = max(time.monotonic() - began_at, 0.001)
+    data = {
+        "names": got.names,
+        "directory": str(directory.absolute()),
+        "files": got.files,
+        "bytes": got.size,
+        "seconds": round(took_s, 3),
+    }
+    rate = f"{terminal.format_size(got.size / took_s)}/s"
+    took = terminal.format_time(took_s)
+    line = f"{terminal.count_files(got.files)}, {terminal.format_size(got.size)} in {took}"
+
+    def show() -> None:
+        for name in got.names:
+            print(terminal.term_safe(str(directory / name)))
+        print(f"{line} ({rate}).")
+
+    return Answer(data, show)
+
+
+def link_create(arguments: argparse.Namespace) -> Answer:
+    """Have the daemon make a share link; prints the URL, and a QR code on a terminal."""
+    from peer.command_line.link_password import ask_link_password
+
+    password = ask_link_password(is_new=True) if arguments.password else None
+    lifetime_s = DEFAULT_LIFETIME_S if arguments.expires is None else arguments.expires
+    body: dict[str, Any] = {
+        "path": str(arguments.path.absolute()),
+        "lifetime_s": lifetime_s,
+        "downloads_max": arguments.max_downloads or 0,
+    }
+    given = (("name", arguments.name), ("relay", arguments.relay), ("password", password))
+    body |= {name: value for name, value in given if value}
+    made = client_of(arguments).request("POST", "/api/links/create", body, MAKING_TIMEOUT_S)
+
+    def show() -> None:
+        print(made["url"])
+        size = terminal.format_size(made["bytes"])
+        print(f"{terminal.count_files(made['files'])}, {size}; {_terms(made)}")
+        print("Who has this address has the files: what is behind the # is the key to them.")
+        if sys.stdout.isatty():
+            import segno
+
+            segno.make(made["url"], error="l").terminal(compact=True)
+
+    return Answer(made, show)
+
+
+def link_list(arguments: argparse.Namespace) -> Answer:
+    """Ask for this device's share links."""
+    found = client_of(arguments).request("GET", "/api/links", None, MAKING_TIMEOUT_S)
+
+    def show() -> None:
+        if found["requests"]:
+            show_requests(found["requests"])
+        elif not found["links"]:
+            print(
+                "There are no share links. `holdfast link create PATH` makes one, and"
+                " `holdfast link request DIRECTORY` one by which files come in."
+            )
+        if not found["links"]:
+            return
+        rows = (
+            (
+                each["id"],
+                each["name"],
+                terminal.format_size(each["bytes"]),
+                _downloads(each),
+                terminal.format_moment(each["expires_s"]) if each["expires_s"] else "never",
+                each["state"],
+            )
+            for each in found["links"]
+        )
+        terminal.print_table(("id", "name", "size", "downloads", "expires", "state"), rows)
+
+    return Answer(found, show)
+
+
+def link_revoke(arguments: argparse.Namespace) -> Answer:
+    """Have the daemon end a share link."""
+    from protocol.share_url import BadShareUrl, ShareUrl, text_of
+
+    try:
+        link = text_of(ShareUrl.parse(arguments.link).link_id)  # its secret is in no request
+    except BadShareUrl:
+        link = arguments.link
+    client_of(arguments).request("POST", "/api/links/revoke", {"link": link}, MAKING_TIMEOUT_S)
+    return say({}, "It is ended: nobody gets anything by it any more.")
+
+
+def _terms(link: dict[str, Any]) -> str:
+    until = (
+        f"until {terminal.format_moment(link['expires_s'])}" if link["expires_s"] else "for ever"
+    )
+    often = f", for {link['downloads_max']} downloads" if link["downloads_max"] else ""
+    return f"{until}{often}{', with a password' if link['has_password'] else ''}."
+
+
+def _downloads(link: dict[str, Any]) -> str:
+    had = "?" if link["downloads"] is None else str(link["downloads"])
+    return f"{had} of {link['downloads_max']}" if link["downloads_max"] else had
+
+
+def _silent(done: int, size: int) -> None:
+    """For who reads no terminal."""
+
+
+class _Meter:
+    """A line on a terminal's standard error: how much, how fast, and how long it takes yet."""
+
+    def __init__(self) -> None:
+        self._began_at = time.monotonic()
+        self._began_with: int | None = None
+        self._shown_at = 0.0
+
+    def __call__(self, done: int, size: int) -> None:
+        now = time.monotonic()
+        if self._began_with is None:
+            self._began_with = done
+        if now - self._shown_at < SHOWN_EVERY_S and done < size:
+            return
+        self._shown_at = now
+        rate = (done - self._began_with) / max(now - self._began_at, 0.001)
+        left = f", {terminal.format_time((size - done) / rate)} left" if rate else ""
+        words = (
+            f"{terminal.format_size(done)} of {terminal.format_size(size)},"
+            f" {terminal.format_size(rate)}/s{left if done < size else ''}"
+        )
+        end = "\n" if done >= size else ""
+        print(f"\r\x1b[K{words}", end=end, file=sys.stderr, flush=True)

@@ -1,0 +1,58 @@
+"""The routes of the home in the control API: settings, the audit trail, and what is on its way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
+
+from peer.control.control_fields import Fields
+from peer.status import SettingEntry, SettingList, TrailPage, TransferList
+
+TRAIL_DEFAULT: Final = 100
+"""Entries in one answer if nobody says otherwise: what a tall terminal shows."""
+
+
+class HomeApi(Protocol):
+    """What the control API asks of who keeps settings and the trail."""
+
+    async def settings(self) -> SettingList:
+        """Every setting."""
+
+    async def set(self, key: str, value: str) -> SettingEntry:
+        """Change one."""
+
+    async def trail(self, before: int | None, limit: int) -> TrailPage:
+        """Who did what, the newest first."""
+
+
+class TransferApi(Protocol):
+    """What the control API asks of who knows what is on its way."""
+
+    async def listed(self) -> TransferList:
+        """The files on their way."""
+
+
+async def settings(home: HomeApi, fields: Fields) -> Mapping[str, Any]:
+    """`GET /api/config`."""
+    fields.end()
+    return await home.settings()
+
+
+async def change(home: HomeApi, fields: Fields) -> Mapping[str, Any]:
+    """`POST /api/config/set`."""
+    key, value = fields.text("key"), fields.text("value")
+    fields.end()
+    return await home.set(key, value)
+
+
+async def trail(home: HomeApi, fields: Fields) -> Mapping[str, Any]:
+    """`GET /api/trail`."""
+    before, limit = fields.optional_number("before"), fields.optional_number("limit")
+    fields.end()
+    return await home.trail(before, TRAIL_DEFAULT if limit is None else limit)
+
+
+async def transfers(api: TransferApi, fields: Fields) -> Mapping[str, Any]:
+    """`GET /api/sync/transfers`."""
+    fields.end()
+    return await api.listed()

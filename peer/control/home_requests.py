@@ -1,0 +1,86 @@
+"""What a person asks of this device's home: its settings, and who did what."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import dropwhile, islice
+from pathlib import Path
+from typing import Final
+
+import tomlkit
+
+from peer.device.config import (
+    KEYS,
+    Config,
+    field_of,
+    parse_value,
+    read_config,
+    read_value,
+    write_value,
+)
+from peer.errors import UsageError
+from peer.journal.trail_file import TRAIL_NAME, read_back
+from peer.journal.trail_words import sentence
+from peer.status import SettingEntry, SettingList, TrailEntry, TrailPage
+
+PAGE_MAX: Final = 500
+"""Entries of the trail in one answer."""
+
+
+class HomeRequests:
+    """One home's."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+
+    async def settings(self) -> SettingList:
+        """Every setting, as the file says now; raises BadConfig."""
+        return await asyncio.to_thread(self._settings)
+
+    async def set(self, key: str, value: str) -> SettingEntry:
+        """Changes one, which counts when the daemon is started anew; raises BadConfig."""
+        return await asyncio.to_thread(self._set, key, value)
+
+    async def trail(self, before: int | None, limit: int) -> TrailPage:
+        """Who did what, the newest first, from an entry on back."""
+        return await asyncio.to_thread(self._trail, before, limit)
+
+    def _settings(self) -> SettingList:
+        found = read_config(self._home / "config.toml")
+        return {"settings": [_setting(field, found) for field in KEYS]}
+
+    def _set(self, key: str, value: str) -> SettingEntry:
+        field = field_of(key)
+        if "\n" in value:
+            raise UsageError("A setting is one line.")
+        checked = read_value(field, parse_value(value), "The setting")
+        return _setting(field, write_value(self._home / "config.toml", field, checked))
+
+    def _trail(self, before: int | None, limit: int) -> TrailPage:
+        lines = iter(read_back(self._home / TRAIL_NAME))
+        if before is not None:
+            lines = dropwhile(lambda line: line.number >= before, lines)
+        found = list(islice(lines, min(limit, PAGE_MAX) + 1))
+        entries: list[TrailEntry] = [
+            {
+                "number": number, "time_s": int(entry.get("time", 0)),
+                "by": str(entry.get("by", "")), "folder": str(entry.get("folder", "")),
+                "text": sentence(entry),
+            }
+            for number, entry in found[: min(limit, PAGE_MAX)]
+        ]  # fmt: skip
+        return {"entries": entries, "more": len(found) > len(entries)}
+
+
+def _setting(field: str, config: Config) -> SettingEntry:
+    key = KEYS[field]
+    return {
+        "key": key.dotted,
+        "value": _toml(key.write(getattr(config, field))),
+        "default": _toml(key.write(getattr(Config(), field))),
+        "allowed": key.allowed,
+    }
+
+
+def _toml(value: object) -> str:
+    return tomlkit.item(value).as_string()

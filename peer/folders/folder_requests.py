@@ -1,0 +1,155 @@
+"""What a person asks of folders as wholes: to make one, put it on a directory, let it rest, answer
+its question, or be without it.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from crypto.ids import FolderId
+from peer.connectivity.network import Network
+from peer.device.home_store import Folder as StoredFolder
+from peer.device.home_store import FolderState as StoredState
+from peer.device.ledgers import Ledgers
+from peer.errors import (
+    AmbiguousFolder,
+    FolderExists,
+    NothingToAnswer,
+    PathUnusable,
+    UnknownFolder,
+)
+from peer.folders import folder_setup
+from peer.folders.folder import Folder
+from peer.folders.openings import OPENING_ERRORS, Openings
+from peer.status import FolderEntry, FolderList, HoldAnswer
+from protocol.changesets import INCARNATION_SIZE
+
+
+class FolderRequests:
+    """Folders by their names, which `name_of` knows, or their ids; `entry` is what is told of
+    one.
+    """
+
+    def __init__(
+        self,
+        ledgers: Ledgers,
+        network: Network,
+        openings: Openings,
+        name_of: Callable[[StoredFolder], str],
+        entry: Callable[[StoredFolder], FolderEntry],
+    ) -> None:
+        self._ledgers, self._network, self._openings = ledgers, network, openings
+        self._name_of, self._entry = name_of, entry
+        self._stored: Mapping[FolderId, StoredFolder] = openings.stored
+
+    def find(self, name_or_id: str) -> StoredFolder:
+        """The folder of a name or an id; UnknownFolder, AmbiguousFolder for a name of several."""
+        found = [
+            stored
+            for folder_id, stored in self._stored.items()
+            if folder_id.hex() == name_or_id or self._name_of(stored) == name_or_id
+        ]
+        if not found:
+            raise UnknownFolder(
+                f"There is no folder {name_or_id!r}. `holdfast folder list` shows all."
+            )
+        if len(found) > 1:
+            raise AmbiguousFolder(
+                f"Several folders are called {name_or_id!r}; give the id instead."
+            )
+        return found[0]
+
+    def list(self) -> FolderList:
+        """All folders that are known here."""
+        return {"folders": [self._entry(stored) for stored in self._stored.values()]}
+
+    async def add(self, path: Path, name: str) -> FolderEntry:
+        """Makes a folder of a directory."""
+        name = folder_setup.checked_name(name)
+        self._check_path(path)
+        if any(self._name_of(stored) == name for stored in self._stored.values()):
+            raise FolderExists(f"You have a folder {name!r} already. Choose another name.")
+        folder_setup.check_markable(path)
+        membership = await self._ledgers.create_folder()
+        stored = StoredFolder(
+            membership.folder_id, name, path, StoredState.ACTIVE, os.urandom(INCARNATION_SIZE)
+        )
+        await self._openings.store(stored)
+        await self._ledgers.settle()
+        folder_setup.mark(path, membership.folder_id)
+        folder = await self._openings.open(stored)
+        await folder.call(folder.end_joining)  # it is new: nobody knows more of it
+        changesets = await folder.call(
+            lambda: folder.drive(folder.engine.name_folder(name, time.time_ns()))
+        )
+        self._network.announce(stored.folder_id, changesets)
+        self._network.tell_ledgers()
+        return self._entry(stored)
+
+    async def attach(self, name_or_id: str, path: Path) -> FolderEntry:
+        """Puts an offered folder on a directory."""
+        stored = self.find(name_or_id)
+        if stored.path is not None:
+            raise FolderExists(f"{name_or_id!r} is on {stored.path} already.")
+        self._check_path(path)
+        folder_setup.mark(path, stored.folder_id)
+        attached = StoredFolder(
+            stored.folder_id, self._name_of(stored), path, StoredState.ACTIVE, stored.incarnation
+        )
+        await self._openings.store(attached)
+        await self._openings.reopen(attached)
+        return self._entry(attached)
+
+    async def remove(self, name_or_id: str) -> None:
+        """Stops to sync a folder here; its files and its index stay."""
+        stored = self.find(name_or_id)
+        detached = StoredFolder(
+            stored.folder_id, self._name_of(stored), None, StoredState.REMOVED,
+            os.urandom(INCARNATION_SIZE),
+        )  # fmt: skip
+        await self._openings.store(detached)
+        with contextlib.suppress(*OPENING_ERRORS):  # told in `status`, and tried again
+            await self._openings.reopen(detached)
+        if stored.path is not None:
+            folder_setup.unmark(stored.path, stored.folder_id)
+
+    async def set_paused(self, name_or_id: str | None, is_paused: bool) -> None:
+        """Pauses a folder or lets it go on; None is all of them."""
+        chosen = [self.find(name_or_id)] if name_or_id is not None else self._stored.values()
+        for stored in list(chosen):
+            folder = self._folder(stored)
+            if stored.path is None:
+                continue
+            state = StoredState.PAUSED if is_paused else StoredState.ACTIVE
+            await self._openings.store(
+                StoredFolder(stored.folder_id, stored.name, stored.path, state, stored.incarnation)
+            )
+            if folder is not None:
+                folder.pause(is_paused)
+
+    async def answer_hold(self, name_or_id: str, answer: HoldAnswer) -> None:
+        """Goes on with a folder that asks; NothingToAnswer where none does."""
+        folder = self._folder(self.find(name_or_id))
+        if folder is not None and folder.asks_for_newer and not folder.asks:
+            if answer is HoldAnswer.ACCEPT:
+                await folder.take_older()
+            return
+        if folder is None or not folder.asks:
+            raise NothingToAnswer(f"{name_or_id!r} asks nothing.")
+        folder.answer(answer is HoldAnswer.ACCEPT)
+
+    def _folder(self, stored: StoredFolder) -> Folder | None:
+        return self._network.folders.get(stored.folder_id)
+
+    def _check_path(self, path: Path) -> None:
+        if not path.is_dir():
+            raise PathUnusable(f"{path} is not a directory. Make it first.")
+        for stored in self._stored.values():
+            if stored.path is not None and (
+                path == stored.path or path in stored.path.parents or stored.path in path.parents
+            ):
+                raise PathUnusable(
+                    f"{path} overlaps with the folder on {stored.path}. Choose another directory."
+                )

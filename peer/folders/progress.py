@@ -1,0 +1,30 @@
+"""What a folder has been doing, for `status`. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from peer.core.disk_types import Path
+from peer.folders.index_store import Summary
+from peer.status import FolderState
+
+
+@dataclass(slots=True)
+class Progress:
+    """A folder's state and troubles, as its task last left them."""
+
+    state: FolderState = FolderState.SCANNING
+    summary: Summary = field(default_factory=lambda: Summary(0, 0, 0, 0))
+    problems: dict[Path, str] = field(default_factory=dict)
+    """Why something on this disk is not told to others."""
+    skipped: set[Path] = field(default_factory=set)
+    """Those of them in which nothing is that could be told: listed, and no trouble."""
+    undelivered: dict[Path, str] = field(default_factory=dict)
+    """Why something of others is not on this disk; what is simply on its way is not listed."""
+    trouble: str = ""
+    """What is wrong with the folder as a whole."""
+
+    @property
+    def is_troubled(self) -> bool:
+        """Whether something that should be synced is not."""
+        return bool(self.trouble or self.undelivered or self.problems.keys() - self.skipped)

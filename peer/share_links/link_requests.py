@@ -1,0 +1,220 @@
+"""What a person asks of share links: make one, list them, end one. For the control API."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Final, TypedDict
+
+from crypto.ids import FolderId
+from crypto.share_links import LinkKey
+from peer.backup.backups import Backups
+from peer.connectivity.relays import Relays
+from peer.device.home import LINKS_NAME, Home
+from peer.device.ledgers import Ledgers
+from peer.errors import LinkNotMade, RelayUnreachable, UnknownLink
+from peer.history.history_requests import HistoryRequests
+from peer.share_links.link_content import given_at
+from peer.share_links.link_maker import LinkMaker, Making, Wish
+from peer.share_links.link_relay import link_relay, serving_relay
+from peer.share_links.link_store import LinkStore, MadeLink
+from peer.share_links.upload_links import UploadLinkEntry, UploadLinks, UploadWish
+from protocol.errors import BadName, LinkError, StorageRefused
+from protocol.link_messages import LinkUse
+from protocol.names import check_name
+from protocol.relay_address import RelayAddress
+from protocol.share_url import ShareUrl, text_of
+
+ENDS: Final = ("", "expired", "revoked", "used up")
+
+
+class LinkEntry(TypedDict):
+    """One share link of this device."""
+
+    id: str
+    url: str
+    """All of it: whoever has this has what it gives."""
+    name: str
+    files: int
+    bytes: int
+    has_password: bool
+    made_s: int
+    expires_s: int
+    """0: never."""
+    downloads: int | None
+    """None while the relay cannot be asked."""
+    downloads_max: int
+    """0: any number."""
+    state: str
+    """`live`, `expired`, `revoked`, `used up`, or `unknown` while the relay cannot be asked."""
+    relay: str
+
+
+class NewLinkEntry(LinkEntry):
+    """A link that was just made."""
+
+    uploaded_bytes: int
+    """Of chunks that had not been at the relay."""
+    manifest_bytes: int
+
+
+class LinkListing(TypedDict):
+    """The answer to `link list`."""
+
+    links: list[LinkEntry]
+    requests: list[UploadLinkEntry]
+    """By which files come in."""
+
+
+class ShareLinkRequests:
+    """One daemon's."""
+
+    def __init__(
+        self,
+        home: Home,
+        ledgers: Ledgers,
+        history: HistoryRequests,
+        relays: Relays,
+        backups: Backups,
+        uploads: UploadLinks,
+    ) -> None:
+        self._home, self._ledgers = home, ledgers
+        self._history, self._relays = history, relays
+        self._backups, self._uploads = backups, uploads
+        self._open: LinkStore | None = None
+
+    async def close(self) -> None:
+        """Closes the list of links."""
+        if self._open is not None:
+            await self._open.close()
+
+    async def create(self, path: Path, name: str, relay: str | None, wish: Wish) -> NewLinkEntry:
+        """Makes a link of a file or a directory; raises PeerError."""
+        folder, history, names = self._history.locate(path)
+        root = Path(self._history.root(folder))
+        try:
+            if name:
+                check_name(name)
+        except BadName as error:
+            raise LinkNotMade(f"The name cannot be used: {error}.") from error
+        files = await given_at(folder, history, root, names, name)
+        membership = self._ledgers.folders[folder.folder_id]
+        async with AsyncExitStack() as stack:
+            addresses = self._places(folder.folder_id)
+            place = await serving_relay(stack, addresses, self._home.keys, relay)
+            sealed = await self._backups.sealed_at(folder.folder_id, place.client)
+            making = Making(folder, membership.chain)
+            maker = LinkMaker(await self._store(), place, making, sealed=sealed)
+            try:
+                made = await maker.make(files, wish)
+            except StorageRefused as refusal:
+                raise LinkNotMade(f"{refusal} No link was made.") from refusal
+            except LinkError as error:
+                raise RelayUnreachable(f"{error} No link was made.") from error
+        entry = _entry(made.link, {})
+        return {
+            **entry,
+            "downloads": 0,
+            "state": "live",
+            "uploaded_bytes": made.uploaded_bytes,
+            "manifest_bytes": made.blob_bytes,
+        }
+
+    async def listed(self) -> LinkListing:
+        """All links of this device, and how it stands with them as far as relays can be asked."""
+        links = await (await self._store()).links()
+        uses: dict[str, dict[bytes, LinkUse] | None] = {}
+        for address in dict.fromkeys(link.relay for link in links):
+            try:
+                async with link_relay(RelayAddress.parse(address), self._home.keys) as relay:
+                    await relay.open()
+                    uses[address] = await relay.uses()
+            except (LinkError, StorageRefused):
+                uses[address] = None
+        return {
+            "links": [_entry(link, uses[link.relay]) for link in links],
+            "requests": await self._uploads.listed(),
+        }
+
+    async def request(
+        self, path: Path, name: str, relay: str | None, wish: UploadWish
+    ) -> UploadLinkEntry:
+        """Makes a link by which files come into a directory; raises PeerError."""
+        return await self._uploads.create(path, name, relay, wish)
+
+    async def revoke(self, url_or_id: str) -> None:
+        """Ends a link; raises UnknownLink, or RelayUnreachable while its relay cannot be told."""
+        if await self._uploads.revoke(url_or_id):
+            return
+        store = await self._store()
+        found = [
+            link
+            for link in await store.links()
+            if url_or_id in (text_of(link.link_id), str(_url(link)), link.name)
+        ]
+        if len(found) != 1:
+            raise UnknownLink
+        (link,) = found
+        now_s = int(time.time())
+        signature = LinkKey.from_secret(link.key).revocation(now_s)
+        try:
+            async with link_relay(RelayAddress.parse(link.relay), self._home.keys) as relay:
+                await relay.revoke(link.link_id, now_s, signature)
+        except (LinkError, StorageRefused) as error:
+            raise RelayUnreachable(
+                f"{error} The link is not ended: try again when the relay can be reached."
+            ) from error
+        await store.revoked(link.link_id, now_s)
+
+    # Private
+
+    async def _store(self) -> LinkStore:
+        if self._open is None:
+            path = self._home.path / LINKS_NAME
+            self._open = await LinkStore.open(path, self._home.keys.database_key)
+        return self._open
+
+    def _places(self, folder_id: FolderId) -> list[RelayAddress]:
+        """Where a link can be; those first that hold a part of the folder, for nothing has to be
+        put there.
+        """
+        used = [record.place for record in self._relays.records if record.is_used]
+        nodes = {address.relay_id: address for address in self._backups.places(folder_id)}
+        known = {address.relay_id for address in used}
+        first = [address for address in used if address.relay_id in nodes]
+        others = [a for a in used if a.relay_id not in nodes]
+        more = [address for relay_id, address in nodes.items() if relay_id not in known]
+        return [*first, *others, *more]
+
+
+def _url(link: MadeLink) -> ShareUrl:
+    return ShareUrl(link.base, link.link_id, link.secret)
+
+
+def _entry(link: MadeLink, uses: Mapping[bytes, LinkUse] | None) -> LinkEntry:
+    """`uses`: what its relay says of links; None while it cannot be asked."""
+    use = (uses or {}).get(link.link_id)
+    if link.revoked_s:
+        state = "revoked"
+    elif uses is None:
+        state = "unknown"
+    elif use is None:  # the relay remembers ended links for a year
+        state = "expired" if link.expires_s else "unknown"
+    else:
+        state = ENDS[use.ended] if 0 < use.ended < len(ENDS) else "live"
+    return {
+        "id": text_of(link.link_id),
+        "url": str(_url(link)),
+        "name": link.name,
+        "files": link.files,
+        "bytes": link.size,
+        "has_password": link.has_password,
+        "made_s": link.made_s,
+        "expires_s": use.expires_s if use is not None else link.expires_s,
+        "downloads": use.downloads if use is not None else None,
+        "downloads_max": link.downloads_max,
+        "state": state,
+        "relay": link.relay,
+    }

@@ -1,0 +1,191 @@
+"""What this device knows of the share links it has made, in `links.db` of its home.
+
+What opens a link rests sealed under the home's database key. The chunks are those that lie sealed
+at relays already: another link of the same bytes uploads none of them again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Iterable, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import aiosqlite
+
+from crypto.ids import ChunkId, EntryId, FolderId, RelayId
+from crypto.primitives import open_sealed, seal
+from peer.device.transaction import transaction
+from peer.errors import HomeDamaged
+
+FORMAT: Final = 1
+AT_ONCE: Final = 500
+_SECRET_SIZE: Final = 32
+
+
+class MadeLink(NamedTuple):
+    """A link of this device."""
+
+    link_id: bytes
+    relay: str
+    base: str
+    secret: bytes
+    key: bytes
+    name: str
+    has_password: bool
+    files: int
+    size: int
+    made_s: int
+    expires_s: int
+    downloads_max: int
+    revoked_s: int
+
+
+class StoredChunk(NamedTuple):
+    """A sealed chunk at a relay."""
+
+    id: ChunkId
+    pack_id: bytes
+    descriptor_id: bytes
+    offset: int
+    length: int
+    codec: int
+    plain_len: int
+    epoch_id: EntryId
+    sealed_hash: bytes
+
+
+class LinkStore:
+    """The open database."""
+
+    def __init__(self, db: aiosqlite.Connection, database_key: bytes) -> None:
+        self._db, self._key = db, database_key
+
+    @classmethod
+    async def open(cls, path: Path, database_key: bytes) -> LinkStore:
+        """Opens it, or makes it; raises HomeDamaged."""
+        try:
+            db = await aiosqlite.connect(path, isolation_level=None)
+            try:
+                for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+                    await db.execute_fetchall(f"PRAGMA {pragma}")
+                ((version,),) = await db.execute_fetchall("PRAGMA user_version")
+                if version == 0:
+                    schema = files("peer.share_links").joinpath("links.sql")
+                    await db.executescript(schema.read_text())
+                    await db.execute_fetchall(f"PRAGMA user_version = {FORMAT}")
+                elif version != FORMAT:
+                    raise sqlite3.DatabaseError("it was written by a newer version of Holdfast")
+            except BaseException:
+                await db.close()
+                raise
+        except sqlite3.Error as error:
+            raise HomeDamaged(
+                f"The list of share links {path} cannot be used: {error}. Move it away to begin a"
+                " new one; links that were made go on, and end when they expire."
+            ) from error
+        await asyncio.to_thread(path.chmod, 0o600)
+        return cls(db, database_key)
+
+    async def close(self) -> None:
+        """Closes the database."""
+        await self._db.close()
+
+    # ------------------------------------------------------------ links
+
+    async def add(self, link: MadeLink, random32: bytes) -> None:
+        """Keeps a link."""
+        sealed = seal(
+            self._key, "share link", link.link_id, plaintext=link.secret + link.key,
+            random32=random32,
+        )  # fmt: skip
+        values = (link.link_id, link.relay, link.base, sealed, *link[5:])
+        await self._db.execute_fetchall(
+            "INSERT INTO link VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values
+        )
+
+    async def links(self) -> list[MadeLink]:
+        """All of them, the newest first."""
+        rows = await self._db.execute_fetchall("SELECT * FROM link ORDER BY made_s DESC, id")
+        return [self._link(row) for row in rows]
+
+    async def revoked(self, link_id: bytes, now_s: int) -> None:
+        """A link was ended."""
+        await self._db.execute_fetchall(
+            "UPDATE link SET revoked_s = ? WHERE id = ?", (now_s, link_id)
+        )
+
+    async def forget(self, link_id: bytes) -> None:
+        """A link that never came to be."""
+        await self._db.execute_fetchall("DELETE FROM link WHERE id = ?", (link_id,))
+
+    def _link(self, row: sqlite3.Row) -> MadeLink:
+        link_id, relay, base, sealed, *rest = row
+        both = open_sealed(self._key, "share link", link_id, sealed=sealed)
+        rest[1] = bool(rest[1])
+        return MadeLink(link_id, relay, base, both[:_SECRET_SIZE], both[_SECRET_SIZE:], *rest)
+
+    # ------------------------------------------------------------ chunks
+
+    async def find(
+        self, relay_id: RelayId, folder_id: FolderId, ids: Sequence[ChunkId], until_s: int
+    ) -> dict[ChunkId, StoredChunk]:
+        """Chunks that lie at a relay, in packs that are leased until then."""
+        found: dict[ChunkId, StoredChunk] = {}
+        for start in range(0, len(ids), AT_ONCE):
+            part = ids[start : start + AT_ONCE]
+            marks = ", ".join("?" * len(part))
+            rows = await self._db.execute_fetchall(
+                "SELECT id, pack_id, descriptor_id, offset, length, codec, plain_len, epoch,"  # noqa: S608
+                " sealed_hash FROM chunk JOIN pack ON pack.number = chunk.pack WHERE folder = ?"
+                f" AND relay = ? AND lease_s >= ? AND id IN ({marks})",
+                (folder_id, relay_id, until_s, *part),
+            )
+            found |= {row[0]: StoredChunk(*row) for row in rows}
+        return found
+
+    async def put_pack(
+        self,
+        relay_id: RelayId,
+        folder_id: FolderId,
+        lease_s: int,
+        chunks: Iterable[StoredChunk],
+    ) -> None:
+        """A pack lies at a relay, with these chunks in it."""
+        chunks = list(chunks)
+        first = chunks[0]
+        async with transaction(self._db):
+            ((number,),) = await self._db.execute_fetchall(
+                "INSERT INTO pack (relay, pack_id, descriptor_id, lease_s) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT DO UPDATE SET lease_s = max(lease_s, excluded.lease_s)"
+                " RETURNING number",
+                (relay_id, first.pack_id, first.descriptor_id, lease_s),
+            )
+            await self._db.executemany(
+                "INSERT OR REPLACE INTO chunk VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (
+                        folder_id, c.id, number, c.offset, c.length, c.codec, c.plain_len,
+                        c.epoch_id, c.sealed_hash,
+                    )
+                    for c in chunks
+                ],
+            )  # fmt: skip
+
+    async def leased(
+        self, relay_id: RelayId, descriptor_ids: Iterable[bytes], lease_s: int
+    ) -> None:
+        """Packs were leased until then."""
+        await self._db.executemany(
+            "UPDATE pack SET lease_s = max(lease_s, ?) WHERE relay = ? AND descriptor_id = ?",
+            [(lease_s, relay_id, each) for each in descriptor_ids],
+        )
+
+    async def forget_packs(self, relay_id: RelayId, descriptor_ids: Iterable[bytes]) -> None:
+        """The relay has these packs no more."""
+        await self._db.executemany(
+            "DELETE FROM pack WHERE relay = ? AND descriptor_id = ?",
+            [(relay_id, each) for each in descriptor_ids],
+        )

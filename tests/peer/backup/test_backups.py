@@ -1,0 +1,126 @@
+"""A folder is kept at super-nodes: what is new goes there, what is lost there comes again, and
+another device goes on where one ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from crypto.ids import DeviceId, RelayId
+from peer.backup import backups
+from peer.command_line.demo_device import find_free_port
+from peer.daemon import Daemon
+from peer.errors import BadRecoveryKit, PeerError, TooFewNodes, UsageError
+from peer.status import FolderState
+from protocol.backup_records import read_records
+from protocol.kit import encode_kit
+from protocol.relay_address import RelayAddress
+from tests.peer.backup_stage import Nodes, keep, nodes, until_kept
+from tests.peer.device_stage import LOOPBACK, Stage, devices, folder_of, until
+
+
+class Kept(NamedTuple):
+    """A device whose folder, `f`, is kept by three nodes of which two are needed."""
+
+    stage: Stage
+    nodes: Nodes
+    one: Daemon
+
+
+@pytest.fixture
+async def kept(tmp_path: Path) -> AsyncIterator[Kept]:
+    async with nodes(tmp_path, 3) as some, devices(tmp_path) as stage:
+        one = await stage.found("one")
+        (stage.root("one") / "a").write_bytes(os.urandom(300_000))
+        await one.add_folder(stage.root("one"), "f")
+        await keep(stage, one, some, 2)
+        yield Kept(stage, some, one)
+
+
+async def test_what_a_person_can_get_wrong(kept: Kept) -> None:
+    one, some = kept.one, kept.nodes
+    with pytest.raises(TooFewNodes, match="4 shares need 4 super-nodes and 3 are named"):
+        await one.backups.add("f", some.addresses, 2, 4)
+    with pytest.raises(UsageError, match="scheme"):
+        await one.backups.add("f", some.addresses, 3, 2)
+    nobody = RelayAddress(LOOPBACK, find_free_port(), RelayId(b"n" * 32))
+    with pytest.raises(PeerError, match=str(nobody.port)):
+        await one.backups.add("f", [*some.addresses, nobody], 2, 3)
+    with pytest.raises(BadRecoveryKit, match="somebody else"):
+        await one.backups.show_kit(encode_kit(bytes(32)))
+    await one.backups.remove("f")
+    assert (await one.backups.every())["backups"] == []
+    with pytest.raises(UsageError, match="not kept"):
+        await one.backups.remove("f")
+
+
+async def test_each_node_holds_a_share_of_each_pack_and_nothing_to_be_read(kept: Kept) -> None:
+    canary = b"canary-" + os.urandom(8).hex().encode()
+    (kept.stage.root("one") / canary.decode()).write_bytes(canary * 100)
+    entry = await until_kept(kept.one, packs=4)
+    counts = [len(kept.nodes.files(number)) for number in range(3)]
+    assert counts == [counts[0]] * 3  # the vault lies there, too
+    assert counts[0] > entry["packs"]
+    for path in kept.nodes.base.glob("node-*/**/*"):
+        assert not path.is_file() or canary not in path.read_bytes()
+
+
+async def test_what_did_not_change_is_not_stored_again(kept: Kept) -> None:
+    root = kept.stage.root("one")
+    (root / "copy").write_bytes((root / "a").read_bytes())
+    (root / "a").rename(root / "b")
+    entry = await until_kept(kept.one, packs=3)
+    assert (entry["packs"], entry["health"]) == (3, "healthy")  # only a log of changes came
+
+
+@pytest.mark.row("F24")
+async def test_a_node_that_lost_its_disk_is_given_all_again(kept: Kept) -> None:
+    one, some = kept.one, kept.nodes
+    folder_id = folder_of(one).folder_id
+    backup = one.backups._backups[folder_id]
+    node_id = some.addresses[0].relay_id
+    before = await backup.store.holdings()
+    for holding in before:
+        if holding.node == node_id:
+            await backup.store.drop(holding.pack, holding.share, node_id)
+    one.backups.wake()
+    await until_kept(one)
+    assert len(await backup.store.holdings()) == len(before)
+
+
+async def test_another_device_fetches_what_no_device_has(kept: Kept) -> None:
+    one = kept.one
+    two = await kept.stage.join(one, "two")
+    await until(lambda: bool(two.backups.known.records))
+    assert two.backups.known.vault_secret == one.backups.known.vault_secret
+    await until(lambda: any(two._name_of(s) == "f" for s in two.stored.values()))
+    # The first one is gone before the second has the folder: its log and its bytes are at nodes.
+    one.network.close_all()
+    one.dialling.heard_of = lambda *_: None  # type: ignore[method-assign]
+    await one._listener.stop()
+    await two.attach_folder("f", kept.stage.root("two"))
+    await until(lambda: folder_of(two).progress.state is FolderState.IN_SYNC)
+    data = (kept.stage.root("one") / "a").read_bytes()
+    await until(lambda: (kept.stage.root("two") / "a").read_bytes() == data)
+
+
+async def test_only_one_of_two_devices_uploads(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = next(iter(kept.one.backups._records.values()))
+    away = record._replace(keeper=DeviceId(b"a" * 32))
+    assert kept.one.backups._is_keeper(record)
+    assert not kept.one.backups._is_keeper(away)
+    monkeypatch.setattr(backups, "KEEPER_AWAY_S", 0.0)
+    await asyncio.sleep(0.01)
+    assert kept.one.backups._is_keeper(away)
+
+
+async def test_what_is_kept_is_in_the_home(kept: Kept) -> None:
+    stored = await kept.one.home.store.setting("backups")
+    assert read_records(stored or b"") == kept.one.backups._records
+    assert await kept.one.home.store.setting("vault secret") == kept.one.backups.known.vault_secret

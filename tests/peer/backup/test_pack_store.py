@@ -1,0 +1,99 @@
+"""What is at the nodes is remembered, and can be forgotten without harm."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from crypto.chunks import CHUNK_NONCE_SIZE, seal_chunk
+from crypto.ids import ChunkId, RelayId
+from crypto.packs import PackIndex, PackKind, PackWriter
+from crypto.shares import Descriptor, describe
+from peer.backup.pack_store import Holding, PackStore, Totals
+from protocol.erasure import encode
+from tests.crypto.seeded import Seeded
+
+NODE, OTHER = RelayId(b"n" * 32), RelayId(b"o" * 32)
+
+
+def packed(seed: str, ids: list[bytes]) -> tuple[Descriptor, PackIndex]:
+    random = Seeded(seed)
+    writer = PackWriter(b"r" * 32, PackKind.CHUNKS, random)
+    for id_ in ids:
+        writer.add(id_, seal_chunk(b"r" * 32, ChunkId(id_), id_, random(CHUNK_NONCE_SIZE)))
+    pack = writer.close()
+    shares = encode(pack.data, 2, 3)
+    return describe(pack.pack_id, len(pack.data), 2, shares), pack.index
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[PackStore]:
+    store = await PackStore.open(tmp_path / "packs")
+    yield store
+    await store.close()
+
+
+A, B, C = (bytes([n]) * 32 for n in range(3))
+
+
+async def test_what_lies_where(store: PackStore) -> None:
+    one, index = packed("one", [A, B])
+    number = await store.add(one, index, 100)
+    found = await store.find([A, B, C])
+    assert {id_: place.pack for id_, place in found.items()} == {A: number, B: number}
+    assert [place.slot for place in found.values()] == list(index.slots)
+    assert await store.unknown([one.id(), C]) == [C]
+    assert await store.slots(number) == list(index.slots)
+    assert await store.add(one, index, 200) == number
+    later, again = packed("two", [B, C])
+    second = await store.add(later, again, 300)
+    assert (await store.find([B]))[B].pack == second
+    assert [slot.id for slot in await store.slots(number)] == [A]
+
+
+async def test_who_holds_what_and_until_when(store: PackStore) -> None:
+    descriptor, index = packed("one", [A])
+    number = await store.add(descriptor, index, 100)
+    await store.hold([Holding(number, 0, NODE, 10, 1), Holding(number, 1, OTHER, 10, 1)])
+    await store.hold([Holding(number, 0, NODE, 20, 2)])
+    assert sorted(await store.holdings(number)) == [
+        Holding(number, 0, NODE, 20, 2),
+        Holding(number, 1, OTHER, 10, 1),
+    ]
+    await store.put_position(NODE, 7)
+    assert (await store.position(NODE), await store.position(OTHER)) == (7, 0)
+    await store.drop_node(NODE)
+    assert (await store.position(NODE), len(await store.holdings())) == (0, 1)
+    await store.drop(number, 1, OTHER)
+    assert await store.holdings() == []
+
+
+async def test_counts_and_times(store: PackStore) -> None:
+    descriptor, index = packed("one", [A])
+    number = await store.add(descriptor, index, 100)
+    assert await store.totals() == Totals(1, descriptor.pack_size, 1)
+    await store.stored(number, 150)
+    await store.stored(number, 999)
+    await store.renewed([number], 160)
+    pack = await store.pack(number)
+    assert pack is not None
+    assert (pack.stored_s, pack.renewed_s, pack.descriptor) == (150, 160, descriptor)
+    assert await store.pack(99) is None
+    await store.forget([number])
+    assert await store.totals() == Totals(0, 0, 0)
+    assert await store.find([A]) == {}
+
+
+async def test_a_damaged_one_is_begun_anew(tmp_path: Path) -> None:
+    path = tmp_path / "packs"
+    store = await PackStore.open(path)
+    await store.add(*packed("one", [A]), 1)
+    await store.close()
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    path.write_bytes(b"no database at all" * 100)
+    store = await PackStore.open(path)
+    assert await store.packs() == []
+    await store.close()

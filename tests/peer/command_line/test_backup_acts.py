@@ -1,0 +1,98 @@
+"""The commands about copies and the kit, as they are typed, and what a person is shown."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from peer.backup import recovery
+from peer.command_line.cli import main
+from peer.command_line.kit_input import KIT_VARIABLE
+from protocol.kit import encode_kit
+from tests.peer.fake_daemon import RELAY, running
+
+KIT = encode_kit(bytes(range(32)))
+
+
+async def command(home: Path, *words: str) -> int:
+    return await asyncio.to_thread(main, ["--home", str(home), *words])
+
+
+async def test_each_command_asks_the_daemon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(KIT_VARIABLE, KIT.lower())
+    other = str(RELAY).replace("relay.example", "other.example")
+    sheet = tmp_path / "kit.pdf"
+    async with running(tmp_path) as daemon:
+        for words in (
+            f"backup add photos --nodes {RELAY},{other} --scheme 1/2",
+            f"backup add photos --nodes {RELAY},{other}",
+            "backup remove photos",
+            "backup repair photos",
+            "kit print",
+            f"kit print --out {sheet}",
+        ):
+            assert await command(tmp_path, *words.split()) == 0
+        nodes = [str(node) for node in daemon.calls[0][2]]
+        assert nodes == [str(RELAY), other]
+        assert [call[0] for call in daemon.calls] == [
+            "add_backup", "add_backup", "remove_backup", "repair_backup", "show_kit", "show_kit",
+        ]  # fmt: skip
+        assert daemon.calls[0][3:] == daemon.calls[1][3:] == (1, 2)
+        assert daemon.calls[4] == ("show_kit", KIT)
+        shown = capsys.readouterr().out
+        assert KIT.split()[0] in shown
+        assert "Only 2 owners" in shown
+        assert "3 shares of photos were made again" in shown
+        assert f"Could not be reached: {RELAY}" in shown
+        assert sheet.read_bytes().startswith(b"%PDF")
+        assert sheet.stat().st_mode & 0o077 == 0
+
+
+async def test_the_status_says_what_endangers_the_copies(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with running(tmp_path):
+        assert await command(tmp_path, "backup", "status") == 0
+        shown = capsys.readouterr().out
+        for said in ("4/7", "at risk", "1 degraded", "16.8 MB", "Nobody answers.", "2 h ago"):
+            assert said in shown, said
+        for said in ("owner me 9", "with 1e-07 (7 nines), if:", "- Nothing burns.", "lost them"):
+            assert said in shown, said
+        assert "4 shares were made again, the last one" in shown
+        assert "\x1b" not in shown
+        assert await command(tmp_path, "backup", "status", "--json") == 0
+        (entry,) = json.loads(capsys.readouterr().out)["backups"]
+        assert entry["unverified_s"] == 7200
+
+
+@pytest.mark.parametrize("scheme", ["0/3", "4/3", "4", "a/b", "1/33"])
+async def test_a_scheme_that_is_none_is_refused(scheme: str, tmp_path: Path) -> None:
+    words = ("backup", "add", "f", "--nodes", str(RELAY), "--scheme", scheme)
+    assert await command(tmp_path, *words) == 2
+
+
+async def test_recover_makes_a_home_with_what_it_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given: list[Any] = []
+
+    async def recover(*arguments: Any) -> dict[str, Any]:
+        given.extend(arguments)
+        return {"folders": [{"name": "photos"}]}
+
+    monkeypatch.setattr(recovery, "recover", recover)
+    monkeypatch.setenv(KIT_VARIABLE, KIT)
+    home, into = tmp_path / "home", tmp_path / "back"
+    words = ("recover", "--relay", str(RELAY), "--name", "new", "--to", str(into))
+    assert await command(home, *words) == 0
+    assert given == [home, bytes(range(32)), [RELAY], "new", None, into]
+    assert "Found: photos." in capsys.readouterr().out
+    monkeypatch.setenv(KIT_VARIABLE, "no kit at all")
+    assert await command(home, *words) == 55
+    assert "no kit at all" not in capsys.readouterr().err

@@ -1,0 +1,104 @@
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from peer.command_line import terminal
+from tests.peer.fake_daemon import FakeDaemon
+
+UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+@pytest.mark.row("A37")
+@given(st.text(st.characters()))
+def test_nothing_that_steers_a_terminal_passes(text: str) -> None:
+    safe = terminal.term_safe(text)
+    assert not UNSAFE.search(safe)
+    safe.encode()
+    assert terminal.term_safe(safe) == safe
+
+
+@given(st.text("az09 ~äß€—中日é"))
+def test_what_can_be_read_stays_as_it_is(text: str) -> None:
+    assert terminal.term_safe(text) == text
+
+
+@pytest.mark.parametrize(
+    "character", ["\x00", "\x7f", "\x9b", "\u200f", "\u202e", "\u2028", "\udcff"]
+)
+def test_each_kind_is_escaped(character: str) -> None:
+    assert terminal.term_safe(f"a{character}b").isascii()
+    assert character not in terminal.term_safe(f"a{character}b")
+
+
+def test_escapes_are_shown() -> None:
+    assert terminal.term_safe("a\x1b[2J\nb") == "a\\x1b[2J\\nb"
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "text"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (1_400_000, "1.4 MB"), (3e15, "3000.0 TB")],
+)
+def test_sizes(size_bytes: float, text: str) -> None:
+    assert terminal.format_size(size_bytes) == text
+
+
+@pytest.mark.parametrize(
+    ("time_s", "text"),
+    [(0.031, "31 ms"), (4.24, "4.2 s"), (600, "10 min"), (7300, "2 h"), (864_000, "10 days")],
+)
+def test_times(time_s: float, text: str) -> None:
+    assert terminal.format_time(time_s) == text
+
+
+@pytest.mark.row("A37")
+def test_a_table_takes_cells_literally(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.print_table(("name",), [("[bold]x[/bold]\x1b]52;c;aGk=\x07",), ("y" * 200,)])
+    shown = capsys.readouterr().out
+    assert "[bold]x[/bold]\\x1b]52;c;aGk=\\x07" in shown
+    assert "y" * 200 in shown
+    assert "\x1b" not in shown
+
+
+@pytest.mark.row("A37")
+async def test_a_status_prints_what_others_named_without_obeying_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A folder, a path, a device and a warning that others have named, in every place of it."""
+    daemon = FakeDaemon()
+    evil = "x\x1b]52;c;aGk=\x07\x9b2J\r\n\u202e"
+    daemon.errors = [{"path": evil, "reason": evil}]
+    status = await daemon.status()
+    status["device"]["name"] = evil
+    status["folders"][0] |= {
+        "name": evil, "path": evil, "question": evil, "warnings": ["Look after it.", evil],
+    }  # fmt: skip
+    status["links"][0] |= {"name": evil, "address": evil}
+    terminal.print_status(status)
+    shown = capsys.readouterr().out
+    assert "Look after it." in shown
+    assert not UNSAFE.search(shown.replace("\n", ""))
+
+
+async def test_a_link_shows_how_fast_it_is_while_something_goes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    status = await FakeDaemon().status()
+    status["links"][0] |= {"sent_bytes": 2_000_000, "sent_bytes_s": 1.5e6, "received_bytes_s": 9.0}
+    terminal.print_status(status)
+    shown = capsys.readouterr().out
+    assert "2.0 MB, 1.5 MB/s" in shown
+    assert shown.count("/s") == 1
+
+
+def test_an_error_is_one_safe_line(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.print_error("No folder \x1b[1m.\nDone")
+    assert capsys.readouterr().err == "holdfast: No folder \\x1b[1m.\\nDone\n"
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 files"), (1, "1 file"), (2, "2 files"), (12_000, "12,000 files")]
+)
+def test_files_are_counted_in_words(count: int, text: str) -> None:
+    assert terminal.count_files(count) == text

@@ -1,0 +1,42 @@
+"""What requests about the home may say."""
+
+from __future__ import annotations
+
+import pytest
+
+from peer.control import home_control
+from peer.control.control_fields import Fields
+from peer.errors import UsageError
+from tests.peer.fake_daemon import FakeDaemon
+
+
+async def test_each_request_is_passed_on() -> None:
+    daemon = FakeDaemon()
+    home = daemon.home_requests
+    await home_control.settings(home, Fields({}))
+    await home_control.change(home, Fields({"key": "a.b", "value": "7"}))
+    await home_control.trail(home, Fields({}, is_query=True))
+    await home_control.trail(home, Fields({"before": "7", "limit": "3"}, is_query=True))
+    assert daemon.calls == [
+        ("settings",), ("set", "a.b", "7"), ("trail", None, home_control.TRAIL_DEFAULT),
+        ("trail", 7, 3),
+    ]  # fmt: skip
+    answer = await home_control.transfers(daemon.transfers, Fields({}))
+    assert answer["transfers"] == daemon.transfers.entries
+
+
+@pytest.mark.parametrize("asked", [{}, {"key": "a"}, {"key": "a", "value": 7}, {"value": "7"}])
+async def test_a_change_without_a_value_is_refused(asked: dict[str, object]) -> None:
+    daemon = FakeDaemon()
+    with pytest.raises(UsageError):
+        await home_control.change(daemon.home_requests, Fields(dict(asked)))
+    assert daemon.calls == []
+
+
+async def test_what_nobody_asked_for_is_refused() -> None:
+    daemon = FakeDaemon()
+    for act in (home_control.settings, home_control.trail):
+        with pytest.raises(UsageError):
+            await act(daemon.home_requests, Fields({"more": "1"}, is_query=True))
+    with pytest.raises(UsageError):
+        await home_control.transfers(daemon.transfers, Fields({"more": "1"}, is_query=True))

@@ -1,0 +1,115 @@
+"""What the watcher says, and what is looked at because of it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from peer.core import observation
+from peer.disk.ignore import IGNORE_FILE
+from peer.disk.watcher import Hints
+from peer.errors import DiskError, DiskFull
+from peer.folders import intake as intake_module
+from peer.folders.intake import Intake
+from tests.peer.device_stage import until
+from tests.peer.folders.test_folder import Scene, in_sync, open_scene, running
+
+SOON_S = 60.0
+"""Long before the next full scan, long after any hint is due."""
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+    async with open_scene(tmp_path) as scene:
+        yield scene
+
+
+class Saying:
+    """A watcher that has this to say."""
+
+    def __init__(self, hints: Hints) -> None:
+        self._hints = hints
+
+    def read(self) -> Hints:
+        return self._hints
+
+
+async def intake_after_its_first_scan(scene: Scene) -> tuple[Intake, Callable[[], float]]:
+    async with running(scene) as folder:
+        await in_sync(folder)
+        assert folder.intake is not None
+        return folder.intake, folder.intake.next_due
+
+
+@pytest.mark.parametrize("hints", [Hints(has_overflowed=True), Hints(is_root_gone=True)])
+async def test_after_lost_news_everything_is_looked_at(scene: Scene, hints: Hints) -> None:
+    intake, _ = await intake_after_its_first_scan(scene)
+    assert not intake.is_rescan_due(1.0)
+    intake.hints_come(Saying(hints), 1.0)  # type: ignore[arg-type]
+    assert intake.is_rescan_due(1.0)
+
+
+async def test_files_that_are_left_for_later_come_in_the_end(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(observation, "ARRIVED_MAX", 3)
+    monkeypatch.setattr(intake_module, "LATER_AT_ONCE", 2)
+    root = scene.one.root
+    for number in range(20):
+        place = root / f"d{number % 7}"
+        place.mkdir(exist_ok=True)
+        (place / f"f{number}").write_text(f"{number}")
+    async with running(scene) as folder:
+        await in_sync(folder)
+        assert (await scene.store.summary()).files == 20
+        assert folder.intake is not None
+        assert folder.intake.has_read_all
+
+
+@pytest.mark.parametrize(
+    ("directory", "name", "is_everything"),
+    [((), IGNORE_FILE, True), ((), "file", False), (("d",), IGNORE_FILE, False)],
+)
+async def test_other_rules_are_other_files(
+    scene: Scene, directory: tuple[str, ...], name: str, is_everything: bool
+) -> None:
+    """Only the root's ignore file rules; what it left out has to be found, and the other way."""
+    intake, next_due = await intake_after_its_first_scan(scene)
+    intake.hints_come(Saying(Hints(changed={directory: {name}})), 1.0)  # type: ignore[arg-type]
+    assert intake.is_rescan_due(1.0) is is_everything
+    assert next_due() < SOON_S
+
+
+@pytest.mark.row("F04", "F06")
+@pytest.mark.parametrize("what", [DiskFull, DiskError])
+async def test_what_was_being_read_when_the_disk_failed_is_read_again(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, what: type[DiskError]
+) -> None:
+    """No event tells of it a second time: whatever kept it from being made durable, a full disk
+    too, all is looked at once more.
+    """
+    monkeypatch.setattr("peer.folders.folder.RETRY_S", 0.02)
+    async with running(scene) as folder:
+        await in_sync(folder)
+        disk = folder.disk
+        assert disk is not None
+        sync, failed = disk.sync_saved, threading.Event()
+
+        def fails(paths: Sequence[tuple[str, ...]]) -> None:
+            if not failed.is_set():
+                failed.set()
+                raise what
+            sync(paths)
+
+        monkeypatch.setattr(disk, "sync_saved", fails)
+        (scene.one.root / "saved").write_text("once")
+        folder.rescan()
+        await until(failed.is_set)
+        async with asyncio.timeout(60):
+            while (await scene.store.summary()).files != 1:
+                await asyncio.sleep(0.005)
+        await in_sync(folder)

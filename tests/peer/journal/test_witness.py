@@ -1,0 +1,114 @@
+"""What happens on whole devices is in their trails, and stays there through a kill."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from peer.daemon import Daemon
+from peer.folders.folder import Folder
+from peer.journal.trail_file import read_back, verify_trail
+from peer.status import FolderState
+from tests.peer.device_stage import devices, until
+
+
+def entries(daemon: Daemon) -> list[dict[str, Any]]:
+    return [line.entry for line in read_back(daemon.witness.trail.directory)][::-1]
+
+
+async def test_devices_folders_and_files_are_told_of(tmp_path: Path) -> None:
+    async with devices(tmp_path) as stage:
+        one = await stage.found("one")
+        two = await stage.join(one, "two")
+        await stage.share(one, two)
+        (stage.root("one") / "a").write_bytes(b"1")
+        await until(lambda: any(e["what"] == "files" for e in entries(two)))
+        (file,) = [e for e in entries(two) if e["what"] == "files"]
+        assert (file["by"], file["device"]) == ("one", one.home.keys.device_id.hex())
+        assert (file["folder"], file["paths"]) == ("f", {"created": ["a"]})
+        await until(
+            lambda: any(e["what"] == "offered" and e["folder"] == "f" for e in entries(two))
+        )
+        joined = [e for e in entries(one) if e["what"] == "joined"]
+        assert [(e["name"], e["joined"]) for e in joined] == [
+            ("two", two.home.keys.device_id.hex())
+        ]
+        await one.remove_device("two")
+        assert [e["name"] for e in entries(one) if e["what"] == "removed"] == ["two"]
+        one.witness.acted("/api/sync/pause", {"folder": "f"})
+        assert entries(one)[-1]["with"] == {"folder": "f"}
+        for daemon in (one, two):
+            assert verify_trail(daemon.witness.trail.directory).problems == []
+
+
+async def test_a_home_that_was_copied_goes_on_in_its_own_chain(tmp_path: Path) -> None:
+    async with devices(tmp_path) as stage:
+        await stage.found("one")
+    (tmp_path / "home-one").rename(tmp_path / "old")
+    shutil.copytree(tmp_path / "old", tmp_path / "home-one")
+    async with devices(tmp_path) as stage:
+        one = await stage.start("one")
+        verdict = verify_trail(one.witness.trail.directory)
+        assert verdict.problems == []
+        assert any("new chain" in note for note in verdict.notes)
+
+
+async def kinds_of(daemon: Daemon) -> list[str]:
+    listed = await daemon.witness.notifications(unread_only=True, limit=100)
+    return [one["kind"] for one in listed["notifications"]]
+
+
+async def test_what_a_person_should_hear_of_is_kept_over_a_restart(tmp_path: Path) -> None:
+    async with devices(tmp_path) as stage:
+        one = await stage.found("one")
+        two = await stage.join(one, "two")
+        assert await kinds_of(one) == ["joined"]
+        folder, _ = await stage.share(one, two)
+        await until(lambda: "offered" in {n.kind for n in two.witness.board.notices.values()})
+        folder.progress.problems["a", "b"] = "It cannot be read."
+        await until(lambda: folder.progress.state is FolderState.IN_SYNC)
+        one.witness.look()
+        one.witness.look()
+        assert await kinds_of(one) == ["trouble", "joined"]
+        listed = await one.witness.notifications(unread_only=True, limit=1)
+        assert listed["notifications"][0]["text"] == "In f: a/b: It cannot be read."
+        assert listed["unread"] == 2
+        assert await one.witness.mark_as_read([listed["notifications"][0]["id"]]) == 1
+    async with devices(tmp_path) as stage:
+        one = await stage.start("one")
+        assert await kinds_of(one) == ["joined"]
+
+
+async def test_two_edits_of_one_file_are_told_of(tmp_path: Path) -> None:
+    async with devices(tmp_path) as stage:
+        one = await stage.found("one")
+        two = await stage.join(one, "two")
+        folders = await stage.share(one, two)
+        (stage.root("one") / "a").write_bytes(b"0")
+        await until(lambda: (stage.root("two") / "a").exists())
+        for folder in folders:
+            folder.pause(True)
+        (stage.root("one") / "a").write_bytes(b"1")
+        (stage.root("two") / "a").write_bytes(b"22")
+        for folder in folders:
+            folder.pause(False)
+        boards = [one.witness.board, two.witness.board]
+        await until(lambda: all("conflict" in {n.kind for n in b.notices.values()} for b in boards))
+
+
+async def test_what_two_devices_told_differently_is_trouble(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with devices(tmp_path) as stage:
+        one = await stage.found("one")
+        await one.add_folder(stage.root("one"), "f")
+
+        async def suspicions(folder: Folder) -> list[str]:
+            return [f"A device of {folder.engine.name} has told two histories."]
+
+        monkeypatch.setattr(one._reports, "suspicions", suspicions)
+        await one.witness._suspect()
+        assert await kinds_of(one) == ["warning"]

@@ -1,0 +1,140 @@
+"""Search by name: what is typed becomes a query, and the query finds what it says."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from peer.daemon import Daemon
+from peer.errors import UsageError
+from peer.search.search import Query, parse
+from peer.status import SearchEntry
+from tests.peer.device_stage import devices, folder_of, until
+from tests.peer.history.test_history import nothing
+
+FILES = {
+    "report.pdf": 10, "Report 2025.PDF": 2_000, "d/annual report.odt": 30, "d/notes.txt": 40,
+    "d/100%_sure.txt": 50, "d/1000 sure.txt": 60, "Ärger über Öl.txt": 70, "beach.jpeg": 3_000_000,
+}  # fmt: skip
+
+
+def time_of(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+@pytest.mark.parametrize(
+    ("text", "query"),
+    [
+        ("", Query()),
+        ("a  B", Query(("a", "B"))),
+        ("'a b' c", Query(("a b", "c"))),
+        ("'a b", Query(("a", "b"))),
+        ("type:pdf", Query((), ("pdf",), False)),
+        ("TYPE:.Pdf x", Query(("x",), ("pdf",), False)),
+        ("type:dir x", Query(("x",), (), True)),
+        ("folder:'my work'", Query(folder="my work")),
+        ("after:2026", Query(after_s=time_of("2026-01-01"))),
+        ("before:2026-02", Query(before_s=time_of("2026-02-01"))),
+        ("after:2026-02-03", Query(after_s=time_of("2026-02-03"))),
+        ("larger:20M smaller:1gb", Query(larger=20_000_000, smaller=10**9)),
+        ("http://x type: :y", Query(("http://x", "type:", ":y"))),
+    ],
+)
+def test_what_is_typed_is_read(text: str, query: Query) -> None:
+    assert parse(text) == query
+
+
+def test_a_kind_stands_for_its_endings() -> None:
+    assert {"jpg", "png"} <= set(parse("type:image").endings)
+
+
+@pytest.mark.parametrize(
+    "text", ["after:yesterday", "after:2026-13", "larger:big", "larger:-1", "a " * 17, "a" * 1001]
+)
+def test_what_means_nothing_is_told(text: str) -> None:
+    with pytest.raises(UsageError):
+        parse(text)
+
+
+@pytest.fixture
+async def one(tmp_path: Path) -> AsyncIterator[Daemon]:
+    async with devices(tmp_path) as stage:
+        daemon = await stage.found("one")
+        root = stage.root("one")
+        (root / "d").mkdir()
+        for number, (name, size) in enumerate(FILES.items()):
+            (root / name).write_bytes(b"x" * size)
+            os.utime(root / name, (1e9 + number, 1e9 + number))
+        await daemon.add_folder(root, "f")
+        await until(lambda: folder_of(daemon).progress.summary.files == len(FILES))
+        await folder_of(daemon).call(nothing)
+        yield daemon
+
+
+async def find(daemon: Daemon, text: str, limit: int = 50) -> list[SearchEntry]:
+    return (await daemon.search(text, limit))["found"]
+
+
+@pytest.mark.parametrize(
+    ("text", "paths"),
+    [
+        ("report", ["Report 2025.PDF", "report.pdf", "d/annual report.odt"]),
+        ("report.pdf", ["report.pdf"]),
+        ("report annual", ["d/annual report.odt"]),
+        ("report type:pdf", ["Report 2025.PDF", "report.pdf"]),
+        ("type:dir", ["d"]),
+        ("d type:dir", ["d"]),
+        ("100%_", ["d/100%_sure.txt"]),
+        ("ärger", ["Ärger über Öl.txt"]),
+        ("ÖL arger", []),
+        ("type:image", ["beach.jpeg"]),
+        ("larger:1K", ["beach.jpeg", "Report 2025.PDF"]),
+        ("notes smaller:40", []),
+        ("notes smaller:41", ["d/notes.txt"]),
+        ("notes before:2001-09-10 after:2001-09-08", ["d/notes.txt"]),
+        ("notes after:2001-09-10", []),
+        ("notes folder:f", ["d/notes.txt"]),
+        ("notes folder:other", []),
+    ],
+)
+async def test_a_query_finds_what_it_says(one: Daemon, text: str, paths: list[str]) -> None:
+    assert [entry["path"] for entry in await find(one, text)] == paths
+
+
+async def test_an_entry_says_where_it_is(one: Daemon, tmp_path: Path) -> None:
+    (entry,) = await find(one, "notes")
+    assert entry["place"] == str(tmp_path / "one" / "d" / "notes.txt")
+    assert (entry["folder"], entry["size"], entry["directory"]) == ("f", 40, False)
+    assert entry["modified_s"] == 1e9 + 3
+    (directory,) = await find(one, "type:dir")
+    assert (directory["directory"], directory["modified_s"]) == (True, None)
+
+
+async def test_no_more_is_told_than_was_asked_for(one: Daemon) -> None:
+    answer = await one.search("type:txt", 2)
+    assert (len(answer["found"]), answer["more"]) == (2, True)
+    assert not (await one.search("type:txt", 4))["more"]
+
+
+async def test_what_is_gone_is_not_found(one: Daemon) -> None:
+    (entry,) = await find(one, "notes")
+    os.unlink(entry["place"])
+    folder = folder_of(one)
+    folder.rescan()
+    await until(lambda: folder.progress.summary.files == len(FILES) - 1)
+    assert await find(one, "notes") == []
+
+
+async def test_the_walk_reads_one_index_and_no_records(one: Daemon) -> None:
+    sql: list[str] = []
+    db = folder_of(one).store._db
+    await db.set_trace_callback(sql.append)
+    await find(one, "report larger:1")
+    await db.set_trace_callback(None)  # type: ignore[arg-type]
+    (query,) = [text for text in sql if "ORDER BY" in text]
+    plan = await db.execute_fetchall(f"EXPLAIN QUERY PLAN {query}")
+    assert "COVERING INDEX node_shown" in " ".join(row[3] for row in plan)

@@ -1,0 +1,130 @@
+"""The search index follows what folders show, through changes, restarts and damage."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from peer.daemon import Daemon
+from peer.device.config import write_value
+from peer.folders.folder_setup import index_path
+from peer.search.search_index import SearchIndex
+from tests.peer.device_stage import devices, folder_of, until
+
+
+async def paths(daemon: Daemon, text: str) -> list[str]:
+    return [one["path"] for one in (await daemon.search(text, 50))["found"]]
+
+
+async def found(daemon: Daemon, text: str, wanted: list[str]) -> None:
+    """Waits until a query finds exactly this."""
+    for _ in range(600):
+        last = sorted(await paths(daemon, text))
+        if last == wanted:
+            return
+        folder_of(daemon).rescan()
+        await asyncio.sleep(0.1)
+    raise AssertionError(f"{text!r} finds {last}, and not {wanted}")
+
+
+async def test_it_follows_what_people_do(tmp_path: Path) -> None:
+    async with devices(tmp_path) as stage:
+        daemon = await stage.found("one")
+        root = stage.root("one")
+        (root / "plans").mkdir()
+        (root / "plans" / "a.txt").write_text("We meet the ambassador at noon.")
+        (root / "b.md").write_text("# Holidays\n\nThe ambassador's cat is grey.")
+        (root / "picture.jpeg").write_bytes(b"ambassador")
+        await daemon.add_folder(root, "f")
+        await found(daemon, "ambassador", ["b.md", "plans/a.txt"])
+        await found(daemon, "ambassador type:md", ["b.md"])
+        await found(daemon, "ambass owner:one", ["b.md", "plans/a.txt"])
+        await found(daemon, "ambassador owner:two", [])
+        await found(daemon, "'ambassador at noon'", ["plans/a.txt"])
+        await found(daemon, "holidays grey", ["b.md"])
+        (entry,) = (await daemon.search("noon", 5))["found"]
+        assert (entry["matched"], entry["owner"]) == ("text", "one")
+        assert entry["snippet"] == "We meet the ambassador at noon."
+        assert (await daemon.suggest("the amb", 5))["suggestions"] == ["the ambassador"]
+        assert (await daemon.suggest("x folder:", 5))["suggestions"] == ["x folder:f"]
+
+        os.rename(root / "plans", root / "schemes")
+        await found(daemon, "noon schemes", [])  # the name of a directory is not in a text
+        await found(daemon, "schemes", ["schemes", "schemes/a.txt"])
+        await found(daemon, "plans", [])
+        await found(daemon, "noon", ["schemes/a.txt"])
+        (root / "b.md").write_text("Nothing at all.")
+        await found(daemon, "ambassador", ["schemes/a.txt"])
+        os.unlink(root / "schemes" / "a.txt")
+        await found(daemon, "ambassador", [])
+        await until(lambda: daemon.search_upkeep.is_idle)
+        assert (await daemon.suggest("ambas", 5))["suggestions"] == []
+
+
+@pytest.mark.parametrize("damage", ["none", "lost", "overwritten", "behind"])
+async def test_it_survives_a_restart(tmp_path: Path, damage: str) -> None:
+    async with devices(tmp_path) as stage:
+        daemon = await stage.found("one")
+        root = stage.root("one")
+        (root / "a.txt").write_text("A walrus.")
+        await daemon.add_folder(root, "f")
+        await found(daemon, "walrus", ["a.txt"])
+        home = daemon.home.path
+    database = home / "search.db"
+    if damage == "lost":
+        database.unlink()
+    elif damage == "overwritten":
+        database.write_bytes(b"no database" * 1000)
+    elif damage == "behind":
+        index = SearchIndex.open(database)
+        for folder in index.folders():
+            index.forget_folder(folder)
+        index.close()
+    async with devices(tmp_path) as stage:
+        daemon = await stage.start("one")
+        await found(daemon, "walrus", ["a.txt"])
+        assert index_path(daemon.home, folder_of(daemon).folder_id).exists()
+
+
+async def test_no_text_is_kept_that_is_not_wanted(tmp_path: Path) -> None:
+    async with devices(tmp_path) as stage:
+        daemon = await stage.found("one")
+        root = stage.root("one")
+        (root / "a.txt").write_text("A walrus.")
+        await daemon.add_folder(root, "f")
+        await found(daemon, "walrus", ["a.txt"])
+        home = daemon.home.path
+        config = daemon.home.config_path
+    write_value(config, "search_text", False)
+    index = SearchIndex.open(home / "search.db", has_texts=False)
+    index.close()
+    assert b"walrus" not in b"".join(path.read_bytes() for path in home.glob("search.db*"))
+
+
+async def test_a_comparison_that_fails_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with devices(tmp_path) as stage:
+        daemon = await stage.found("one")
+        (stage.root("one") / "a.txt").write_text("A walrus.")
+        await daemon.add_folder(stage.root("one"), "f")
+        await found(daemon, "walrus", ["a.txt"])
+        upkeep, folder = daemon.search_upkeep, folder_of(daemon)
+        await until(lambda: upkeep.is_idle)
+
+        def locked(*_: object) -> None:
+            raise sqlite3.OperationalError("database is locked")
+
+        index = upkeep._index
+        assert index is not None
+        monkeypatch.setattr(index, "differences", locked)
+        with pytest.raises(sqlite3.OperationalError):
+            await upkeep._compare(index, folder, upkeep._notes[folder.folder_id])
+        assert upkeep.is_behind(folder.folder_id)
+        monkeypatch.undo()
+        upkeep._wake.set()
+        await until(lambda: upkeep.is_idle)

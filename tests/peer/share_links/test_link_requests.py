@@ -1,0 +1,77 @@
+"""Links as a person asks for them, by a real daemon at a real relay."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from peer.daemon import Daemon
+from peer.errors import LinkNotMade, NoLinkRelay, RelayUnreachable, UnknownLink
+from peer.share_links.link_get import get
+from peer.share_links.link_maker import Wish
+from protocol.share_url import ShareUrl
+from tests.peer.device_stage import devices
+from tests.peer.link_stage import link_relaying
+from tests.peer.share_links.test_link_content import fill, known
+from tests.relay.relay_stage import relaying
+
+
+@pytest.fixture
+async def one(tmp_path: Path) -> AsyncIterator[tuple[Daemon, Path]]:
+    async with devices(tmp_path) as stage:
+        daemon = await stage.found("one")
+        root = stage.root("one")
+        fill(root)
+        await daemon.add_folder(root, "f")
+        await known(daemon, 4)
+        yield daemon, root
+        await daemon.share_links.close()
+
+
+async def test_a_link_is_made_listed_and_revoked(one: tuple[Daemon, Path], tmp_path: Path) -> None:
+    daemon, root = one
+    async with relaying() as plain, link_relaying(tmp_path / "relay") as stage:
+        await daemon.add_relay(plain.address)  # it stores nothing, and is passed over
+        await daemon.add_relay(stage.address)
+        links = daemon.share_links
+        made = await links.create(root / "d", "", None, Wish(lifetime_s=600, downloads_max=3))
+        assert (made["name"], made["files"], made["state"]) == ("d", 3, "live")
+        assert made["uploaded_bytes"] > 0
+        url = ShareUrl.parse(made["url"])
+        await asyncio.to_thread(get, url, tmp_path / "there", lambda: "")
+        assert (tmp_path / "there" / "d" / "b.txt").read_bytes() == b"bb" * 300_000
+        again = await links.create(root / "d" / "b.txt", "x", str(stage.address), Wish())
+        assert again["uploaded_bytes"] == 0
+        listed = (await links.listed())["links"]
+        assert [(each["id"], each["downloads"], each["state"]) for each in listed] in (
+            [(again["id"], 0, "live"), (made["id"], 1, "live")],
+            [(made["id"], 1, "live"), (again["id"], 0, "live")],
+        )
+        await links.revoke(made["id"])
+        await links.revoke(again["url"])
+        assert {each["state"] for each in (await links.listed())["links"]} == {"revoked"}
+        for wrong in ("nothing", ""):
+            with pytest.raises(UnknownLink):
+                await links.revoke(wrong)
+        with pytest.raises(NoLinkRelay):
+            await links.create(root / "a.txt", "", "elsewhere.example", Wish())
+        with pytest.raises(LinkNotMade, match="name"):
+            await links.create(root / "a.txt", "../x", None, Wish())
+        live = await links.create(root / "a.txt", "", None, Wish())
+    # The relay is gone: what is not known is said, and a revocation is not claimed.
+    state = {each["id"]: each["state"] for each in (await links.listed())["links"]}
+    assert state[live["id"]] == "unknown"
+    with pytest.raises(RelayUnreachable, match="not ended"):
+        await links.revoke(live["id"])
+    with pytest.raises(RelayUnreachable, match="No link was made"):
+        await links.create(root / "a.txt", "", None, Wish())
+
+
+async def test_without_a_relay_there_are_no_links(one: tuple[Daemon, Path]) -> None:
+    daemon, root = one
+    with pytest.raises(NoLinkRelay):
+        await daemon.share_links.create(root / "a.txt", "", None, Wish())
+    assert (await daemon.share_links.listed())["links"] == []

@@ -1,0 +1,90 @@
+"""The list of links that a device has made."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from crypto.errors import OpenError
+from crypto.ids import ChunkId, EntryId, FolderId, RelayId
+from peer.errors import HomeDamaged
+from peer.share_links.link_store import LinkStore, MadeLink, StoredChunk
+
+KEY = b"k" * 32
+LINK = MadeLink(
+    b"l" * 16, "holdfast-relay://a", "https://a", b"s" * 32, b"p" * 32, "Reise", True, 3, 70, 5,
+    9, 2, 0,
+)  # fmt: skip
+RELAY, OTHER, FOLDER = RelayId(b"r" * 32), RelayId(b"o" * 32), FolderId(b"f" * 32)
+
+
+def chunk(name: bytes, pack: bytes = b"p") -> StoredChunk:
+    return StoredChunk(
+        ChunkId(name * 32), pack * 32, pack.upper() * 32, 32, 60, 0, 32, EntryId(b"e" * 32),
+        b"h" * 32,
+    )  # fmt: skip
+
+
+def files_in(place: Path) -> list[Path]:
+    return list(place.iterdir())
+
+
+async def test_links_are_kept_sealed(tmp_path: Path) -> None:
+    path = tmp_path / "links.db"
+    store = await LinkStore.open(path, KEY)
+    await store.add(LINK, os.urandom(32))
+    await store.add(LINK._replace(link_id=b"m" * 16, made_s=6), os.urandom(32))
+    await store.close()
+    assert path.stat().st_mode & 0o077 == 0
+    on_disk = b"".join(each.read_bytes() for each in files_in(tmp_path))
+    assert LINK.secret not in on_disk
+    assert LINK.key not in on_disk
+    store = await LinkStore.open(path, KEY)
+    try:
+        assert [link.link_id for link in await store.links()] == [b"m" * 16, LINK.link_id]
+        assert (await store.links())[1] == LINK
+        await store.revoked(LINK.link_id, 77)
+        assert (await store.links())[1].revoked_s == 77
+        await store.forget(LINK.link_id)
+        assert len(await store.links()) == 1
+    finally:
+        await store.close()
+
+
+async def test_another_home_s_key_opens_none(tmp_path: Path) -> None:
+    store = await LinkStore.open(tmp_path / "links.db", KEY)
+    await store.add(LINK, os.urandom(32))
+    await store.close()
+    store = await LinkStore.open(tmp_path / "links.db", b"x" * 32)
+    try:
+        with pytest.raises(OpenError):
+            await store.links()
+    finally:
+        await store.close()
+
+
+async def test_chunks_are_found_where_they_lie_while_they_are_leased(tmp_path: Path) -> None:
+    store = await LinkStore.open(tmp_path / "links.db", KEY)
+    try:
+        a, b = chunk(b"a"), chunk(b"b")
+        await store.put_pack(RELAY, FOLDER, 100, [a, b])
+        wanted = [a.id, b.id, ChunkId(b"c" * 32)]
+        assert await store.find(RELAY, FOLDER, wanted, 100) == {a.id: a, b.id: b}
+        assert await store.find(RELAY, FOLDER, wanted, 101) == {}
+        assert await store.find(OTHER, FOLDER, wanted, 100) == {}
+        assert await store.find(RELAY, FolderId(b"g" * 32), wanted, 100) == {}
+        await store.leased(RELAY, [a.descriptor_id], 200)
+        assert len(await store.find(RELAY, FOLDER, wanted, 200)) == 2
+        await store.forget_packs(RELAY, [a.descriptor_id])
+        assert await store.find(RELAY, FOLDER, wanted, 0) == {}
+    finally:
+        await store.close()
+
+
+async def test_a_damaged_list_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "links.db"
+    path.write_bytes(b"no database" * 1000)
+    with pytest.raises(HomeDamaged, match="Move it away"):
+        await LinkStore.open(path, KEY)
