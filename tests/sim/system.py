@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -21,7 +20,8 @@ from crypto import changesets, primitives
 from peer.core.chunker import ChunkSizes
 from peer.core.disk_types import Kind
 from peer.disk import directories, disk, durability, reader, renames, staging, syscalls, writer
-from peer.folders import fetcher, folder, performing, serving
+from peer.folders import delivery, fetcher, folder, intake, performing, restoring, serving
+from peer.history import history
 from tests.sim.disk import ROOT_INODE, TICK_NS, Place
 from tests.sim.filesystem import CachedInode, FileSystem, error
 from tests.sim.loop import SimExecutor
@@ -427,7 +427,10 @@ def installed(system: System, time: Time, is_small_chunked: bool) -> Iterator[No
         for module in (directories, disk, durability, reader, renames, staging, writer, folder)
     ]
     places += [(module, "ThreadPoolExecutor", SimExecutor) for module in (performing, serving)]
-    places += [(module, "time", time) for module in _with_time()]
+    places += [
+        (module, "time", time)
+        for module in (reader, folder, performing, intake, delivery, history, restoring)
+    ]
     places += [
         (syscalls, name, getattr(system, name))
         for name in (
@@ -450,13 +453,6 @@ def installed(system: System, time: Time, is_small_chunked: bool) -> Iterator[No
     finally:
         for module, name, value in before:
             setattr(module, name, value)
-
-
-def _with_time() -> list[Any]:
-    """The modules of a folder at work that ask for the time, wherever that is done by now."""
-    names = ("reader", "folder", "performing", "intake", "delivery", "history", "restoring")
-    modules = [sys.modules.get(f"peer.{name}") for name in names]
-    return [m for m in modules if m is not None and hasattr(m, "time")]
 
 
 __all__ = ["System", "Time", "installed"]
