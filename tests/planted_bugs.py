@@ -77,7 +77,7 @@ BUGS: Final = (
     Bug(
         "directory-not-synced", "1 F03", "the index is ahead of what is durable in directories",
         "peer/folders/performing.py",
-        "        self.disk.sync_directories(sorted(touched))\n",
+        "        self.disk.sync_directories(in_order)\n",
         "",
         (
             "peer/folders/test_performing.py",

@@ -71,15 +71,15 @@ def sync_saved(directories: Directories, paths: Sequence[Path]) -> None:
 
 
 def sync_directories(directories: Directories, paths: Iterable[Path]) -> None:
-    """Makes the entries of directories durable; one that is gone meanwhile has its loss recorded in
-    its parent, which is synced.
+    """Makes the entries of directories durable, in this order; one that is gone meanwhile has its
+    loss recorded in its parent, which is synced.
     """
-    wanted = set(paths)
+    wanted = dict.fromkeys(paths)
     try:
         if len(wanted) > FSYNC_MAX and syscalls.HAS_SYNCFS:
             syscalls.syncfs(directories.root_fd)
             return
-        for path in sorted(wanted):
+        for path in wanted:
             _sync_nearest(directories, path)
     except OSError as error:
         raise disk_error(error, "write directories back") from error

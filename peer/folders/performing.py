@@ -104,12 +104,13 @@ class Performer:
     def _apply(self, operations: Sequence[Operation]) -> list[Stat | Refusal]:
         results = self.disk.apply(operations)
         touched = {
-            path[:-1]
-            for operation in operations
-            for path in (getattr(operation, n, None) for n in ("path", "source", "target"))
-            if path is not None
+            name: {path[:-1] for o in operations if (path := getattr(o, name, None)) is not None}
+            for name in ("target", "source", "path")
         }
-        self.disk.sync_directories(sorted(touched))
+        # Where things came to before where they went from: a directory that was emptied and removed
+        # must not be gone for good before what was in it lasts elsewhere.
+        in_order = [path for paths in touched.values() for path in sorted(paths)]
+        self.disk.sync_directories(in_order)
         return results
 
     # ------------------------------------------------------------ what an earlier run left

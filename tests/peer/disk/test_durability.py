@@ -81,7 +81,7 @@ def test_directories_once_each_and_the_nearest_of_what_is_gone(
     (tmp_path / "d" / "e").mkdir(parents=True)
     (tmp_path / "f").touch()
     sync_directories(directories, [("d",), ("d",), ("d", "gone", "x"), ("d", "e")])
-    assert synced == ["d", "e", "d"]
+    assert synced == ["d", "d", "e"]
     synced.clear()
     sync_directories(directories, [("f",)])
     assert synced == [tmp_path.name]

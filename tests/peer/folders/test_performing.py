@@ -17,13 +17,16 @@ from peer.core.disk_types import (
     DiskGone,
     Kind,
     MakeDirectory,
+    Move,
     ReadRequest,
     Refusal,
+    Remove,
     StageFile,
     Stat,
 )
 from peer.core.disk_types import Path as FolderPath
 from peer.core.rows import Row
+from peer.disk import durability
 from peer.disk.disk import PosixDisk
 from peer.disk.writer import going_name
 from peer.errors import DiskError
@@ -133,6 +136,26 @@ async def test_temp_files_of_an_earlier_run_go(stage: Stage) -> None:
     disk.stage([StageFile("left", b"1", None, 5, False)])
     await performer.clean_incoming()
     assert disk.staged_names() == []
+
+
+@pytest.mark.row("F03")
+async def test_what_was_moved_lasts_before_the_directory_that_it_was_in_is_gone(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    performer, _, root = stage
+    (root / "a" / "x").mkdir(parents=True)
+    (root / "b").mkdir()
+    (root / "a" / "x" / "f").write_bytes(b"1")
+    inodes = {(root / name).stat().st_ino: name for name in ("a", "b")}
+    synced: list[str | None] = []
+    monkeypatch.setattr(
+        durability, "full_sync", lambda fd: synced.append(inodes.get(os.fstat(fd).st_ino))
+    )
+    f, x = await performer.perform(c.StatPaths([("a", "x", "f"), ("a", "x")]))
+    operations = [Move(("a", "x", "f"), ("b", "f"), f), Remove(("a", "x"), x)]
+    (moved, _) = await performer.perform(c.Apply(operations))
+    assert isinstance(moved, Stat)
+    assert synced.index("b") < synced.index("a")
 
 
 # ---------------------------------------------------------------- parked by a crash
