@@ -22,6 +22,7 @@ from peer.core.disk_types import (
     FileRead,
     Known,
     Listing,
+    MakeDirectory,
     Move,
     Operation,
     Path,
@@ -104,12 +105,17 @@ class Performer:
     def _apply(self, operations: Sequence[Operation]) -> list[Stat | Refusal]:
         results = self.disk.apply(operations)
         touched = {
-            name: {path[:-1] for o in operations if (path := getattr(o, name, None)) is not None}
-            for name in ("target", "source", "path")
+            path[:-1]
+            for operation in operations
+            for path in (getattr(operation, n, None) for n in ("path", "source", "target"))
+            if path is not None
         }
-        # Where things came to before where they went from: a directory that was emptied and removed
-        # must not be gone for good before what was in it lasts elsewhere.
-        in_order = [path for paths in touched.values() for path in sorted(paths)]
+        # What has come somewhere is to last before the removal of what it has left does: a disk
+        # that forgets the one and keeps the other has neither. A new directory's contents come
+        # before its name, for what they came from may lie beside it.
+        came = {one.target[:-1] for one in operations if isinstance(one, Move)}
+        came |= {one.path[:-1] for one in operations if isinstance(one, MakeDirectory)}
+        in_order = sorted(touched, key=lambda path: (path not in came, -len(path), path))
         self.disk.sync_directories(in_order)
         return results
 

@@ -116,6 +116,23 @@ async def test_bytes_then_name_then_directory_then_index(
     assert not [n for n in journal.places_of("commit") if published < n < directory]
 
 
+async def test_what_leaves_a_removed_directory_is_durable_before_the_removal_is(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = pair
+    for name in ("a/old", "a/to"):
+        (one.root / name).mkdir(parents=True)
+    (one.root / "a" / "old" / "file").write_bytes(b"bytes")
+    await one.scan()
+    await two.sync(one)
+    (one.root / "a" / "old" / "file").rename(one.root / "a" / "to" / "file")
+    (one.root / "a" / "old").rmdir()
+    journal = await bring(pair, monkeypatch)
+    moved = journal.place_of("move a/old/file a/to/file")
+    first = [journal.done.index(f"sync {name}", moved) for name in ("a/to", "a")]
+    assert first == sorted(first)
+
+
 async def test_a_move_is_durable_on_both_sides_before_the_index_says_so(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:

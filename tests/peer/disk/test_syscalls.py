@@ -88,7 +88,7 @@ def test_memory_of_a_chunk_is_not_fetched_from_the_kernel_each_time() -> None:
     """In a process of its own, for it is set for good."""
     program = (
         "import resource, sys\n"
-        "from peer import syscalls\n"
+        "from peer.disk import syscalls\n"
         "sys.argv[1] == 'keep' and syscalls.keep_freed_memory(16 << 20)\n"
         "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
         "def use():\n"
