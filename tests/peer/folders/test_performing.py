@@ -18,6 +18,7 @@ from peer.core.disk_types import (
     Kind,
     MakeDirectory,
     Move,
+    Operation,
     ReadRequest,
     Refusal,
     Remove,
@@ -152,7 +153,12 @@ async def test_what_was_moved_lasts_before_the_directory_that_it_was_in_is_gone(
         durability, "full_sync", lambda fd: synced.append(inodes.get(os.fstat(fd).st_ino))
     )
     f, x = await performer.perform(c.StatPaths([("a", "x", "f"), ("a", "x")]))
-    operations = [Move(("a", "x", "f"), ("b", "f"), f), Remove(("a", "x"), x)]
+    assert isinstance(f, Stat)
+    assert isinstance(x, Stat)
+    operations: list[Operation] = [
+        Move(("a", "x", "f"), ("b", "f"), f),
+        Remove(("a", "x"), x),
+    ]
     (moved, _) = await performer.perform(c.Apply(operations))
     assert isinstance(moved, Stat)
     assert synced.index("b") < synced.index("a")
