@@ -9,7 +9,7 @@ from pathlib import Path
 from peer.command_line.cli import make_parser
 from peer.command_line.manual import commands, page
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_the_page_in_the_package_is_current() -> None:

@@ -148,7 +148,7 @@ def start_holder(path: Path) -> subprocess.Popen[bytes]:
         [sys.executable, "-c", program, str(path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        cwd=Path(home_module.__file__).parents[1],
+        cwd=Path(home_module.__file__).parents[2],
     )
 
 

@@ -31,7 +31,7 @@ def test_what_is_no_unicode_is_answered_all_the_same() -> None:
 RIGHTS = """
 import os, resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-from search.text_child import allow_time, give_up_rights
+from peer.search.text_child import allow_time, give_up_rights
 give_up_rights()
 allow_time()
 lost = []
