@@ -20,6 +20,7 @@ from crypto.packs import PackIndex, PackKind, PackSlot
 from crypto.shares import Descriptor, decode_descriptor
 from peer.backup.pack_hashes import PackHashes
 from peer.backup.pack_notes import PackNotes
+from peer.device.database import open_database
 from peer.device.transaction import transaction
 
 FORMAT: Final = 3
@@ -251,20 +252,8 @@ class PackStore:
 
 
 async def _opened(path: Path) -> aiosqlite.Connection:
-    db = await aiosqlite.connect(path, isolation_level=None)
-    try:
-        for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
-            await db.execute_fetchall(f"PRAGMA {pragma}")
-        version = next(iter(await db.execute_fetchall("PRAGMA user_version")))[0]
-        if version == 0:
-            await db.executescript(files("peer.backup").joinpath("packs.sql").read_text())
-            await db.execute_fetchall(f"PRAGMA user_version = {FORMAT}")
-        elif version != FORMAT:
-            raise sqlite3.DatabaseError("another format")
-    except BaseException:
-        await db.close()
-        raise
-    return db
+    schema = files("peer.backup").joinpath("packs.sql").read_text()
+    return await open_database(path, schema, FORMAT, "NORMAL")
 
 
 def _parts(values: Sequence[T]) -> Iterator[list[T]]:

@@ -17,6 +17,7 @@ import aiosqlite
 
 from crypto.ids import ChunkId, EntryId, FolderId, RelayId
 from crypto.primitives import open_sealed, seal
+from peer.device.database import open_database
 from peer.device.transaction import transaction
 from peer.errors import HomeDamaged
 
@@ -67,20 +68,8 @@ class LinkStore:
     async def open(cls, path: Path, database_key: bytes) -> LinkStore:
         """Opens it, or makes it; raises HomeDamaged."""
         try:
-            db = await aiosqlite.connect(path, isolation_level=None)
-            try:
-                for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
-                    await db.execute_fetchall(f"PRAGMA {pragma}")
-                ((version,),) = await db.execute_fetchall("PRAGMA user_version")
-                if version == 0:
-                    schema = files("peer.share_links").joinpath("links.sql")
-                    await db.executescript(schema.read_text())
-                    await db.execute_fetchall(f"PRAGMA user_version = {FORMAT}")
-                elif version != FORMAT:
-                    raise sqlite3.DatabaseError("it was written by a newer version of Holdfast")
-            except BaseException:
-                await db.close()
-                raise
+            schema = files("peer.share_links").joinpath("links.sql").read_text()
+            db = await open_database(path, schema, FORMAT, "FULL")
         except sqlite3.Error as error:
             raise HomeDamaged(
                 f"The list of share links {path} cannot be used: {error}. Move it away to begin a"

@@ -17,6 +17,7 @@ from peer.device import setup
 from peer.device.config import Config
 from peer.device.home import Home
 from peer.folders.folder import Folder
+from peer.status import FolderState
 from protocol.handshake import PeerKeys
 from protocol.link import Link, LinkKind
 from protocol.links import authenticate_client, dial
@@ -200,3 +201,17 @@ async def evil_link(victim: Daemon, impostor: Home, kind: LinkKind = LinkKind.TL
 
 def device_id(daemon: Daemon) -> DeviceId:
     return daemon.home.keys.device_id
+
+
+def shows(root: Path, name: str, data: bytes) -> bool:
+    return (root / name).is_file() and (root / name).read_bytes() == data
+
+
+async def state_of(daemon: Daemon) -> str:
+    return (await daemon.status())["folders"][0]["state"]
+
+
+async def until_state(daemon: Daemon, state: FolderState) -> None:
+    async with asyncio.timeout(60):
+        while await state_of(daemon) != state:
+            await asyncio.sleep(0.01)

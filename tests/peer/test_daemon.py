@@ -29,7 +29,9 @@ from tests.peer.device_stage import (
     devices,
     folder_of,
     port_of,
+    shows,
     until,
+    until_state,
 )
 
 
@@ -46,20 +48,6 @@ async def pair(stage: Stage) -> tuple[Daemon, Daemon]:
 
 
 Pair = tuple[Daemon, Daemon]
-
-
-def shows(root: Path, name: str, data: bytes) -> bool:
-    return (root / name).is_file() and (root / name).read_bytes() == data
-
-
-async def state_of(daemon: Daemon) -> str:
-    return (await daemon.status())["folders"][0]["state"]
-
-
-async def until_state(daemon: Daemon, state: FolderState) -> None:
-    async with asyncio.timeout(60):
-        while await state_of(daemon) != state:
-            await asyncio.sleep(0.01)
 
 
 async def test_what_one_device_writes_the_other_shows(stage: Stage, pair: Pair) -> None:

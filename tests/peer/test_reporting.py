@@ -14,8 +14,8 @@ import pytest
 from crypto.ids import ChunkId
 from peer.daemon import Daemon
 from peer.status import FolderState
-from tests.peer.device_stage import Stage, folder_of, until
-from tests.peer.test_daemon import Pair, pair, shows, stage, until_state
+from tests.peer.device_stage import Stage, folder_of, shows, until, until_state
+from tests.peer.test_daemon import Pair, pair, stage
 
 __all__ = ["pair", "stage"]
 

@@ -23,9 +23,10 @@ from tests.peer.device_stage import (
     devices,
     folder_of,
     port_of,
+    shows,
     until,
+    until_state,
 )
-from tests.peer.test_daemon import shows, until_state
 
 
 class Trio:

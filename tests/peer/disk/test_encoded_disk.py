@@ -19,9 +19,8 @@ from peer.disk.disk import PosixDisk
 from peer.disk.encoded_disk import NOTE, EncodedDisk, encoded, refuses_reserved
 from peer.disk.reserved_names import REFUSED
 from peer.status import FolderState
-from tests.peer.device_stage import Stage, copy_homes, devices, make_homes, until
+from tests.peer.device_stage import Stage, copy_homes, devices, make_homes, until, until_state
 from tests.peer.folder_stage import HASHER, SEED, FolderDevice, two_places
-from tests.peer.test_daemon import until_state
 
 TRUE = {"12:30": b"time", "why?": b"ask", "a|b*c": b"both", '<"d">': b"quoted"}
 

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 
 from crypto.ids import FolderId
-from peer.daemon import Daemon
 from peer.device.home_store import FolderState as StoredState
 from peer.errors import (
     AmbiguousFolder,
@@ -19,36 +14,17 @@ from peer.errors import (
     UnknownFolder,
 )
 from peer.status import FolderState, HoldAnswer
-from tests.peer.device_stage import Stage, devices, folder_of, until
+from tests.peer.device_stage import (
+    Stage,
+    folder_of,
+    shows,
+    state_of,
+    until,
+    until_state,
+)
+from tests.peer.test_daemon import Pair, pair, stage
 
-
-@pytest.fixture
-async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
-    async with devices(tmp_path) as stage:
-        yield stage
-
-
-@pytest.fixture
-async def pair(stage: Stage) -> tuple[Daemon, Daemon]:
-    one = await stage.found("one")
-    return one, await stage.join(one, "two")
-
-
-Pair = tuple[Daemon, Daemon]
-
-
-def shows(root: Path, name: str, data: bytes) -> bool:
-    return (root / name).is_file() and (root / name).read_bytes() == data
-
-
-async def state_of(daemon: Daemon) -> str:
-    return (await daemon.status())["folders"][0]["state"]
-
-
-async def until_state(daemon: Daemon, state: FolderState) -> None:
-    async with asyncio.timeout(60):
-        while await state_of(daemon) != state:
-            await asyncio.sleep(0.01)
+__all__ = ["pair", "stage"]
 
 
 async def test_folders_are_added_offered_and_attached(stage: Stage, pair: Pair) -> None:

@@ -15,8 +15,7 @@ from peer.core.disk_types import PARKED
 from peer.daemon import Daemon
 from peer.folders.folder import Folder
 from peer.status import FolderState, HoldAnswer
-from tests.peer.device_stage import Stage, devices, folder_of, until
-from tests.peer.test_daemon import until_state
+from tests.peer.device_stage import Stage, devices, folder_of, until, until_state
 
 COUNT = 60
 OLD = {f"{n}.txt": b"%d as it was" % n for n in range(COUNT)}
