@@ -242,26 +242,6 @@ class SettingList(TypedDict):
     settings: list[SettingEntry]
 
 
-class TrailEntry(TypedDict):
-    """One entry of the audit trail."""
-
-    number: int
-    time_s: int
-    by: str
-    """The name of the device; empty for this one."""
-    folder: str
-    text: str
-    """A sentence."""
-
-
-class TrailPage(TypedDict):
-    """The answer to `GET /api/trail`, the newest first."""
-
-    entries: list[TrailEntry]
-    more: bool
-    """Whether there are older ones."""
-
-
 class Choice(StrEnum):
     """What a person can decide."""
 

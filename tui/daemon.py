@@ -17,6 +17,7 @@ from peer.status import (
     FolderEntry,
     HoldAnswer,
     Invitation,
+    LogPage,
     NoticeList,
     RelayEntry,
     RelayList,
@@ -25,7 +26,6 @@ from peer.status import (
     SettingEntry,
     SettingList,
     Status,
-    TrailPage,
     TransferList,
     VersionBytes,
     VersionList,
@@ -163,9 +163,9 @@ class Daemon:
         """Another value for one."""
         return await _ask(self._client.set, key, value)
 
-    async def trail(self, before: int | None = None) -> TrailPage:
-        """Who did what."""
-        return await _ask(self._client.trail, before)
+    async def log(self, cursor: str | None = None) -> LogPage:
+        """Who did what: the newest, or the page that another one names."""
+        return await _ask(self._client.log, cursor)
 
     async def backups(self) -> BackupList:
         """How copies at super-nodes stand."""

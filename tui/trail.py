@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar, Final
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Final
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -12,7 +12,6 @@ from textual.widgets import Footer, Static
 
 from peer.command_line.terminal import format_moment, term_safe
 from peer.errors import PeerError
-from peer.status import TrailEntry
 from tui.daemon import Daemon
 from tui.listing import Listing
 from tui.rows import Line, Tone
@@ -21,17 +20,21 @@ TRAIL_HEADINGS: Final = ("", "when", "by", "what")
 CHECK: Final = "`holdfast log verify` checks that nothing in it was changed or left out."
 
 
-def trail_lines(entries: Sequence[TrailEntry]) -> list[Line]:
+def trail_lines(entries: Sequence[Mapping[str, Any]]) -> list[Line]:
     """A line for each entry."""
     return [
         Line(
-            str(one["number"]),
-            ("·", format_moment(one["time_s"]), term_safe(one["by"]), term_safe(one["text"])),
+            # The number alone begins again with each chain, as after a restored backup.
+            f"{one['number']}-{one['time']}",
+            (
+                "·", format_moment(int(one["time"])), term_safe(str(one.get("by", ""))),
+                term_safe(one["text"]),
+            ),
             Tone.QUIET,
             term_safe(one["text"]),
         )
         for one in entries
-    ]
+    ]  # fmt: skip
 
 
 class TrailScreen(Screen[None]):
@@ -46,8 +49,8 @@ class TrailScreen(Screen[None]):
     def __init__(self, daemon: Daemon) -> None:
         super().__init__()
         self._daemon = daemon
-        self._entries: list[TrailEntry] = []
-        self._has_more = False
+        self._entries: list[dict[str, Any]] = []
+        self._next: str | None = None
         self._list = Listing(TRAIL_HEADINGS, "Nothing was noted yet.", id="trail")
         self._detail = Static(CHECK, id="detail", markup=False)
 
@@ -65,7 +68,7 @@ class TrailScreen(Screen[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Older ones only where there are any."""
-        return self._has_more if action == "older" else True
+        return self._next is not None if action == "older" else True
 
     def on_data_table_row_highlighted(self) -> None:
         """All of what the line says."""
@@ -73,21 +76,21 @@ class TrailScreen(Screen[None]):
 
     def action_older(self) -> None:
         """More of them."""
-        if self._entries:
-            self.run_worker(self._look(self._entries[-1]["number"]), exclusive=True)
+        if self._next is not None:
+            self.run_worker(self._look(self._next), exclusive=True)
 
     def action_newest(self) -> None:
         """From the newest on."""
         self.run_worker(self._look(None), exclusive=True)
 
-    async def _look(self, before: int | None) -> None:
+    async def _look(self, cursor: str | None) -> None:
         try:
-            page = await self._daemon.trail(before)
+            page = await self._daemon.log(cursor)
         except PeerError as error:
             self._detail.update(term_safe(str(error)))
             return
         if self.is_attached:
-            self._entries = ([] if before is None else self._entries) + page["entries"]
-            self._has_more = page["more"]
+            self._entries = ([] if cursor is None else self._entries) + page["entries"]
+            self._next = page["next"]
             self._list.show(trail_lines(self._entries))
             self.refresh_bindings()

@@ -138,7 +138,7 @@ class DaemonApi(Protocol):
 
     @property
     def home_requests(self) -> HomeApi:
-        """Who knows settings and who did what."""
+        """Who knows settings."""
 
     @property
     def transfers(self) -> TransferApi:
@@ -406,7 +406,6 @@ ROUTES: tuple[tuple[str, str, _Act], ...] = (
     ("GET", "/api/sync/transfers", lambda d, f: home_control.transfers(d.transfers, f)),
     ("GET", "/api/config", lambda d, f: home_control.settings(d.home_requests, f)),
     ("POST", "/api/config/set", lambda d, f: home_control.change(d.home_requests, f)),
-    ("GET", "/api/trail", lambda d, f: home_control.trail(d.home_requests, f)),
     ("GET", "/api/log", lambda d, f: control_people.log(d.witness, f)),
     ("GET", "/api/users/profile", lambda d, f: control_people.profile(d.users, f)),
     ("POST", "/api/users/register", lambda d, f: control_people.register(d.users, f)),

@@ -31,6 +31,7 @@ from peer.status import (
     HoldAnswer,
     Invitation,
     KitSheet,
+    LogPage,
     NoticeList,
     RelayEntry,
     RelayList,
@@ -41,7 +42,6 @@ from peer.status import (
     SettingList,
     Status,
     Suggestions,
-    TrailPage,
     TransferList,
     VersionBytes,
     VersionList,
@@ -285,10 +285,10 @@ class ControlClient:
         body = {"key": key, "value": value}
         return cast(SettingEntry, self.request("POST", "/api/config/set", body))
 
-    def trail(self, before: int | None = None, limit: int = 100) -> TrailPage:
-        """Who did what, the newest first."""
-        more = "" if before is None else f"&before={before}"
-        return cast(TrailPage, self.request("GET", f"/api/trail?limit={limit}{more}"))
+    def log(self, cursor: str | None = None) -> LogPage:
+        """Who did what, the newest first: a page, or the one that a page's `next` names."""
+        more = "" if cursor is None else f"?cursor={quote(cursor, safe='')}"
+        return cast(LogPage, self.request("GET", f"/api/log{more}"))
 
     def file_at(self, path: Path) -> FileEntry:
         """What is shown at a path of this machine."""

@@ -1,28 +1,22 @@
-"""The routes of the home in the control API: settings, the audit trail, and what is on its way."""
+"""The routes of the home in the control API: settings, and what is on its way."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from peer.control.control_fields import Fields
-from peer.status import SettingEntry, SettingList, TrailPage, TransferList
-
-TRAIL_DEFAULT: Final = 100
-"""Entries in one answer if nobody says otherwise: what a tall terminal shows."""
+from peer.status import SettingEntry, SettingList, TransferList
 
 
 class HomeApi(Protocol):
-    """What the control API asks of who keeps settings and the trail."""
+    """What the control API asks of who keeps settings."""
 
     async def settings(self) -> SettingList:
         """Every setting."""
 
     async def set(self, key: str, value: str) -> SettingEntry:
         """Change one."""
-
-    async def trail(self, before: int | None, limit: int) -> TrailPage:
-        """Who did what, the newest first."""
 
 
 class TransferApi(Protocol):
@@ -43,13 +37,6 @@ async def change(home: HomeApi, fields: Fields) -> Mapping[str, Any]:
     key, value = fields.text("key"), fields.text("value")
     fields.end()
     return await home.set(key, value)
-
-
-async def trail(home: HomeApi, fields: Fields) -> Mapping[str, Any]:
-    """`GET /api/trail`."""
-    before, limit = fields.optional_number("before"), fields.optional_number("limit")
-    fields.end()
-    return await home.trail(before, TRAIL_DEFAULT if limit is None else limit)
 
 
 async def transfers(api: TransferApi, fields: Fields) -> Mapping[str, Any]:

@@ -1,11 +1,9 @@
-"""What a person asks of this device's home: its settings, and who did what."""
+"""What a person asks of this device's home: its settings."""
 
 from __future__ import annotations
 
 import asyncio
-from itertools import dropwhile, islice
 from pathlib import Path
-from typing import Final
 
 import tomlkit
 
@@ -19,12 +17,7 @@ from peer.device.config import (
     write_value,
 )
 from peer.errors import UsageError
-from peer.journal.trail_file import TRAIL_NAME, read_back
-from peer.journal.trail_words import sentence
-from peer.status import SettingEntry, SettingList, TrailEntry, TrailPage
-
-PAGE_MAX: Final = 500
-"""Entries of the trail in one answer."""
+from peer.status import SettingEntry, SettingList
 
 
 class HomeRequests:
@@ -41,10 +34,6 @@ class HomeRequests:
         """Changes one, which counts when the daemon is started anew; raises BadConfig."""
         return await asyncio.to_thread(self._set, key, value)
 
-    async def trail(self, before: int | None, limit: int) -> TrailPage:
-        """Who did what, the newest first, from an entry on back."""
-        return await asyncio.to_thread(self._trail, before, limit)
-
     def _settings(self) -> SettingList:
         found = read_config(self._home / "config.toml")
         return {"settings": [_setting(field, found) for field in KEYS]}
@@ -55,21 +44,6 @@ class HomeRequests:
             raise UsageError("A setting is one line.")
         checked = read_value(field, parse_value(value), "The setting")
         return _setting(field, write_value(self._home / "config.toml", field, checked))
-
-    def _trail(self, before: int | None, limit: int) -> TrailPage:
-        lines = iter(read_back(self._home / TRAIL_NAME))
-        if before is not None:
-            lines = dropwhile(lambda line: line.number >= before, lines)
-        found = list(islice(lines, min(limit, PAGE_MAX) + 1))
-        entries: list[TrailEntry] = [
-            {
-                "number": number, "time_s": int(entry.get("time", 0)),
-                "by": str(entry.get("by", "")), "folder": str(entry.get("folder", "")),
-                "text": sentence(entry),
-            }
-            for number, entry in found[: min(limit, PAGE_MAX)]
-        ]  # fmt: skip
-        return {"entries": entries, "more": len(found) > len(entries)}
 
 
 def _setting(field: str, config: Config) -> SettingEntry:

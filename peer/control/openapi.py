@@ -276,10 +276,6 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("GET", "/api/sync/transfers"): Operation("What is on its way", gives=s.TransferList),
     ("GET", "/api/config"): Operation("All settings", gives=s.SettingList),
     ("POST", "/api/config/set"): Operation("Change a setting", Change, s.SettingEntry),
-    ("GET", "/api/trail"): Operation(
-        "Who did what", gives=s.TrailPage,
-        query=(("before", False, _LIMIT[2]), _LIMIT),
-    ),
     ("POST", "/api/versions/restore"): Operation(
         "Bring a version back", VersionChoice, s.RestoreReport
     ),

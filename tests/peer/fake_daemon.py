@@ -49,7 +49,6 @@ from peer.status import (
     SettingList,
     Status,
     Suggestions,
-    TrailPage,
     TransferEntry,
     TransferList,
     VersionBytes,
@@ -161,7 +160,7 @@ class FakeBackups:
 
 
 class FakeHome:
-    """Its settings and its trail."""
+    """Its settings."""
 
     def __init__(self, daemon: FakeDaemon) -> None:
         self._note = daemon.note
@@ -173,18 +172,6 @@ class FakeHome:
     async def set(self, key: str, value: str) -> SettingEntry:
         self._note("set", key, value)
         return SETTING
-
-    async def trail(self, before: int | None, limit: int) -> TrailPage:
-        self._note("trail", before, limit)
-        last = 9 if before is None else before - 1
-        return {
-            "entries": [
-                {"number": number, "time_s": 1_700_000_000, "by": "be\x1bta", "folder": "photos",
-                 "text": f"photos: the file number {number}\x1b[2J was changed."}
-                for number in range(last, max(0, last - 5), -1)
-            ],
-            "more": last > 5,
-        }  # fmt: skip
 
 
 class FakeFiles:
@@ -413,7 +400,16 @@ class FakeDaemon:
 
     async def log(self, choice: LogChoice) -> LogPage:
         self.note("log", choice)
-        return {"entries": [], "next": "7-1" if choice.cursor is None else None}
+        last = 9 if choice.cursor is None else 4
+        return {
+            "entries": [
+                {"number": number, "time": 1_700_000_000, "what": "changed", "by": "be\x1bta",
+                 "folder": "photos",
+                 "text": f"photos: the file number {number}\x1b[2J was changed."}
+                for number in range(last, max(0, last - 5), -1)
+            ],
+            "next": "5-1700000000" if choice.cursor is None else None,
+        }  # fmt: skip
 
     @property
     def users(self) -> UsersApi:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from peer.control.log_requests import LogChoice
 from tests.tui.stage import screen
 from tui.trail import TrailScreen
 
@@ -19,7 +20,7 @@ async def test_who_did_what_is_read_page_by_page(tmp_path: Path) -> None:
         await stage.until(lambda: "Older" in stage.keys())
         await stage.press("o")
         await stage.until(lambda: len(stage.cells("trail")) == 9)
-        assert ("trail", 5, 100) in stage.daemon.calls
+        assert ("log", LogChoice(cursor="5-1700000000")) in stage.daemon.calls
         await stage.until(lambda: "Older" not in stage.keys())
         await stage.press("r")
         await stage.until(lambda: len(stage.cells("trail")) == 5)

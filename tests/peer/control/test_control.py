@@ -213,7 +213,7 @@ async def test_get_changes_nothing() -> None:
             for asks in ("GET", "HEAD"):
                 assert (await ask(daemon, asks, path)).status == 200
     reads = {"status", "folders", "devices", "list_relays", "conflicts", "notifications", "listed"}
-    reads |= {"backups", "settings", "trail", "log"}
+    reads |= {"backups", "settings", "log"}
     assert {call for (call, *_) in daemon.calls} == reads
 
 

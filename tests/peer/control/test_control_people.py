@@ -54,7 +54,7 @@ async def test_an_identity_is_made_once() -> None:
 async def test_a_page_says_where_the_next_one_is() -> None:
     daemon = FakeDaemon()
     reply = await ask(daemon, "GET", "/api/log")
-    assert reply.headers["link"] == '</api/log?cursor=7-1>; rel="next"'
+    assert reply.headers["link"] == '</api/log?cursor=5-1700000000>; rel="next"'
     assert daemon.calls == [("log", LogChoice())]
 
 

@@ -15,12 +15,7 @@ async def test_each_request_is_passed_on() -> None:
     home = daemon.home_requests
     await home_control.settings(home, Fields({}))
     await home_control.change(home, Fields({"key": "a.b", "value": "7"}))
-    await home_control.trail(home, Fields({}, is_query=True))
-    await home_control.trail(home, Fields({"before": "7", "limit": "3"}, is_query=True))
-    assert daemon.calls == [
-        ("settings",), ("set", "a.b", "7"), ("trail", None, home_control.TRAIL_DEFAULT),
-        ("trail", 7, 3),
-    ]  # fmt: skip
+    assert daemon.calls == [("settings",), ("set", "a.b", "7")]
     answer = await home_control.transfers(daemon.transfers, Fields({}))
     assert answer["transfers"] == daemon.transfers.entries
 
@@ -35,8 +30,7 @@ async def test_a_change_without_a_value_is_refused(asked: dict[str, object]) -> 
 
 async def test_what_nobody_asked_for_is_refused() -> None:
     daemon = FakeDaemon()
-    for act in (home_control.settings, home_control.trail):
-        with pytest.raises(UsageError):
-            await act(daemon.home_requests, Fields({"more": "1"}, is_query=True))
+    with pytest.raises(UsageError):
+        await home_control.settings(daemon.home_requests, Fields({"more": "1"}, is_query=True))
     with pytest.raises(UsageError):
         await home_control.transfers(daemon.transfers, Fields({"more": "1"}, is_query=True))

@@ -1,16 +1,13 @@
-"""A home's settings are read and changed with care, and its trail page by page."""
+"""A home's settings are read and changed with care."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from random import Random
 
 import pytest
 
-from crypto.keys import DeviceKeys
 from peer.control.home_requests import HomeRequests
 from peer.errors import BadConfig, UsageError
-from peer.journal.trail import Trail
 
 
 async def test_a_setting_is_changed_and_said(tmp_path: Path) -> None:
@@ -38,22 +35,3 @@ async def test_what_is_not_allowed_changes_nothing(tmp_path: Path, key: str, val
 async def test_a_setting_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UsageError):
         await HomeRequests(tmp_path).set("folders.hold_files", "7\nx = 1")
-
-
-async def test_the_trail_is_read_back_in_pages(tmp_path: Path) -> None:
-    trail = Trail(tmp_path, DeviceKeys.generate(Random(1).randbytes))
-    trail.open("one", begins_anew=False)
-    for number in range(5):
-        trail.note("setting", key="k", value=number)
-    home = HomeRequests(tmp_path)
-    page = await home.trail(None, 4)
-    assert [one["text"] for one in page["entries"]] == [f"k is {n} now." for n in (4, 3, 2, 1)]
-    assert page["more"]
-    older = await home.trail(page["entries"][-1]["number"], 4)
-    assert [one["text"] for one in older["entries"]] == ["k is 0 now.", "The daemon started."]
-    assert not older["more"]
-    trail.close()
-
-
-async def test_no_trail_is_an_empty_page(tmp_path: Path) -> None:
-    assert await HomeRequests(tmp_path).trail(None, 10) == {"entries": [], "more": False}

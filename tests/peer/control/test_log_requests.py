@@ -64,3 +64,7 @@ def test_filters_all_have_to_hold(directory: Path) -> None:
 def test_a_cursor_of_no_page_is_told(directory: Path, cursor: str) -> None:
     with pytest.raises(UsageError):
         page_of(directory, LogChoice(cursor=cursor))
+
+
+def test_no_trail_is_an_empty_page(tmp_path: Path) -> None:
+    assert page_of(tmp_path / "trail", LogChoice()) == {"entries": [], "next": None}
