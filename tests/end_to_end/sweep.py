@@ -1,17 +1,23 @@
 """The whole sweep: every N of every kind of call, each of three faults, in each scenario.
 
     python -m tests.end_to_end.sweep [--scenario receiving] [--fault kill] [--point rename]
-                                     [--step 1] [--directory DIR]
+                                     [--step 1] [--directory DIR] [--results FILE]
 
 Prints a line a round, then a table scenario x call x fault with how many N there were and what
 became of them, and every failure in full. Takes one second a round, and six where a disk fails and
-the daemon waits before it tries again; needs strace. `--step 5` takes every fifth N. The exit code
-is 1 if anything was lost.
+the daemon waits before it tries again; needs strace. `--step 5` takes every fifth N.
+
+With `--results FILE` each round is a line of that file too, and a sweep that was interrupted goes
+on where it was: rounds in the file are not played again, but for those that lost something. The
+exit code is 1 if anything was lost.
 """
 
 import argparse
 import collections
+import contextlib
+import json
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -21,49 +27,105 @@ from tests.end_to_end.inject import FAULTS, POINTS, Point
 from tests.end_to_end.rounds import NOT_REACHED, SCENARIOS, Rounds
 
 Key = tuple[str, str, str]
+LOST = "LOST"
+UNREACHED_MAX = 2
+"""Rounds in a row after which a cell has no further N: which thread makes its N-th call first
+varies a little from one round to the next."""
+
+
+class Results:
+    """What became of each round, in a file of a line each if there is one."""
+
+    def __init__(self, path: Path | None, commit: str) -> None:
+        self._path = path
+        self._commit = commit
+        self.outcomes: dict[tuple[Key, int], str] = {}
+        self.failures: dict[tuple[Key, int], str] = {}
+        self.commits: set[str] = set()
+        if path is not None:
+            with contextlib.suppress(FileNotFoundError):
+                for line in path.read_text().splitlines():
+                    self._take(json.loads(line))
+
+    def _take(self, row: dict[str, str | int]) -> None:
+        key = (str(row["scenario"]), str(row["call"]), str(row["fault"])), int(row["n"])
+        self.outcomes[key] = str(row["outcome"])
+        self.commits.add(str(row["commit"]))
+        self.failures.pop(key, None)
+        if row["outcome"] == LOST:
+            self.failures[key] = str(row["failure"])
+
+    def known(self, key: Key, n: int) -> str | None:
+        """What became of this round, if it needs not be played again."""
+        outcome = self.outcomes.get((key, n))
+        return None if outcome == LOST else outcome
+
+    def add(self, key: Key, n: int, outcome: str, failure: str, took_s: float) -> None:
+        """One round."""
+        row: dict[str, str | int] = dict(zip(("scenario", "call", "fault"), key, strict=True))
+        row |= {"n": n, "outcome": outcome, "failure": failure, "commit": self._commit}
+        self._take(row)
+        if self._path is not None:
+            with self._path.open("a") as file:
+                file.write(json.dumps(row | {"took_s": round(took_s, 2)}) + "\n")
+
+    def table(self) -> str:
+        """What became of all rounds."""
+        cells: dict[Key, collections.Counter[str]] = {}
+        for (key, _), outcome in self.outcomes.items():
+            counts = cells.setdefault(key, collections.Counter())
+            if outcome != NOT_REACHED:
+                counts[outcome.split(":")[0]] += 1
+        lines = ["scenario | call | fault | rounds | outcomes"]
+        for key, counts in cells.items():
+            parts = ", ".join(f"{n} {outcome}" for outcome, n in counts.most_common())
+            lines.append(f"{' | '.join(key)} | {counts.total()} | {parts}")
+        total = sum(cells.values(), collections.Counter())
+        lines.append(f"all: {total.total()} rounds; {len(self.failures)} lost; {dict(total)}")
+        lines.append(f"at {', '.join(sorted(self.commits))}")
+        return "\n".join(lines)
 
 
 class Sweep:
     """Rounds of one scenario after another; after a failure a new pair begins."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, results: Results) -> None:
         self._rounds = Rounds(directory)
-        self.outcomes: dict[Key, collections.Counter[str]] = {}
-        self.failures: list[str] = []
+        self._results = results
 
     def run(self, scenario: str, point: Point, fault: str, step: int) -> None:
         """Every N, until it is not reached."""
         key = (scenario, point.name, fault)
-        counts = self.outcomes.setdefault(key, collections.Counter())
         n, unreached = 1, 0
-        while unreached < 2:
-            started = time.monotonic()
-            try:
-                outcome = self._rounds.play(scenario, point, fault, n)
-            except Exception as error:  # noqa: BLE001 - a row of the table, and the sweep goes on
-                outcome = "LOST"
-                self.failures.append(f"{' x '.join(key)} x {n}: {type(error).__name__}: {error}")
-                print(self.failures[-1], flush=True)
-            took_s = time.monotonic() - started
-            print(f"{' | '.join(key)} | {n} | {outcome} | {took_s:.1f} s", flush=True)
+        while unreached < UNREACHED_MAX:
+            outcome = self._results.known(key, n) or self._play(key, point, n)
             unreached = unreached + 1 if outcome == NOT_REACHED else 0
-            if outcome != NOT_REACHED:
-                counts[outcome.split(":")[0]] += 1
             n += step
+
+    def _play(self, key: Key, point: Point, n: int) -> str:
+        started = time.monotonic()
+        failure = ""
+        try:
+            outcome = self._rounds.play(key[0], point, key[2], n)
+        except Exception as error:  # noqa: BLE001 - a row of the table, and the sweep goes on
+            outcome = LOST
+            failure = f"{' x '.join(key)} x {n}: {type(error).__name__}: {error}"
+            print(failure, flush=True)
+        took_s = time.monotonic() - started
+        print(f"{' | '.join(key)} | {n} | {outcome} | {took_s:.1f} s", flush=True)
+        self._results.add(key, n, outcome, failure, took_s)
+        return outcome
 
     def end(self) -> None:
         """Ends the daemons."""
         self._rounds.end()
 
-    def table(self) -> str:
-        """What became of all rounds."""
-        lines = ["scenario | call | fault | rounds | outcomes"]
-        for key, counts in self.outcomes.items():
-            parts = ", ".join(f"{n} {outcome}" for outcome, n in counts.most_common())
-            lines.append(f"{' | '.join(key)} | {counts.total()} | {parts}")
-        total = sum((counts for counts in self.outcomes.values()), collections.Counter())
-        lines.append(f"all: {total.total()} rounds; {len(self.failures)} lost; {dict(total)}")
-        return "\n".join(lines)
+
+def this_commit() -> str:
+    """What is swept; nothing outside of a repository."""
+    words = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    done = subprocess.run(words, cwd=Path(__file__).parent, capture_output=True, text=True)  # noqa: PLW1510
+    return done.stdout.strip()
 
 
 def main() -> int:
@@ -74,9 +136,11 @@ def main() -> int:
     parser.add_argument("--point", choices=[point.name for point in POINTS])
     parser.add_argument("--step", type=int, default=1)
     parser.add_argument("--directory", type=Path)
+    parser.add_argument("--results", type=Path)
     chosen = parser.parse_args()
     directory = chosen.directory or Path(tempfile.mkdtemp(prefix="holdfast-sweep-"))
-    sweep = Sweep(directory)
+    results = Results(chosen.results, this_commit())
+    sweep = Sweep(directory, results)
     try:
         for scenario in SCENARIOS:
             for point in POINTS:
@@ -87,12 +151,12 @@ def main() -> int:
                         sweep.run(scenario, point, fault, chosen.step)
     finally:
         sweep.end()
-        print(sweep.table())
-    for failure in sweep.failures:
+        print(results.table())
+    for failure in results.failures.values():
         print(f"\n{failure}")
-    if not sweep.failures and chosen.directory is None:
+    if not results.failures and chosen.directory is None:
         shutil.rmtree(directory)
-    return bool(sweep.failures)
+    return bool(results.failures)
 
 
 if __name__ == "__main__":
