@@ -112,6 +112,12 @@ class Nursery:
                 raise
             return subprocess.CompletedProcess(words, code, out.read_text(), errors.read_text())
 
+    def hurry(self, retry_s: float) -> None:
+        """Has whatever is forked from now on try again so soon what a disk refused: by itself a
+        folder waits seconds, which is most of a round in which a disk fails.
+        """
+        self.ask({"retry_s": retry_s})
+
     def ask(self, question: dict[str, Any]) -> Any:
         """One question, one answer."""
         assert self._process.stdin is not None
@@ -157,6 +163,9 @@ def serve(questions: TextIO, answers: TextIO) -> list[str] | None:
         if "poll" in question:
             ended, status = os.waitpid(question["poll"], os.WNOHANG)
             answer = os.waitstatus_to_exitcode(status) if ended else None
+        elif "retry_s" in question:
+            answer = None
+            _set_waits(question["retry_s"])
         else:
             answer = os.fork()
             if not answer:
@@ -165,6 +174,20 @@ def serve(questions: TextIO, answers: TextIO) -> list[str] | None:
                 return words
         print(json.dumps(answer), file=answers, flush=True)
     return None
+
+
+def _set_waits(retry_s: float) -> None:
+    from peer.core import patience
+    from peer.folders import delivery, folder
+
+    for module, name in (
+        (patience, "RETRY_S"),
+        (folder, "RETRY_S"),
+        (delivery, "NO_ROOM_S"),
+        (delivery, "ASK_AGAIN_S"),
+    ):
+        assert hasattr(module, name)
+        setattr(module, name, retry_s)
 
 
 def _become(question: dict[str, Any]) -> None:

@@ -4,8 +4,8 @@
                                      [--step 1] [--directory DIR] [--results FILE]
 
 Prints a line a round, then a table scenario x call x fault with how many N there were and what
-became of them, and every failure in full. Takes one second a round, and six where a disk fails and
-the daemon waits before it tries again; needs strace. `--step 5` takes every fifth N.
+became of them, and every failure in full. Takes one to two seconds a round, for the daemons try
+again soon what a disk refused; needs strace. `--step 5` takes every fifth N.
 
 With `--results FILE` each round is a line of that file too, and a sweep that was interrupted goes
 on where it was: rounds in the file are not played again, but for those that lost something. The
@@ -24,10 +24,13 @@ import time
 from pathlib import Path
 
 from tests.end_to_end.inject import FAULTS, POINTS, Point
+from tests.end_to_end.nursery import shared
 from tests.end_to_end.rounds import NOT_REACHED, SCENARIOS, Rounds
 
 Key = tuple[str, str, str]
 LOST = "LOST"
+RETRY_S = 0.3
+"""After which a daemon tries again what a disk refused: 5 s would be most of a round."""
 UNREACHED_MAX = 2
 """Rounds in a row after which a cell has no further N: which thread makes its N-th call first
 varies a little from one round to the next."""
@@ -124,7 +127,7 @@ class Sweep:
 def this_commit() -> str:
     """What is swept; nothing outside of a repository."""
     words = ["git", "describe", "--always", "--dirty", "--exclude=*"]
-    done = subprocess.run(words, cwd=Path(__file__).parent, capture_output=True, text=True)  # noqa: PLW1510
+    done = subprocess.run(words, cwd=Path(__file__).parent, capture_output=True, text=True)
     return done.stdout.strip()
 
 
@@ -140,6 +143,7 @@ def main() -> int:
     chosen = parser.parse_args()
     directory = chosen.directory or Path(tempfile.mkdtemp(prefix="holdfast-sweep-"))
     results = Results(chosen.results, this_commit())
+    shared().hurry(RETRY_S)
     sweep = Sweep(directory, results)
     try:
         for scenario in SCENARIOS:
