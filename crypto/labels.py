@@ -129,6 +129,7 @@ SHARE_LINK_MANIFEST_PREFIX: Final = b"holdfast/1 link manifest\0"
 SHARE_LINK_SEGMENT_PREFIX: Final = b"holdfast/1 link segment\0"
 SHARE_LINK_TOKEN_PREFIX: Final = b"holdfast/1 link token\0"
 SHARE_LINK_REVOKE_PREFIX: Final = b"holdfast/1 link revoke\0"
+SHARE_LINK_PAGE_PREFIX: Final = b"holdfast/1 link page\0"
 UPLOAD_PREFIX: Final = b"holdfast/1 upload\0"
 UPLOAD_GATE_PREFIX: Final = b"holdfast/1 upload gate\0"
 UPLOAD_FILE_PREFIX: Final = b"holdfast/1 upload file\0"
@@ -147,6 +148,7 @@ RAW_PREFIXES: Final = (
     SHARE_LINK_SEGMENT_PREFIX,
     SHARE_LINK_TOKEN_PREFIX,
     SHARE_LINK_REVOKE_PREFIX,
+    SHARE_LINK_PAGE_PREFIX,
     UPLOAD_PREFIX,
     UPLOAD_GATE_PREFIX,
     UPLOAD_FILE_PREFIX,

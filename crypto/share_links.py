@@ -32,9 +32,11 @@ from nacl.pwhash import argon2id
 
 from crypto.chunks import SealedChunk, open_chunk_with
 from crypto.errors import BadKeyError, OpenError, SignatureError
+from crypto.ids import ChunkId
 from crypto.labels import (
     SHARE_LINK_ID_PREFIX,
     SHARE_LINK_MANIFEST_PREFIX,
+    SHARE_LINK_PAGE_PREFIX,
     SHARE_LINK_PREFIX,
     SHARE_LINK_REVOKE_PREFIX,
     SHARE_LINK_SEGMENT_PREFIX,
@@ -204,6 +206,13 @@ def link_id_of(public: bytes) -> bytes:
 def token_hash(token: bytes) -> bytes:
     """What a relay keeps of a token."""
     return sha256(token).digest()
+
+
+def page_id(page: bytes) -> ChunkId:
+    """What a page of a manifest is sealed as a chunk under. It may be a plain hash: who can guess
+    what is in it, and so its id, has no read secret, and who has one needs no guess.
+    """
+    return ChunkId(sha256(SHARE_LINK_PAGE_PREFIX + page).digest())
 
 
 def password_key(password: str, salt: bytes) -> bytes:

@@ -1,13 +1,14 @@
 """A share link's manifest: the files that it gives, and where in which packs they lie (SPEC 17).
 
-It is sealed before a relay sees it (crypto.share_links), and it names each sealed chunk by SHA-256:
+Much of it may lie in pages of its own (protocol.link_pages), which it names by place and key. It is
+sealed before a relay sees it (crypto.share_links), and it names each sealed chunk by SHA-256:
 a visitor who knows a chunk's key could otherwise make other bytes that open, with the relay's help.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from crypto.chunks import CHUNK_SEAL_OVERHEAD, CHUNK_SIZE_MAX
@@ -26,6 +27,8 @@ NUMBER_MAX: Final = (1 << 53) - 1
 """The largest integer that JavaScript counts with."""
 
 _VERSION: Final = 1
+_PAGED: Final = 2
+"""With pages; who knows none refuses it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +61,23 @@ class SharedFile:
     size: int
     mtime_ms: int
     chunks: tuple[SharedChunk, ...] = ()
+    pages: tuple[SharedChunk, ...] = ()
+    """Of a large file: what its chunks are is in these, in their order, and `chunks` is empty."""
 
     @property
     def is_directory(self) -> bool:
         """Whether this is an empty directory."""
         return self.path.endswith("/")
+
+
+@dataclass(frozen=True, slots=True)
+class SharedPage:
+    """Some of the files, listed in a page."""
+
+    prefix: str
+    """The directory that all of them are below."""
+    chunk: SharedChunk
+    """Where the page lies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,58 +92,88 @@ class LinkManifest:
     """Of an upload link: the key to which a page seals what is put in."""
     bytes_max: int = 0
     """Of an upload link."""
+    pages: tuple[SharedPage, ...] = ()
 
     @property
     def size(self) -> int:
-        """Bytes of all files."""
+        """Bytes of all files that are not in pages."""
         return sum(file.size for file in self.files)
 
     @property
     def name(self) -> str:
         """What the whole is called: the one file, or the directory that all is in."""
-        tops = {file.path.split("/", 1)[0] for file in self.files}
+        paths = [file.path for file in self.files] + [page.prefix for page in self.pages]
+        tops = {path.split("/", 1)[0] for path in paths}
         return tops.pop() if len(tops) == 1 else ""
+
+    @property
+    def is_paged(self) -> bool:
+        """Whether some of it lies elsewhere."""
+        return bool(self.pages) or any(file.pages for file in self.files)
 
     def encode(self) -> bytes:
         """What is sealed."""
-        files = [
-            [
-                file.path, file.size, file.mtime_ms,
-                [[c.pack, c.offset, c.length, c.codec, c.plain_len, c.key, c.sealed_hash]
-                 for c in file.chunks],
-            ]
-            for file in self.files
-        ]  # fmt: skip
-        return wire.encode(
-            [_VERSION, self.expires_s, list(self.pack_ids), files, self.upload_public,
-             self.bytes_max]
-        )  # fmt: skip
+        if not self.is_paged:
+            return wire.encode(
+                [_VERSION, self.expires_s, list(self.pack_ids), [file_item(f) for f in self.files],
+                 self.upload_public, self.bytes_max]
+            )  # fmt: skip
+        files = [[*file_item(f), [chunk_item(page) for page in f.pages]] for f in self.files]
+        pages = [[page.prefix, chunk_item(page.chunk)] for page in self.pages]
+        return wire.encode([_PAGED, self.expires_s, list(self.pack_ids), files, pages])
+
+
+def chunk_item(chunk: SharedChunk) -> list[Any]:
+    """As it is encoded."""
+    return [
+        chunk.pack, chunk.offset, chunk.length, chunk.codec, chunk.plain_len, chunk.key,
+        chunk.sealed_hash,
+    ]  # fmt: skip
+
+
+def file_item(file: SharedFile) -> list[Any]:
+    """As it is encoded, without its pages."""
+    return [file.path, file.size, file.mtime_ms, [chunk_item(chunk) for chunk in file.chunks]]
 
 
 def decode_manifest(data: bytes) -> LinkManifest:
     """A manifest that is safe to follow; raises Malformed, BadName or TooLong."""
+    pages: list[Any] = []
+    version, upload_public, bytes_max = _VERSION, None, 0
     match wire.decode(data, MANIFEST_SIZE_MAX, ITEMS_MAX):
         case [1, expires_s, list(pack_ids), list(files), upload_public, bytes_max]:
-            pass
+            shared = tuple(decode_file(item, len(pack_ids)) for item in files)
+        case [2, expires_s, list(pack_ids), list(files), list(pages)]:
+            version = _PAGED
+            shared = tuple(_paged_file(item, len(pack_ids)) for item in files)
         case _:
-            raise Malformed("not a link's manifest of version 1")
+            raise Malformed("not a link's manifest of version 1 or 2")
+    check_pack_ids(pack_ids)
+    is_upload = type(upload_public) is bytes and len(upload_public) == LINK_KEY_SIZE
+    if upload_public is not None and not is_upload:
+        raise Malformed("an upload link's key")
+    if upload_public is not None and shared:
+        raise Malformed("a link gives files or takes them")
+    check_paths(shared)
+    manifest = LinkManifest(
+        _number(expires_s), tuple(pack_ids), shared, upload_public, _number(bytes_max),
+        tuple(_page(item, len(pack_ids)) for item in pages),
+    )  # fmt: skip
+    if manifest.is_paged != (version == _PAGED):
+        raise Malformed("a manifest is of version 2 if it has pages, else of version 1")
+    return manifest
+
+
+def check_pack_ids(pack_ids: Sequence[Any]) -> None:
+    """Each once and of its length, or Malformed."""
     if not all(type(pack_id) is bytes and len(pack_id) == HASH_SIZE for pack_id in pack_ids):
         raise Malformed("a pack's id has 32 bytes")
     if len(set(pack_ids)) != len(pack_ids):
         raise Malformed("a pack is named twice")
-    is_upload = type(upload_public) is bytes and len(upload_public) == LINK_KEY_SIZE
-    if upload_public is not None and not is_upload:
-        raise Malformed("an upload link's key")
-    if upload_public is not None and files:
-        raise Malformed("a link gives files or takes them")
-    shared = tuple(_file(item, len(pack_ids)) for item in files)
-    _check_paths(shared)
-    return LinkManifest(
-        _number(expires_s), tuple(pack_ids), shared, upload_public, _number(bytes_max)
-    )
 
 
-def _file(item: Any, packs: int) -> SharedFile:
+def decode_file(item: Any, packs: int) -> SharedFile:
+    """A file whose chunks are all named; raises Malformed."""
     match item:
         case [str(path), size, mtime_ms, list(chunks)]:
             pass
@@ -136,7 +181,8 @@ def _file(item: Any, packs: int) -> SharedFile:
             raise Malformed("not a file of a manifest")
     if type(mtime_ms) is not int or abs(mtime_ms) > NUMBER_MAX:
         raise Malformed("a file's time")
-    file = SharedFile(path, _number(size), mtime_ms, tuple(_chunk(c, packs) for c in chunks))
+    shared = tuple(decode_chunk(chunk, packs) for chunk in chunks)
+    file = SharedFile(path, _number(size), mtime_ms, shared)
     if sum(chunk.plain_len for chunk in file.chunks) != file.size:
         raise Malformed("a file's size is not that of its chunks")
     if file.is_directory and file.chunks:
@@ -144,7 +190,31 @@ def _file(item: Any, packs: int) -> SharedFile:
     return file
 
 
-def _chunk(item: Any, packs: int) -> SharedChunk:
+def _paged_file(item: Any, packs: int) -> SharedFile:
+    match item:
+        case [path, size, mtime_ms, chunks, list(pages)]:
+            pass
+        case _:
+            raise Malformed("not a file of a manifest with pages")
+    if not pages:
+        return decode_file([path, size, mtime_ms, chunks], packs)
+    file = decode_file([path, 0, mtime_ms, chunks], packs)  # which has no chunks of its own then
+    if file.is_directory or not _number(size):
+        raise Malformed("pages of a file in which there is nothing")
+    return replace(file, size=size, pages=tuple(decode_chunk(page, packs) for page in pages))
+
+
+def _page(item: Any, packs: int) -> SharedPage:
+    match item:
+        case [str(prefix), chunk]:
+            _check_names(prefix)
+            return SharedPage(prefix, decode_chunk(chunk, packs))
+        case _:
+            raise Malformed("not a page of a manifest")
+
+
+def decode_chunk(item: Any, packs: int) -> SharedChunk:
+    """A chunk within its bounds, in one of so many packs; raises Malformed."""
     match item:
         case [int(pack), int(offset), int(length), int(codec), int(plain_len), bytes(key),
               bytes(sealed_hash)] if bool not in map(type, item):  # fmt: skip
@@ -170,17 +240,15 @@ def _number(value: Any) -> int:
     return value
 
 
-def _check_paths(files: tuple[SharedFile, ...]) -> None:
-    """Each path stays inside what it is unpacked into, and no two of them meet on any disk."""
+def check_paths(files: Sequence[SharedFile]) -> None:
+    """Each path stays inside what it is unpacked into, and no two of them meet on any disk; raises
+    Malformed, BadName or TooLong.
+    """
     taken: set[str] = set()
     parents: set[str] = set()
     for file in files:
         path = file.path.removesuffix("/")
-        names = path.split("/")
-        if len(path) > PATH_LENGTH_MAX or len(names) > PATH_DEPTH_MAX:
-            raise Malformed("a path is too long")
-        for name in names:
-            check_name(name)
+        _check_names(path)
         folded = fold_key(path)
         if folded in taken:
             raise Malformed("two files have one path")
@@ -188,6 +256,14 @@ def _check_paths(files: tuple[SharedFile, ...]) -> None:
         parents.update(_parents(folded))
     if taken & parents:
         raise Malformed("a path leads through a file")
+
+
+def _check_names(path: str) -> None:
+    names = path.split("/")
+    if len(path) > PATH_LENGTH_MAX or len(names) > PATH_DEPTH_MAX:
+        raise Malformed("a path is too long")
+    for name in names:
+        check_name(name)
 
 
 def _parents(path: str) -> Iterator[str]:

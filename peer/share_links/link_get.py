@@ -31,6 +31,7 @@ from peer.errors import LinkDamaged, LinkUnknown, LinkUnreachable, PathUnusable,
 from peer.share_links.link_visit import Visitor
 from protocol.errors import ProtocolError
 from protocol.link_manifest import LinkManifest, SharedChunk, SharedFile, decode_manifest
+from protocol.link_pages import expanded, pages_of
 from protocol.share_url import ShareUrl, text_of
 
 RUN_SIZE: Final = 4 << 20
@@ -82,6 +83,7 @@ def get(
         directory.mkdir(parents=True, exist_ok=True)
         work.mkdir(mode=0o700, exist_ok=True)
         manifest, secrets = _manifest(url, visitor, work, ask_password)
+        manifest = _with_pages(manifest, visitor, secrets, work)
         tops = sorted({file.path.split("/", 1)[0] for file in manifest.files})
         _check_free(directory, tops)
         fetch = _Fetch(visitor, secrets, manifest, work, progress)
@@ -152,6 +154,24 @@ def _claim(visitor: Visitor, secrets: LinkSecrets, *, has_password: bool) -> byt
         raise
 
 
+def _with_pages(
+    manifest: LinkManifest, visitor: Visitor, secrets: LinkSecrets, work: Path
+) -> LinkManifest:
+    """The manifest with what it has in pages, fetched and opened as chunks are."""
+    if not manifest.is_paged:
+        return manifest
+    try:
+        pages = pages_of(manifest)
+        fetch = _Fetch(visitor, secrets, manifest, work, lambda done, size: None)
+        with ThreadPoolExecutor(THREADS, "get") as pool:
+            try:
+                return expanded(manifest, list(fetch.opened(pool, pages)))
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+    except ProtocolError:
+        raise LinkDamaged from None
+
+
 class _Fetch:
     """All chunks of a manifest, in order, into the tree below a work directory."""
 
@@ -177,7 +197,7 @@ class _Fetch:
             missing += self._begun(file)
         self._progress(self._done, self._manifest.size)
         with ThreadPoolExecutor(THREADS, "get") as pool:
-            opened = self._opened(pool, [chunk for f, n in missing for chunk in f.chunks[n:]])
+            opened = self.opened(pool, [chunk for f, n in missing for chunk in f.chunks[n:]])
             try:
                 for file, count in missing:
                     self._write(file, count, opened)
@@ -250,7 +270,7 @@ class _Fetch:
         fresh.write_text(json.dumps({"path": file.path, "size": part.tell()}))
         fresh.replace(self._work / "synced.json")
 
-    def _opened(self, pool: ThreadPoolExecutor, chunks: list[SharedChunk]) -> Iterator[bytes]:
+    def opened(self, pool: ThreadPoolExecutor, chunks: list[SharedChunk]) -> Iterator[bytes]:
         """The plaintext of chunks in order, some of them ahead of who takes them."""
         under_way: deque[Future[list[bytes]]] = deque()
         for run in runs(chunks):

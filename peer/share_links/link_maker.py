@@ -1,22 +1,20 @@
-"""Makes share links: seals what rests only in place into packs, puts them and the manifest.
+"""Makes share links: puts what rests only in place into packs, and the manifest at the relay.
 
-A chunk that lies at the relay already, for whatever link, is not uploaded again. A link is noted
+What of the folder lies sealed at super-nodes is named where it is, and long lists of it lie in
+pages, which are put like chunks: beforehand, if somebody asks for that (`prepare`). A link is noted
 here before the relay has it, so that no link is there that nobody can revoke.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Final, NamedTuple
 
-from crypto.chunks import CHUNK_NONCE_SIZE, chunk_key, seal_chunk
-from crypto.ids import ChunkId, EntryId, FolderId
-from crypto.packs import Pack, PackKind, PackWriter
+from crypto.chunks import chunk_key
+from crypto.ids import ChunkId, EntryId
 from crypto.primitives import SEAL_RANDOM_SIZE
 from crypto.share_links import (
     LINK_SECRET_SIZE,
@@ -30,22 +28,23 @@ from crypto.share_links import (
     token_hash,
 )
 from peer.backup.sealed_chunks import SealedChunks
-from peer.errors import LinkNotMade
-from peer.folders.folder import Folder
 from peer.share_links.link_content import Given
+from peer.share_links.link_packing import LEASE_S, LinkPacking, Making, each_of
+from peer.share_links.link_paging import ChunkPlaces, LinkPages, pages_of
 from peer.share_links.link_relay import LinkRelay, NewBlob
 from peer.share_links.link_store import LinkStore, MadeLink, StoredChunk
-from protocol.epochs import EpochChain
 from protocol.errors import StorageRefused
-from protocol.link_manifest import LinkManifest, SharedChunk, SharedFile
+from protocol.link_manifest import LinkManifest, SharedFile, SharedPage
 from protocol.link_messages import LinkPack
 from protocol.share_url import ShareUrl
 from protocol.storage_messages import StoreOutcome
 
-LEASE_S: Final = 90 * 86_400
-"""What a node gives at most; the relay prolongs it while the link is there."""
-READ_AT_ONCE: Final = 64
-"""Chunks asked of the folder at once; it gives as many as fit into 4 MiB."""
+LISTED_MAX: Final = 48 << 10
+"""Bytes of pages that do not lie at the relay and are written into the manifest instead: put into
+a pack they would fill the smallest one.
+"""
+PREPARED_SHARE: Final = 100
+"""Pages are prepared if they are no more than a hundredth of what they list: of small files not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +56,6 @@ class Wish:
     downloads_max: int = 0
     """0: any number."""
     password: str | None = None
-
-
-class Making(NamedTuple):
-    """A folder, and how its chunks are sealed."""
-
-    folder: Folder
-    chain: EpochChain
 
 
 class Made(NamedTuple):
@@ -86,26 +78,33 @@ class LinkMaker:
         making: Making,
         random: Callable[[int], bytes] = os.urandom,
         sealed: SealedChunks | None = None,
+        lease_s: int = LEASE_S,
     ) -> None:
         """`sealed`: what of the folder lies at super-nodes, one of which this relay is."""
         self._store, self._relay, self._random = store, relay, random
-        self._folder, self._chain = making
+        self._packing = LinkPacking(store, relay, making, random, lease_s)
+        self._chain = making.chain
         self._sealed = sealed
         self._at_nodes: set[bytes] = set()
         """Descriptors of the packs that lie in the folder's namespace."""
-        self._uploaded = 0
+        self._secrets: dict[EntryId, bytes] = {}
 
     async def make(self, files: Sequence[Given], wish: Wish) -> Made:
         """Uploads what is missing and makes the link; raises LinkError or LinkNotMade."""
         relay, random = self._relay, self._random
         await relay.open()
-        chunks = await self._stored(files)
+        stored = await self._stored(files)
         key = LinkKey.from_seed(random(LINK_SEED_SIZE))
         secrets = await asyncio.to_thread(
             LinkSecrets.of, random(LINK_SECRET_SIZE), random(PASSWORD_SALT_SIZE), wish.password
         )
         expires_s = relay.time_s + wish.lifetime_s if wish.lifetime_s else 0
-        manifest = self._manifest(files, chunks, expires_s)
+        places = ChunkPlaces(stored, self._key_of)
+        pages = await asyncio.to_thread(pages_of, files, places)
+        if wish.downloads_max:
+            _list_files(pages)
+        await self._put_pages(pages, stored)
+        manifest = await asyncio.to_thread(_manifest, pages, places, expires_s)
         flags = LinkFlags.NONE if wish.password is None else LinkFlags.PASSWORD
         blob = await asyncio.to_thread(
             lambda: seal_link(
@@ -114,14 +113,15 @@ class LinkMaker:
         )
         link = MadeLink(
             key.link_id, str(relay.address), relay.base, secrets.secret, key.secret,
-            manifest.name, wish.password is not None, len(files), manifest.size, relay.time_s,
-            expires_s, wish.downloads_max, 0,
+            manifest.name, wish.password is not None, len(files), sum(f.size for f in files),
+            relay.time_s, expires_s, wish.downloads_max, 0,
         )  # fmt: skip
         await self._store.add(link, random(SEAL_RANDOM_SIZE))
+        used = {chunk for file in files for chunk, _ in file.chunks} | pages.data.keys()
         new = NewBlob(
             key.link_id, secrets.password_salt, token_hash(secrets.token(key.link_id)),
             wish.lifetime_s, wish.downloads_max,
-            self._packs({chunk.descriptor_id for chunk in chunks.values()}),
+            self._packs({stored[chunk_id].descriptor_id for chunk_id in used}),
         )  # fmt: skip
         try:
             await relay.put_link(new, blob)
@@ -133,9 +133,28 @@ class LinkMaker:
             self._sealed = None
             return await self.make(files, wish)
         url = ShareUrl(relay.base, key.link_id, secrets.secret)
-        return Made(link, url, self._uploaded, len(blob))
+        return Made(link, url, self._packing.uploaded, len(blob))
 
-    # ------------------------------------------------------------ chunks
+    async def prepare(self, files: Sequence[Given]) -> int:
+        """Puts the pages that links to these files would name, if they are much; bytes uploaded.
+
+        Only what lies at super-nodes is prepared: of all else a link uploads the bytes themselves.
+        """
+        assert self._sealed is not None, "nothing is prepared where nothing is stored"
+        await self._relay.open()
+        every = list({chunk_id: None for file in files for chunk_id, _ in file.chunks})
+        stored = await self._sealed.find(every)
+        whole = [f for f in files if all(chunk_id in stored for chunk_id, _ in f.chunks)]
+        pages = await asyncio.to_thread(pages_of, whole, ChunkPlaces(stored, self._key_of))
+        if sum(map(len, pages.data.values())) * PREPARED_SHARE > sum(f.size for f in whole):
+            return 0
+        found = await self._packing.find(list(pages.data))
+        missing = {id_: data for id_, data in pages.data.items() if id_ not in found}
+        if sum(map(len, missing.values())) > LISTED_MAX:
+            await self._packing.put(each_of(missing.items()))
+        return self._packing.uploaded
+
+    # Private
 
     async def _stored(self, files: Sequence[Given]) -> dict[ChunkId, StoredChunk]:
         """All chunks of these files, at the relay."""
@@ -143,19 +162,36 @@ class LinkMaker:
         at_nodes = await self._sealed.find(every) if self._sealed is not None else {}
         self._at_nodes = {chunk.descriptor_id for chunk in at_nodes.values()}
         wanted = [chunk_id for chunk_id in every if chunk_id not in at_nodes]
-        relay_id, folder_id = self._relay.address.relay_id, self._folder.folder_id
-        lease_s = self._relay.time_s + LEASE_S
-        found = await self._store.find(relay_id, folder_id, wanted, self._relay.time_s)
-        packs = sorted({chunk.descriptor_id for chunk in found.values()})
-        gone = set(await self._relay.renew(packs, lease_s)) if packs else set()
-        if gone:
-            await self._store.forget_packs(relay_id, gone)
-            found = {i: chunk for i, chunk in found.items() if chunk.descriptor_id not in gone}
-        await self._store.leased(relay_id, set(packs) - gone, lease_s)
+        found = await self._packing.find(wanted)
         missing = [chunk_id for chunk_id in wanted if chunk_id not in found]
         if missing:
-            found |= await self._upload(missing, folder_id, lease_s)
+            found |= await self._packing.put(self._packing.read(missing))
         return found | at_nodes
+
+    async def _put_pages(self, pages: LinkPages, stored: dict[ChunkId, StoredChunk]) -> None:
+        """Sees that each page lies at the relay, or is listed in the manifest."""
+        if sum(map(len, pages.data.values())) <= LISTED_MAX:
+            _list_files(pages)
+            pages.plain += [file for file, _ in pages.large]
+            pages.large.clear()
+            pages.data.clear()
+            return
+        found = await self._packing.find(list(pages.data))
+        missing = {id_: data for id_, data in pages.data.items() if id_ not in found}
+        if sum(map(len, missing.values())) <= LISTED_MAX:
+            _list_files(pages, set(missing))
+            missing = {id_: data for id_, data in missing.items() if id_ in pages.data}
+        if missing:
+            found |= await self._packing.put(each_of(missing.items()))
+        stored |= found
+
+    def _key_of(self, chunk: StoredChunk) -> bytes:
+        secret = self._secrets.get(chunk.epoch_id)
+        if secret is None:
+            secret = self._chain.read_secret(chunk.epoch_id)
+            assert secret is not None, "it was sealed here"
+            self._secrets[chunk.epoch_id] = secret
+        return chunk_key(secret, chunk.id)
 
     def _packs(self, descriptor_ids: set[bytes]) -> tuple[LinkPack, ...]:
         """In which namespace each of the packs lies."""
@@ -166,89 +202,26 @@ class LinkMaker:
             for each in sorted(descriptor_ids)
         )
 
-    async def _upload(
-        self, missing: list[ChunkId], folder_id: FolderId, lease_s: int
-    ) -> dict[ChunkId, StoredChunk]:
-        epoch_id = self._chain.sealing_epoch()
-        read_secret = None if epoch_id is None else self._chain.read_secret(epoch_id)
-        if epoch_id is None or read_secret is None:
-            raise LinkNotMade(
-                "The folder's key is being renewed after a device was removed. Try again in a"
-                " moment."
-            )
-        found: dict[ChunkId, StoredChunk] = {}
-        writer: PackWriter | None = None
-        at = 0
-        while at < len(missing):
-            part = missing[at : at + READ_AT_ONCE]
-            datas = await self._folder.read_chunks(part)
-            if not datas or datas[0] is None:
-                raise LinkNotMade(
-                    "A file was changed while it was read, or is not on this disk. Try again."
-                )
-            for chunk_id, data in zip(part, datas, strict=False):
-                if data is None:
-                    break
-                sealed = await asyncio.to_thread(
-                    seal_chunk, read_secret, chunk_id, data, self._random(CHUNK_NONCE_SIZE)
-                )
-                if writer is not None and not writer.has_room_for(len(sealed.sealed)):
-                    found |= await self._close(writer, folder_id, epoch_id, lease_s)
-                    writer = None
-                writer = writer or PackWriter(read_secret, PackKind.CHUNKS, self._random)
-                writer.add(chunk_id, sealed)
-                at += 1
-        if writer is not None:
-            found |= await self._close(writer, folder_id, epoch_id, lease_s)
-        return found
 
-    async def _close(
-        self, writer: PackWriter, folder_id: FolderId, epoch_id: EntryId, lease_s: int
-    ) -> dict[ChunkId, StoredChunk]:
-        pack = await asyncio.to_thread(writer.close)
-        descriptor, until_s = await self._relay.put_pack(pack, lease_s)
-        self._uploaded += len(pack.data)
-        chunks = _chunks_of(pack, descriptor.id(), epoch_id)
-        await self._store.put_pack(self._relay.address.relay_id, folder_id, until_s, chunks)
-        return {chunk.id: chunk for chunk in chunks}
-
-    def _manifest(
-        self, files: Sequence[Given], chunks: dict[ChunkId, StoredChunk], expires_s: int
-    ) -> LinkManifest:
-        pack_ids = sorted({chunk.pack_id for chunk in chunks.values()})
-        numbers = {pack_id: number for number, pack_id in enumerate(pack_ids)}
-        secrets: dict[EntryId, bytes] = {}
-        for chunk in chunks.values():
-            if chunk.epoch_id not in secrets:
-                secret = self._chain.read_secret(chunk.epoch_id)
-                assert secret is not None, "it was sealed here"
-                secrets[chunk.epoch_id] = secret
-
-        def shared(chunk: StoredChunk) -> SharedChunk:
-            key = chunk_key(secrets[chunk.epoch_id], chunk.id)
-            return SharedChunk(
-                numbers[chunk.pack_id], chunk.offset, chunk.length, chunk.codec,
-                chunk.plain_len, key, chunk.sealed_hash,
-            )  # fmt: skip
-
-        return LinkManifest(
-            expires_s,
-            tuple(pack_ids),
-            tuple(
-                SharedFile(
-                    file.path, file.size, math.floor(file.mtime_ns / 1_000_000),
-                    tuple(shared(chunks[chunk_id]) for chunk_id, _ in file.chunks),
-                )
-                for file in files
-            ),
-        )  # fmt: skip
+def _list_files(pages: LinkPages, which: set[ChunkId] | None = None) -> None:
+    """Has the manifest itself list what is in these pages of files, or in all."""
+    listed = {id_ for _, id_ in pages.runs if which is None or id_ in which}
+    pages.plain += [file for run, id_ in pages.runs if id_ in listed for file in run.files]
+    pages.runs = [(run, id_) for run, id_ in pages.runs if id_ not in listed]
+    for id_ in listed:
+        del pages.data[id_]
 
 
-def _chunks_of(pack: Pack, descriptor_id: bytes, epoch_id: EntryId) -> list[StoredChunk]:
-    return [
-        StoredChunk(
-            ChunkId(slot.id), pack.pack_id, descriptor_id, slot.offset, slot.length, slot.codec,
-            slot.plain_len, epoch_id, sha256(slot.cut(pack.data).sealed).digest(),
+def _manifest(pages: LinkPages, places: ChunkPlaces, expires_s: int) -> LinkManifest:
+    large = [
+        SharedFile(
+            file.path, file.size, file.mtime_ns // 1_000_000, (),
+            tuple(places.shared(part) for part in parts),
         )
-        for slot in pack.index.slots
+        for file, parts in pages.large
     ]  # fmt: skip
+    runs = tuple(SharedPage(run.prefix, places.shared(id_)) for run, id_ in pages.runs)
+    plain = [places.file(file, file.path) for file in pages.plain]
+    return LinkManifest(
+        expires_s, tuple(places.pack_ids), tuple(plain + large), None, 0, runs
+    )

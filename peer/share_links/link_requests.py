@@ -17,7 +17,8 @@ from peer.device.ledgers import Ledgers
 from peer.errors import LinkNotMade, RelayUnreachable, UnknownLink
 from peer.history.history_requests import HistoryRequests
 from peer.share_links.link_content import given_at
-from peer.share_links.link_maker import LinkMaker, Making, Wish
+from peer.share_links.link_maker import LinkMaker, Wish
+from peer.share_links.link_packing import Making
 from peer.share_links.link_relay import link_relay, serving_relay
 from peer.share_links.link_store import LinkStore, MadeLink
 from peer.share_links.upload_links import UploadLinkEntry, UploadLinks, UploadWish

@@ -16,7 +16,8 @@ from crypto.keys import DeviceKeys
 from crypto.packs import LEAF_SIZE
 from peer.folders.folder import Folder
 from peer.share_links.link_content import Given
-from peer.share_links.link_maker import LinkMaker, Making
+from peer.share_links.link_maker import LinkMaker
+from peer.share_links.link_packing import Making
 from peer.share_links.link_relay import LinkRelay
 from peer.share_links.link_store import LinkStore
 from protocol.epochs import EpochChain
