@@ -139,7 +139,8 @@ def file_item(file: SharedFile) -> list[Any]:
 def decode_manifest(data: bytes) -> LinkManifest:
     """A manifest that is safe to follow; raises Malformed, BadName or TooLong."""
     pages: list[Any] = []
-    version, upload_public, bytes_max = _VERSION, None, 0
+    upload_public: Any = None
+    version, bytes_max = _VERSION, 0
     match wire.decode(data, MANIFEST_SIZE_MAX, ITEMS_MAX):
         case [1, expires_s, list(pack_ids), list(files), upload_public, bytes_max]:
             shared = tuple(decode_file(item, len(pack_ids)) for item in files)

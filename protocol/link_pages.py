@@ -1,4 +1,4 @@
-"""Pages of share links: files, or the chunks of one file, listed in what lies in packs as chunks do.
+"""Pages of share links: files, or the chunks of one file, listed in what lies in packs like chunks.
 
 A manifest names a page by place, key and hash, as it names a chunk, and so it stays small however
 much it gives. A page holds nothing but what it lists: it goes to whoever is given all of that. It

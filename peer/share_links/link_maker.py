@@ -222,6 +222,4 @@ def _manifest(pages: LinkPages, places: ChunkPlaces, expires_s: int) -> LinkMani
     ]  # fmt: skip
     runs = tuple(SharedPage(run.prefix, places.shared(id_)) for run, id_ in pages.runs)
     plain = [places.file(file, file.path) for file in pages.plain]
-    return LinkManifest(
-        expires_s, tuple(places.pack_ids), tuple(plain + large), None, 0, runs
-    )
+    return LinkManifest(expires_s, tuple(places.pack_ids), tuple(plain + large), None, 0, runs)

@@ -66,9 +66,7 @@ class LinkPacking:
         await self._store.leased(relay_id, set(packs) - gone, lease_s)
         return found
 
-    async def put(
-        self, items: AsyncIterator[tuple[ChunkId, bytes]]
-    ) -> dict[ChunkId, StoredChunk]:
+    async def put(self, items: AsyncIterator[tuple[ChunkId, bytes]]) -> dict[ChunkId, StoredChunk]:
         """Seals these and uploads them; raises LinkError or LinkNotMade."""
         epoch_id = self._chain.sealing_epoch()
         read_secret = None if epoch_id is None else self._chain.read_secret(epoch_id)

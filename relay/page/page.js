@@ -6,6 +6,7 @@ import { contentOf } from "./download.js";
 import * as errors from "./errors.js";
 import { Home } from "./home.js";
 import { readManifest } from "./manifest.js";
+import { withChunks, withFiles } from "./pages.js";
 import { previewKind, previewOf } from "./preview.js";
 import { saveFile, saveZip } from "./transfer.js";
 import * as ui from "./ui.js";
@@ -55,9 +56,9 @@ async function openLink(secret) {
     const gate = await uploadGate(secret, passwordKey, linkId, passwordSalt);
     return { home, upload: { ...readUploadManifest(manifest), linkId, gate } };
   }
-  const shared = readManifest(manifest);
-  home.packs = shared.packs;
-  return { home, shared };
+  const listed = readManifest(manifest);
+  home.packs = listed.packs; // which grow, as pages name more of them
+  return { home, shared: { manifest: listed, ...(await withFiles(listed, (...range) => home.range(...range))) } };
 }
 
 async function claim(home, linkId, secret, passwordSalt, passwordKey = NO_PASSWORD) {
@@ -100,13 +101,15 @@ async function hashPassword(password, passwordSalt) {
 
 function present(home, shared) {
   const fetchRange = (...range) => home.range(...range);
+  const source = { fetchRange, withChunks: (files, signal) => withChunks(files, shared.manifest, fetchRange, signal) };
   const place = ui.showFiles(shared, {
     canView: (file) => previewKind(file) !== null,
-    onSaveAll: () => follow(place, saveZip(shared, fetchRange, place)),
-    onSave: (file) => follow(place, saveFile(file, fetchRange, place)),
+    onSaveAll: () => follow(place, saveZip(shared, source, place)),
+    onSave: (file) => follow(place, saveFile(file, source, place)),
     onView: (file) =>
       ui.view(file, async (signal) => {
         const pieces = [];
+        await source.withChunks([file], signal);
         for await (const piece of contentOf(file.chunks, fetchRange, signal)) pieces.push(piece);
         return previewOf(file, pieces, signal);
       }),

@@ -11,19 +11,21 @@ import { zipOf, zipSize } from "./zip.js";
 const SHOWN_EVERY_MS = 150;
 
 /** Saves one file. To be called in the click itself; returns whether it is known to be on the disk. */
-export function saveFile(file, fetchRange, place) {
+export function saveFile(file, source, place) {
   const name = savedName(baseName(file.path));
-  return run(place, { name, size: file.size, total: file.size }, (signal, onContent) =>
-    counted(contentOf(file.chunks, fetchRange, signal), onContent),
-  );
+  return run(place, { name, size: file.size, total: file.size }, async function* (signal, onContent) {
+    await source.withChunks([file], signal);
+    yield* counted(contentOf(file.chunks, source.fetchRange, signal), onContent);
+  });
 }
 
 /** Saves all files and empty directories as one zip; for the rest as `saveFile`. */
-export function saveZip({ name, files, directories, size: total }, fetchRange, place) {
+export function saveZip({ name, files, directories, size: total }, source, place) {
   const size = zipSize(files, directories);
-  return run(place, { name: `${savedName(name || "files")}.zip`, size, total }, (signal, onContent) =>
-    zipOf(files, directories, fetchRange, signal, onContent),
-  );
+  return run(place, { name: `${savedName(name || "files")}.zip`, size, total }, async function* (signal, onContent) {
+    await source.withChunks(files, signal);
+    yield* zipOf(files, directories, source.fetchRange, signal, onContent);
+  });
 }
 
 async function* counted(pieces, onContent) {

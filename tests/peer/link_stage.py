@@ -14,6 +14,7 @@ from crypto.chunks import ChunkHasher
 from crypto.ids import ChunkId, EntryId, FolderId
 from crypto.keys import DeviceKeys
 from crypto.packs import LEAF_SIZE
+from peer.backup.sealed_chunks import SealedChunks
 from peer.folders.folder import Folder
 from peer.share_links.link_content import Given
 from peer.share_links.link_maker import LinkMaker
@@ -87,9 +88,12 @@ class LinkRelayStage:
     def address(self) -> RelayAddress:
         return self.relay.address
 
-    def maker(self, relay: LinkRelay) -> LinkMaker:
-        making = Making(cast(Folder, self.folder), cast(EpochChain, self.chain))
-        return LinkMaker(self.store, relay, making)
+    @property
+    def making(self) -> Making:
+        return Making(cast(Folder, self.folder), cast(EpochChain, self.chain))
+
+    def maker(self, relay: LinkRelay, sealed: SealedChunks | None = None) -> LinkMaker:
+        return LinkMaker(self.store, relay, self.making, sealed=sealed)
 
 
 @asynccontextmanager

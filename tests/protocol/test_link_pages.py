@@ -50,6 +50,7 @@ def test_vector(path: Path) -> None:
 
     def told() -> list[str]:
         manifest = decode_manifest(data)
+        assert len(pages_of(manifest)) == len(pages)
         assert manifest.encode() == data
         return [
             f"{file.path} {sum(c.plain_len for c in file.chunks)}"

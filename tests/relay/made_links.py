@@ -9,7 +9,8 @@ from typing import Any
 from crypto.chunks import ChunkHasher, chunk_key, seal_chunk
 from crypto.packs import LEAF_SIZE, pack_id
 from crypto.share_links import LinkFlags, LinkKey, LinkSecrets, seal_link, token_hash
-from protocol.link_manifest import LinkManifest, SharedChunk, SharedFile
+from protocol.link_manifest import LinkManifest, SharedChunk, SharedFile, SharedPage
+from protocol.link_pages import LinkPage
 from relay.link_rows import Ended
 from relay.share_links import NewLink
 from tests.crypto.seeded import Seeded
@@ -49,6 +50,28 @@ class LinkMaker:
         shared, packs = self._pack(files)
         manifest = LinkManifest(0, tuple(packs), shared)
         return self.seal(manifest.encode(), packs, password=password, **changes), packs
+
+    def make_paged(self, files: dict[str, bytes]) -> tuple[Made, dict[bytes, bytes]]:
+        """The same with each file's chunks in pages, and the files below `top/sub` in one too."""
+        shared, packs = self._pack(files)
+        ids, lists = tuple(packs), [bytearray(self._random(32))]
+
+        def paged(page: LinkPage) -> SharedChunk:
+            return replace(self._seal(lists, page.encode()), pack=0)
+
+        large, below = [], []
+        for file in shared:
+            if file.path.startswith("top/sub/"):
+                below.append(replace(file, path=file.path.removeprefix("top/sub/")))
+            else:
+                chunks = [paged(LinkPage(ids, (), (chunk,))) for chunk in file.chunks]
+                large.append(replace(file, chunks=(), pages=tuple(chunks)))
+        pages = (SharedPage("top/sub", paged(LinkPage(ids, tuple(below)))),)
+        (listed,) = lists
+        listed.extend(bytes(-len(listed) % LEAF_SIZE))
+        packs[pack_id(bytes(listed))] = bytes(listed)
+        manifest = LinkManifest(0, (pack_id(bytes(listed)),), tuple(large), pages=pages)
+        return self.seal(manifest.encode(), packs), packs
 
     def seal(
         self,

@@ -15,7 +15,7 @@ globalThis.crypto ??= webcrypto; // as browsers have it; Node 18 does not yet
 await load("vendor-argon2.js");
 const link = await load("crypto.js");
 const { DamagedError, LinkError } = await load("errors.js");
-const { readManifest } = await load("manifest.js");
+const { readChunkPage, readFilePage, readManifest, shared } = await load("manifest.js");
 const upload = await load("upload_crypto.js");
 const { unzstd } = await load("zstd.js");
 
@@ -77,8 +77,20 @@ const OPERATIONS = {
   },
   decompress: async (i) => hex(unzstd(bytes(i.data), i.plain_len)),
   "decode link manifest": async (i) => {
-    const { files, directories } = readManifest(bytes(i.manifest));
-    return [...files, ...directories].map((file) => file.path).sort();
+    const { entries } = readManifest(bytes(i.manifest));
+    return entries.map((file) => file.path).sort();
+  },
+  "expand link pages": async (i) => {
+    const manifest = readManifest(bytes(i.manifest));
+    const pages = i.pages.map(bytes);
+    for (const file of manifest.entries) {
+      if (file.pages.length > 0) readChunkPage(file, pages.splice(0, file.pages.length), manifest);
+    }
+    const below = manifest.pages.flatMap(({ prefix }) => readFilePage(pages.shift(), manifest, prefix));
+    const { files, directories } = shared(manifest, [...manifest.entries, ...below]);
+    return [...files, ...directories]
+      .map((file) => `${file.path} ${file.chunks.reduce((sum, chunk) => sum + chunk.plainSize, 0)}`)
+      .sort();
   },
 };
 

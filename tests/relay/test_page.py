@@ -61,8 +61,11 @@ class Stage:
         self.address = f"http://{LOOPBACK}:{web.port}"
         self._minutes = count(1)
 
-    async def link(self, files: dict[str, bytes], **options: Any) -> Made:
-        link, packs = self.maker.make(files, **options)
+    async def link(
+        self, files: dict[str, bytes], *, is_paged: bool = False, **options: Any
+    ) -> Made:
+        make = self.maker.make_paged if is_paged else self.maker.make
+        link, packs = make(files, **options)
         await put(self.web.links, link, packs)
         return link
 
@@ -147,6 +150,23 @@ async def test_a_folder_is_listed_and_comes_as_one_zip_or_file_by_file(stage: St
             assert {name: whole.read(name) for name in whole.namelist()} == FOLDER
         assert await visit.download("Save fjord 10.jpg") == ("fjord 10.jpg", PHOTO)
         assert await visit.download("Save nothing.bin") == ("nothing.bin", b"")
+
+
+async def test_a_list_in_pages_is_a_list(stage: Stage) -> None:
+    files = {"top/large.bin": PHOTO, "top/sub/b.txt": b"b" * 10, "top/sub/c/d.bin": PHOTO[:900]}
+    link = await stage.link(files, is_paged=True)
+    async with stage.visit(link) as visit:
+        await visit.state("ready")
+        assert await visit.page.locator(".files .path").all_inner_texts() == [
+            "large.bin",
+            "sub/b.txt",
+            "sub/c/d.bin",
+        ]
+        _, data = await visit.download("Save all as a zip")
+        with zipfile.ZipFile(io.BytesIO(data)) as whole:
+            assert {name: whole.read(name) for name in whole.namelist()} == files
+        assert await visit.download("Save large.bin") == ("large.bin", PHOTO)
+        assert await visit.download("Save d.bin") == ("d.bin", PHOTO[:900])
 
 
 async def test_a_large_folder_is_listed_bit_by_bit(stage: Stage) -> None:
@@ -255,7 +275,7 @@ async def expire(stage: Stage, link: Made) -> None:
 async def test_a_link_that_has_ended_says_how(
     stage: Stage,
     end: Callable[[Stage, Made], Awaitable[None]],
-    options: dict[str, int],
+    options: dict[str, Any],
     error: str,
     words: str,
 ) -> None:

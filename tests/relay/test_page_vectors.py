@@ -40,13 +40,14 @@ def is_of_links(vector: dict[str, Any]) -> bool:
     if operation == "decompress":
         return bool(vector["input"]["codec"] == 1)
     return any(
-        word in operation for word in ("share link", "shared chunk", "link manifest", "upload")
+        word in operation
+        for word in ("share link", "shared chunk", "link manifest", "link pages", "upload")
     )
 
 
 def link_vectors() -> dict[str, Any]:
     vectors = {}
-    for folder in ("crypto", "link_manifest"):
+    for folder in ("crypto", "link_manifest", "link_pages"):
         for path in sorted((VECTORS / folder).glob("*.toml")):
             vector = tomllib.loads(path.read_text())
             if is_of_links(vector) and vector["operation"] not in NOT_THE_PAGE_S:
@@ -79,7 +80,7 @@ def test_the_page_computes_what_the_vectors_say(modules: Path) -> None:
 def is_as_expected(vector: dict[str, Any], result: dict[str, Any]) -> bool:
     if vector["expect"] != "success":
         return "error" in result
-    if vector["operation"] == "decode link manifest":
+    if vector["operation"] in ("decode link manifest", "expand link pages"):
         return bool(result.get("output") == sorted(vector["output"]))
     return bool(result.get("output") == vector["output"])
 

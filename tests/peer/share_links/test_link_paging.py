@@ -31,9 +31,9 @@ def test_each_file_is_in_one_page_below_its_directory() -> None:
 
 def test_a_change_changes_one_page() -> None:
     before = {run.files for run in paged_of(TREE).runs}
-    changed = TREE[:1777] + [TREE[1777]._replace(mtime_ns=5)] + TREE[1778:]
+    changed = [*TREE[:1777], TREE[1777]._replace(mtime_ns=5), *TREE[1778:]]
     assert len({run.files for run in paged_of(changed).runs} - before) == 1
-    one_more = TREE[:1777] + [given("top/17/077a.raw")] + TREE[1777:]
+    one_more = [*TREE[:1777], given("top/17/077a.raw"), *TREE[1777:]]
     assert len({run.files for run in paged_of(one_more).runs} - before) <= 2
 
 
