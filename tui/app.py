@@ -8,9 +8,11 @@ from typing import Any
 
 from textual.app import App, SystemCommand
 from textual.binding import ActiveBinding
+from textual.driver import Driver
 from textual.screen import Screen
 
 from tui.daemon import Daemon
+from tui.first_frame import ENTER
 from tui.main_screen import MainScreen
 
 
@@ -20,9 +22,16 @@ class HoldfastApp(App[None]):
     TITLE = "Holdfast"
     CSS_PATH = "holdfast.tcss"
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, frame: str = "") -> None:
+        """`frame`: what is on the terminal already, until the screen is drawn."""
+        self._frame = frame
         super().__init__()
         self.daemon = Daemon(home)
+
+    def get_driver_class(self) -> type[Driver]:
+        """The terminal's; it forgets its picture when it is given over, so that is painted anew."""
+        found = super().get_driver_class()
+        return _repainting(found, self._frame) if self._frame else found
 
     def get_default_screen(self) -> Screen[Any]:
         """What is shown first, and below all others."""
@@ -43,6 +52,19 @@ class HoldfastApp(App[None]):
             self.action_hide_help_panel()
         else:
             self.action_show_help_panel()
+
+
+def _repainting(driver: type[Driver], frame: str) -> type[Driver]:
+    class Repainting(driver):  # type: ignore[misc,valid-type]
+        """Writes the frame once, with what clears the terminal."""
+
+        def write(self, data: str) -> None:
+            nonlocal frame
+            if data == ENTER:
+                data, frame = data + frame, ""
+            super().write(data)
+
+    return Repainting
 
 
 def _runner(app: HoldfastApp, active: ActiveBinding) -> Callable[[], Awaitable[None]]:
