@@ -217,6 +217,7 @@ class Daemon:
         self._tasks.create_task(self.witness.run())
         self._tasks.create_task(self.search_upkeep.run())
         self._tasks.create_task(self.uploads.run())
+        self._tasks.create_task(self.share_links.run())
         await self._announce()
 
     async def _listen(self) -> None:

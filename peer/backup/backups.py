@@ -208,6 +208,17 @@ class Backups:
         record = self._records.get(folder_id)
         return record.places if record is not None and record.is_on else ()
 
+    async def up_to_date(self) -> dict[FolderId, int]:
+        """The folders that this device keeps, as far as all of them is stored, each with the number
+        of its latest pack.
+        """
+        found: dict[FolderId, int] = {}
+        for folder_id, backup in list(self._backups.items()):
+            if backup.progress.state == "up to date" and self.places(folder_id):
+                packs = await backup.store.packs("number = (SELECT max(number) FROM pack)")
+                found[folder_id] = packs[0].number if packs else 0
+        return found
+
     async def sealed_at(self, folder_id: FolderId, client: StorageClient) -> SealedChunks | None:
         """What of a folder lies sealed at the node to which this is a link, its namespace opened on
         it; None if that is not one of the folder's nodes, or cannot be opened now.

@@ -34,9 +34,17 @@ class Given(NamedTuple):
 
 
 async def given_at(
-    folder: Folder, history: History, root: Path, names: tuple[str, ...], name: str
+    folder: Folder,
+    history: History,
+    root: Path,
+    names: tuple[str, ...],
+    name: str,
+    *,
+    only_known: bool = False,
 ) -> list[Given]:
-    """All files at a path, under another name if there is one; raises LinkNotMade."""
+    """All files at a path, under another name if there is one; raises LinkNotMade, which with
+    `only_known` says nothing of files that are not known yet: they are left out.
+    """
     path = root.joinpath(*names)
     top = name or (names[-1] if names else root.name)
     if path.is_symlink() or not path.exists():
@@ -50,7 +58,11 @@ async def given_at(
             found.append(Given(shown + "/", 0, 0, ()))
         else:
             where = path.joinpath(*below)
-            found.append(await _given(folder, history, where, (*names, *below), shown))
+            try:
+                found.append(await _given(folder, history, where, (*names, *below), shown))
+            except (LinkNotMade, FileNotFoundError):
+                if not only_known:
+                    raise
         if len(found) > FILES_MAX:
             raise LinkNotMade(f"{path} has more than {FILES_MAX:,} files: share parts of it.")
     if not found:

@@ -16,6 +16,8 @@ from peer.device.home import LINKS_NAME, Home
 from peer.device.ledgers import Ledgers
 from peer.errors import LinkNotMade, RelayUnreachable, UnknownLink
 from peer.history.history_requests import HistoryRequests
+from peer.share_links.link_ahead import LEASE_S as AHEAD_LEASE_S
+from peer.share_links.link_ahead import LinksAhead
 from peer.share_links.link_content import given_at
 from peer.share_links.link_maker import LinkMaker, Wish
 from peer.share_links.link_packing import Making
@@ -91,6 +93,10 @@ class ShareLinkRequests:
         if self._open is not None:
             await self._open.close()
 
+    async def run(self) -> None:
+        """Prepares links to what is kept at super-nodes, until cancelled."""
+        await LinksAhead(self._backups.up_to_date, self.prepare).run()
+
     async def create(self, path: Path, name: str, relay: str | None, wish: Wish) -> NewLinkEntry:
         """Makes a link of a file or a directory; raises PeerError."""
         folder, history, names = self._history.locate(path)
@@ -122,6 +128,26 @@ class ShareLinkRequests:
             "uploaded_bytes": made.uploaded_bytes,
             "manifest_bytes": made.blob_bytes,
         }
+
+    async def prepare(self, folder_id: FolderId) -> int:
+        """Puts the pages of links to this folder at the relay at which they would be made, if that
+        holds a part of it; bytes put. Raises PeerError, LinkError or StorageRefused.
+        """
+        root = self._history.writable_root(folder_id)
+        if root is None:
+            return 0
+        async with AsyncExitStack() as stack:
+            place = await serving_relay(stack, self._places(folder_id), self._home.keys, None)
+            sealed = await self._backups.sealed_at(folder_id, place.client)
+            if sealed is None:
+                return 0
+            folder, history, _ = self._history.locate(root)
+            files = await given_at(folder, history, root, (), "", only_known=True)
+            making = Making(folder, self._ledgers.folders[folder_id].chain)
+            store = await self._store()
+            await store.forget_expired(place.time_s)
+            maker = LinkMaker(store, place, making, sealed=sealed, lease_s=AHEAD_LEASE_S)
+            return await maker.prepare(files)
 
     async def listed(self) -> LinkListing:
         """All links of this device, and how it stands with them as far as relays can be asked."""

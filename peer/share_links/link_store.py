@@ -63,6 +63,8 @@ class LinkStore:
 
     def __init__(self, db: aiosqlite.Connection, database_key: bytes) -> None:
         self._db, self._key = db, database_key
+        self._writing = asyncio.Lock()
+        """Links are made and prepared at once, and a transaction is one's own."""
 
     @classmethod
     async def open(cls, path: Path, database_key: bytes) -> LinkStore:
@@ -91,9 +93,9 @@ class LinkStore:
             random32=random32,
         )  # fmt: skip
         values = (link.link_id, link.relay, link.base, sealed, *link[5:])
-        await self._db.execute_fetchall(
-            "INSERT INTO link VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values
-        )
+        sql = "INSERT INTO link VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        async with self._writing:
+            await self._db.execute_fetchall(sql, values)
 
     async def links(self) -> list[MadeLink]:
         """All of them, the newest first."""
@@ -102,13 +104,14 @@ class LinkStore:
 
     async def revoked(self, link_id: bytes, now_s: int) -> None:
         """A link was ended."""
-        await self._db.execute_fetchall(
-            "UPDATE link SET revoked_s = ? WHERE id = ?", (now_s, link_id)
-        )
+        sql = "UPDATE link SET revoked_s = ? WHERE id = ?"
+        async with self._writing:
+            await self._db.execute_fetchall(sql, (now_s, link_id))
 
     async def forget(self, link_id: bytes) -> None:
         """A link that never came to be."""
-        await self._db.execute_fetchall("DELETE FROM link WHERE id = ?", (link_id,))
+        async with self._writing:
+            await self._db.execute_fetchall("DELETE FROM link WHERE id = ?", (link_id,))
 
     def _link(self, row: sqlite3.Row) -> MadeLink:
         link_id, relay, base, sealed, *rest = row
@@ -145,7 +148,7 @@ class LinkStore:
         """A pack lies at a relay, with these chunks in it."""
         chunks = list(chunks)
         first = chunks[0]
-        async with transaction(self._db):
+        async with self._writing, transaction(self._db):
             ((number,),) = await self._db.execute_fetchall(
                 "INSERT INTO pack (relay, pack_id, descriptor_id, lease_s) VALUES (?, ?, ?, ?)"
                 " ON CONFLICT DO UPDATE SET lease_s = max(lease_s, excluded.lease_s)"
@@ -167,14 +170,17 @@ class LinkStore:
         self, relay_id: RelayId, descriptor_ids: Iterable[bytes], lease_s: int
     ) -> None:
         """Packs were leased until then."""
-        await self._db.executemany(
-            "UPDATE pack SET lease_s = max(lease_s, ?) WHERE relay = ? AND descriptor_id = ?",
-            [(lease_s, relay_id, each) for each in descriptor_ids],
-        )
+        sql = "UPDATE pack SET lease_s = max(lease_s, ?) WHERE relay = ? AND descriptor_id = ?"
+        async with self._writing:
+            await self._db.executemany(sql, [(lease_s, relay_id, each) for each in descriptor_ids])
 
     async def forget_packs(self, relay_id: RelayId, descriptor_ids: Iterable[bytes]) -> None:
         """The relay has these packs no more."""
-        await self._db.executemany(
-            "DELETE FROM pack WHERE relay = ? AND descriptor_id = ?",
-            [(relay_id, each) for each in descriptor_ids],
-        )
+        sql = "DELETE FROM pack WHERE relay = ? AND descriptor_id = ?"
+        async with self._writing:
+            await self._db.executemany(sql, [(relay_id, each) for each in descriptor_ids])
+
+    async def forget_expired(self, now_s: int) -> None:
+        """Packs whose lease ended before then are not counted on: each link asks anew."""
+        async with self._writing:
+            await self._db.execute_fetchall("DELETE FROM pack WHERE lease_s < ?", (now_s,))

@@ -10,6 +10,7 @@ import pytest
 
 from crypto.packs import PackKind
 from peer.backup.node_keys import storage_at
+from peer.share_links import link_maker
 from peer.share_links.link_get import get
 from peer.share_links.link_maker import Wish
 from protocol.share_url import ShareUrl
@@ -21,7 +22,9 @@ NOISE = os.urandom(3_000_000)
 
 
 @pytest.mark.row("F25")
-async def test_what_is_at_nodes_is_not_put_there_for_a_link(tmp_path: Path) -> None:
+async def test_what_is_at_nodes_is_not_put_there_for_a_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with (
         link_relaying(tmp_path / "relay") as place,
         nodes(tmp_path, 2) as some,
@@ -40,6 +43,19 @@ async def test_what_is_at_nodes_is_not_put_there_for_a_link(tmp_path: Path) -> N
             assert made["uploaded_bytes"] == 0
             await asyncio.to_thread(get, ShareUrl.parse(made["url"]), tmp_path / "there", str)
             assert (tmp_path / "there" / root.name / "big").read_bytes() == NOISE
+
+            # The list of it is put there beforehand, if it is long.
+            folder_id = folder_of(one).folder_id
+            assert folder_id in await one.backups.up_to_date()
+            assert await one.share_links.prepare(folder_id) == 0
+            monkeypatch.setattr(link_maker, "LISTED_MAX", 0)
+            monkeypatch.setattr(link_maker, "PREPARED_SHARE", 1)
+            assert await one.share_links.prepare(folder_id) > 0
+            assert await one.share_links.prepare(folder_id) == 0
+            listed = await one.share_links.create(root, "renamed", None, Wish())
+            assert listed["uploaded_bytes"] == 0
+            await asyncio.to_thread(get, ShareUrl.parse(listed["url"]), tmp_path / "listed", str)
+            assert (tmp_path / "listed" / "renamed" / "big").read_bytes() == NOISE
 
             # What another device has put there is read once, to know what was sealed.
             backup = one.backups._backups[folder_of(one).folder_id]
