@@ -13,9 +13,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from crypto.errors import CryptoError
 from crypto.ids import FolderId
 from peer.errors import PeerError
-from protocol.errors import LinkError, StorageRefused
+from protocol.errors import LinkError, ProtocolError, StorageRefused
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,13 @@ REST_S: Final = 3600.0
 RENEW_AFTER_S: Final = 5 * 86_400.0
 LEASE_S: Final = 14 * 86_400
 """Of what is prepared; it is prolonged in good time, and for as long as a link names it."""
+TIMEOUT_S: Final = 1800.0
+"""A folder that is closed meanwhile answers no more."""
+_EXPECTED: Final = (
+    LinkError, StorageRefused, ProtocolError, CryptoError, PeerError, OSError, sqlite3.Error,
+    ValueError,
+)  # fmt: skip
+"""What relays and disks may do; the last is a database of a folder that was let go meanwhile."""
 
 Stored = Callable[[], Awaitable[Mapping[FolderId, int]]]
 """Folders whose copies are up to date, each with a number that grows with what is stored."""
@@ -61,7 +69,7 @@ class LinksAhead:
         """Prepares the folders whose time it is."""
         try:
             stored = await self._stored()
-        except sqlite3.Error as error:
+        except _EXPECTED as error:
             log.info("what is stored is not known: %s", error)
             return
         for folder_id, mark in stored.items():
@@ -73,8 +81,9 @@ class LinksAhead:
                 continue
             known.done_mark, known.done_at = mark, now
             try:
-                size = await self._prepare(folder_id)
-            except (LinkError, StorageRefused, PeerError, OSError, sqlite3.Error) as error:
+                async with asyncio.timeout(TIMEOUT_S):
+                    size = await self._prepare(folder_id)
+            except _EXPECTED as error:
                 log.info("share links are not prepared: %s", error)
             else:
                 log.info("share links are prepared: %d bytes put", size)

@@ -134,7 +134,8 @@ class ShareLinkRequests:
         holds a part of it; bytes put. Raises PeerError, LinkError or StorageRefused.
         """
         root = self._history.writable_root(folder_id)
-        if root is None:
+        membership = self._ledgers.folders.get(folder_id)
+        if root is None or membership is None:
             return 0
         async with AsyncExitStack() as stack:
             place = await serving_relay(stack, self._places(folder_id), self._home.keys, None)
@@ -143,7 +144,7 @@ class ShareLinkRequests:
                 return 0
             folder, history, _ = self._history.locate(root)
             files = await given_at(folder, history, root, (), "", only_known=True)
-            making = Making(folder, self._ledgers.folders[folder_id].chain)
+            making = Making(folder, membership.chain)
             store = await self._store()
             await store.forget_expired(place.time_s)
             maker = LinkMaker(store, place, making, sealed=sealed, lease_s=AHEAD_LEASE_S)

@@ -15,7 +15,7 @@ class Copies:
     def __init__(self) -> None:
         self.stored: dict[FolderId, int] = {}
         self.prepared: list[FolderId] = []
-        self.is_away = False
+        self.error: Exception | None = None
         self.ahead = LinksAhead(self.get, self.prepare)
 
     async def get(self) -> dict[FolderId, int]:
@@ -23,8 +23,8 @@ class Copies:
 
     async def prepare(self, folder_id: FolderId) -> int:
         self.prepared.append(folder_id)
-        if self.is_away:
-            raise NoLinkRelay
+        if self.error is not None:
+            raise self.error
         return 1
 
     async def count(self, now: float) -> int:
@@ -56,9 +56,10 @@ async def test_what_does_not_change_is_renewed_before_its_lease_ends() -> None:
     assert await copies.count(RENEW_AFTER_S + QUIET_S) == 2
 
 
-async def test_without_a_relay_nothing_is_prepared_and_nothing_breaks() -> None:
-    copies = Copies()
-    copies.stored, copies.is_away = {FOLDER: 1}, True
-    await copies.ahead.step(0.0)
-    assert await copies.count(QUIET_S) == 1
-    assert await copies.count(2 * QUIET_S) == 1
+async def test_without_a_relay_or_a_folder_nothing_is_prepared_and_nothing_breaks() -> None:
+    for error in (NoLinkRelay(), TimeoutError(), ValueError("Connection closed")):
+        copies = Copies()
+        copies.stored, copies.error = {FOLDER: 1}, error
+        await copies.ahead.step(0.0)
+        assert await copies.count(QUIET_S) == 1
+        assert await copies.count(2 * QUIET_S) == 1
