@@ -89,9 +89,10 @@ class Reports:
         network = self._network
         sent = sum(c.link.sent_bytes for c in network.connections.values())
         received = sum(c.link.received_bytes for c in network.connections.values())
+        silence_s = await self._silence_s()
         return {
             "device": self._device(self._home.keys.device_id, network.own_name, None),
-            "folders": [await self._folder(stored) for stored in folders],
+            "folders": [await self._folder(stored, silence_s) for stored in folders],
             "links": [self._link(c) for c in network.status()],
             "totals": {
                 "sent_bytes": network.past_sent_bytes + sent,
@@ -143,7 +144,14 @@ class Reports:
             "last_seen_s": None if last_seen is None else max(0.0, time.time() - last_seen),
         }
 
-    async def _folder(self, stored: StoredFolder) -> FolderStatus:
+    async def _silence_s(self) -> float | None:
+        """How long no other device was heard of; nothing is looked up where one is connected."""
+        others = {*self._ledgers.user.live_devices()} - {self._home.keys.device_id}
+        if not others or not others.isdisjoint(self._network.connections):
+            return None
+        return silent_s((await self.devices())["devices"])
+
+    async def _folder(self, stored: StoredFolder, silence_s: float | None) -> FolderStatus:
         folder = self._network.folders.get(stored.folder_id)
         name = self.name_of(stored)
         failure = self._failures.get(stored.folder_id)
@@ -159,7 +167,6 @@ class Reports:
             }  # fmt: skip
         answer = await _attached(folder, stored, name)
         warnings = await self._warnings(folder)
-        silence_s = silent_s((await self.devices())["devices"])
         if silence_s is not None:
             answer["possibly_stale_s"] = silence_s
             warnings.append(stale_warning(silence_s, time.time()))

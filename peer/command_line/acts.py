@@ -26,6 +26,11 @@ Result = TypeVar("Result")
 
 HOME_VARIABLE = "HOLDFAST_HOME"
 CODE_SIZE_MAX = 256
+THREAD_TURN_S = 0.001
+"""How long another thread may go on while the event loop waits for its turn. Python's own 5 ms are
+all that an answer may take, and a request needs several turns: what reads texts for the search,
+or hashes, would be felt in every answer.
+"""
 KEPT_MEMORY_BYTES = 16 << 20
 """What the daemon's heaps keep of what is freed: measured with 512 MiB in one file, 4 MiB saved a
 tenth of the processor time of both sides and 16 MiB a fifth, for 5 MB more at the peak."""
@@ -80,6 +85,7 @@ def run_async(work: Coroutine[Any, Any, Result]) -> Result:
         from uvloop import new_event_loop as factory
     except ImportError:
         factory = None
+    sys.setswitchinterval(THREAD_TURN_S)
     with asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(work)
 

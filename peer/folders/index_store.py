@@ -106,6 +106,9 @@ class IndexStore:
         self.wanted = WantedContents(db, self.versions)
         self._counts: tuple[int, int] | None = None
         """What `SHOWN` keeps, once it is known."""
+        self._summary: Summary | None = None
+        """What the last commit left; while one is under way, it has not happened yet."""
+        self._commits = 0
         self.tell: Callable[[Sequence[object]], None] | None = None
         """Who hears of deeds, before they are stored: so a crash leaves none untold."""
         self.on_rows: Callable[[Sequence[NodeId]], None] | None = None
@@ -311,11 +314,19 @@ class IndexStore:
         return out
 
     async def summary(self) -> Summary:
-        """Counts over the whole folder."""
+        """Counts over the whole folder; the database is asked for them once after a commit, for
+        it may be busy for longer than a person's question should take.
+        """
+        if self._summary is not None:
+            return self._summary
+        commits, was_busy = self._commits, self._lock.locked()
         files_, size = await self._shown()
         sql = "SELECT dirty, count(*) FROM node WHERE dirty > 0 GROUP BY dirty"
         need = {r[0]: r[1] for r in await self._db.execute_fetchall(sql)}
-        return Summary(files_, size, need.get(2, 0), need.get(1, 0))
+        found = Summary(files_, size, need.get(2, 0), need.get(1, 0))
+        if commits == self._commits and not was_busy and not self._lock.locked():
+            self._summary = found
+        return found
 
     async def _shown(self) -> tuple[int, int]:
         """How many files are shown, and their bytes. Every commit carries the numbers on: to count
@@ -413,6 +424,12 @@ class IndexStore:
             if commit.values:
                 await db.executemany("INSERT OR REPLACE INTO value VALUES (?,?)", commit.values)
         self._counts = counts
+        if commit.rows or commit.deleted:
+            self._forget_summary()
+
+    def _forget_summary(self) -> None:
+        self._summary = None
+        self._commits += 1
 
     async def _counts_after(self, commit: c.Commit) -> tuple[int, int]:
         """The counts as they will be, stored in the transaction that makes them so."""
@@ -449,9 +466,10 @@ class IndexStore:
             f"DELETE FROM value WHERE name IN ('{JOINED}', '{SHOWN}')",  # noqa: S608
         )
         self._counts = None
+        self._forget_summary()
 
     async def _commit_each(self, *statements: str) -> None:
-        async with transaction(self._db):
+        async with self._lock, transaction(self._db):
             for statement in statements:
                 await self._db.execute(statement)
 

@@ -237,16 +237,17 @@ def measure_screen(home: Path) -> None:
     if child == 0:
         os.environ.update(TERM="xterm-256color", COLUMNS="120", LINES="40")
         os.execv(sys.executable, [sys.executable, "-m", "tui", "--home", str(home)])
-    shown = b""
-    while b"bench" not in shown:
-        shown += os.read(terminal, 1 << 16)
+    read_until(terminal, b"bench")
     print(f"screen: first paint with the folder's name {time.perf_counter() - began:.2f} s")
-    drain(terminal, 2)
+    read_until(terminal, b"Invite")  # the first of its keys, at the foot
+    print(f"screen: there with all its keys after {time.perf_counter() - began:.2f} s", flush=True)
+    drain(terminal, 3)
     times = Times()
-    for key in (b"\x1b[B", b"\x1b[A", b"?", b"\x1b") * 8:
+    # Each of these changes what is to be seen: the heading of a table that was not shown before.
+    for key, heading in ((b"2", b"round trip"), (b"6", b"when"), (b"5", b"relay")) * 8:
         began = time.perf_counter()
         os.write(terminal, key)
-        select.select([terminal], [], [], 5)
+        read_until(terminal, heading)
         times.append(time.perf_counter() - began)
         drain(terminal, 0.3)
     say("screen: key to paint", times, 50)
@@ -255,6 +256,15 @@ def measure_screen(home: Path) -> None:
     print(f"screen: idle {(spent_by(child) - before) / 20:.2%} of a core (1 % wanted)", flush=True)
     os.kill(child, 9)
     os.waitpid(child, 0)
+
+
+def read_until(terminal: int, mark: bytes, deadline_s: float = 60) -> None:
+    """Reads what is painted until it says so."""
+    shown, end = b"", time.monotonic() + deadline_s
+    while mark not in shown:
+        if not select.select([terminal], [], [], end - time.monotonic())[0]:
+            raise TimeoutError(f"{mark!r} was not painted")
+        shown += os.read(terminal, 1 << 16)
 
 
 def drain(terminal: int, seconds: float) -> None:

@@ -254,6 +254,15 @@ async def test_the_summary_counts_what_is_shown_and_what_is_needed(store: IndexS
     assert await store.summary() == Summary(2, 10, 1, 1)
 
 
+async def test_a_summary_beside_a_commit_is_not_kept_beyond_it(store: IndexStore) -> None:
+    await fill(store)
+    for number in range(8, 40):
+        wanted = Row(file_id(number), state=file())
+        asked = [store.summary() for _ in range(3)]
+        await asyncio.gather(asked[0], store.perform(c.Commit([wanted])), *asked[1:])
+        assert (await store.summary()).need_files == number - 7
+
+
 async def test_the_counts_are_carried_on_as_they_would_be_counted(tmp_path: Path) -> None:
     store = await IndexStore.open(tmp_path / "index.db")
     dice = random.Random(5)
