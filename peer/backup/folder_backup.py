@@ -40,7 +40,7 @@ from peer.backup.placement import assign
 from peer.backup.repacking import Repacking
 from peer.backup.share_audit import ShareAudit
 from peer.backup.share_healing import ShareHealing
-from peer.backup.share_receipts import receipt_of
+from peer.backup.share_receipts import lost_words, receipt_of
 from peer.backup.share_transfers import (
     NODE_TROUBLE,
     CutPack,
@@ -476,15 +476,35 @@ class FolderBackup:
         await self.store.renewed([pack.number for pack in kept], now_s)
 
     async def prolong(self, packs: Sequence[KnownPack], now_s: int) -> None:
-        """Prolongs leases at all nodes that are there; raises LinkError or StorageRefused."""
+        """Prolongs leases at all nodes that are there, and takes down what these have lost; raises
+        LinkError or StorageRefused.
+        """
         released = await self.store.released()
         for relay_id, node in self.present().items():
             here = [pack for pack in packs if (pack.number, relay_id) not in released]
             for start in range(0, len(here), STATS_MAX):
-                ids = tuple(pack.id for pack in here[start : start + STATS_MAX])
+                part = here[start : start + STATS_MAX]
                 lease_s = now_s + LEASE_S
-                request = StoreRenew(node.client.number(), node.namespace, lease_s, ids)
-                await node.client.ask(request, StoreChanged)
+                request = StoreRenew(
+                    node.client.number(), node.namespace, lease_s, tuple(pack.id for pack in part)
+                )
+                changed = await node.client.ask(request, StoreChanged)
+                gone = [part[index] for index in changed.missing if index < len(part)]
+                await self._lost_at(relay_id, node, gone)
+
+    async def _lost_at(self, relay_id: RelayId, node: Opened, packs: Sequence[KnownPack]) -> None:
+        """A node does not know these packs: what it held of them is made again, and if it only
+        stood by for one it is told of it again.
+        """
+        for pack in packs:
+            for holding in await self.store.holdings(pack.number):
+                if holding.node == relay_id:
+                    notes, host = self.store.notes, node.client.address.host
+                    log.warning(
+                        "%s", await lost_words(notes, pack.id, holding.share, relay_id, host)
+                    )
+                    await self.store.drop(pack.number, holding.share, relay_id)
+        await self.store.untell((pack.number, relay_id) for pack in packs)
 
     async def wanted_slots(self) -> dict[int, list[PackSlot]]:
         """For each pack what is wanted of it: by files as they are, by what they were, by logs."""

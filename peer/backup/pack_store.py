@@ -207,6 +207,11 @@ class PackStore:
         sql = "SELECT pack, node, holders FROM told"
         return {(r[0], RelayId(r[1])): r[2] for r in await self._db.execute_fetchall(sql)}
 
+    async def untell(self, places: Iterable[tuple[int, RelayId]]) -> None:
+        """Nodes have forgotten what they were told of packs."""
+        async with self._writing:
+            await self._db.executemany("DELETE FROM told WHERE pack = ? AND node = ?", list(places))
+
     async def tell(self, marks: Iterable[tuple[int, RelayId, bytes]]) -> None:
         """Notes which lists nodes were told."""
         async with self._writing, transaction(self._db):

@@ -5,14 +5,17 @@
 
 One file of `--mib` is stored; three nodes and the device burn, and another device gets it back by
 the kit alone. Then the same for two trees of small files, one of what compresses and one of what
-does not. Of storing and getting back the processor time of all eight processes is told beside the
-rate: it is what counts where the machine has other work too, and how much that took is told as
-well. With `--runs` the median counts. The exit code is 1 if something did not come back as it was.
+does not. Then nodes alone: how many shares a repair reads, and how often 44 audits find one that
+has lost a tenth. Of storing and getting back the processor time of all eight processes is told
+beside the rate: it is what counts where the machine has other work too, and how much that took is
+told as well. With `--runs` the median counts. The exit code is 1 if something did not come back as
+it was.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import statistics
 import string
@@ -37,6 +40,7 @@ from tests.bench.machine import (
     peak_memory_bytes,
     wait_for,
 )
+from tests.relay.test_repairer import PACKED, audits_found, shares_read
 
 NODES: Final = 7
 NEEDED: Final = 4
@@ -47,6 +51,10 @@ CPU_MAX_S: Final = 14.0
 """For 512 MiB, of all processes: what two cores have in the time that 60 MB/s leave, and a little
 to spare."""
 OVERHEAD_MAX: Final = 1.80
+AUDITS_FIND_MIN: Final = 0.99
+"""1 - 0.9^44: of a node that has lost a tenth of what it holds."""
+TRIALS: Final = 2_000
+"""Of which the share found is known to a quarter of a percent: it is told in whole percents."""
 MEMORY_MAX_MB: Final = 400
 """Of one process: what it holds may not grow with what is stored."""
 
@@ -258,6 +266,18 @@ def rows(size: int, big: Found, small: Found) -> Iterator[str]:
         yield row(f"{which}, peak memory of a node, MB", found.node_bytes / 1e6, MEMORY_MAX_MB)
 
 
+def node_rows(directory: Path) -> Iterator[str]:
+    """What nodes do among themselves, in this process."""
+    with tempfile.TemporaryDirectory(dir=directory, prefix="repair-") as path:
+        read = asyncio.run(shares_read(Path(path)))
+    needed = PACKED.descriptor.needed
+    yield row(f"shares that a repair reads of a pack, where {needed} are needed", read, needed)
+    with tempfile.TemporaryDirectory(dir=directory, prefix="audits-") as path:
+        found = asyncio.run(audits_found(Path(path), TRIALS))
+    what = f"44 audits of a node that lost a tenth find it, {found} of {TRIALS} times"
+    yield row(what, round(found / TRIALS, 2), AUDITS_FIND_MIN, is_least=True)
+
+
 def row(what: str, value: float, bound: float, *, is_least: bool = False) -> str:
     is_reached = value >= bound if is_least else value <= bound
     must = f"at {'least' if is_least else 'most'} {bound:g}"
@@ -283,7 +303,7 @@ def main() -> int:
         chosen.directory,
         small,
     )
-    print(*rows(size, big, small), sep="\n")
+    print(*rows(size, big, small), *node_rows(chosen.directory), sep="\n")
     is_same = big.is_same and small.is_same
     print("every byte came back as it was" if is_same else "NOT ALL CAME BACK AS IT WAS")
     return 0 if is_same else 1

@@ -16,9 +16,11 @@ from crypto.keys import DeviceKeys
 from crypto.packs import LEAF_SIZE
 from crypto.shares import Descriptor
 from protocol import erasure
+from protocol.errors import LinkError
 from protocol.relay_address import RelayAddress
-from protocol.storage_client import storing
+from protocol.storage_client import Answer, Request, StorageClient, storing
 from protocol.storage_messages import (
+    PIECE_LEAVES_MAX,
     STANDBY,
     Holder,
     ShareState,
@@ -253,6 +255,48 @@ async def test_wrong_shares_count_as_lost_and_too_few_make_nothing(
         assert path.read_bytes() == PACKED.shares[3]
 
 
+@pytest.mark.row("F24", "F25")
+async def test_a_node_that_is_lost_while_another_reads_from_it_leaves_no_wrong_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At each request in turn: what is rebuilt is right, if not now, then when it is back."""
+    send, left = StorageClient.send, 0
+    async with town(tmp_path, 5) as place:
+        packed = Packed.of(2 * (PIECE_LEAVES_MAX + 1), 2, 4, "in two pieces")
+        await place.put(packed)
+        (path,) = files_of(place.nodes[3].home)
+        mortal = {place.nodes[n].stage.address.relay_id for n in (0, 1)}
+
+        async def dying(client: StorageClient, request: Request) -> asyncio.Future[Answer]:
+            nonlocal left
+            if client.address.relay_id in mortal and (left := left - 1) < 0:
+                client._link.abort()
+                raise LinkError("The node is gone.")
+            return await send(client, request)
+
+        monkeypatch.setattr(StorageClient, "send", dying)
+        scrub = place.nodes[3].stage.relay.scrub
+        assert scrub is not None
+        failed = 0
+        for count in range(40):
+            path.unlink()
+            left = FAR_S
+            await scrub.step()
+            left = count
+            await place.nodes[3].repairer.round()
+            is_lost, left = left < 0, FAR_S
+            if not path.exists():
+                failed += 1
+                place.clock.now_s += HOUR_S
+                await place.nodes[3].repairer.round()
+            assert path.read_bytes() == packed.shares[3]
+            if not is_lost:
+                break
+        assert failed > 0, "two of three others are gone, and two are needed"
+        assert not is_lost
+        assert (await place.held(packed))[3] == [3]
+
+
 @pytest.mark.row("F24")
 async def test_who_meets_few_takes_itself_for_the_lost_one(tmp_path: Path) -> None:
     """Though it could rebuild what the others held: one share is enough for this pack."""
@@ -283,16 +327,25 @@ async def test_who_was_off_misses_others_from_now_on(tmp_path: Path) -> None:
         assert place.nodes[4].repairer.late == 0
 
 
-@pytest.mark.row("F24")
-async def test_repair_reads_as_many_shares_as_are_needed_and_no_more(tmp_path: Path) -> None:
-    async with town(tmp_path, 5) as place:
+async def shares_read(directory: Path) -> float:
+    """How many shares of a pack, of which two are needed, a node reads to make a lost one's."""
+    async with town(directory, 5) as place:
         await place.put(PACKED)
         await place.nodes[0].switch_off()
         await place.rounds(22, every=11)
         before = _given(place)
         await place.rounds(13, every=13)
         assert (await place.held(PACKED))[4] == [0]
-        assert _given(place) - before == 2 * PACKED.descriptor.share_size
+        return (_given(place) - before) / PACKED.descriptor.share_size
+
+
+@pytest.mark.row("F24")
+async def test_repair_reads_as_many_shares_as_are_needed_and_no_more(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    read = await shares_read(tmp_path)
+    record_property("figure", f"{read:g} shares read where 2 are needed")
+    assert read == PACKED.descriptor.needed
 
 
 def _given(place: Town) -> int:
@@ -324,15 +377,12 @@ class Forgetful:
         return descriptor.pack_id not in self.lost
 
 
-@pytest.mark.row("A41")
-async def test_44_challenges_find_a_node_that_lost_a_tenth(
-    tmp_path: Path, record_property: Callable[[str, object], None]
-) -> None:
-    """1 - 0.9^44 is 99 %: leaves are asked for anywhere, and each as likely as another."""
-    packs, trials = 100, 30
+async def audits_found(directory: Path, trials: int) -> int:
+    """How many times 44 challenges find a node that has lost a tenth of 100 packs."""
+    packs, found = 100, 0
     pack_ids = [bytes([number]) * 32 for number in range(packs)]
     holder = Holder(0, str(RelayAddress("a.example", 443, RelayId(b"o" * 32))))
-    async with running(tmp_path) as node:
+    async with running(directory) as node:
         async with node.store.transaction() as db:
             for pack_id in pack_ids:
                 descriptor = Descriptor(pack_id, LEAF_SIZE, 1, (bytes(32),))
@@ -342,7 +392,6 @@ async def test_44_challenges_find_a_node_that_lost_a_tenth(
                 )  # fmt: skip
                 await node_rows.set_holders(db, pack, [holder], 1)
         (other,) = await node_rows.nodes(node.store)
-        found = 0
         for trial in range(trials):
             random = Seeded(f"challenges {trial}")
             repairer = Repairer(node.shares, new_keys(), POLICY, random)
@@ -353,6 +402,16 @@ async def test_44_challenges_find_a_node_that_lost_a_tenth(
             found += repairer.failed_challenges > 0
             async with node.store.transaction() as db:
                 await db.execute_fetchall("UPDATE holders SET failing_since_s = NULL")
+    return found
+
+
+@pytest.mark.row("A41")
+async def test_44_challenges_find_a_node_that_lost_a_tenth(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """1 - 0.9^44 is 99 %: leaves are asked for anywhere, and each as likely as another."""
+    trials = 30
+    found = await audits_found(tmp_path, trials)
     record_property("figure", f"found {found} of {trials} times")
     assert found >= trials - 1
 

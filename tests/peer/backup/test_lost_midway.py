@@ -62,7 +62,7 @@ class Place:
     """A folder's copies at nodes that can be lost, each for a while."""
 
     def __init__(self, backup: FolderBackup, record: BackupRecord, some: Nodes) -> None:
-        self.backup, self.record = backup, record
+        self.backup, self.record, self.some = backup, record, some
         self.ids = [address.relay_id for address in some.addresses]
         self._opened = backup.present()
         assert len(self._opened) == len(self.ids)
@@ -244,6 +244,29 @@ async def test_a_node_that_is_lost_while_packs_are_written_anew_takes_nothing_al
                 break
             rounds += 1
         assert rounds >= 8
+
+
+@pytest.mark.row("A41")
+async def test_what_a_node_does_not_prolong_for_it_is_not_there_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with kept(tmp_path, monkeypatch, 3, 2, 3) as place:
+        backup = place.backup
+        (pack, *others) = await backup.store.packs()
+        desk = place.some.stages[0].relay.desk.storage
+        assert desk is not None
+        namespace = backup.present()[place.ids[0]].namespace
+        assert await desk.shares.trash(namespace, [pack.id], is_back=False) == []
+        await backup.store.renewed([each.number for each in (pack, *others)], 0)
+        await backup.renew()
+        held = await backup.store.holdings()
+        lacking = {(h.pack, h.node) for h in held} ^ {
+            (each.number, id_) for each in (pack, *others) for id_ in place.ids
+        }
+        assert lacking == {(pack.number, place.ids[0])}, "the others have theirs, and said so"
+        assert (pack.number, place.ids[0]) not in await backup.store.told()
+        assert (await backup.healing.complete(place.record)).rebuilt == 1
+        assert await place.is_whole(pack)
 
 
 async def scatter(place: Place) -> None:
