@@ -17,11 +17,14 @@ from itertools import count
 from typing import Any, NamedTuple
 
 from crypto import changesets, primitives
+from peer.core import past
 from peer.core.chunker import ChunkSizes
 from peer.core.disk_types import Kind
 from peer.disk import directories, disk, durability, reader, renames, staging, syscalls, writer
 from peer.folders import delivery, fetcher, folder, intake, performing, restoring, serving
 from peer.history import history
+from protocol import logs, messages, session
+from protocol.changesets import decode_changeset
 from tests.sim.disk import ROOT_INODE, TICK_NS, Place
 from tests.sim.filesystem import CachedInode, FileSystem, error
 from tests.sim.loop import SimExecutor
@@ -417,6 +420,9 @@ REMEMBERED_MAX = 4096
 _verify = lru_cache(REMEMBERED_MAX)(primitives.verify)
 _sign = lru_cache(REMEMBERED_MAX)(primitives.sign)
 _open_sealed = lru_cache(REMEMBERED_MAX)(primitives.open_sealed)
+# So it is with what the same bytes say: nobody changes what was made of them.
+_decode_changeset = lru_cache(REMEMBERED_MAX)(decode_changeset)
+_decode_message = lru_cache(REMEMBERED_MAX)(messages.decode)
 
 
 @contextmanager
@@ -441,6 +447,8 @@ def installed(system: System, time: Time, is_small_chunked: bool) -> Iterator[No
         (changesets, "verify", _verify), (changesets, "sign", _sign),
         (changesets, "open_sealed", _open_sealed), (reader, "_WINDOW_BYTES", WINDOW_BYTES),
     ]  # fmt: skip
+    places += [(module, "decode_changeset", _decode_changeset) for module in (logs, past)]
+    places += [(session, "decode", _decode_message)]
     places += [(syscalls, "start_writeback", lambda fd, low, length: None)]
     places += [(syscalls, "HAS_OPENAT2", True), (syscalls, "HAS_SYNCFS", True)]
     if is_small_chunked:
