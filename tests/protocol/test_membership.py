@@ -278,15 +278,20 @@ def attack(random: Random, graph: Graph, gang: list[int]) -> None:
         graph.add(author, random_parents(random, graph), *actions, which=random.randrange(2))
 
 
-# The same examples every time: among others seed 1936383 breaks this, risk 7 of THREATS.
+def put_out(graph: Graph, *others: int) -> None:
+    """The root removes these people, and whoever left: only from then on is a leave final."""
+    roles = graph.roles()
+    gone = [number for number in range(PEOPLE) if number not in roles]
+    graph.add(ROOT, graph.heads(), *map(remove, [*gone, *others]))
+
+
 @given(SEEDS)
-@settings(max_examples=500, deadline=None, derandomize=True)
+@settings(max_examples=300, deadline=None)
 def test_chains_of_removed_people_and_accomplices_change_nothing(seed: int) -> None:
     random = Random(seed)
     graph = random_graph(random, 12)
     graph.is_revoked = False
-    victim = random.randint(1, 3)
-    graph.add(ROOT, graph.heads(), remove(victim))
+    put_out(graph, random.randint(1, 3))
     before = graph.roles()
     gang = [number for number in range(PEOPLE) if number not in before]
     assume(gang)
@@ -294,13 +299,13 @@ def test_chains_of_removed_people_and_accomplices_change_nothing(seed: int) -> N
     assert graph.roles() == before
 
 
-# The same examples every time: among others seed 350506 breaks this, an open risk of THREATS.
 @given(SEEDS)
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300, deadline=None)
 def test_people_below_share_change_nobody_elses_role(seed: int) -> None:
     random = Random(seed)
     graph = random_graph(random, 12)
     graph.is_revoked = False
+    put_out(graph)
     before = graph.roles()
     gang = [number for number in range(PEOPLE) if before.get(number, 0) < Role.SHARE]
     assume(gang)
@@ -308,3 +313,35 @@ def test_people_below_share_change_nobody_elses_role(seed: int) -> None:
     after = graph.roles()
     assert all(after.get(n) == role for n, role in before.items() if n not in gang)
     assert all(after.get(n, 0) <= before.get(n, 0) for n in gang)
+
+
+def test_who_left_takes_back_what_it_did_until_somebody_higher_removes_it() -> None:
+    """The open risk 7 of THREATS, and what closes it."""
+    for is_removed in (False, True):
+        graph = Graph()
+        first = graph.add(ROOT, [0], grant(1, 4))
+        graph.add(1, [graph.add(1, [first], grant(2, 3))], "leave")
+        if is_removed:
+            put_out(graph)
+        assert graph.roles() == {0: Role.ROOT, 2: Role.SHARE}
+        graph.add(1, [first], "leave", which=1)  # as if it had left before it let anybody in
+        assert graph.roles() == ({0: Role.ROOT, 2: Role.SHARE} if is_removed else {0: Role.ROOT})
+
+
+def test_no_rule_tells_a_second_leave_from_a_first() -> None:
+    """Why it is open: the two histories are one set of entries. In one the act was before a leave,
+    and a leave is made up beside it; in the other the act and its leave are made up beside a leave.
+    The act is to stand in the one and to be void in the other.
+    """
+    graphs = []
+    for is_honest_first in (True, False):
+        graph = Graph()
+        first = graph.add(ROOT, [0], grant(1, 4))
+        if not is_honest_first:
+            graph.add(1, [first], "leave", which=1)
+        act = graph.add(1, [first], grant(2, 3))
+        graph.add(1, [act], "leave")
+        if is_honest_first:
+            graph.add(1, [first], "leave", which=1)
+        graphs.append(graph)
+    assert graphs[0].roles() == graphs[1].roles() == {0: Role.ROOT}
