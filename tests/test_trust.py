@@ -59,6 +59,20 @@ def test_a_row_without_a_test_shows_none_and_figures_stay() -> None:
     assert text.endswith(f"\n1 of {len(trust.PROMISES)} rows have a test.\n")
 
 
+def test_a_sweep_is_summed_up_by_row_and_once() -> None:
+    head = "| scenario | call | fault | rounds | lost | extent | commits |\n|---|\n"
+    kills = "| receiving | sync | kill | 22 | 0 | whole | a1 |\n| scanning | sync | kill | 3 | 1 | "
+    rest = "whole | a1 |\n| scanning | sync | EIO once | 2 | 0 | in part | a1, b2 |\n"
+    sums = trust.swept(head + kills + rest)
+    assert sums == {
+        "F01": "swept: 22 rounds, 0 lost",
+        "F02": "swept: 3 rounds, 1 lost",
+        "F04": "swept: 2 rounds, 0 lost",
+    }
+    shown = trust.render({}, {"F01": f"3 passed; {sums['F01']}", "F02": sums["F02"]})
+    assert trust.figures_in(shown) == {"F01": "3 passed"}
+
+
 def report(name: str, outcome: str, *figures: str, when: str = "call") -> pytest.TestReport:
     return pytest.TestReport(
         f"tests/{name}", ("", 0, ""), {}, outcome, None, when,  # type: ignore[arg-type]

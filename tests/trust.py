@@ -20,6 +20,7 @@ import pytest
 
 TESTS = Path(__file__).parent
 TABLE = TESTS / "TRUST.md"
+SWEPT = TESTS / "end_to_end" / "SWEPT.md"
 NONE = "none"
 
 PROMISES = {
@@ -114,13 +115,17 @@ PROMISES = {
 }
 """Rows of the lists of attacks (A) and faults (F) that concern devices, their disks and links."""
 
+SWEEP = "swept: "
+SWEPT_ROWS = {"EIO once": "F04", "ENOSPC from then on": "F06"}
+"""The rows that a sweep's fault belongs to; a kill is F01 or F02, by the scenario."""
+
 HEADER = """\
 # What is promised, and what holds us to it
 
 Made by `python -m tests.trust` from the marks of the tests; `python -m tests.trust all` runs
 them and notes the figures. A: attacks, F: faults; rows that concern super-nodes and share
 links come with these. *Last figure*: how many cases passed when the row was last run, and what
-they measured.
+they measured; of the sweep what `end_to_end/SWEPT.md` sums up to.
 
 | row | promise | tests | last figure |
 |---|---|---|---|
@@ -182,7 +187,19 @@ def cells(text: str) -> list[list[str]]:
 
 
 def figures_in(text: str) -> dict[str, str]:
-    return {row: figure for row, _, _, figure in cells(text) if figure}
+    figures = {row: figure.partition(SWEEP)[0] for row, _, _, figure in cells(text)}
+    return {row: figure.removesuffix("; ") for row, figure in figures.items() if figure}
+
+
+def swept(text: str) -> dict[str, str]:
+    """What the sweep of real daemons came to, by row: its own table, summed up."""
+    sums: dict[str, list[int]] = {}
+    for scenario, _, fault, rounds, lost, *_ in cells(text):
+        row = SWEPT_ROWS.get(fault) or ("F01" if scenario == "receiving" else "F02")
+        counts = sums.setdefault(row, [0, 0])
+        counts[0] += int(rounds)
+        counts[1] += int(lost)
+    return {row: f"{SWEEP}{rounds} rounds, {lost} lost" for row, (rounds, lost) in sums.items()}
 
 
 class Figures:
@@ -231,7 +248,10 @@ def main(arguments: list[str]) -> int:
     tests = proofs()
     figures = figures_in(TABLE.read_text()) if TABLE.exists() else {}
     code, new = run(PROMISES if "all" in arguments else arguments, tests)
-    TABLE.write_text(render(tests, figures | new))
+    figures |= new
+    for row, sweep in swept(SWEPT.read_text()).items():
+        figures[row] = "; ".join(filter(None, (figures.get(row), sweep)))
+    TABLE.write_text(render(tests, figures))
     return code
 
 

@@ -1,15 +1,16 @@
 """The whole sweep: every N of every kind of call, each of three faults, in each scenario.
 
     python -m tests.end_to_end.sweep [--scenario receiving] [--fault kill] [--point rename]
-                                     [--step 1] [--directory DIR] [--results FILE]
+                                     [--step 1] [--directory DIR] [--results FILE] [--report]
 
 Prints a line a round, then a table scenario x call x fault with how many N there were and what
 became of them, and every failure in full. Takes one to two seconds a round, for the daemons try
 again soon what a disk refused; needs strace. `--step 5` takes every fifth N.
 
 With `--results FILE` each round is a line of that file too, and a sweep that was interrupted goes
-on where it was: rounds in the file are not played again, but for those that lost something. The
-exit code is 1 if anything was lost.
+on where it was: rounds in the file are not played again, but for those that lost something. With
+`--report` nothing is played; what the file says is written to SWEPT.md, where `python -m
+tests.trust` finds it. The exit code is 1 if anything was lost.
 """
 
 import argparse
@@ -28,6 +29,18 @@ from tests.end_to_end.nursery import shared
 from tests.end_to_end.rounds import NOT_REACHED, SCENARIOS, Rounds
 
 Key = tuple[str, str, str]
+REPORT = Path(__file__).parent / "SWEPT.md"
+HEADER = """\
+# What was swept
+
+A real daemon was killed, or its disk failed, at the N-th call of a kind, and all that was saved had
+to be there afterwards on both devices, and nothing else. Made by
+`python -m tests.end_to_end.sweep --results FILE --report`. *Whole*: every N up to the first two
+that no round reached; of the other cells the first N, and cells that are not here were not swept.
+
+| scenario | call | fault | rounds | lost | extent | commits |
+|---|---|---|---|---|---|---|
+"""
 LOST = "LOST"
 RETRY_S = 0.3
 """After which a daemon tries again what a disk refused: 5 s would be most of a round."""
@@ -44,16 +57,30 @@ class Results:
         self._commit = commit
         self.outcomes: dict[tuple[Key, int], str] = {}
         self.failures: dict[tuple[Key, int], str] = {}
-        self.commits: set[str] = set()
+        self.commits: dict[Key, set[str]] = {}
         if path is not None:
             with contextlib.suppress(FileNotFoundError):
                 for line in path.read_text().splitlines():
                     self._take(json.loads(line))
 
+    def report(self) -> str:
+        """The same as a table of Markdown."""
+        lines = []
+        for cell in dict.fromkeys(key for key, _ in self.outcomes):
+            rounds = {n: outcome for (key, n), outcome in self.outcomes.items() if key == cell}
+            missed = [n for n, outcome in rounds.items() if outcome == NOT_REACHED]
+            lost = sum(outcome == LOST for outcome in rounds.values())
+            is_whole = any(n + 1 in missed for n in missed) and len(rounds) == max(rounds)
+            extent = "whole" if is_whole else "in part"
+            commits = ", ".join(sorted(self.commits[cell]))
+            counts = f"{len(rounds) - len(missed)} | {lost} | {extent} | {commits}"
+            lines.append(f"| {' | '.join(cell)} | {counts} |\n")
+        return HEADER + "".join(lines)
+
     def _take(self, row: dict[str, str | int]) -> None:
         key = (str(row["scenario"]), str(row["call"]), str(row["fault"])), int(row["n"])
         self.outcomes[key] = str(row["outcome"])
-        self.commits.add(str(row["commit"]))
+        self.commits.setdefault(key[0], set()).add(str(row["commit"]))
         self.failures.pop(key, None)
         if row["outcome"] == LOST:
             self.failures[key] = str(row["failure"])
@@ -85,7 +112,7 @@ class Results:
             lines.append(f"{' | '.join(key)} | {counts.total()} | {parts}")
         total = sum(cells.values(), collections.Counter())
         lines.append(f"all: {total.total()} rounds; {len(self.failures)} lost; {dict(total)}")
-        lines.append(f"at {', '.join(sorted(self.commits))}")
+        lines.append(f"at {', '.join(sorted(set().union(*self.commits.values())))}")
         return "\n".join(lines)
 
 
@@ -140,7 +167,12 @@ def main() -> int:
     parser.add_argument("--step", type=int, default=1)
     parser.add_argument("--directory", type=Path)
     parser.add_argument("--results", type=Path)
+    parser.add_argument("--report", action="store_true")
     chosen = parser.parse_args()
+    if chosen.report:
+        results = Results(chosen.results, "")
+        REPORT.write_text(results.report())
+        return bool(results.failures)
     directory = chosen.directory or Path(tempfile.mkdtemp(prefix="holdfast-sweep-"))
     results = Results(chosen.results, this_commit())
     shared().hurry(RETRY_S)
