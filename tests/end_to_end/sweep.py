@@ -152,9 +152,9 @@ class Sweep:
 
 
 def this_commit() -> str:
-    """What is swept; nothing outside of a repository."""
-    words = ["git", "describe", "--always", "--dirty", "--exclude=*"]
-    done = subprocess.run(words, cwd=Path(__file__).parent, capture_output=True, text=True)
+    """The last commit that changed what is swept; nothing outside of a repository."""
+    words = ["git", "log", "-1", "--format=%h", "--", "peer", "protocol", "crypto"]
+    done = subprocess.run(words, cwd=Path(__file__).parents[2], capture_output=True, text=True)
     return done.stdout.strip()
 
 
