@@ -9,13 +9,19 @@ import pytest
 
 from tests.end_to_end.device import Device, end, make_pair
 
+PROGRAMS = "test_tree"
+"""The module whose pair are programs as a person starts them, each with all of Holdfast to import;
+it is a second of a core each time, and in the modules that restart them it was most of their time.
+"""
+
 
 @pytest.fixture(scope="module")
-def shared_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Device, Device]]:
-    """Two devices with one folder, running; whoever uses them leaves them running and linked. They
-    are programs as a person starts them, each with all of Holdfast to import.
-    """
-    pair = make_pair(tmp_path_factory.mktemp("pair"), are_programs=True)
+def shared_pair(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Device, Device]]:
+    """Two devices with one folder, running; whoever uses them leaves them running and linked."""
+    are_programs = request.path.stem == PROGRAMS
+    pair = make_pair(tmp_path_factory.mktemp("pair"), are_programs=are_programs)
     yield pair
     end(list(pair))
 

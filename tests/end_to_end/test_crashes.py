@@ -1,5 +1,6 @@
 """kill -9 of either daemon at random instants while small files sync: nothing is lost, nothing is
-left over. The daemons are programs as a person starts them.
+left over. The daemons come from a nursery: twenty starts of programs, each with all of Holdfast to
+import, take minutes on a machine with other work.
 """
 
 import os
@@ -35,7 +36,7 @@ def write_some(root: Path, serial: int, made: dict[str, bytes], choose: random.R
 @pytest.mark.parametrize("seed", [1])
 def test_kill_9_at_twenty_random_instants(tmp_path: Path, seed: int) -> None:
     choose = random.Random(seed)
-    one, other = make_pair(tmp_path, are_programs=True)
+    one, other = make_pair(tmp_path)
     made: dict[str, bytes] = {}
     try:
         for serial in range(KILLS):
@@ -68,7 +69,7 @@ def is_whole(device: Device, made: dict[str, bytes]) -> bool:
 @pytest.mark.row("F01", "F02")
 def test_kill_9_while_directories_are_renamed(tmp_path: Path) -> None:
     choose = random.Random(2)
-    one, other = make_pair(tmp_path, are_programs=True)
+    one, other = make_pair(tmp_path)
     made = {}
     try:
         for number in range(200):

@@ -144,7 +144,7 @@ class SiteDevice(Device):
 
     def is_at_relay(self) -> bool:
         """Whether it has a link to its relay."""
-        return all(relay["connected"] for relay in self.command("relay", "list")["relays"])
+        return all(relay["connected"] for relay in self.client.relays()["relays"])
 
 
 def found_through_relay(one: SiteDevice, other: SiteDevice) -> None:

@@ -41,10 +41,21 @@ async def test_the_endpoint_answers_as_the_document_says(
                 answer = await send(stage, case, made if number % 3 else None, ticket)
                 check(operation, answer)
                 statuses.add(answer.status)
-        span = {"X_Holdfast_Ticket": ticket, "Range": "bytes=0-65535"}
-        answer = await stage.ask("GET", made.pack_path(), **span)
-        assert (answer.status, len(answer.body)) == (206, 65536), "who downloads is not troubled"
+        # What is made up differs with what this process has imported, so this is not left to it.
+        for span, status in (("bytes=0-65535", 206), ("bytes=99999999-", 416)):
+            answer = await stage.ask("GET", made.pack_path(), X_Holdfast_Ticket=ticket, Range=span)
+            assert answer.status == status, "who downloads is not troubled"
+            check(described_by(schema, "/pack/"), answer)
+            statuses.add(status)
+            assert status != 206 or len(answer.body) == 65536
     assert statuses >= {200, 206, 404, 416, 429}
+
+
+def described_by(schema: Any, part: str) -> Any:
+    """The operation whose path has this in it."""
+    operations = [getattr(result, "ok")() for result in schema.get_all_operations()]  # noqa: B009
+    (found,) = [operation for operation in operations if part in operation.path]
+    return found
 
 
 def cases_of(operation: Any) -> list[Any]:

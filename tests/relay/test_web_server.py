@@ -147,6 +147,7 @@ async def test_one_address_has_so_many_connections_and_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(web_server, "CONNECTIONS_PER_ADDRESS_MAX", 3)
+    monkeypatch.setattr(web_server, "IDLE_TIMEOUT_S", 3.0)  # else they are waited for at the end
     async with web_stage(tmp_path) as stage:
         place = (LOOPBACK, stage.port)
         connections = [await asyncio.open_connection(*place) for _ in range(4)]
