@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from peer.core.disk_types import Path
@@ -23,6 +24,14 @@ class Progress:
     """Why something of others is not on this disk; what is simply on its way is not listed."""
     trouble: str = ""
     """What is wrong with the folder as a whole."""
+    on_state: Callable[[], None] | None = None
+    """Who hears that the state is another one."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        is_new = name == "state" and value is not getattr(self, "state", value)
+        object.__setattr__(self, name, value)
+        if is_new and self.on_state is not None:
+            self.on_state()
 
     @property
     def is_troubled(self) -> bool:

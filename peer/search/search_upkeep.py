@@ -84,6 +84,7 @@ class SearchUpkeep:
     def attend(self, folder: Folder) -> None:
         """A folder was opened: what it shows is found from now on."""
         folder.store.on_rows = partial(self.note, folder.folder_id)
+        folder.progress.on_state = self._wake.set
         self._notes[folder.folder_id] = _Notes()
         self._wake.set()
 
@@ -131,6 +132,7 @@ class SearchUpkeep:
         """Works until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
+            self._wake.clear()  # what is noted from here on is looked after, or looked at again
             try:
                 if self._index is None:
                     await self._open()
@@ -145,17 +147,32 @@ class SearchUpkeep:
             await self._rest()
 
     async def _rest(self) -> None:
-        """Until there is a note; or for a while, if a folder has to settle first."""
-        self._wake.clear()
-        timeout = READER_IDLE_S if self.is_idle else 1.0
+        """Until there is a note, or a folder's state is another one; or has not been for long."""
+        due = self._due()
+        timeout = READER_IDLE_S if self._reader.pid else None
+        if due is not None:
+            timeout = max(LOOK_S, due - asyncio.get_running_loop().time())
         try:
-            async with asyncio.timeout(timeout if self._reader.pid or not self.is_idle else None):
+            async with asyncio.timeout(timeout):
                 await self._wake.wait()
         except TimeoutError:
-            if self.is_idle:
+            if due is None:
                 await self._write(self._reader.close)
             return
         await asyncio.sleep(LOOK_S)
+
+    def _due(self) -> float | None:
+        """When a folder that does not settle is looked after nevertheless; None if all are at rest,
+        or cannot be read: those say when it is over.
+        """
+        waiting = [
+            notes.since + BUSY_S_MAX
+            for folder_id, notes in self._notes.items()
+            if notes.compares or notes.nodes or notes.texts_below
+            if (folder := self._folders.get(folder_id)) is not None and not folder.is_closed
+            if folder.progress.state in BUSY
+        ]
+        return min(waiting, default=None)
 
     async def _open(self) -> None:
         self._index = await self._write(

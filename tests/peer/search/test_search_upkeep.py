@@ -13,6 +13,8 @@ from peer.daemon import Daemon
 from peer.device.config import write_value
 from peer.folders.folder_setup import index_path
 from peer.search.search_index import SearchIndex
+from peer.search.search_upkeep import BUSY_S_MAX
+from peer.status import FolderState
 from tests.peer.device_stage import devices, folder_of, until
 
 
@@ -127,4 +129,24 @@ async def test_a_comparison_that_fails_is_made_again(
         assert upkeep.is_behind(folder.folder_id)
         monkeypatch.undo()
         upkeep._wake.set()
+        await until(lambda: upkeep.is_idle)
+
+
+async def test_it_waits_for_a_state_and_not_by_the_clock(tmp_path: Path) -> None:
+    async with devices(tmp_path) as stage:
+        daemon = await stage.found("one")
+        (stage.root("one") / "a.txt").write_text("A walrus.")
+        await daemon.add_folder(stage.root("one"), "f")
+        await found(daemon, "walrus", ["a.txt"])
+        upkeep, folder = daemon.search_upkeep, folder_of(daemon)
+        await until(lambda: upkeep.is_idle and folder.progress.state is FolderState.IN_SYNC)
+        notes = upkeep._notes[folder.folder_id]
+        for state in (FolderState.OFFERED, FolderState.NO_DISK, FolderState.SYNCING):
+            upkeep._wake.clear()
+            notes.texts_below = 7
+            folder.progress.state = state
+            assert upkeep._wake.is_set()
+            is_awaited = state is FolderState.SYNCING
+            assert upkeep._due() == (notes.since + BUSY_S_MAX if is_awaited else None)
+        folder.progress.state = FolderState.IN_SYNC
         await until(lambda: upkeep.is_idle)
