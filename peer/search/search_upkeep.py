@@ -51,6 +51,7 @@ class _Notes:
     def __init__(self) -> None:
         self.nodes: dict[NodeId, None] = {}
         self.compares = True
+        self.is_comparing = False
         self.texts_below = LAST_ID
         """The newest file whose text may have to be read has a smaller id; 0 if there is none."""
         self.since = asyncio.get_running_loop().time()
@@ -103,13 +104,14 @@ class SearchUpkeep:
     def is_behind(self, folder_id: FolderId) -> bool:
         """Whether something that a folder shows may not be found here by its name."""
         notes = self._notes.get(folder_id)
-        return notes is None or notes.compares or bool(notes.nodes)
+        return notes is None or notes.compares or notes.is_comparing or bool(notes.nodes)
 
     @property
     def is_idle(self) -> bool:
         """Whether all that is known has been looked after."""
         return not any(
-            notes.compares or notes.nodes or notes.texts_below for notes in self._notes.values()
+            notes.compares or notes.is_comparing or notes.nodes or notes.texts_below
+            for notes in self._notes.values()
         )
 
     # ------------------------------------------------------------ asking
@@ -224,12 +226,14 @@ class SearchUpkeep:
     async def _compare(self, index: SearchIndex, folder: Folder, notes: _Notes) -> None:
         path = self._index_path(folder.folder_id)
         # From here on what is noted is noted by its id.
-        notes.compares = False
+        notes.compares, notes.is_comparing = False, True
         try:
             await self._take_difference(index, folder, path)
         except BaseException:
             notes.compares = True  # it is still unknown what is missing
             raise
+        finally:
+            notes.is_comparing = False
         notes.texts_below = LAST_ID
 
     async def _take_difference(self, index: SearchIndex, folder: Folder, path: Path) -> None:

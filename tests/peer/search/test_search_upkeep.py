@@ -117,8 +117,10 @@ async def test_a_comparison_that_fails_is_made_again(
         await found(daemon, "walrus", ["a.txt"])
         upkeep, folder = daemon.search_upkeep, folder_of(daemon)
         await until(lambda: upkeep.is_idle)
+        was_behind: list[bool] = []
 
         def locked(*_: object) -> None:
+            was_behind.append(upkeep.is_behind(folder.folder_id))
             raise sqlite3.OperationalError("database is locked")
 
         index = upkeep._index
@@ -126,6 +128,7 @@ async def test_a_comparison_that_fails_is_made_again(
         monkeypatch.setattr(index, "differences", locked)
         with pytest.raises(sqlite3.OperationalError):
             await upkeep._compare(index, folder, upkeep._notes[folder.folder_id])
+        assert was_behind == [True]  # what is being compared is not known yet
         assert upkeep.is_behind(folder.folder_id)
         monkeypatch.undo()
         upkeep._wake.set()
