@@ -24,7 +24,7 @@ from peer.disk import directories, disk, durability, reader, renames, staging, s
 from peer.folders import delivery, fetcher, folder, intake, performing, restoring, serving
 from peer.history import history
 from protocol import logs, messages, session
-from protocol.changesets import decode_changeset
+from protocol.changesets import Body, Changeset, decode_changeset, open_changeset
 from tests.sim.disk import ROOT_INODE, TICK_NS, Place
 from tests.sim.filesystem import CachedInode, FileSystem, error
 from tests.sim.loop import SimExecutor
@@ -423,6 +423,17 @@ _open_sealed = lru_cache(REMEMBERED_MAX)(primitives.open_sealed)
 # So it is with what the same bytes say: nobody changes what was made of them.
 _decode_changeset = lru_cache(REMEMBERED_MAX)(decode_changeset)
 _decode_message = lru_cache(REMEMBERED_MAX)(messages.decode)
+_bodies: dict[tuple[bytes, bytes], Body] = {}
+"""By changeset and key."""
+
+
+def _open_changeset(changeset: Changeset, record_key: bytes) -> Body:
+    body = _bodies.get((changeset.hash, record_key))
+    if body is None:
+        if len(_bodies) >= REMEMBERED_MAX:
+            _bodies.clear()
+        body = _bodies[changeset.hash, record_key] = open_changeset(changeset, record_key)
+    return body
 
 
 @contextmanager
@@ -448,7 +459,7 @@ def installed(system: System, time: Time, is_small_chunked: bool) -> Iterator[No
         (changesets, "open_sealed", _open_sealed), (reader, "_WINDOW_BYTES", WINDOW_BYTES),
     ]  # fmt: skip
     places += [(module, "decode_changeset", _decode_changeset) for module in (logs, past)]
-    places += [(session, "decode", _decode_message)]
+    places += [(session, "decode", _decode_message), (logs, "open_changeset", _open_changeset)]
     places += [(syscalls, "start_writeback", lambda fd, low, length: None)]
     places += [(syscalls, "HAS_OPENAT2", True), (syscalls, "HAS_SYNCFS", True)]
     if is_small_chunked:
