@@ -1,8 +1,13 @@
-"""The OpenAPI document of what the web endpoint answers (SPEC 17), for programs that fetch."""
+"""The OpenAPI document of what the web endpoint answers (SPEC 17 and 20), for programs that fetch
+or send.
+"""
 
 from __future__ import annotations
 
 from typing import Any, Final
+
+from crypto.uploads import HEAD_SIZE_MAX, SEALED_SEGMENT_SIZE
+from relay.web_uploads import SEGMENTS_PER_REQUEST
 
 LINK: Final = {
     "name": "link", "in": "path", "required": True, "description": "The link's id.",
@@ -31,6 +36,21 @@ VERSION: Final = {
     "schema": {"type": "string", "pattern": "^[0-9a-f]{16}$"},
 }  # fmt: skip
 
+UPLOAD: Final = {
+    "name": "upload", "in": "path", "required": True, "description": "An id that the sender made.",
+    "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{21}[AQgw]$"},
+}  # fmt: skip
+SEGMENT: Final = {
+    "name": "segment", "in": "path", "required": True,
+    "description": "The number that `at` said.",
+    "schema": {"type": "integer", "minimum": 0, "maximum": 9_999_999_999_999},
+}  # fmt: skip
+SIZE: Final = {
+    "name": "X-Holdfast-Size", "in": "header", "required": True,
+    "description": "The bytes of the file.",
+    "schema": {"type": "integer", "minimum": 0, "maximum": 9_999_999_999_999},
+}  # fmt: skip
+
 
 def document(version: str) -> dict[str, Any]:
     """All of it; `version` is that of the program."""
@@ -44,6 +64,9 @@ def document(version: str) -> dict[str, Any]:
             "/s/{link}/head": {"get": _head()},
             "/s/{link}/claim": {"post": _claim()},
             "/s/{link}/pack/{pack}": {"get": _pack()},
+            "/s/{link}/uploads": {"get": _room()},
+            "/s/{link}/uploads/{upload}": {"put": _begin()},
+            "/s/{link}/uploads/{upload}/{segment}": {"put": _segments()},
         },
     }
 
@@ -130,6 +153,80 @@ def _pack() -> dict[str, Any]:
             "503": _nothing("Not to be had just now: see Retry-After."),
         },
     }
+
+
+def _room() -> dict[str, Any]:
+    names = ["files", "files_max", "bytes", "bytes_max", "file_bytes_max"]
+    schema = {
+        "type": "object",
+        "required": names,
+        "additionalProperties": False,
+        "properties": {name: {"type": "integer", "minimum": 0} for name in names},
+    }
+    return {
+        "operationId": "room",
+        "summary": "What was put in by an upload link, and what may be.",
+        "parameters": [LINK, TICKET],
+        "responses": {
+            "200": _said("So much.", "application/json", schema),
+            "404": _nothing("Not an upload link, or not its ticket."),
+            "410": _ended(),
+        },
+    }
+
+
+def _begin() -> dict[str, Any]:
+    refused = {"refused": {"enum": ["too large", "too many", "no room"]}}
+    return {
+        "operationId": "beginUpload",
+        "summary": "Takes the place of one file, by its sealed head.",
+        "parameters": [LINK, UPLOAD, TICKET, SIZE],
+        "requestBody": _bytes(1, HEAD_SIZE_MAX),
+        "responses": {
+            "200": _where(),
+            "400": _nothing("Not an id or a size."),
+            "404": _nothing("Not an upload link, or not its ticket."),
+            "409": _nothing("Another file has this id."),
+            "410": _ended(),
+            "413": _said("No place.", "application/json", _object(refused)),
+            "429": _said("Later: see Retry-After.", "application/json", _object(
+                {"wait": {"const": "attempts"}}
+            )),
+        },
+    }  # fmt: skip
+
+
+def _segments() -> dict[str, Any]:
+    return {
+        "operationId": "putSegments",
+        "summary": "Up to 16 sealed segments of a file; what is there already is not taken again.",
+        "parameters": [LINK, UPLOAD, SEGMENT, TICKET],
+        "requestBody": _bytes(1, SEGMENTS_PER_REQUEST * SEALED_SEGMENT_SIZE),
+        "responses": {
+            "200": _where(),
+            "404": _nothing("No such file is on its way."),
+            "410": _ended(),
+        },
+    }
+
+
+def _where() -> dict[str, Any]:
+    properties = {"at": {"type": "integer", "minimum": 0}, "whole": {"type": "boolean"}}
+    return _said("How far the file is there.", "application/json", _object(properties))
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object", "required": list(properties), "additionalProperties": False,
+        "properties": properties,
+    }  # fmt: skip
+
+
+def _bytes(least: int, most: int) -> dict[str, Any]:
+    schema = {
+        "type": "string", "contentEncoding": "binary", "minLength": least, "maxLength": most,
+    }  # fmt: skip
+    return {"required": True, "content": {"application/octet-stream": {"schema": schema}}}
 
 
 def _ended() -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from relay import share_links
 from relay.web_files import PageFiles
 from relay.web_openapi import document
+from tests.relay.upload_stage import Sealed, make_upload_link, put_upload_link, sealed_file
 from tests.relay.web_stage import Answer, Made, WebStage, text_of, web_stage
 
 DOCUMENT = document("0")
@@ -34,11 +36,23 @@ async def test_the_endpoint_answers_as_the_document_says(
     async with web_stage(tmp_path, files=PageFiles.load()) as stage:
         made = await stage.links.made(packs=(4,))
         ticket = await stage.ticket(made)
+        upload = make_upload_link(bytes_max=1000)
+        await put_upload_link(stage.links, upload)
+        sender = await stage.ticket(upload.made)
+        file = sealed_file(upload, b"some bytes", upload_id=bytes(16))
+        begun = await begin(stage, upload.made, sender, file)
+        assert begun.json == {"at": 0, "whole": False}
+        large = replace(file, upload_id=b"l" * 16, size=2000)
+        assert (await begin(stage, upload.made, sender, large)).json == {"refused": "no room"}
+        other = await begin(stage, upload.made, sender, replace(file, size=11))
+        assert other.status == 409, "the id is taken"
         for result in schema.get_all_operations():
             operation: Any = getattr(result, "ok")()  # noqa: B009 - an Err has none, and fails here
             for number, case in enumerate(cases_of(operation)):
                 # Some of it is of a link that is there, for what is only refused is no test.
-                answer = await send(stage, case, made if number % 3 else None, ticket)
+                is_upload = "uploads" in operation.path
+                there = (upload.made, sender) if is_upload else (made, ticket)
+                answer = await send(stage, case, there[0] if number % 3 else None, there[1])
                 check(operation, answer)
                 statuses.add(answer.status)
         # What is made up differs with what this process has imported, so this is not left to it.
@@ -48,6 +62,7 @@ async def test_the_endpoint_answers_as_the_document_says(
             check(described_by(schema, "/pack/"), answer)
             statuses.add(status)
             assert status != 206 or len(answer.body) == 65536
+        assert (await begin(stage, upload.made, sender, file)).status == 200, "nor is who sends"
     assert statuses >= {200, 206, 404, 416, 429}
 
 
@@ -56,6 +71,12 @@ def described_by(schema: Any, part: str) -> Any:
     operations = [getattr(result, "ok")() for result in schema.get_all_operations()]  # noqa: B009
     (found,) = [operation for operation in operations if part in operation.path]
     return found
+
+
+async def begin(stage: WebStage, made: Made, ticket: str, file: Sealed) -> Answer:
+    headers = {"X_Holdfast_Ticket": ticket, "X_Holdfast_Size": str(file.size)}
+    path = f"{made.path}/uploads/{text_of(file.upload_id)}"
+    return await stage.ask("PUT", path, file.head, **headers)
 
 
 def cases_of(operation: Any) -> list[Any]:
@@ -79,13 +100,18 @@ async def send(stage: WebStage, case: Any, made: Made | None, ticket: str) -> An
     path: str = case.formatted_path
     if made is not None:
         path = path.replace(case.path_parameters.get("link", "\0"), text_of(made.link_id))
-        path = path.replace(case.path_parameters.get("pack", "\0"), text_of(made.packs[0]))
+        if made.packs:
+            path = path.replace(case.path_parameters.get("pack", "\0"), text_of(made.packs[0]))
+        elif len(headers.get("X-Holdfast-Size", "")) % 2:
+            path = path.replace(case.path_parameters.get("upload", "\0"), text_of(bytes(16)))
         if "X-Holdfast-Ticket" in headers:
             headers["X-Holdfast-Ticket"] = ticket
     if "Range" in headers and made is not None and len(headers["Range"]) % 2:
         headers["Range"] = "bytes=65536-131071"
     body = case.body if isinstance(case.body, bytes) else str(case.body).encode()
-    return await stage.ask(case.method, path, body if case.method == "POST" else b"", **headers)
+    return await stage.ask(
+        case.method, path, body if case.method in ("POST", "PUT") else b"", **headers
+    )
 
 
 def check(operation: Any, answer: Answer) -> None:
@@ -101,14 +127,15 @@ def check(operation: Any, answer: Answer) -> None:
             jsonschema_rs.validate(content[media_type]["schema"], json.loads(answer.body))
 
 
-async def test_every_route_of_a_download_is_described(tmp_path: Path) -> None:
+async def test_every_route_of_a_visitor_is_described(tmp_path: Path) -> None:
     described = set(DOCUMENT["paths"])
     async with web_stage(tmp_path, files=PageFiles.load()) as stage:
         made = await stage.links.made()
         for path in described:
             asked = path.format(
-                link=text_of(made.link_id), pack=text_of(bytes(32)), name="page.js", version="0"
-            )
+                link=text_of(made.link_id), pack=text_of(bytes(32)), name="page.js", version="0",
+                upload=text_of(bytes(16)), segment="0",
+            )  # fmt: skip
             verb = next(iter(DOCUMENT["paths"][path])).upper()
             other = "GET" if verb == "POST" else "POST"
             assert (await stage.ask(other, asked)).status == 405, path
