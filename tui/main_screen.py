@@ -67,6 +67,7 @@ UNTOLD_EVERY: Final = 10
 TOASTS_MAX: Final = 3
 """New notices that are shown for a moment, at one look; the rest is on the board."""
 SEVERITIES: Final[dict[str, Severity]] = {"trouble": "error", "question": "warning"}
+NO_DEVICE: Final = "There is no device of yours here yet. Press r to make one."
 CONFLICTS_EVERY: Final = 10
 """Looks: the walk takes 25 ms of 100,000 files."""
 TABS: Final = {
@@ -142,7 +143,7 @@ class MainScreen(Screen[None]):
         self._transfers = Listing(TRANSFER_HEADINGS, "", id="transfer-list")
         self._speeds = Speeds()
         self._detail = Static("", id="line-detail", markup=False)
-        self._is_lost = self._was_welcomed = False
+        self._is_lost = self._is_empty = self._was_welcomed = False
         self._last_heard: int | None = None
         """The newest notice that was there before; None while nobody has looked."""
 
@@ -221,16 +222,18 @@ class MainScreen(Screen[None]):
         except PeerError as error:
             if not self.is_attached:
                 return
-            self._status, self._is_lost = None, isinstance(error, DaemonNotRunning)
-            if isinstance(error, NoDevice):
+            self._status, self._is_lost = None, isinstance(error, DaemonNotRunning | NoDevice)
+            self._is_empty = isinstance(error, NoDevice)
+            if self._is_empty:
                 self._welcome()
-            self._headline.update(term_safe(str(error)))
-            self._headline.add_class("lost")
+            told = NO_DEVICE if self._is_empty else term_safe(str(error))
+            self._headline.update(told)
+            self._headline.set_class(not self._is_empty, "lost")
             self._refresh_keys()
             return
         if not self.is_attached:
             return  # the person has left meanwhile
-        self._status, self._is_lost = status, False
+        self._status, self._is_lost, self._is_empty = status, False, False
         if isinstance(self.app.screen, WelcomeScreen):
             self.app.screen.dismiss(None)  # it was made by another hand
         self._rates.note(status["totals"], time.monotonic())
@@ -502,7 +505,11 @@ class MainScreen(Screen[None]):
         self.app.push_screen(SettingsScreen(self._daemon))
 
     def action_start(self) -> None:
-        """Runs the daemon, which stays when the screen is left."""
+        """Runs the daemon, which stays when the screen is left; without a device, makes one."""
+        if self._is_empty:
+            self._was_welcomed = False
+            self._welcome()
+            return
         self._headline.update("The daemon is starting…")
         self.run_worker(self._start(), group="start", exclusive=True)
 
@@ -523,6 +530,7 @@ class MainScreen(Screen[None]):
         """There is a device: it is run, and its kit is shown once."""
         if kit is None:
             return
+        self._is_empty = False
         self.action_start()
         if kit:
             told = (

@@ -19,7 +19,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
-from textual.widgets import Button, Label, Static
+from textual.widgets import Button, Footer, Label, Static
 
 from peer.command_line.terminal import term_safe
 from peer.errors import PeerError
@@ -105,6 +105,8 @@ class WelcomeScreen(ModalScreen[str | None]):
     def __init__(self, home: Path) -> None:
         super().__init__()
         self._home = home
+        self._typed: dict[str, str] = {}
+        """What a try to join was given, to be corrected in the next one."""
         self._told = Static("", id="welcome-told", markup=False)
 
     def compose(self) -> ComposeResult:
@@ -113,12 +115,13 @@ class WelcomeScreen(ModalScreen[str | None]):
             yield Label("Welcome to Holdfast", classes="title")
             yield Static(
                 "There is no device of yours on this machine yet. Is it your first one, or do you"
-                " have others? Those show a code by i (Invite)."
+                " have others? One of those shows a code for this one by its key i (Invite)."
             )
             with Horizontal(classes="buttons"):
                 yield Button("My first (n)", variant="primary", id="begin")
                 yield Button("One more (j)", id="join")
             yield self._told
+        yield Footer(compact=True)
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         """A button by mouse or key."""
@@ -135,10 +138,17 @@ class WelcomeScreen(ModalScreen[str | None]):
 
     def action_join(self) -> None:
         """One more device."""
+        typed = self._typed
+        name = typed.get("name", gethostname()[:40])
         fields = [
-            Field("code", "The code that the other one shows"),
-            Field("name", "What your other devices call this one", gethostname()[:40]),
-            Field("where", "On another network: its relay, or HOST:PORT", is_optional=True),
+            Field("code", "The code that the other one shows", typed.get("code", "")),
+            Field("name", "What your other devices call this one", name),
+            Field(
+                "where",
+                "On another network: its relay, or HOST:PORT",
+                typed.get("where", ""),
+                is_optional=True,
+            ),
         ]
         self.app.push_screen(Ask("One more of your devices", fields, "Join"), self._join)
 
@@ -149,6 +159,7 @@ class WelcomeScreen(ModalScreen[str | None]):
     def _join(self, values: dict[str, str] | None) -> None:
         if values is None:
             return
+        self._typed = values
         where = values["where"].strip()
         more = []
         if where:

@@ -138,7 +138,8 @@ def join(arguments: argparse.Namespace) -> Answer:
 
     code = arguments.code
     if code is None:
-        print("The code that the other device shows: ", end="", file=sys.stderr, flush=True)
+        if sys.stdin.isatty():
+            print("The code that the other device shows: ", end="", file=sys.stderr, flush=True)
         code = sys.stdin.readline(CODE_SIZE_MAX).strip()
     passphrase = ask_passphrase(is_new=True) if arguments.passphrase else None
     if arguments.address is not None and arguments.relay is not None:
