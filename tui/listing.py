@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual.widgets import DataTable
 
@@ -19,12 +20,16 @@ class Listing(DataTable[Text]):
         super().__init__(cursor_type="row", zebra_stripes=True, **options)
         self._headings, self._empty = tuple(headings), empty
         self._lines: list[Line] = []
+        self._widths = [max(1, cell_len(heading)) for heading in self._headings]
 
     def on_mount(self) -> None:
-        """Columns once; the lines come and go."""
-        for number, heading in enumerate(self._headings):
-            self.add_column(heading, key=str(number))
+        """Columns, as wide as their headings; the lines come and go."""
+        self._add_columns()
         self.border_subtitle = self._empty
+
+    def _add_columns(self) -> None:
+        for number, heading in enumerate(self._headings):
+            self.add_column(heading, key=str(number), width=self._widths[number])
 
     @property
     def chosen(self) -> str | None:
@@ -44,11 +49,13 @@ class Listing(DataTable[Text]):
         if list(lines) == self._lines:
             return
         before, chosen = {line.key: line for line in self._lines}, self.chosen
-        is_same_order = [line.key for line in lines] == list(before)
+        is_wider = self._widen(lines)
+        is_same = not is_wider and [line.key for line in lines] == list(before)
         self._lines = list(lines)
         self.border_subtitle = "" if lines else self._empty
-        if not is_same_order:
-            self.clear()
+        if not is_same:
+            self.clear(columns=True)
+            self._add_columns()
             for line in lines:
                 self.add_row(*self._texts(line), key=line.key)
             keys = [line.key for line in lines]
@@ -58,7 +65,17 @@ class Listing(DataTable[Text]):
         for line in lines:
             if line != before[line.key]:
                 for number, text in enumerate(self._texts(line)):
-                    self.update_cell(line.key, str(number), text, update_width=True)
+                    self.update_cell(line.key, str(number), text)
+
+    def _widen(self, lines: Sequence[Line]) -> bool:
+        """Makes room for the longest cells, and says whether that took any. Columns never become
+        narrower, so that they do not jump while what they say changes.
+        """
+        before = list(self._widths)
+        for line in lines:
+            for number, cell in enumerate(line.cells):
+                self._widths[number] = max(self._widths[number], cell_len(cell))
+        return self._widths != before
 
     def _texts(self, line: Line) -> list[Text]:
         colour = self.app.theme_variables.get(line.tone.value, "")

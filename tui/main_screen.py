@@ -68,6 +68,8 @@ TOASTS_MAX: Final = 3
 """New notices that are shown for a moment, at one look; the rest is on the board."""
 SEVERITIES: Final[dict[str, Severity]] = {"trouble": "error", "question": "warning"}
 NO_DEVICE: Final = "There is no device of yours here yet. Press r to make one."
+NO_DAEMON: Final = "The daemon is not running. Press r to run it."
+STARTING: Final = "The daemon is starting…"
 CONFLICTS_EVERY: Final = 10
 """Looks: the walk takes 25 ms of 100,000 files."""
 TABS: Final = {
@@ -143,7 +145,8 @@ class MainScreen(Screen[None]):
         self._transfers = Listing(TRANSFER_HEADINGS, "", id="transfer-list")
         self._speeds = Speeds()
         self._detail = Static("", id="line-detail", markup=False)
-        self._is_lost = self._is_empty = self._was_welcomed = False
+        self._is_lost = self._is_empty = self._is_starting = self._was_welcomed = False
+        self._invitation: QrScreen | None = None
         self._last_heard: int | None = None
         """The newest notice that was there before; None while nobody has looked."""
 
@@ -226,9 +229,14 @@ class MainScreen(Screen[None]):
             self._is_empty = isinstance(error, NoDevice)
             if self._is_empty:
                 self._welcome()
-            told = NO_DEVICE if self._is_empty else term_safe(str(error))
+            if self._is_empty:
+                told = NO_DEVICE
+            elif self._is_lost:
+                told = STARTING if self._is_starting else NO_DAEMON
+            else:
+                told = term_safe(str(error))
             self._headline.update(told)
-            self._headline.set_class(not self._is_empty, "lost")
+            self._headline.set_class(not (self._is_empty or self._is_starting), "lost")
             self._refresh_keys()
             return
         if not self.is_attached:
@@ -276,6 +284,8 @@ class MainScreen(Screen[None]):
         last = max((one["id"] for one in notices), default=0)
         if self._last_heard is not None and self._tab != "news":
             new = [n for n in notices if n["id"] > self._last_heard and not n["read"]]
+            if self._invitation is self.app.screen and any(one["kind"] == "joined" for one in new):
+                self._invitation.dismiss(None)  # it has done its work
             for one in new[:TOASTS_MAX]:
                 severity = SEVERITIES.get(one["priority"], "information")
                 self.notify(term_safe(one["text"]), severity=severity, markup=False)
@@ -485,9 +495,9 @@ class MainScreen(Screen[None]):
         text.append(f"    holdfast join {code} --name NAME")
         text += [f"On another network, say where: {relay}" for relay in made["relays"]]
         text.append(f"It holds for {made['expires_s'] / 60:.0f} minutes, for one device.")
-        self.app.push_screen(
-            QrScreen("Invite a device", term_safe(code), "\n".join(map(term_safe, text)))
-        )
+        told = "\n".join(map(term_safe, text))
+        self._invitation = QrScreen("Invite a device", term_safe(code), told)
+        self.app.push_screen(self._invitation)
 
     def action_compare(self) -> None:
         """The file and the copy side by side."""
@@ -510,11 +520,15 @@ class MainScreen(Screen[None]):
             self._was_welcomed = False
             self._welcome()
             return
-        self._headline.update("The daemon is starting…")
+        self._headline.update(STARTING)
         self.run_worker(self._start(), group="start", exclusive=True)
 
     async def _start(self) -> None:
-        problem = await started_daemon(self._daemon.home)
+        self._is_starting = True
+        try:
+            problem = await started_daemon(self._daemon.home)
+        finally:
+            self._is_starting = False
         if problem and self.is_attached:
             self.notify(term_safe(problem), severity="error", markup=False)
         self.look()

@@ -9,20 +9,22 @@ from pathlib import Path
 from tests.end_to_end.device import ROOT, wait_until
 
 PATIENCE_S = 120.0
+FOCUS = r"\x1b\[38;5;32m▊"
+"""The corner of the field in which the cursor is, on a terminal of 256 colours."""
+END_SHOWN = 20
+"""Characters at the end of a long text that a field has room for."""
 
 
 class Pane:
     """One terminal; its tmux is a server of its own, which knows nothing of a person's."""
 
     def __init__(
-        self, socket: Path, words: list[str], size: tuple[int, int], home: Path, **more: str
+        self, socket: Path, words: list[str], size: tuple[int, int], home: Path
     ) -> None:
         """`home`: what `~` is to the program."""
         self._tmux = ["tmux", "-S", str(socket), "-f", os.devnull]
-        environment = {
-            "HOME": str(home), "LC_ALL": "C.UTF-8", "PATH": os.environ["PATH"], **more
-        }  # fmt: skip
-        environment |= {name: os.environ[name] for name in ("TMPDIR",) if name in os.environ}
+        environment = {name: os.environ[name] for name in ("PATH", "TMPDIR") if name in os.environ}
+        environment |= {"HOME": str(home), "LC_ALL": "C.UTF-8", "TERM": "xterm-256color"}
         width, height = size
         self._ask(
             "new-session", "-d", "-x", str(width), "-y", str(height), "-c", str(ROOT),
@@ -36,32 +38,46 @@ class Pane:
         )  # fmt: skip
         return done.stdout
 
-    def shown(self) -> str:
+    def shown(self, form: str = "-J") -> str:
         """What is on the terminal now."""
-        return self._ask("capture-pane", "-p")
+        return self._ask("capture-pane", "-p", form)
 
     def press(self, *keys: str) -> None:
         """Keys by tmux's names."""
         for key in keys:
             self._ask("send-keys", "--", key)
 
-    def type(self, text: str) -> None:
-        """A text into a field, in place of what is in it."""
-        self._ask("send-keys", "C-u")
+    def write(self, text: str) -> None:
+        """A text, letter by letter."""
         self._ask("send-keys", "-l", "--", text)
 
-    def until(self, pattern: str, *, is_gone: bool = False) -> re.Match[str]:
-        """Waits until the terminal shows this, or no more; the match of the very look."""
-        looks: list[str] = [""]
+    def fill(self, label: str, text: str, *, is_added: bool = False) -> None:
+        """A text into the field below a label, when the cursor is there; in place of what is in it,
+        or behind that. Keys that come faster than any person's overtake those that move the cursor
+        or empty a field: so each is seen to have done its work before the next one.
+        """
+        rows = rf"{re.escape(label)}[^\n]*\n[^\n]*"
+        self.until(rf"{rows}{FOCUS}", is_raw=True)
+        field = rf"{rows}\n[^\n]*▊"
+        if not is_added and self.until(rf"{field}([^\n]*)▎")[1].strip():
+            self._ask("send-keys", "C-e", "C-u")
+            self.until(rf"{field} +▎")
+        self.write(text)
+        self.until(rf"{field} .*{re.escape(text[-END_SHOWN:])} *▎")
+
+    def until(self, pattern: str, *, is_raw: bool = False) -> re.Match[str]:
+        """Waits until the terminal shows this, with its colours if `is_raw`; the match of the very
+        look that found it.
+        """
+        found: list[re.Match[str] | None] = [None]
 
         def look() -> bool:
-            looks[0] = self.shown()
-            return (re.search(pattern, looks[0]) is None) is is_gone
+            found[0] = re.search(pattern, self.shown("-e" if is_raw else "-J"))
+            return found[0] is not None
 
-        what = lambda: f"{pattern!r} {'to go' if is_gone else 'to come'}; instead\n{looks[0]}"  # noqa: E731
-        wait_until(look, what, PATIENCE_S)
-        found = re.search(pattern, looks[0])
-        return found if found is not None else re.compile("").search("")  # type: ignore[return-value]
+        wait_until(look, lambda: f"{pattern!r} to come; instead\n{self.shown()}", PATIENCE_S)
+        assert found[0] is not None
+        return found[0]
 
     def close(self) -> None:
         """The terminal is closed, whatever runs in it."""
