@@ -48,11 +48,11 @@ class LinksPane(Vertical):
     """This device's links. They are asked for when somebody looks, for relays have to be asked."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("a", "create", "New link", tooltip="Share a file or directory by a link"),
+        Binding("a", "create", "New", tooltip="Share a file or directory by a link"),
         Binding("s", "qr", "Show", tooltip="The address as text and as a QR code"),
         Binding("c", "copy", "Copy", tooltip="Put the address on the clipboard"),
         Binding("d", "revoke", "End it", tooltip="Nobody gets anything by it any more"),
-        Binding("r", "look", "Look again", tooltip="Ask the relays once more"),
+        Binding("r", "look", "Again", tooltip="Ask the relays once more"),
     ]
 
     def __init__(self, daemon: Daemon) -> None:

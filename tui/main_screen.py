@@ -114,7 +114,7 @@ class MainScreen(Screen[None]):
         Binding("slash", "search", "Find", tooltip="Files by name, type, date and size"),
         Binding("l", "trail", "Log", tooltip="Who did what"),
         Binding("comma", "settings", "Setup", tooltip="What is set, and other values"),
-        Binding("question_mark", "app.toggle_keys", "Keys", show=False, tooltip="All keys"),
+        Binding("question_mark", "app.toggle_keys", "Keys", tooltip="All keys"),
         ("q", "app.quit", "Quit"),
     ]
 
@@ -161,7 +161,7 @@ class MainScreen(Screen[None]):
                     if tab == "folders":
                         yield self._transfers
         yield self._detail
-        yield Footer(compact=True)
+        yield Footer(compact=True, show_command_palette=False)
 
     def on_mount(self) -> None:
         """Begins to look."""

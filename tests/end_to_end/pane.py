@@ -18,9 +18,7 @@ END_SHOWN = 20
 class Pane:
     """One terminal; its tmux is a server of its own, which knows nothing of a person's."""
 
-    def __init__(
-        self, socket: Path, words: list[str], size: tuple[int, int], home: Path
-    ) -> None:
+    def __init__(self, socket: Path, words: list[str], size: tuple[int, int], home: Path) -> None:
         """`home`: what `~` is to the program."""
         self._tmux = ["tmux", "-S", str(socket), "-f", os.devnull]
         environment = {name: os.environ[name] for name in ("PATH", "TMPDIR") if name in os.environ}

@@ -15,7 +15,7 @@ from peer.command_line.demo_device import find_free_port
 from peer.control.control_client import ControlClient
 from peer.errors import PeerError
 from tests.end_to_end.device import wait_until
-from tests.end_to_end.pane import PATIENCE_S, Pane
+from tests.end_to_end.pane import FOCUS, PATIENCE_S, Pane
 from tests.end_to_end.test_share_links import WebRelay
 
 OLD, NEW = "We meet at the walnut tree.\n", "We meet at the station.\n"
@@ -158,12 +158,11 @@ def share(laptop: Person, into: Path) -> None:
     one.press("Enter")
     one.fill("A password", "")
     one.press("Enter")
-    one.until("Who has this address")
-    url = "".join(line.strip() for line in one.shown().splitlines() if "/s/" in line)
+    start = one.until(r"http://\S+/s/\S{22}#")[0]
     one.press("Escape")
     one.until("plan.txt .*live")
     (link,) = laptop.client.request("GET", "/api/links", None, 60)["links"]
-    assert link["url"].startswith(url)
+    assert link["url"].startswith(start)
     words = [sys.executable, "-P", "-m", "peer", "get", link["url"], "-o", str(into)]
     subprocess.run(words, check=True, capture_output=True, timeout=120)
     assert (into / "plan.txt").read_text() == OLD
@@ -177,7 +176,9 @@ def restore_what_was_found(laptop: Person, desktop: Person) -> None:
     other.until("What are you looking for")
     other.write("station")
     other.until("letters +plan.txt")
-    other.press("Enter", "Enter")
+    other.press("Enter")
+    other.until(rf"\A(?![\s\S]*{FOCUS})[\s\S]*station", is_raw=True)  # on to what was found
+    other.press("Enter")
     other.until(r"1 +plan.txt(.|\n)*Other path")
     other.press("Down")
     other.until("walnut tree")
