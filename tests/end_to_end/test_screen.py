@@ -5,7 +5,6 @@ devices, in two real terminals, in front of real daemons.
 import contextlib
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -84,7 +83,6 @@ def test_two_devices_live_by_the_screen_alone(
     share(laptop, tmp_path / "got")
     restore_what_was_found(laptop, desktop)
     survive_a_restart(desktop)
-    resolve(laptop, desktop)
 
 
 def pair(laptop: Person, desktop: Person, relay: WebRelay) -> None:
@@ -204,28 +202,3 @@ def survive_a_restart(desktop: Person) -> None:
     other.until("not running")
     other.press("r")
     other.until("● +letters +in sync(.|\n)*Invite")
-
-
-def resolve(laptop: Person, desktop: Person) -> None:
-    one, other = laptop.pane, desktop.pane
-    one.press("1")
-    one.until("● +letters +in sync")
-    other.press("p")
-    other.until("letters +paused")
-    at = (laptop.folder / "plan.txt", desktop.folder / "plan.txt")
-    at[0].write_text("We meet at noon.\n")
-    at[1].write_text("We meet at four.\n")
-    wait_until(lambda: time.time() > at[1].stat().st_mtime, "the edits to be past")
-    other.press("p")
-    other.until("4 Conflicts(.|\n)*letters +in sync")
-    other.press("4")
-    other.until(r"\(conflict ")
-    other.press("o")
-    other.until("meet at (noon|four)(.|\n)*meet at (noon|four)")
-    other.press("c")
-    other.until("No conflicts")
-    wait_until(
-        lambda: at[0].read_text() == at[1].read_text() and len([*laptop.folder.iterdir()]) == 2,
-        "one text on both",
-        PATIENCE_S,
-    )
