@@ -323,6 +323,8 @@ class System:
         key = self._find(source, name)
         if target.files.look(target.key, new):
             raise error(errno.EEXIST, new)
+        if target.files.inodes[key].kind is Kind.DIRECTORY:
+            raise error(errno.EPERM, name)
         target.files._change((target.key, new, key))
 
     def unlink(self, name: str, *, dir_fd: int) -> None:
@@ -348,15 +350,18 @@ class System:
         there = files.look(target.key, new)
         if there and there != key:
             assert files.inodes[there].kind is not Kind.DIRECTORY
-        self._require_there(target)
-        spelled = files.find(source.key, name) or name
-        files.rename(Place(source.key, spelled, key), target.key, new)
+        self._rename(source, name, target, new)
 
     def rename_noreplace(self, source_fd: int, name: str, target_fd: int, new: str) -> None:
         source, target = self._handle(source_fd, "rename", name), self._handles[target_fd]
-        files, key = source.files, self._find(source, name)
-        if files.look(target.key, new):
+        self._find(source, name)
+        if source.files.look(target.key, new):
             raise error(errno.EEXIST, new)
+        self._rename(source, name, target, new)
+
+    def _rename(self, source: Handle, name: str, target: Handle, new: str) -> None:
+        """No directory comes to lie within itself."""
+        files, key = source.files, self._find(source, name)
         self._require_there(target)
         if files.inodes[key].kind is Kind.DIRECTORY:
             if target.key == key or any(p.inode == target.key for p in files.walk(key)):

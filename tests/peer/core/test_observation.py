@@ -10,7 +10,13 @@ from crypto.ids import NodeId
 from peer.core import commands as c
 from peer.core import observation
 from peer.core.disk_types import Kind, Listing, Path, Problem, Stat
-from peer.core.observation import LISTED_AT_ONCE, LISTED_FILES_MAX, Observation, Observer
+from peer.core.observation import (
+    LISTED_AT_ONCE,
+    LISTED_FILES_MAX,
+    NS_PER_S,
+    Observation,
+    Observer,
+)
 from protocol.nodes import NO_NODE, ROOT
 from tests.peer.tree_stage import (
     NOW_NS,
@@ -169,6 +175,14 @@ def test_a_move_into_a_directory_even_if_only_that_one_is_looked_at() -> None:
     stage.lies(("d",), c=stat(12, size=7), a=stat(10))
     assert told(observe(stage)) == {"moved": {"a": F}}
     assert told(observe(stage, [D], is_recursive=False)) == {"moved": {"a": F}}
+
+
+def test_a_renamed_file_whose_time_is_of_whole_seconds_is_read() -> None:
+    """`rm a; tar x`: the number is given out again, and archives give many files one time."""
+    stage = TreeStage()
+    stage.put({F: file(name="a")}, {F: stat(10, mtime_ns=NS_PER_S)})
+    stage.lies((), n=stat(10, mtime_ns=NS_PER_S))
+    assert told(observe(stage)) == {"moved": {"n": F}, "read": {"n": F}}
 
 
 def test_a_reused_inode_is_no_rename() -> None:
