@@ -10,8 +10,8 @@ import pytest
 from tests.end_to_end.device import Device, end, make_pair
 
 PROGRAMS = "test_tree"
-"""The module whose pair are programs as a person starts them, each with all of Holdfast to import;
-it is a second of a core each time, and in the modules that restart them it was most of their time.
+"""The module whose pair are programs as a person starts them, each with all of Holdfast to import:
+0.8 s of a core, which the modules that restart their pair need not pay each time.
 """
 
 

@@ -28,7 +28,7 @@ COMMAND_TIMEOUT_S = 120.0
 PAUSE_S = 0.005
 PAUSE_MAX_S = 0.1
 """Between two looks: a tenth of what was waited already, and no less than the look took. Looks are
-work for those that are waited for, too; a look every ten milliseconds was a third of all of theirs.
+work for the machine, and for those that are waited for too.
 """
 LOOKS_A_SECOND = 5
 """A fifth of those that one who waits has on a machine with nothing else to do, at least."""
