@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -18,7 +18,11 @@ from tui.listing import Listing
 from tui.rows import FOUND_HEADINGS, found_lines
 from tui.versions import VersionsScreen
 
-HELP = "Names and words; type:pdf after:2026-01 before:2026 larger:20M smaller:1G folder:NAME"
+HELP: Final = (
+    "Names and words; type:pdf after:2026-01 before:2026 larger:20M smaller:1G folder:NAME"
+)
+LOOK_AGAIN_S: Final = 2.0
+"""Between looks while nothing is found: longer than a look takes, and soon enough for a person."""
 
 
 class _Suggestions(Suggester):
@@ -66,6 +70,12 @@ class SearchScreen(Screen[None]):
     def on_mount(self) -> None:
         """Type at once."""
         self._input.focus()
+        self.set_interval(LOOK_AGAIN_S, self._look_again)
+
+    def _look_again(self) -> None:
+        """What was saved a moment ago may be in the index by now."""
+        if self._input.value.strip() and not self._found:
+            self.run_worker(self._look(self._input.value), exclusive=True)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Another letter: what was asked before is not waited for."""

@@ -95,12 +95,16 @@ def pair(laptop: Person, desktop: Person, relay: WebRelay) -> None:
     one.until("Your recovery kit")
     one.press("Enter")
     one.until(r"laptop · no folders yet")
-    one.press("5", "a")
+    one.press("5")
+    one.until("Press a to use a relay")
+    one.press("a")
     one.until("Meet at a relay")
     one.fill("The address", relay.address)
     one.press("Enter")
     one.until("● +127.0.0.1:[0-9]+ +connected")
-    one.press("1", "i")
+    one.press("1")
+    one.until("No folders yet")
+    one.press("i")
     code = one.until(r"holdfast join (\S+) --name")[1]
 
     other.until("Is it your first")
@@ -146,7 +150,9 @@ def arrive(laptop: Person, desktop: Person) -> None:
 
 def share(laptop: Person, into: Path) -> None:
     one = laptop.pane
-    one.press("7", "a")
+    one.press("7")
+    one.until("a New ")  # keys are those of where one is
+    one.press("a")
     one.until("Share by a link")
     one.fill("What to share", "plan.txt", is_added=True)  # the folder stands there
     one.press("Enter")
