@@ -200,7 +200,8 @@ class Engine:
             out.held_deletions = len(found.missing)
             out.missing, found.missing = found.missing, []
         await self._relink(found, now_ns)
-        found.missing = await without_removed(self.directories, found.missing)
+        elsewhere = {e.item for e in found.moved}
+        found.missing = await without_removed(self.directories, found.missing, elsewhere)
         missing = set(found.missing)
         acts = [(0, e) for e in found.new_directories] + [(1, e) for e in found.moved]
         for part in _parts(acts + [(2, i) for i in found.missing], ACTS_AT_ONCE):

@@ -4,7 +4,7 @@ had removed them as well; nobody's, when the person says so.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from crypto.ids import NodeId
@@ -15,14 +15,17 @@ from peer.core.misnamed import keep_names
 from peer.core.rows import NOT_THERE, Directories, Row
 from peer.core.tree import show
 from peer.core.turn import Turn, is_directory
-from protocol.nodes import NOTHING, Node, versions, winning_place
+from protocol.nodes import NOTHING, ROOT, Node, versions, winning_place
 
 SOMEBODYS: Final = frozenset({RefusalKind.NOT_EMPTY, RefusalKind.CHANGED, RefusalKind.EXISTS})
 """Refusals because of what somebody did there; the others are the disk's."""
 
 
-async def without_removed(resident: Directories, missing: list[NodeId]) -> list[NodeId]:
-    """Those of the missing items that the replica has not removed as well.
+async def without_removed(
+    resident: Directories, missing: list[NodeId], moved: Collection[NodeId]
+) -> list[NodeId]:
+    """Those of the missing items that the replica has not removed as well. `moved`: what the same
+    scan found elsewhere.
 
     The others are no person's deletions: a crash came between their removal here and the commit
     that would have said so. Told as deletions, they would be acts inside of what is gone.
@@ -50,11 +53,13 @@ async def without_removed(resident: Directories, missing: list[NodeId]) -> list[
         removed -= shown
         if shown:
             continue
-        kept, stuck = await _remove_emptied(turn, removed)
+        emptied = _emptied(turn, removed)
+        carried = {i for i in emptied if _is_carried(resident, i, moved)}
+        kept, stuck = (carried, []) if carried else await _remove_emptied(turn, emptied)
         if kept or stuck:
             inside = {i for i in removed if _lies_below(resident.path(_home(turn, i)), stuck)}
             held |= inside  # neither told nor noted: the next scan finds them missing again
-            # Somebody has put something in: what was deleted in there is told.
+            # Somebody has put something in, or has moved it: what was deleted in there is told.
             inside |= {i for i in removed if _home(turn, i) in kept}
             removed -= inside or removed
             continue
@@ -67,14 +72,30 @@ async def without_removed(resident: Directories, missing: list[NodeId]) -> list[
     return [item for item in missing if item not in removed and item not in held]
 
 
-async def _remove_emptied(turn: Turn, removed: set[NodeId]) -> tuple[set[NodeId], list[Path]]:
-    """Removes the directories that were shown for the removed items alone, and that the crash left
-    on the disk; the second scan would take them for new. Gives those that somebody has put
-    something in, and the paths of those that the disk would not remove.
+def _emptied(turn: Turn, removed: set[NodeId]) -> set[NodeId]:
+    """The directories that were shown for the removed items alone, and that the crash left on the
+    disk; the second scan would take them for new.
     """
     shown = turn.resident.items
     gone = {i for i, item in turn.items.items() if item is None and i in shown and shown[i].inode}
-    gone -= {*removed, *directory_heirs(turn).values()}
+    return gone - {*removed, *directory_heirs(turn).values()}
+
+
+def _is_carried(resident: Directories, item: NodeId, moved: Collection[NodeId]) -> bool:
+    """Whether a person moved a directory, or one above it: it is not where the tree has it, and the
+    scan that found it elsewhere was the last to look there.
+    """
+    while item != ROOT:
+        if item in moved:
+            return True
+        item = resident.items[item].parent
+    return False
+
+
+async def _remove_emptied(turn: Turn, gone: set[NodeId]) -> tuple[set[NodeId], list[Path]]:
+    """Removes these directories. Gives those that somebody has put something in, and the paths of
+    those that the disk would not remove.
+    """
     paths = {i: turn.resident.path(i) for i in gone}
     deepest_first = sorted(gone, key=lambda i: (-len(paths[i]), i))
     if not deepest_first:

@@ -216,6 +216,55 @@ async def test_what_was_saved_in_a_directory_that_a_crash_left_stays(pair: Pair)
     assert one.tree() == two.tree()
 
 
+def shown_directories(device: FolderDevice) -> list[str]:
+    """What the tree says of directories."""
+    directories = device.engine.directories
+    return sorted("/".join(directories.path(i)) for i in directories.items if i != ROOT)
+
+
+@pytest.mark.row("F01")
+@pytest.mark.parametrize("moved", ["gone", "gone/in"])
+@pytest.mark.parametrize("takes_something_in", [False, True])
+async def test_a_directory_that_a_crash_left_and_a_person_moved_stays(
+    pair: Pair, moved: str, takes_something_in: bool
+) -> None:
+    """It is not where it was, and it is not gone: the tree shows it where the scan has found it,
+    with what was moved into it, for no other scan looks there again.
+    """
+    one, two = pair
+    (one.root / "other" / "below").mkdir(parents=True)
+    await crash_after_the_files(pair)
+    (two.root / moved).rename(two.root / "away")
+    if takes_something_in:
+        (two.root / "other" / "below").rename(two.root / "away" / "below")
+    await two.scan()
+    assert shown_directories(two) == sorted(two.tree())
+    assert "away" in two.tree()
+    told = len(two.authored)
+    await two.scan()
+    assert two.authored[told:] == []
+    await meet(pair)
+    assert shown_directories(two) == sorted(two.tree())
+    assert "away" in two.tree()
+
+
+@pytest.mark.row("F01")
+async def test_a_directory_that_has_the_place_of_one_that_a_crash_left_is_not_removed(
+    pair: Pair,
+) -> None:
+    one, two = pair
+    (one.root / "other").mkdir()
+    await crash_after_the_files(pair)
+    (two.root / "gone" / "in").rename(two.root / "away")
+    (two.root / "other").rename(two.root / "gone" / "in")
+    before = two.tree()
+    await two.scan()
+    assert two.tree() == before
+    assert shown_directories(two) == sorted(before)
+    await meet(pair)
+    assert two.tree() == before
+
+
 @pytest.mark.parametrize("is_swapped", [False, True])
 async def test_a_removed_directory_that_something_lies_in_is_a_deletion_whoever_stands_for_it(
     pair: Pair, is_swapped: bool
