@@ -82,8 +82,10 @@ class SearchScreen(Screen[None]):
         self.run_worker(self._look(event.value), exclusive=True)
 
     def on_input_submitted(self) -> None:
-        """On to what was found."""
+        """On to what was found; where that is one file, to what it was."""
         self._list.focus()
+        if len(self._found) == 1:
+            self.action_versions()
 
     def on_data_table_row_highlighted(self) -> None:
         """What of its text was found."""
