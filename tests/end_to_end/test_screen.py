@@ -82,7 +82,7 @@ def test_two_devices_live_by_the_screen_alone(
     arrive(laptop, desktop)
     share(laptop, tmp_path / "got")
     restore_what_was_found(laptop, desktop)
-    survive_a_restart(desktop)
+    decide_after_a_restart(laptop, desktop)
 
 
 def pair(laptop: Person, desktop: Person, relay: WebRelay) -> None:
@@ -200,9 +200,26 @@ def restore_what_was_found(laptop: Person, desktop: Person) -> None:
     other.until("● +letters +in sync")
 
 
-def survive_a_restart(desktop: Person) -> None:
-    other = desktop.pane
+def decide_after_a_restart(laptop: Person, desktop: Person) -> None:
+    one, other = laptop.pane, desktop.pane
+    one.press("1")
+    one.until("● +letters +in sync")
     desktop.stop_daemon()
     other.until("not running")
+    at = (laptop.folder / "plan.txt", desktop.folder / "plan.txt")
+    at[0].write_text("We meet at noon.\n")
+    at[1].write_text("We meet at four.\n")
     other.press("r")
-    other.until("● +letters +in sync(.|\n)*Invite")
+    other.until("● +letters +in sync +2 (.|\n)*Invite")
+    other.press("4")
+    other.until(r"\? +letters +plan \(conflict [^\n]*\n(.|\n)*Compare")  # and not the news of it
+    other.press("o")
+    other.until("meet at (noon|four)(.|\n)*meet at (noon|four)(.|\n)*Both")
+    other.press("c")
+    other.until("No conflicts")
+
+    def is_one() -> bool:
+        names = {path.name for person in (laptop, desktop) for path in person.folder.iterdir()}
+        return names == {".holdfast", "plan.txt"} and at[0].read_text() == at[1].read_text()
+
+    wait_until(is_one, "one text on both", PATIENCE_S)
