@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
@@ -87,6 +88,8 @@ class ShareLinkRequests:
         self._history, self._relays = history, relays
         self._backups, self._uploads = backups, uploads
         self._open: LinkStore | None = None
+        self._opening = asyncio.Lock()
+        """Opened twice, one of the two would be closed by nobody, and the daemon never end."""
 
     async def close(self) -> None:
         """Closes the list of links."""
@@ -199,10 +202,11 @@ class ShareLinkRequests:
     # Private
 
     async def _store(self) -> LinkStore:
-        if self._open is None:
-            path = self._home.path / LINKS_NAME
-            self._open = await LinkStore.open(path, self._home.keys.database_key)
-        return self._open
+        async with self._opening:
+            if self._open is None:
+                path = self._home.path / LINKS_NAME
+                self._open = await LinkStore.open(path, self._home.keys.database_key)
+            return self._open
 
     def _places(self, folder_id: FolderId) -> list[RelayAddress]:
         """Where a link can be; those first that hold a part of the folder, for nothing has to be

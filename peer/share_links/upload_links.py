@@ -148,6 +148,8 @@ class UploadLinks:
         self._path, self._keys, self._relays = path, keys, relays
         self._place, self._heard = place, heard
         self._open: UploadStore | None = None
+        self._opening = asyncio.Lock()
+        """Opened twice, one of the two would be closed by nobody, and the daemon never end."""
         self._is_closed = False
         self._turn = asyncio.Lock()
         self._wake = asyncio.Event()
@@ -363,9 +365,10 @@ class UploadLinks:
         return link
 
     async def _store(self) -> UploadStore:
-        if self._open is None:
-            self._open = await UploadStore.open(self._path, self._keys.database_key)
-        return self._open
+        async with self._opening:
+            if self._open is None:
+                self._open = await UploadStore.open(self._path, self._keys.database_key)
+            return self._open
 
     def _state(self, link: UploadLink) -> str:
         if link.revoked_s:

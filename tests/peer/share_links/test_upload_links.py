@@ -133,3 +133,11 @@ async def test_the_daemon_asks_by_itself(
         async with asyncio.timeout(60):
             while not [path for path in root.rglob("a.txt") if ".holdfast" not in path.parts]:
                 await asyncio.sleep(0.05)
+
+
+async def test_who_asks_at_once_opens_one_list(one: tuple[Daemon, Path]) -> None:
+    """The thread of another one would outlive the daemon."""
+    daemon, _ = one
+    uploads = daemon.uploads
+    first, second = await asyncio.gather(uploads._store(), uploads._store())
+    assert first is second
