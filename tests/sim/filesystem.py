@@ -39,6 +39,8 @@ class CachedInode(Inode):
     is_ours: bool = False
     """Holdfast made it, not a person."""
     is_torn: bool = False
+    is_set_back: bool = False
+    """A power cut took what a person had written over it."""
     """A power cut left something in it that nobody wrote."""
 
 
@@ -213,7 +215,8 @@ class FileSystem:
     def write(self, key: int, data: bytes) -> None:
         """Saves in place."""
         inode = self.inodes[key]
-        inode.data, inode.is_dirty, inode.is_ours, inode.is_torn = data, True, False, False
+        inode.data, inode.is_dirty, inode.is_ours = data, True, False
+        inode.is_torn = inode.is_set_back = False
         self._touched(key, is_written=True)
 
     def chmod(self, key: int) -> None:
@@ -389,6 +392,7 @@ def _survive(inode: CachedInode, random: Random) -> None:
         inode.data, inode.is_torn = now[: random.randrange(len(now))], True
     else:
         inode.is_torn = durable == b"" != now
+        inode.is_set_back = not inode.is_ours and durable != now
         inode.data, inode.mtime_ns, inode.is_executable = durable, mtime_ns, is_executable
     inode.durable = (inode.data, inode.mtime_ns, inode.is_executable)
 

@@ -200,5 +200,6 @@ def _check_versions(machine: Machine) -> None:
         if kept not in there:
             raise Broken(f"{machine.name} says that it keeps {kept}")
         inode = inodes[there[kept]]
-        if not inode.is_torn and HASHER.chunk_id(inode.data) != hash_:
+        is_cut = inode.is_torn or inode.is_set_back
+        if not is_cut and HASHER.chunk_id(inode.data) != hash_:
             raise Broken(f"{machine.name} keeps {kept}, and it is something else")

@@ -54,6 +54,24 @@ async def test_what_was_removed_before_a_crash_is_no_deletion_of_this_device(pai
     assert two.tree() == {}
 
 
+async def test_what_was_moved_out_of_a_removal_is_a_directory_of_its_own(pair: Pair) -> None:
+    """Without a crash, too: what lay in it was deleted here and there."""
+    one, two = pair
+    (one.root / "gone" / "in").mkdir(parents=True)
+    await one.scan()
+    await meet(pair)
+    shutil.rmtree(one.root / "gone")
+    await one.scan()
+    await two.ingest(one.authored)
+    (two.root / "gone" / "in").rmdir()
+    (two.root / "new").mkdir()
+    (two.root / "gone").rename(two.root / "new" / "d")
+    await two.scan()
+    await meet(pair)
+    assert one.tree() == two.tree()
+    assert (one.root / "new" / "d").is_dir()
+
+
 async def test_a_deletion_here_of_what_somebody_deleted_and_somebody_edited(pair: Pair) -> None:
     """The replica shows the edit: that it is gone here is what a person did."""
     one, two = pair
