@@ -39,9 +39,9 @@ class CachedInode(Inode):
     is_ours: bool = False
     """Holdfast made it, not a person."""
     is_torn: bool = False
+    """A power cut left something in it that nobody wrote."""
     is_set_back: bool = False
     """A power cut took what a person had written over it."""
-    """A power cut left something in it that nobody wrote."""
 
 
 def error(number: int, name: str = "") -> OSError:
