@@ -36,8 +36,9 @@ async def test_an_index_that_was_put_back_is_noticed_with_nobody_there(
         (stage.root("one") / "c").write_bytes(b"after the backup")
         await until(lambda: shows(stage.root("two"), "c", b"after the backup"))
         await until(lambda: folder_of(one).progress.state is FolderState.IN_SYNC)
-    assert not index.with_name(f"{index.name}-wal").exists()
     if is_put_back:
+        # A log that the last reader left would be played back on top of it.
+        index.with_name(f"{index.name}-wal").unlink(missing_ok=True)
         shutil.copy(backup, index)
     async with devices(tmp_path) as stage:
         one = await stage.start("one")
