@@ -34,9 +34,7 @@ def relay(tmp_path: Path) -> Iterator[RelayProcess]:
     try:
         yield relay
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            relay.process.kill()
-        relay.process.communicate()
+        relay.kill()
 
 
 @pytest.fixture

@@ -71,9 +71,7 @@ def relay(tmp_path: Path) -> Iterator[WebRelay]:
     try:
         yield relay
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            relay.process.kill()
-        relay.process.communicate()
+        relay.kill()
 
 
 @pytest.mark.timeout(900)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import subprocess
@@ -41,9 +40,7 @@ def relay(tmp_path: Path) -> Iterator[WebRelay]:
     try:
         yield relay
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            relay.process.kill()
-        relay.process.communicate()
+        relay.kill()
 
 
 @pytest.fixture
