@@ -209,8 +209,8 @@ class PackStore:
 
     async def untell(self, places: Iterable[tuple[int, RelayId]]) -> None:
         """Nodes have forgotten what they were told of packs."""
-        async with self._writing:
-            await self._db.executemany("DELETE FROM told WHERE pack = ? AND node = ?", list(places))
+        async with self._writing, transaction(self._db):
+            await self._db.executemany("DELETE FROM told WHERE pack = ? AND node = ?", places)
 
     async def tell(self, marks: Iterable[tuple[int, RelayId, bytes]]) -> None:
         """Notes which lists nodes were told."""
