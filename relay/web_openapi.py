@@ -9,9 +9,11 @@ from typing import Any, Final
 from crypto.uploads import HEAD_SIZE_MAX, SEALED_SEGMENT_SIZE
 from relay.web_uploads import SEGMENTS_PER_REQUEST
 
+ID: Final = {"type": "string", "pattern": "^[A-Za-z0-9_-]{21}[AQgw]$"}
+"""16 bytes in base64url."""
 LINK: Final = {
     "name": "link", "in": "path", "required": True, "description": "The link's id.",
-    "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{21}[AQgw]$"},
+    "schema": ID,
 }  # fmt: skip
 PACK: Final = {
     "name": "pack", "in": "path", "required": True, "description": "The pack's id.",
@@ -20,7 +22,7 @@ PACK: Final = {
 TICKET: Final = {
     "name": "X-Holdfast-Ticket", "in": "header", "required": True,
     "description": "Of the download that was claimed.",
-    "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{21}[AQgw]$"},
+    "schema": ID,
 }  # fmt: skip
 RANGE: Final = {
     "name": "Range", "in": "header", "required": True,
@@ -38,7 +40,7 @@ VERSION: Final = {
 
 UPLOAD: Final = {
     "name": "upload", "in": "path", "required": True, "description": "An id that the sender made.",
-    "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{21}[AQgw]$"},
+    "schema": ID,
 }  # fmt: skip
 SEGMENT: Final = {
     "name": "segment", "in": "path", "required": True,
