@@ -22,7 +22,7 @@ from peer.core.chunker import ChunkSizes
 from peer.core.disk_types import Kind
 from peer.disk import directories, disk, durability, reader, renames, staging, syscalls, writer
 from peer.folders import delivery, fetcher, folder, intake, performing, restoring, serving
-from peer.history import history
+from peer.history import history, spares
 from protocol import logs, messages, session
 from protocol.changesets import Body, Changeset, decode_changeset, open_changeset
 from tests.sim.disk import ROOT_INODE, TICK_NS, Place
@@ -451,7 +451,7 @@ def installed(system: System, time: Time, is_small_chunked: bool) -> Iterator[No
     places += [(module, "ThreadPoolExecutor", SimExecutor) for module in (performing, serving)]
     places += [
         (module, "time", time)
-        for module in (reader, folder, performing, intake, delivery, history, restoring)
+        for module in (reader, folder, performing, intake, delivery, history, restoring, spares)
     ]
     places += [
         (syscalls, name, getattr(system, name))
