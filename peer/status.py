@@ -435,7 +435,7 @@ class BackupNode(TypedDict):
     address: str
     connected: bool
     problem: str
-    """Why there is no link to it; empty if there is one."""
+    """Why there is no link to it, or what it refuses; empty if all is well."""
     owner: str
     region: str
     shares: int

@@ -68,6 +68,7 @@ async def report(
     notes = None if backup is None else backup.store.notes
     heals = [] if notes is None else await notes.heals(1)
     broken = Counter[RelayId]() if notes is None else await notes.broken_by_node()
+    refused = {} if backup is None else backup.leases.refused
     return {
         "folder": name,
         "id": record.folder_id.hex(),
@@ -88,8 +89,10 @@ async def report(
         "healed_s": heals[0].time_s if heals else None,
         "domains": domains(known, shares),
         "outlook": outlook(known, len(record.nodes), record.needed, record.shares, health),
-        "nodes": [_node(str(place), place.relay_id, pool, clients, shares, broken)
-                  for place in record.places],
+        "nodes": [
+            _node(str(place), place.relay_id, pool, clients, shares, broken, refused)
+            for place in record.places
+        ],
         "warnings": list(warnings),
     }  # fmt: skip
 
@@ -101,12 +104,13 @@ def _node(
     clients: Mapping[RelayId, StorageClient],
     shares: Counter[RelayId],
     broken: Counter[RelayId],
+    refused: Mapping[RelayId, str],
 ) -> BackupNode:
     client = clients.get(relay_id)
     return {
         "address": address,
         "connected": client is not None,
-        "problem": "" if client is not None else pool.problem(relay_id),
+        "problem": refused.get(relay_id, "") if client is not None else pool.problem(relay_id),
         "owner": "" if client is None else client.node.owner,
         "region": "" if client is None else client.node.region,
         "shares": shares[relay_id],

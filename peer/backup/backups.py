@@ -403,7 +403,7 @@ class Backups:
         healed = await backup.healing.complete(record)
         await backup.healing.rebalance()
         await backup.lists.tell(backup.present(), backup.addresses)
-        await backup.renew()
+        await backup.leases.renew()
         problem = backup.progress.problem
         backup.progress = backup.progress._replace(
             state="trouble" if problem else "up to date", lacking=healed.lacking

@@ -34,13 +34,14 @@ from peer.backup.folder_packs import FolderPacks
 from peer.backup.holder_lists import LEASE_S, HolderLists, holder_list, mark_of
 from peer.backup.node_pool import node_of
 from peer.backup.pack_hashes import sealed_pack
+from peer.backup.pack_leases import PackLeases
 from peer.backup.pack_notes import Heal
 from peer.backup.pack_store import Holding, KnownPack, PackStore, Place
 from peer.backup.placement import assign
 from peer.backup.repacking import Repacking
 from peer.backup.share_audit import ShareAudit
 from peer.backup.share_healing import ShareHealing
-from peer.backup.share_receipts import lost_words, receipt_of
+from peer.backup.share_receipts import receipt_of
 from peer.backup.share_transfers import (
     NODE_TROUBLE,
     CutPack,
@@ -56,16 +57,13 @@ from protocol.backup_records import BackupRecord
 from protocol.errors import LinkError, ProtocolError
 from protocol.storage_messages import (
     DESCRIBED_MAX,
-    STATS_MAX,
     Listed,
     ShareState,
     Stat,
-    StoreChanged,
     StoreDescribe,
     StoreDescribed,
     StoreList,
     StoreListed,
-    StoreRenew,
     StoreStat,
     StoreStats,
 )
@@ -73,8 +71,6 @@ from protocol.version_records import VersionRecord, decode_version, item_id
 
 log = logging.getLogger(__name__)
 
-RENEW_AFTER_S: Final = 7 * 86_400
-"""Leases are prolonged weekly: a device that is away for two months loses nothing."""
 PACKS_AT_ONCE: Final = 2
 """On their way together: while one is cut and hashed another is sent. Each takes 30 MB."""
 PACKS_KEPT: Final = 3
@@ -113,6 +109,7 @@ class FolderBackup:
         self.audit = ShareAudit(store)
         self.lists = HolderLists(store)
         self.healing = ShareHealing(self)
+        self.leases = PackLeases(self)
         self.repacking = Repacking(self)
         self.progress = Progress()
         self.sealing: EntryId | None = None
@@ -129,6 +126,11 @@ class FolderBackup:
     def nodes_are(self, opened: Mapping[RelayId, Opened], addresses: Mapping[RelayId, str]) -> None:
         """Which nodes can be reached, with the folder's namespace open, and where they are."""
         self._opened, self._addresses = dict(opened), dict(addresses)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the folder is at work here, so that it can be asked what it wants."""
+        return self._folder() is not None
 
     @property
     def addresses(self) -> Mapping[RelayId, str]:
@@ -462,49 +464,6 @@ class FolderBackup:
 
         results = await asyncio.gather(*(put(s, r) for s, r in placed.items()))
         return [holding for holding in results if holding is not None]
-
-    async def renew(self) -> None:
-        """Prolongs the leases of packs in which something is wanted still."""
-        now_s = int(time.time())
-        due = [p for p in await self.store.packs() if p.renewed_s < now_s - RENEW_AFTER_S]
-        folder = self._folder()
-        if not due or folder is None:
-            return
-        wanted = await self.wanted_slots()
-        kept = [pack for pack in due if pack.number in wanted]
-        await self.prolong(kept, now_s)
-        await self.store.renewed([pack.number for pack in kept], now_s)
-
-    async def prolong(self, packs: Sequence[KnownPack], now_s: int) -> None:
-        """Prolongs leases at all nodes that are there, and takes down what these have lost; raises
-        LinkError or StorageRefused.
-        """
-        released = await self.store.released()
-        for relay_id, node in self.present().items():
-            here = [pack for pack in packs if (pack.number, relay_id) not in released]
-            for start in range(0, len(here), STATS_MAX):
-                part = here[start : start + STATS_MAX]
-                lease_s = now_s + LEASE_S
-                request = StoreRenew(
-                    node.client.number(), node.namespace, lease_s, tuple(pack.id for pack in part)
-                )
-                changed = await node.client.ask(request, StoreChanged)
-                gone = [part[index] for index in changed.missing if index < len(part)]
-                await self._lost_at(relay_id, node, gone)
-
-    async def _lost_at(self, relay_id: RelayId, node: Opened, packs: Sequence[KnownPack]) -> None:
-        """A node does not know these packs: what it held of them is made again, and if it only
-        stood by for one it is told of it again.
-        """
-        for pack in packs:
-            for holding in await self.store.holdings(pack.number):
-                if holding.node == relay_id:
-                    notes, host = self.store.notes, node.client.address.host
-                    log.warning(
-                        "%s", await lost_words(notes, pack.id, holding.share, relay_id, host)
-                    )
-                    await self.store.drop(pack.number, holding.share, relay_id)
-        await self.store.untell((pack.number, relay_id) for pack in packs)
 
     async def wanted_slots(self) -> dict[int, list[PackSlot]]:
         """For each pack what is wanted of it: by files as they are, by what they were, by logs."""

@@ -34,7 +34,7 @@ from crypto.packs import (
     PackWriter,
 )
 from peer.backup.pack_store import KnownPack
-from peer.backup.share_transfers import NODE_TROUBLE, PackLost
+from peer.backup.share_transfers import PackLost
 from protocol.backup_records import BackupRecord
 
 if TYPE_CHECKING:
@@ -150,10 +150,7 @@ class Repacking:
         store = self._backup.store
         wanted = await self._backup.wanted_slots()
         gone = [pack for pack in packs if not wanted.get(pack.number)]
-        try:
-            await self._backup.prolong(gone, int(time.time()))
-        except NODE_TROUBLE as error:
-            log.info("packs that are let go of could not be prolonged: %s", error)
-            return
+        # Whoever refuses has a lease of this week: until now each of them was wanted.
+        await self._backup.leases.prolong(gone, int(time.time()))
         await store.forget([pack.number for pack in gone])
         log.info("%d packs of which little was wanted were written anew", len(gone))

@@ -113,7 +113,7 @@ def print_backups(found: BackupList) -> None:
     )
     for entry in found["backups"]:
         for node in entry["nodes"]:
-            if not node["connected"]:
+            if node["problem"]:
                 said = f"{entry['folder']}: {node['address']}: {node['problem']}"
                 print(terminal.term_safe(said))
         for sentence in (entry["problem"], *entry["warnings"], *_standing(entry)):

@@ -267,7 +267,7 @@ async def test_what_a_node_does_not_prolong_for_it_is_not_there_is_made_again(
         namespace = backup.present()[place.ids[0]].namespace
         assert await desk.shares.trash(namespace, [pack.id], is_back=False) == []
         await backup.store.renewed([each.number for each in (pack, *others)], 0)
-        await backup.renew()
+        await backup.leases.renew()
         held = await backup.store.holdings()
         lacking = {(h.pack, h.node) for h in held} ^ {
             (each.number, id_) for each in (pack, *others) for id_ in place.ids

@@ -1,0 +1,104 @@
+"""Leases: what is wanted is prolonged wherever it can be, and who refuses is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from peer.backup.pack_leases import RENEW_AFTER_S
+from protocol.errors import StorageRefused
+from protocol.storage_client import Answer, Request, StorageClient
+from protocol.storage_messages import StoreOutcome, StoreRenew
+from tests.peer.backup.test_lost_midway import Place, kept
+
+
+class Unwilling:
+    """The link to a node that prolongs nothing, and else does what it is asked."""
+
+    def __init__(self, client: StorageClient) -> None:
+        self._client = client
+        self.asked = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    async def ask(self, request: Request, kind: type[Answer]) -> Answer:
+        if isinstance(request, StoreRenew):
+            self.asked += 1
+            raise StorageRefused(StoreOutcome.REFUSED, "The node at x refuses.")
+        return await self._client.ask(request, kind)
+
+
+async def leases_at(place: Place, number: int) -> set[int]:
+    """Until when a node keeps the folder's packs."""
+    desk = place.some.stages[number].relay.desk.storage
+    assert desk is not None
+    namespace = place.backup.present()[place.ids[number]].namespace
+    rows = await desk.shares.store.rows(
+        "SELECT lease_until_s FROM packs WHERE namespace = ?", namespace
+    )
+    return {row[0] for row in rows}
+
+
+async def shorten(place: Place, *numbers: int) -> None:
+    """Leases as they are after some weeks."""
+    for number in numbers:
+        desk = place.some.stages[number].relay.desk.storage
+        assert desk is not None
+        async with desk.shares.store.transaction() as db:
+            await db.execute_fetchall("UPDATE packs SET lease_until_s = lease_until_s - 9999999")
+    packs = [pack.number for pack in await place.backup.store.packs()]
+    await place.backup.store.renewed(packs, 0)
+
+
+@pytest.mark.row("F29", "A41")
+async def test_one_node_that_refuses_keeps_no_other_from_prolonging(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with kept(tmp_path, monkeypatch, 3, 2, 3) as place:
+        backup, first = place.backup, place.ids[0]
+        assert next(iter(backup.present())) == first, "the first to be asked"
+        long = min([lease for n in range(3) for lease in await leases_at(place, n)])
+        await shorten(place, 0, 1, 2)
+        opened = dict(backup.present())
+        unwilling = Unwilling(opened[first].client)
+        lying = {**opened, first: opened[first]._replace(client=cast(Any, unwilling))}
+        backup.nodes_are(lying, backup.addresses)
+        await backup.leases.renew()
+        assert all(lease < long for lease in await leases_at(place, 0))
+        for other in (1, 2):
+            assert all(lease >= long for lease in await leases_at(place, other)), "to the end"
+        assert list(backup.leases.refused) == [first]
+        assert "did not prolong" in backup.leases.refused[first]
+        assert unwilling.asked == 1
+        await backup.leases.renew()
+        assert unwilling.asked == 1, "not at every pass"
+        # It is asked again, and when it does what it is asked nothing is said of it any more.
+        backup.nodes_are(opened, backup.addresses)
+        backup.leases._not_before = float("-inf")  # links would end if the loop's clock were moved
+        await backup.leases.renew()
+        assert all(lease >= long for lease in await leases_at(place, 0))
+        assert backup.leases.refused == {}
+        assert all(pack.renewed_s > RENEW_AFTER_S for pack in await backup.store.packs())
+
+
+async def test_packs_are_prolonged_by_name_though_nobody_wants_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with kept(tmp_path, monkeypatch, 3, 2, 3) as place:
+        backup = place.backup
+        packs = await backup.store.packs()
+        await shorten(place, 0, 1, 2)
+        before = [await leases_at(place, number) for number in range(3)]
+        ids = [packs[0].id, b"u" * 32]
+        await backup.store.release(packs[0].number, 0, place.ids[2])
+        await backup.store.forget([packs[1].number])
+        now_s = 2_000_000_000
+        assert await backup.leases.prolong_named([*ids, packs[1].id], now_s)
+        after = [await leases_at(place, number) for number in range(3)]
+        assert [len(each - old) for each, old in zip(after, before, strict=True)] == [1, 1, 1]
+        assert len(after[2]) > 1, "of what it was let go of the node keeps no more"
+        backup.nodes_are({}, backup.addresses)
+        assert not await backup.leases.prolong_named(ids, now_s), "nobody is there"
