@@ -4,8 +4,8 @@
     python -m tests.bench.super_nodes [--mib 512] [--files 10000] [--runs 1] [--directory DIR]
 
 One file of `--mib` is stored; three nodes and the device burn, and another device gets it back by
-the kit alone. Then the same for two trees of small files, one of what compresses and one of what
-does not. Then nodes alone: how many shares a repair reads, and how often 44 audits find one that
+the kit alone. Then the same for three trees of small files: one of words, one of bytes that do not
+compress, both of 1 to 4 KiB, and `small` of sync_bench, 0.2 to 12 KB of such bytes. Then nodes alone: how many shares a repair reads, and how often 44 audits find one that
 has lost a tenth. Of storing and getting back the processor time of all eight processes is told
 beside the rate: it is what counts where the machine has other work too, and how much that took is
 told as well. With `--runs` the median counts. The exit code is 1 if something did not come back as
@@ -40,6 +40,7 @@ from tests.bench.machine import (
     peak_memory_bytes,
     wait_for,
 )
+from tests.bench.works import fill, small_size
 from tests.relay.test_repairer import PACKED, audits_found, shares_read
 
 NODES: Final = 7
@@ -201,6 +202,13 @@ def write_small(root: Path, count: int, *, is_text: bool) -> int:
     return size
 
 
+def write_synced(root: Path, count: int) -> int:
+    """The small files that `sync_bench` syncs."""
+    root.mkdir()
+    fill(root, count, small_size)
+    return sum(list_sizes(root).values())
+
+
 @dataclass
 class Found:
     """What runs have come to."""
@@ -281,7 +289,7 @@ def node_rows(directory: Path) -> Iterator[str]:
 def row(what: str, value: float, bound: float, *, is_least: bool = False) -> str:
     is_reached = value >= bound if is_least else value <= bound
     must = f"at {'least' if is_least else 'most'} {bound:g}"
-    return f"{what}: {value:.2f}, must be {must}: {'yes' if is_reached else 'NO'}"
+    return f"{what}: {value:.4g}, must be {must}: {'yes' if is_reached else 'NO'}"
 
 
 def main() -> int:
@@ -299,6 +307,7 @@ def main() -> int:
         [
             ("small text", partial(write_small, count=chosen.files, is_text=True)),
             ("small random", partial(write_small, count=chosen.files, is_text=False)),
+            ("small of sync_bench", partial(write_synced, count=chosen.files)),
         ],
         chosen.directory,
         small,

@@ -102,6 +102,11 @@ def fill(directory: Path, files: int, size_bytes: Callable[[random.Random], int]
         (place / f"f{number}.dat").write_bytes(source.randbytes(size_bytes(source)))
 
 
+def small_size(source: random.Random) -> int:
+    """Of one of the small files, in bytes."""
+    return source.randint(200, 12_000)
+
+
 def work_latency(pair: Pair, scale: float) -> dict[str, Row]:
     """From a small file's write on one side to its bytes on the other, by the peers' own
     watchers.
@@ -138,7 +143,7 @@ def work_big(pair: Pair, scale: float) -> dict[str, Row]:
 def work_small(pair: Pair, scale: float) -> dict[str, Row]:
     """10,000 files of 0.2 to 12 KB."""
     files = int(10_000 * scale)
-    build = lambda directory: fill(directory, files, lambda source: source.randint(200, 12_000))  # noqa: E731
+    build = lambda directory: fill(directory, files, small_size)  # noqa: E731
     return {"small": sync_tree(pair, "small", build)}
 
 
