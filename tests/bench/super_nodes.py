@@ -5,11 +5,11 @@
 
 One file of `--mib` is stored; three nodes and the device burn, and another device gets it back by
 the kit alone. Then the same for three trees of small files: one of words, one of bytes that do not
-compress, both of 1 to 4 KiB, and `small` of sync_bench, 0.2 to 12 KB of such bytes. Then nodes alone: how many shares a repair reads, and how often 44 audits find one that
-has lost a tenth. Of storing and getting back the processor time of all eight processes is told
-beside the rate: it is what counts where the machine has other work too, and how much that took is
-told as well. With `--runs` the median counts. The exit code is 1 if something did not come back as
-it was.
+compress, both of 1 to 4 KiB, and `small` of sync_bench, 0.2 to 12 KB of such bytes. Then nodes
+alone: how many shares a repair reads, and how often 44 audits find one that has lost a tenth. Of
+storing and getting back the processor time of all eight processes is told beside the rate: it is
+what counts where the machine has other work too, and how much that took is told as well. With
+`--runs` the median counts. The exit code is 1 if something did not come back as it was.
 """
 
 from __future__ import annotations
