@@ -24,6 +24,10 @@ SWEPT = TESTS / "end_to_end" / "SWEPT.md"
 NONE = "none"
 
 PROMISES = {
+    "A01": "No key is taken for one's own that one's own devices did not sign for.",
+    "A02": "No key is taken for another's that the other did not prove at the pairing.",
+    "A03": "Whatever wraps a key is refused with one error when a byte or its place is changed.",
+    "A04": "No empty, foreign, older or unsigned folder key replaces the one that counts.",
     "A05": "An older version, suite, cipher or cost is refused, before anything that a password"
     " gave leaves the device.",
     "A06": "No key and nonce seal two things, and every format has frozen vectors.",
@@ -39,11 +43,17 @@ PROMISES = {
     " both versions are kept. Who hears of nobody says since when it may be stale.",
     "A14": "A device that signs two changesets for one position is proved to have done so;"
     " one counts, the same everywhere, and the other is kept.",
+    "A15": "Who guesses a file's bytes finds nothing at a node that confirms the guess.",
+    "A16": "A node sees sizes of few classes, the same for most files of about one size.",
     "A17": "A relay sees what the list in THREATS.md says, and nothing of what it carries.",
     "A18": "What a relay keeps for a folder is listed, given, taken and dropped for nobody who does"
     " not prove the capability; who was removed has none for what comes after.",
+    "A19": "Who was removed or revoked writes nothing into the past, and no backdated entry brings"
+    " anybody back.",
     "A20": "A role does what it may and nothing more, at devices and at nodes.",
+    "A21": "Changes of membership that meet come to one state everywhere, and the root stays.",
     "A22": "Nothing sealed opens under two keys, or two secrets, as two things.",
+    "A23": "A guess at a passphrase costs 256 MiB and three passes; a cheaper file is refused.",
     "A24": "Who pairs in the middle or guesses has three tries of one code, and no way to test"
     " guesses off line.",
     "A25": "Who proves no known, live device is heard not one message.",
@@ -77,7 +87,7 @@ PROMISES = {
     "F05": "A record is durable in the database before it is told.",
     "F06": "A full disk is said, tears nothing, and deletions still work.",
     "F07": "What one file's error stops is that file, with its reason.",
-    "F08": "A file that rotted on this disk is served to nobody under its chunk's name.",
+    "F08": "What rotted on a device's or a node's disk is served to nobody under its chunk's name.",
     "F09": "A damaged or lost database is rebuilt under a new incarnation; old bytes win over no"
     " new ones.",
     "F10": "A block that belongs elsewhere is found out by its hash.",

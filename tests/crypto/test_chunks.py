@@ -47,6 +47,7 @@ def test_a_file_of_one_chunk_has_the_hash_of_its_chunk(data: bytes) -> None:
     assert whole.digest() == HASHER.chunk_id(data) == HASHER.chunk_id(memoryview(data))
 
 
+@pytest.mark.row("A15")
 def test_ids_of_two_folders_have_nothing_in_common() -> None:
     assert HASHER.chunk_id(b"a") != ChunkHasher(b"\x03" * 32).chunk_id(b"a")
 
@@ -97,6 +98,7 @@ def test_random_flips_in_a_large_chunk_are_refused() -> None:
             open_chunk(READ, chunk_id, replace(chunk, sealed=bytes(changed)), HASHER)
 
 
+@pytest.mark.row("A22")
 @pytest.mark.parametrize(
     ("codec", "plain_len", "payload"),
     [

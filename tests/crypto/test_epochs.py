@@ -67,6 +67,7 @@ def test_a_writer_rotates_two_tiers_and_leaves_the_others() -> None:
     assert opened(wrapped_for(rotated), commits=commits).in_order == rotated.in_order
 
 
+@pytest.mark.row("A04")
 def test_a_secret_that_nobody_committed_to_is_refused() -> None:
     wrapped = wrapped_for(SECRETS)
     for tier in Tier:
@@ -75,6 +76,7 @@ def test_a_secret_that_nobody_committed_to_is_refused() -> None:
             opened(wrapped, commits=commits)
 
 
+@pytest.mark.row("A22")
 @pytest.mark.parametrize("tier", list(Tier))
 def test_two_recipients_cannot_be_given_different_secrets(tier: Tier) -> None:
     # The author of an epoch wraps another secret to one member than to the rest (A22).
@@ -86,6 +88,7 @@ def test_two_recipients_cannot_be_given_different_secrets(tier: Tier) -> None:
     assert caught.value.args == ()
 
 
+@pytest.mark.row("A03")
 def test_tiers_do_not_change_places() -> None:
     read, write, admin, owner = SECRETS.in_order
     assert write is not None
@@ -93,6 +96,7 @@ def test_tiers_do_not_change_places() -> None:
         opened(wrapped_for(TierSecrets(write, read, admin, owner)))
 
 
+@pytest.mark.row("A03")
 def test_a_wrap_is_bound_to_folder_core_and_recipient() -> None:
     wrapped = wrapped_for(SECRETS)
     assert opened(wrapped).in_order == SECRETS.in_order
@@ -111,6 +115,7 @@ def test_a_wrap_is_bound_to_folder_core_and_recipient() -> None:
         assert caught.value.args == ()
 
 
+@pytest.mark.row("A03")
 def test_every_changed_byte_of_a_wrap_is_refused_with_one_error() -> None:
     for bad in flips(wrapped_for(SECRETS)):
         with pytest.raises(OpenError) as caught:
@@ -118,6 +123,7 @@ def test_every_changed_byte_of_a_wrap_is_refused_with_one_error() -> None:
         assert caught.value.args == ()
 
 
+@pytest.mark.row("A04")
 @pytest.mark.parametrize("payload", [bytes(128), bytes(32) + b"\1" * 96], ids=["zeros", "no read"])
 def test_an_empty_key_is_never_a_key(payload: bytes) -> None:
     context = (FOLDER, core_hash(CORE), KEYS.device_id)
@@ -147,6 +153,7 @@ def test_links_lead_back_to_the_first_epoch() -> None:
     assert read == reads[0]
 
 
+@pytest.mark.row("A03")
 def test_a_link_opens_in_its_place_only() -> None:
     parent, read = EntryId(b"\1" * 32), SECRETS.read
     link = link_seal(read, FOLDER, parent, b"\2" * 32, os.urandom(32))
@@ -166,6 +173,7 @@ def test_a_link_opens_in_its_place_only() -> None:
             link_open(read, FOLDER, parent, made)
 
 
+@pytest.mark.row("A22")
 def test_a_commitment_binds_folder_tier_secret_and_nonce() -> None:
     commit = COMMITS[Tier.READ]
     assert is_committed(FOLDER, Tier.READ, SECRETS.read, commit, NONCE)

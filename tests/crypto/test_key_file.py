@@ -69,6 +69,7 @@ def test_another_passphrase_opens_nothing(locked: bytes, wrong: str | None) -> N
         decode_key_file(locked, passphrase=wrong)
 
 
+@pytest.mark.row("A23")
 def test_a_new_file_costs_a_guesser_256_mebibytes_and_three_passes() -> None:
     start = time.perf_counter()
     data = encode_key_file(KEYS, os.urandom, passphrase="correct horse")
@@ -81,7 +82,7 @@ def with_cost(data: bytes, memory_kib: int, passes: int, lanes: int) -> bytes:
     return data[:6] + pack(">IIB", memory_kib, passes, lanes) + data[15:]
 
 
-@pytest.mark.row("A05")
+@pytest.mark.row("A05", "A23")
 @pytest.mark.parametrize(
     ("memory_kib", "passes", "lanes"),
     [
@@ -118,6 +119,7 @@ def test_a_locked_file_does_not_become_an_open_one(locked: bytes) -> None:
             decode_key_file(relabeled, external_key=OUTSIDE)
 
 
+@pytest.mark.row("A03")
 @pytest.mark.parametrize("external_key", [None, OUTSIDE], ids=["open", "outside"])
 def test_every_changed_byte_is_refused(external_key: bytes | None) -> None:
     data = encode_key_file(KEYS, os.urandom, external_key=external_key)
@@ -126,6 +128,7 @@ def test_every_changed_byte_is_refused(external_key: bytes | None) -> None:
             decode_key_file(bad, external_key=external_key)
 
 
+@pytest.mark.row("A03")
 def test_a_changed_byte_behind_the_commitment_is_refused_under_the_right_passphrase(
     locked: bytes,
 ) -> None:
@@ -133,6 +136,7 @@ def test_a_changed_byte_behind_the_commitment_is_refused_under_the_right_passphr
         decode_key_file(locked[:-1] + bytes([locked[-1] ^ 1]), passphrase="Ångström")
 
 
+@pytest.mark.row("A22")
 def test_a_payload_that_two_keys_open_is_refused_for_the_second() -> None:
     # Who can write the file could make one that opens under either of two guesses and learn, from
     # whether it did, more than one guess a try. The seal alone lets it pass.
@@ -151,6 +155,7 @@ def test_a_payload_that_two_keys_open_is_refused_for_the_second() -> None:
         decode_key_file(before + payload, external_key=guessed)
 
 
+@pytest.mark.row("A23")
 def test_an_open_file_has_no_cost_whoever_wrote_it() -> None:
     data = encode_key_file(KEYS, os.urandom)
     salt = data[15:31]

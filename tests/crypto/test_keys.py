@@ -22,6 +22,7 @@ def test_a_device_has_four_independent_secrets() -> None:
     assert keys.dh_public == dh_public(keys.dh_secret)
 
 
+@pytest.mark.row("A01")
 def test_either_key_makes_it_another_device() -> None:
     ids = {device_id_of(bytes([a]) * 32, bytes([b]) * 32) for a in range(3) for b in range(3)}
     assert len(ids) == 9

@@ -94,7 +94,7 @@ def test_what_was_sealed_opens_in_its_place_alone(plain: bytes, area: Area) -> N
             other.open(area, NAME, sealed)
 
 
-@pytest.mark.row("A17")
+@pytest.mark.row("A16", "A17")
 def test_sizes_are_those_of_the_ladder() -> None:
     for size in (0, 1, 500, 503, 504, 5000, PLAIN_SIZE_MAX):
         plain = bytes(range(256)) * 33

@@ -78,6 +78,7 @@ def test_log_packs_hold_wire_bytes() -> None:
     assert [slot.id for slot in index.slots] == [b"\x05" * 32]
 
 
+@pytest.mark.row("A16")
 @given(st.integers(1, PACK_SIZE_TARGET))
 def test_the_ladder_has_few_rungs_and_little_fill(size: int) -> None:
     padded = padded_pack_size(size)
@@ -87,6 +88,7 @@ def test_the_ladder_has_few_rungs_and_little_fill(size: int) -> None:
     assert padded - size < max(LEAF_SIZE, size / 8 + 1)
 
 
+@pytest.mark.row("A16")
 def test_the_ladder_is_the_one_of_the_construction() -> None:
     rungs = sorted({padded_pack_size(size) for size in range(1, PACK_SIZE_TARGET, 9973)})
     assert rungs[:8] == [LEAF_SIZE * n for n in range(1, 9)]
@@ -142,6 +144,7 @@ def test_the_hint_tells_the_epoch() -> None:
         open_pack(epochs[0], pack.data)
 
 
+@pytest.mark.row("A15")
 def test_two_packs_of_the_same_chunk_have_nothing_in_common() -> None:
     left, right = pack_of(b"same"), pack_of(b"same")
     assert left.pack_id != right.pack_id

@@ -135,7 +135,7 @@ def test_repeated_randomness_repeats_no_nonce() -> None:
     assert len({box[:24] for box in boxes}) == len(boxes)
 
 
-@pytest.mark.row("A07")
+@pytest.mark.row("A03", "A07")
 def test_every_changed_byte_is_refused_with_one_error() -> None:
     sealed = seal(ZERO, "changeset", b"s", plaintext=bytes(300), random32=os.urandom(32))
     for bad in flips(sealed):

@@ -79,7 +79,7 @@ def test_the_largest_seed_is_a_key_still() -> None:
         assert LinkKey.from_seed(seed).link_id
 
 
-@pytest.mark.row("A08")
+@pytest.mark.row("A03", "A08")
 @pytest.mark.row("A39")
 def test_no_changed_byte_opens() -> None:
     blob = sealed()

@@ -205,7 +205,7 @@ async def test_nobody_signs_for_another_device(scene: EvilStage) -> None:
     assert not (scene.root(scene.one) / "in two's name").exists()
 
 
-@pytest.mark.row("A10")
+@pytest.mark.row("A10", "A20")
 @pytest.mark.parametrize("who", ["stranger", "reader", "removed"])
 async def test_who_may_not_write_changes_no_tree(tmp_path: Path, who: str) -> None:
     """Rightly sealed and signed, and still not by one that may: new files and deletions alike."""

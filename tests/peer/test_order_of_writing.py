@@ -98,6 +98,7 @@ async def bring(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> Journal:
     return journal
 
 
+@pytest.mark.row("F03")
 async def test_bytes_then_name_then_directory_then_index(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,6 +117,7 @@ async def test_bytes_then_name_then_directory_then_index(
     assert not [n for n in journal.places_of("commit") if published < n < directory]
 
 
+@pytest.mark.row("F03")
 async def test_what_leaves_a_removed_directory_is_durable_before_the_removal_is(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,6 +135,7 @@ async def test_what_leaves_a_removed_directory_is_durable_before_the_removal_is(
     assert first == sorted(first)
 
 
+@pytest.mark.row("F03")
 async def test_a_move_is_durable_on_both_sides_before_the_index_says_so(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,6 +153,7 @@ async def test_a_move_is_durable_on_both_sides_before_the_index_says_so(
         assert any(moved < n < committed for n in journal.places_of(f"sync {name}"))
 
 
+@pytest.mark.row("F03")
 async def test_a_removal_is_durable_before_the_index_says_so(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,6 +170,7 @@ async def test_a_removal_is_durable_before_the_index_says_so(
     assert any(removed < n < committed for n in journal.places_of("sync d"))
 
 
+@pytest.mark.row("F03")
 async def test_a_directory_that_cannot_be_synced_is_not_in_the_index(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -250,6 +255,7 @@ async def test_what_cannot_be_copied_is_not_replaced(pair: Pair) -> None:
 # ---------------------------------------------------------------- an error is told once
 
 
+@pytest.mark.row("F04")
 @pytest.mark.parametrize("fails", [0, 1, 2])
 def test_an_fsync_that_failed_is_never_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: int
@@ -282,6 +288,7 @@ async def pragma(db: Any, name: str) -> Any:
     return next(iter(await db.execute_fetchall(f"PRAGMA {name}")))[0]
 
 
+@pytest.mark.row("F05")
 async def test_a_commit_of_the_index_is_on_the_disk(tmp_path: Path) -> None:
     store = await IndexStore.open(tmp_path / "index.db")
     try:
@@ -291,6 +298,7 @@ async def test_a_commit_of_the_index_is_on_the_disk(tmp_path: Path) -> None:
         await store.close()
 
 
+@pytest.mark.row("F05")
 @pytest.mark.parametrize("is_new", [True, False])
 async def test_a_commit_of_the_home_is_on_the_disk(tmp_path: Path, is_new: bool) -> None:
     if not is_new:

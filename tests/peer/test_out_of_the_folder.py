@@ -29,6 +29,7 @@ def revoke_quietly(stage: EvilStage) -> None:
     one.ledgers.user.revoke(one.home.keys, stage.evil.keys.device_id, time.time())
 
 
+@pytest.mark.row("A18")
 @pytest.mark.parametrize("is_revoked", [True, False])
 async def test_a_device_that_was_just_revoked_is_given_no_changesets(
     homes: Path, tmp_path: Path, is_revoked: bool

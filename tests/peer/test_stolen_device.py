@@ -84,7 +84,7 @@ async def test_a_live_device_is_heard(scene: EvilStage, monkeypatch: pytest.Monk
             await until(lambda: MessageNumber.GREETING in heard)
 
 
-@pytest.mark.row("A10")
+@pytest.mark.row("A10", "A19")
 async def test_what_a_revoked_device_signs_changes_nothing_whoever_brings_it(
     scene: EvilStage,
 ) -> None:

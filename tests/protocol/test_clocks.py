@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,6 +26,7 @@ def by_other_clocks(node: Node, clocks: Iterator[int]) -> Node:
     )
 
 
+@pytest.mark.row("F22")
 def test_a_clock_that_is_years_ahead_does_not_win() -> None:
     early = Content(((A, 2),), 2, A, X, 5, time_s=5)
     late = Content(((B, 1),), 1, B, Y, 5, time_s=1 << 40)
@@ -32,12 +34,14 @@ def test_a_clock_that_is_years_ahead_does_not_win() -> None:
     assert [c.hash for c in shown] == [X, Y]
 
 
+@pytest.mark.row("F22")
 def test_a_clock_that_is_years_ahead_does_not_rename() -> None:
     early = HOME._replace(vector=((A, 2),), lamport=2, name="early", time_s=5)
     late = HOME._replace(vector=((B, 1),), author=B, name="late", time_s=1 << 40)
     assert winning_place(Node(maximal((early, late)))).name == "early"
 
 
+@pytest.mark.row("F22")
 @given(
     st.lists(places(FILE[15] & 3), min_size=1, max_size=4),  # type: ignore[arg-type]
     st.lists(contents, max_size=4),

@@ -35,6 +35,7 @@ def test_a_new_folder_opens_for_its_device_and_for_the_kit() -> None:
     assert all(kit.tier_secret(epoch_id, tier) is not None for tier in Tier)
 
 
+@pytest.mark.row("A01")
 def test_only_a_live_device_of_the_user_makes_its_folders() -> None:
     anna, bert, _ = people()
     with pytest.raises(NotEntitled):
@@ -66,6 +67,7 @@ def test_a_device_admitted_later_gets_one_wrap_and_all_of_the_past() -> None:
     assert place.epochs.wraps_owed() == []
 
 
+@pytest.mark.row("A20")
 @pytest.mark.parametrize("role", [Role.READ, Role.WRITE, Role.SHARE, Role.OWNER])
 def test_a_role_gets_its_tiers_and_no_more(role: Role) -> None:
     anna, bert, _ = people()
@@ -94,6 +96,7 @@ def test_a_writers_rotation_renews_two_tiers_and_the_others_stay() -> None:
     )
 
 
+@pytest.mark.row("A18")
 def test_who_was_removed_does_not_open_what_follows() -> None:
     anna, bert, _ = people()
     place = Place.found(anna)
@@ -107,6 +110,7 @@ def test_who_was_removed_does_not_open_what_follows() -> None:
     assert place.epochs.sealing_epoch() == entry.id
 
 
+@pytest.mark.row("A18")
 def test_an_expelled_device_does_not_open_what_follows_and_its_sister_does() -> None:
     anna, _, _ = people()
     place = Place.found(anna)
@@ -140,6 +144,7 @@ def test_concurrent_rotations_both_stay_openable() -> None:
         assert newcomer.epochs.read_secret(epoch_id) == place.epochs.read_secret(epoch_id)
 
 
+@pytest.mark.row("A04")
 def test_garbage_is_not_kept_and_the_good_wrap_still_opens() -> None:
     anna, bert, _ = people()
     place = Place.found(anna)
@@ -170,6 +175,7 @@ def test_wraps_for_others_are_kept_a_few_of_each() -> None:
     assert kept == [True] * VARIANTS_MAX + [False] * (9 - VARIANTS_MAX)
 
 
+@pytest.mark.row("A04")
 def test_a_wrap_for_another_epoch_opens_nothing() -> None:
     anna, _, _ = people()
     place = Place.found(anna)
@@ -183,6 +189,7 @@ def test_a_wrap_for_another_epoch_opens_nothing() -> None:
     assert chain.first_read_secret() is None
 
 
+@pytest.mark.row("A04")
 def test_a_link_to_other_bytes_than_the_parent_committed_to_is_not_followed() -> None:
     # The author of the second epoch seals its own choice of "first secret" into the link.
     anna, bert, _ = people()
@@ -200,6 +207,7 @@ def test_a_link_to_other_bytes_than_the_parent_committed_to_is_not_followed() ->
     assert victim.first_read_secret() == place.epochs.first_read_secret()
 
 
+@pytest.mark.row("F30")
 def test_an_epoch_that_was_given_to_nobody_does_not_stop_the_folder() -> None:
     anna, bert, _ = people()
     place = Place.found(anna)
@@ -214,6 +222,7 @@ def test_an_epoch_that_was_given_to_nobody_does_not_stop_the_folder() -> None:
     assert place.ledger.core(place.ledger.epoch_ids()[-1]).parents == (first,)
 
 
+@pytest.mark.row("A02")
 def test_an_unusable_key_in_a_certificate_shuts_out_only_its_device() -> None:
     anna, bert, _ = people()
     place = Place.found(anna)
@@ -228,6 +237,7 @@ def test_an_unusable_key_in_a_certificate_shuts_out_only_its_device() -> None:
     assert held == {anna.id, anna.device.device_id, bert.id, bert.device.device_id}
 
 
+@pytest.mark.row("A20")
 def test_a_reader_cannot_rotate() -> None:
     anna, bert, _ = people()
     place = Place.found(anna)
@@ -247,6 +257,7 @@ def test_who_opens_nothing_cannot_rotate() -> None:
         other.rotate()
 
 
+@pytest.mark.row("F30")
 @given(st.lists(st.sampled_from(["rotate", "remove", "join", "both"]), max_size=6))
 @settings(max_examples=15, deadline=None)
 def test_members_always_open_everything_and_agree(acts: list[str]) -> None:

@@ -103,6 +103,7 @@ def test_roles_at_old_heads_do_not_change() -> None:
     assert place.ledger.role(bert.id) is Role.NONE
 
 
+@pytest.mark.row("A20")
 @pytest.mark.parametrize("role", [Role.READ, Role.WRITE, Role.SHARE, Role.OWNER])
 def test_what_a_role_may_not_do_is_refused_before_it_is_signed(role: Role) -> None:
     anna, bert, carl = people()
@@ -163,6 +164,7 @@ def test_a_genesis_waits_for_its_roots_ledger() -> None:
         FolderLedger.restore(place.ledger.export(), {bert.id: bert.ledger})
 
 
+@pytest.mark.row("A01")
 def test_a_genesis_is_by_a_live_device_of_its_root() -> None:
     anna, bert, _ = people()
     users = {anna.id: anna.ledger, bert.id: bert.ledger}
@@ -193,6 +195,7 @@ def test_a_first_epoch_has_all_four_tiers() -> None:
         )
 
 
+@pytest.mark.row("A04")
 def test_epochs_name_epochs_of_their_past_in_their_folder() -> None:
     anna, _, _ = people()
     place, elsewhere = Place.found(anna), Place.found(anna)
@@ -247,6 +250,7 @@ def test_an_expel_falls_with_the_revocation_it_rests_on() -> None:
 # ---------------------------------------------------------------- epochs
 
 
+@pytest.mark.row("A18")
 def test_a_removal_uncovers_the_epoch_until_the_next() -> None:
     anna, bert, _ = people()
     place = Place.found(anna)
@@ -284,6 +288,7 @@ def test_who_leaves_uncovers_the_epoch_too() -> None:
     assert not place.ledger.rotation_owed()
 
 
+@pytest.mark.row("F30")
 def test_of_two_rotations_at_once_the_smaller_id_seals() -> None:
     anna, bert, _ = people()
     place = Place.found(anna)
@@ -297,6 +302,7 @@ def test_of_two_rotations_at_once_the_smaller_id_seals() -> None:
     assert place.ledger.sealing_epoch() == third.id
 
 
+@pytest.mark.row("F30")
 def test_two_rotations_that_miss_each_others_removal_cover_nothing() -> None:
     anna, bert, carl = people()
     place = Place.found(anna)
@@ -313,6 +319,7 @@ def test_two_rotations_that_miss_each_others_removal_cover_nothing() -> None:
     assert place.ledger.sealing_epoch() == both.id
 
 
+@pytest.mark.row("A04")
 def test_an_epoch_by_somebody_without_the_right_is_none() -> None:
     anna, bert, _ = people()
     place = Place.found(anna)
@@ -415,6 +422,7 @@ def random_folder(random: Random) -> tuple[FolderLedger, dict[UserId, UserLedger
     return place.ledger, place.users
 
 
+@pytest.mark.row("A21")
 @given(st.integers(0, 1 << 32))
 @settings(max_examples=25, deadline=None)
 def test_any_order_of_delivery_gives_the_same_answers(seed: int) -> None:

@@ -284,6 +284,7 @@ def test_13_a_removed_member_gets_no_accept() -> None:
     refused(server(known=known), HELLO, frame_of(client(), HELLO))
 
 
+@pytest.mark.row("A01")
 def test_a_lookup_that_names_another_device_is_no_answer() -> None:
     nonce = RANDOM.randbytes(32)
     signature = sign_hello(MALLORY, QUIC, nonce, BINDING, BOB.device_id)

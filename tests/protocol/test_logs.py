@@ -351,6 +351,7 @@ def test_4_logs_that_rest_on_each_other_below_their_floors_can_be_taken_up(
     assert isinstance(two.receive(three.write().changeset.wire), Accepted)
 
 
+@pytest.mark.row("A19")
 def test_4_what_was_declared_after_a_removal_is_no_floor() -> None:
     one, two = pair()
     two.write()
@@ -402,7 +403,7 @@ def test_4_a_floor_is_never_lowered() -> None:
 # ---------------------------------------------------------------- 5
 
 
-@pytest.mark.row("A10")
+@pytest.mark.row("A10", "A19")
 def test_5_what_a_removed_user_writes_beyond_the_pin_is_kept_and_not_applied() -> None:
     one, two = pair()
     last = two.write()
@@ -423,6 +424,7 @@ def test_5_what_a_removed_user_writes_beyond_the_pin_is_kept_and_not_applied() -
     assert one.book.pins([two.keys.device_id]) == pins
 
 
+@pytest.mark.row("A19")
 def test_5_what_was_accepted_becomes_void_when_the_removal_comes() -> None:
     one, two = pair()
     anna = Person(41)
@@ -472,6 +474,7 @@ def test_5_a_concurrent_removal_with_better_pins_brings_changesets_back() -> Non
     assert one.book.frontier() == sister.book.frontier()
 
 
+@pytest.mark.row("A19")
 def test_5_a_revoked_device_is_held_until_the_folder_expels_it() -> None:
     one, two = pair()
     anna = Person(41)
@@ -507,7 +510,7 @@ def test_6_knowing_less_than_before_freezes_the_log() -> None:
     assert is_frozen(two.receive(forge(one, heads=old).wire), BadEpoch)
 
 
-@pytest.mark.row("A10")
+@pytest.mark.row("A10", "A20")
 def test_6_a_reader_that_writes_freezes_its_log() -> None:
     one, two = pair(Role.READ)
     with pytest.raises(NotEntitled):
@@ -534,6 +537,7 @@ def test_6_an_epoch_that_does_not_cover_freezes_the_log() -> None:
     assert isinstance(two.receive(stale.wire), Duplicate)
 
 
+@pytest.mark.row("F30")
 def test_6_a_rotation_is_owed_before_the_next_changeset() -> None:
     one, two = pair()
     one.act(Remove(Person(43).id))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -124,6 +125,7 @@ def test_root_grants_and_removes() -> None:
     assert graph.roles() == {0: Role.ROOT, 2: Role.READ}
 
 
+@pytest.mark.row("A20")
 def test_only_roles_below_ones_own_are_granted_and_only_from_share_up() -> None:
     graph = Graph()
     first = graph.add(ROOT, [0], grant(1, 3), grant(2, 2))
@@ -133,6 +135,7 @@ def test_only_roles_below_ones_own_are_granted_and_only_from_share_up() -> None:
     assert graph.roles() == {0: Role.ROOT, 1: Role.SHARE, 2: Role.WRITE, 3: Role.WRITE}
 
 
+@pytest.mark.row("A21")
 def test_equals_cannot_remove_each_other() -> None:
     graph = Graph()
     first = graph.add(ROOT, [0], grant(1, 4), grant(2, 4))
@@ -142,6 +145,7 @@ def test_equals_cannot_remove_each_other() -> None:
     assert graph.roles() == {0: Role.ROOT, 1: Role.OWNER, 2: Role.OWNER}
 
 
+@pytest.mark.row("A21")
 def test_removal_beats_a_concurrent_grant_and_yields_to_a_later_one() -> None:
     graph = Graph()
     first = graph.add(ROOT, [0], grant(1, 4), grant(2, 3))
@@ -225,6 +229,7 @@ def test_an_expel_is_by_the_same_user_or_a_higher_level() -> None:
     assert device(3) not in graph.state().devices
 
 
+@pytest.mark.row("A21")
 def test_two_devices_that_expel_each_other_are_out_and_their_pins_do_not_count() -> None:
     graph = Graph(is_revoked=True)
     first = graph.add(ROOT, [0], grant(1, 4))
@@ -238,6 +243,7 @@ def test_two_devices_that_expel_each_other_are_out_and_their_pins_do_not_count()
 # ---------------------------------------------------------------- fuzz
 
 
+@pytest.mark.row("A21")
 @given(SEEDS)
 @settings(max_examples=300, deadline=None)
 def test_the_root_is_never_out_and_nobody_else_is_root(seed: int) -> None:
@@ -246,6 +252,7 @@ def test_the_root_is_never_out_and_nobody_else_is_root(seed: int) -> None:
     assert Role.ROOT not in roles.values()
 
 
+@pytest.mark.row("A21")
 @given(SEEDS)
 @settings(max_examples=200, deadline=None)
 def test_any_order_of_delivery_gives_the_same_state(seed: int) -> None:
@@ -285,6 +292,7 @@ def put_out(graph: Graph, *others: int) -> None:
     graph.add(ROOT, graph.heads(), *map(remove, [*gone, *others]))
 
 
+@pytest.mark.row("A19")
 @given(SEEDS)
 @settings(max_examples=300, deadline=None)
 def test_chains_of_removed_people_and_accomplices_change_nothing(seed: int) -> None:
@@ -299,6 +307,7 @@ def test_chains_of_removed_people_and_accomplices_change_nothing(seed: int) -> N
     assert graph.roles() == before
 
 
+@pytest.mark.row("A20")
 @given(SEEDS)
 @settings(max_examples=300, deadline=None)
 def test_people_below_share_change_nobody_elses_role(seed: int) -> None:

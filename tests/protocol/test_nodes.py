@@ -171,6 +171,7 @@ def test_an_edit_that_the_deleter_had_not_seen_stays() -> None:
     assert versions(FILE, Node((gone,), maximal((seen, unseen)))) == [unseen]
 
 
+@pytest.mark.row("F16")
 def test_a_live_place_and_a_concurrent_deletion_of_all_contents_keep_the_contents() -> None:
     """A move beats a concurrent delete, so there must be something to show."""
     moved = place(((B, 1),), 1, B)
@@ -180,6 +181,7 @@ def test_a_live_place_and_a_concurrent_deletion_of_all_contents_keep_the_content
     assert versions(FILE, node) == [content(((A, 1),))]
 
 
+@pytest.mark.row("F16")
 def test_what_was_deleted_stays_so_when_a_revived_node_is_renamed() -> None:
     """MERGE 7, why `saw` is inherited: else the deleted content comes back."""
     seen, unseen = content(((A, 1),), hash_=X), content(((B, 1),), 1, B, Y)

@@ -166,6 +166,7 @@ def test_a_scanned_code_needs_no_words(world: World) -> None:
     assert world.invitation.is_won
 
 
+@pytest.mark.row("A02")
 def test_a_scanned_code_names_its_certificate(world: World) -> None:
     ticket = QrTicket(world.invitation.qr_secret, BINDING, (), "", CODE.nameplate)
     with pytest.raises(NotAuthenticated):
@@ -364,6 +365,7 @@ def test_no_code_can_be_told_from_another_by_a_transcript(world: World) -> None:
             assert key.confirmation(Side.A, transcript) != seen
 
 
+@pytest.mark.row("A02")
 def test_a_certificate_for_somebody_else_is_refused(world: World) -> None:
     dialler, listener = world.dialler(), world.listener()
     confirm(dialler, listener)
@@ -373,6 +375,7 @@ def test_a_certificate_for_somebody_else_is_refused(world: World) -> None:
     assert listener.newcomer is None
 
 
+@pytest.mark.row("A02")
 def test_a_certificate_that_its_device_did_not_sign_is_refused(world: World) -> None:
     dialler, listener = world.dialler(), world.listener()
     confirm(dialler, listener)

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from crypto.ids import DeviceId, UserId
 from protocol.changesets import Changeset
 from protocol.folder_actions import Remove, Role
@@ -55,6 +57,7 @@ def twin_of(place: Place, begin: Changeset) -> Place:
     return twin
 
 
+@pytest.mark.row("A19")
 def test_the_other_branch_at_the_pinned_position_is_void() -> None:
     removal = Removal(1)
     removal.remove()
@@ -81,6 +84,7 @@ def test_another_branch_that_was_accepted_is_void_from_where_they_part_at_the_la
     assert 0 < change.after <= removal.other[0].slot.seq
 
 
+@pytest.mark.row("A19")
 def test_both_branches_of_a_removed_device_end_with_the_pinned_one() -> None:
     """Whatever came first, and whichever branch has the smaller hash."""
     for seen_first in ("pinned", "other"):

@@ -70,6 +70,7 @@ def test_any_live_device_and_the_kit_may_add() -> None:
     assert live(ledger) == {0, 1, 2, 3}
 
 
+@pytest.mark.row("A01", "A20")
 def test_a_device_that_was_never_added_has_no_say() -> None:
     with pytest.raises(BadLedger):
         add(start(), DEVICES[5], 5)
@@ -103,6 +104,7 @@ def test_what_a_device_did_beside_its_revocation_does_not() -> None:
     assert live(ledger) == live(other) == {0}
 
 
+@pytest.mark.row("A21")
 def test_two_devices_that_revoke_each_other_are_both_out() -> None:
     ledger = start()
     add(ledger, DEVICES[0], 1)
@@ -121,6 +123,7 @@ def test_a_device_that_knows_it_is_revoked_revokes_nobody() -> None:
     assert live(ledger) == {0}
 
 
+@pytest.mark.row("A21")
 def test_the_kit_decides_between_two_devices() -> None:
     ledger = start()
     add(ledger, DEVICES[0], 1)
@@ -171,6 +174,7 @@ def test_of_two_new_identities_at_once_neither_counts() -> None:
     assert live(ledger) == {0, 2}
 
 
+@pytest.mark.row("A02")
 def test_a_new_identity_signs_for_itself_and_no_old_one_returns() -> None:
     ledger = start()
     keys = [KITS[1].identity_public, KITS[1].recovery_public, KITS[1].emergency_public]
@@ -190,6 +194,7 @@ def test_a_device_may_not_speak_for_the_identity() -> None:
     assert ledger.state().identity.identity_pk == KITS[0].identity_public
 
 
+@pytest.mark.row("A01")
 def test_certificates_are_of_this_user_and_signed_by_their_device() -> None:
     ledger = start()
     encoded, signature = CERTIFICATES[1]
@@ -220,6 +225,7 @@ def test_an_entry_with_one_bad_action_leaves_no_trace() -> None:
     assert ledger.certificate(DEVICES[1].device_id) is None
 
 
+@pytest.mark.row("A01")
 def test_a_genesis_names_the_key_that_signs_it() -> None:
     genesis = FIRST.export()[0]
     encoded, _ = wire.decode(genesis)
@@ -275,6 +281,7 @@ def backdated(ledger: UserLedger, random: Random, thief: int, acts: int) -> User
     return old
 
 
+@pytest.mark.row("A19")
 @given(st.integers(0, 1 << 32))
 @settings(max_examples=150, deadline=None)
 def test_after_the_kit_revoked_a_thief_no_backdated_chain_changes_anything(seed: int) -> None:
@@ -288,6 +295,7 @@ def test_after_the_kit_revoked_a_thief_no_backdated_chain_changes_anything(seed:
     assert live(ledger) == before
 
 
+@pytest.mark.row("A19")
 @given(st.integers(0, 1 << 32))
 @settings(max_examples=150, deadline=None)
 def test_after_a_device_revoked_a_thief_no_backdated_chain_gains_anything(seed: int) -> None:
@@ -302,6 +310,7 @@ def test_after_a_device_revoked_a_thief_no_backdated_chain_gains_anything(seed: 
     assert live(ledger) <= before
 
 
+@pytest.mark.row("A21")
 @given(st.integers(0, 1 << 32))
 @settings(max_examples=30, deadline=None)
 def test_any_order_of_delivery_gives_the_same_devices(seed: int) -> None:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from crypto.ids import EntryId, LogId
 from crypto.keys import DeviceKeys
 from protocol.folder_actions import Expel, Grant, Pin, Remove, Role
@@ -40,6 +42,7 @@ def test_a_rule_without_alternatives_voids_and_one_without_demands_does_not() ->
     assert VoidRule((((),),)).is_void(lies_on(1))
 
 
+@pytest.mark.row("A19")
 def test_what_a_removed_user_wrote_beyond_the_pin_is_void() -> None:
     anna, bert, _ = people()
     place = Place.found(anna)
@@ -55,6 +58,7 @@ def test_what_a_removed_user_wrote_beyond_the_pin_is_void() -> None:
     assert not is_void(place.ledger, anna.device, heads, 99)
 
 
+@pytest.mark.row("A21")
 def test_pins_of_concurrent_removals_count_together() -> None:
     anna, bert, _ = people()
     place = Place.found(anna)
@@ -94,6 +98,7 @@ def test_writing_again_after_a_new_grant_is_not_void() -> None:
     assert not is_void(place.ledger, bert.device, place.ledger.heads(), 1)
 
 
+@pytest.mark.row("A19")
 def test_an_accomplice_that_a_removed_admin_grants_beside_the_removal_writes_nothing() -> None:
     # At its own heads everything looks right: only the whole ledger shows that the grant is void.
     anna, bert, carl = people()
@@ -111,6 +116,7 @@ def test_an_accomplice_that_a_removed_admin_grants_beside_the_removal_writes_not
     assert is_void(place.ledger, carl.device, heads, 1)
 
 
+@pytest.mark.row("A19")
 def test_an_expelled_device_is_void_beyond_the_pin_and_its_sister_is_not() -> None:
     anna, _, _ = people()
     place = Place.found(anna)
@@ -124,6 +130,7 @@ def test_an_expelled_device_is_void_beyond_the_pin_and_its_sister_is_not() -> No
     assert not is_void(place.ledger, anna.device, heads, 99)
 
 
+@pytest.mark.row("A19")
 def test_pins_by_a_device_that_was_expelled_itself_do_not_count() -> None:
     # Two stolen devices: one expels the other with a generous pin, beside the owner's expels.
     anna, _, _ = people()

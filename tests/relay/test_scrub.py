@@ -34,7 +34,7 @@ def test_the_pace_is_even() -> None:
     assert pause_s(size, 0, 0) == PAUSE_MAX_S
 
 
-@pytest.mark.row("F08")
+@pytest.mark.row("F08", "F38")
 async def test_no_byte_goes_unread_for_fourteen_days_and_rot_is_found(tmp_path: Path) -> None:
     clock = Clock()
     packs = [Packed.of(leaves, 1, 1, leaves) for leaves in (1, 2, 3, 5)]

@@ -414,6 +414,7 @@ async def test_quotas_count_what_is_still_to_come(tmp_path: Path) -> None:
                 await node.begin(Packed.of(5, 2, 3, "more"))
 
 
+@pytest.mark.row("F29")
 async def test_leases_end_in_the_trash_and_the_trash_ends_after_days(tmp_path: Path) -> None:
     clock = Clock()
     lasting = Packed.of(4, 2, 3, "lasting")

@@ -79,6 +79,7 @@ async def test_every_answer_has_its_headers_exactly(tmp_path: Path) -> None:
             check_headers(answer)
 
 
+@pytest.mark.row("A40")
 async def test_the_page_s_files_are_served_as_they_lie(tmp_path: Path) -> None:
     async with web_stage(tmp_path, files=PAGE) as stage:
         page = await stage.ask("GET", "/s/" + "A" * 22)

@@ -60,6 +60,7 @@ async def test_what_a_person_can_get_wrong(kept: Kept) -> None:
         await one.backups.remove("f")
 
 
+@pytest.mark.row("A17")
 async def test_each_node_holds_a_share_of_each_pack_and_nothing_to_be_read(kept: Kept) -> None:
     canary = b"canary-" + os.urandom(8).hex().encode()
     (kept.stage.root("one") / canary.decode()).write_bytes(canary * 100)

@@ -57,6 +57,7 @@ AUDITS = 44
 NODES_ASKED = 3_000
 
 
+@pytest.mark.row("A41")
 @pytest.mark.parametrize("loss", ["shares", "leaves"])
 def test_44_audits_find_a_node_that_lost_a_tenth_with_99_percent(loss: str) -> None:
     """One that lost a tenth of its shares whole, and one that lost a tenth of each one's leaves."""

@@ -150,6 +150,7 @@ async def test_an_edit_is_kept_beside_one_of_the_others(pair: Pair) -> None:
         await two.close()
 
 
+@pytest.mark.row("F16", "F17")
 async def test_an_edit_of_what_the_others_deleted_is_kept(pair: Pair) -> None:
     one, two = pair
     (two.root / "d" / "e" / "f").write_bytes(b"edited here")
@@ -217,6 +218,7 @@ async def test_what_was_moved_or_deleted_meanwhile_follows(pair: Pair) -> None:
         await two.close()
 
 
+@pytest.mark.row("F17")
 async def test_a_directory_that_was_deleted_goes_unless_something_in_it_is_new(pair: Pair) -> None:
     one, two = pair
     shutil.rmtree(one.root / "d")
@@ -244,6 +246,7 @@ async def test_conflict_copies_on_the_disk_are_no_new_files(pair: Pair) -> None:
         await two.close()
 
 
+@pytest.mark.row("F19")
 async def test_a_replaced_file_of_another_kind_is_no_version_of_the_old(pair: Pair) -> None:
     one, two = pair
     (two.root / "a").unlink()

@@ -85,6 +85,7 @@ def test_an_insertion_at_the_start_of_64_mib_moves_a_few_chunks() -> None:
     assert len(before - after) <= 5
 
 
+@pytest.mark.row("A16")
 def test_other_seeds_cut_elsewhere() -> None:
     data = pseudo_random(4 << 20)
     first = set(accumulate(Chunker(SEED).cut(data, SIZES)))

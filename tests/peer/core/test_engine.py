@@ -121,6 +121,7 @@ async def test_a_moved_directory_is_one_record_and_one_rename(pair: Pair) -> Non
     assert (two.root / "moved").stat().st_ino == inode
 
 
+@pytest.mark.row("F16")
 async def test_a_deletion_of_what_somebody_edits_keeps_the_edit(pair: Pair) -> None:
     one, two = pair
     (one.root / "d").mkdir()
@@ -363,6 +364,7 @@ async def test_what_lies_where_no_directory_is_shown_any_more_is_looked_for_agai
     assert read.has_strays
 
 
+@pytest.mark.row("F19")
 async def test_a_directory_in_the_place_of_a_file_is_a_deletion_of_the_file(pair: Pair) -> None:
     one, two = pair
     (one.root / "a").write_bytes(b"1")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from crypto.ids import ChunkId, NodeId
 from peer.core.batch import Batch
 from peer.core.disk_types import FileRead, Kind, Stat
@@ -166,6 +168,7 @@ def test_the_members_of_an_item_come_with_its_representative_first() -> None:
 # ---------------------------------------------------------------- what the disk showed
 
 
+@pytest.mark.row("F22")
 def test_a_file_that_has_just_changed_is_not_trusted() -> None:
     fresh, settled = stat(1, ctime_ns=NOW_NS), stat(1, ctime_ns=NOW_NS - RACY_NS)
     assert facts_of(fresh, NOW_NS).ctime_ns == 0
@@ -174,6 +177,7 @@ def test_a_file_that_has_just_changed_is_not_trusted() -> None:
     assert facts_of(link_itself, NOW_NS).ctime_ns == NOW_NS  # it cannot be written in place
 
 
+@pytest.mark.row("F22")
 def test_a_file_from_before_the_clock_was_set_back_is_trusted() -> None:
     now_ns = 10**18
     found = Stat(Kind.FILE, 7, 0, 3, now_ns, now_ns + 3600 * 10**9, False)

@@ -214,6 +214,7 @@ def test_a_second_name_of_an_inode_that_is_still_elsewhere_is_no_move() -> None:
     assert c.StatPaths([("a",)]) in stage.commands
 
 
+@pytest.mark.row("F19")
 def test_a_file_that_became_a_directory() -> None:
     stage = stage_with_two_files()
     stage.lies((), a=folder(30), b=stat(11, size=6), d=folder(20))
@@ -223,12 +224,14 @@ def test_a_file_that_became_a_directory() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.row("F19")
 def test_a_directory_that_became_a_file() -> None:
     stage = stage_with_two_files()
     stage.lies((), a=stat(10), b=stat(11, size=6), d=stat(40))
     assert told(observe(stage)) == {"read": {"d": NO_NODE}, "missing": {D, H}}
 
 
+@pytest.mark.row("F19")
 def test_a_file_that_became_a_symlink_is_another_node() -> None:
     stage = stage_with_two_files()
     stage.lies((), a=stat(40, Kind.SYMLINK), b=stat(11, size=6), d=folder(20))

@@ -218,6 +218,7 @@ def carry_out(case: Case, after: Callable[[NodeId], tuple[NodeId, ...]]) -> list
     return steps
 
 
+@pytest.mark.row("F18")
 @pytest.mark.parametrize("start", range(0, 3_000, 500))
 def test_a_plan_makes_the_new_tree(start: int) -> None:
     for seed in range(start, start + 500):

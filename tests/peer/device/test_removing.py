@@ -58,7 +58,7 @@ async def trio(tmp_path: Path) -> AsyncIterator[Trio]:
         yield trio
 
 
-@pytest.mark.row("A25")
+@pytest.mark.row("A18", "A25")
 async def test_a_lost_device_is_out_and_the_others_go_on(trio: Trio) -> None:
     one, two, lost = trio.one, trio.two, trio.lost
     lost_id = device_id(lost)
@@ -117,6 +117,7 @@ def admits_nobody(new: Connection) -> bool:
     return False
 
 
+@pytest.mark.row("F30")
 async def test_a_removal_that_was_cut_short_is_finished_at_the_next_start(
     tmp_path: Path,
 ) -> None:

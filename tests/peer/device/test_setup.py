@@ -181,6 +181,7 @@ async def test_two_who_join_at_once_with_two_codes(stage: Stage, one: Daemon) ->
     assert len(one.ledgers.user.live_devices()) == 3
 
 
+@pytest.mark.row("A02")
 @pytest.mark.parametrize("lie", ["user_entries", "device_id", "folders", "foreign folders"])
 async def test_what_the_other_device_gives_is_checked(
     stage: Stage, one: Daemon, lie: str, monkeypatch: pytest.MonkeyPatch

@@ -45,6 +45,7 @@ def test_what_was_written_is_read_and_goes_on(tmp_path: Path) -> None:
     assert segment.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.row("A41")
 def test_no_line_can_be_changed_left_out_moved_or_put_in(tmp_path: Path) -> None:
     write(tmp_path, 5)
     (segment,) = segments_of(tmp_path)
@@ -65,6 +66,7 @@ def test_no_line_can_be_changed_left_out_moved_or_put_in(tmp_path: Path) -> None
     assert not verify_trail(tmp_path).problems
 
 
+@pytest.mark.row("A41")
 def test_who_has_no_key_cannot_write_a_trail_anew(tmp_path: Path) -> None:
     write(tmp_path / "own", 5)
     others = DeviceKeys.generate(Random(2).randbytes)
