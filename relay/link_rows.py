@@ -92,10 +92,12 @@ async def write_packs(db: aiosqlite.Connection, link_id: bytes, packs: Iterable[
 
 
 async def lease_packs(db: aiosqlite.Connection, now_s: int, until_s: int) -> None:
-    """Prolongs the leases of packs that a live link reads from, which end within half that time."""
+    """Prolongs the leases of packs that a live link reads from, which end within half that time, or
+    have ended while this relay was off.
+    """
     await db.execute_fetchall(
         "UPDATE packs SET lease_until_s = ?1 WHERE trashed_s IS NULL"
-        " AND lease_until_s BETWEEN ?2 AND (?1 + ?2) / 2"
+        " AND lease_until_s <= (?1 + ?2) / 2"
         " AND pack_id IN (SELECT pack_id FROM link_packs)",
         (until_s, now_s),
     )

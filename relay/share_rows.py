@@ -11,6 +11,10 @@ from protocol.storage_messages import ShareState
 from relay.share_files import ShareName
 from relay.store import RelayStore
 
+LINKS_WAIT_S: Final = 90 * 86_400
+"""For share links to prolong what they rest on: until then a node that is off may be back, and one
+that serves links no more keeps their packs no longer."""
+
 
 class NamespaceRow(NamedTuple):
     """A namespace."""
@@ -187,11 +191,14 @@ async def trash(
 
 
 async def expire(db: aiosqlite.Connection, now_s: int, limit: int) -> int:
-    """Puts packs into the trash whose leases have ended; says how many."""
+    """Puts packs into the trash whose leases have ended; says how many. Those of live share links
+    are prolonged by these, and wait for it after a node was off.
+    """
     rows = await db.execute_fetchall(
         "UPDATE packs SET trashed_s = ?1 WHERE pack IN (SELECT pack FROM packs"
-        " WHERE lease_until_s < ?1 AND trashed_s IS NULL LIMIT ?2) RETURNING pack",
-        (now_s, limit),
+        " WHERE lease_until_s < ?1 AND trashed_s IS NULL AND (lease_until_s < ?1 - ?3"
+        " OR pack_id NOT IN (SELECT pack_id FROM link_packs)) LIMIT ?2) RETURNING pack",
+        (now_s, limit, LINKS_WAIT_S),
     )
     return len(list(rows))
 

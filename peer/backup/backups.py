@@ -24,6 +24,7 @@ from peer.backup.backup_source import BackupSource
 from peer.backup.folder_backup import FolderBackup
 from peer.backup.node_keys import FolderAtNode, storage_at
 from peer.backup.node_pool import NodePool, node_of
+from peer.backup.pack_leases import PackLeases
 from peer.backup.pack_store import PackStore
 from peer.backup.placement import weaknesses
 from peer.backup.sealed_chunks import SealedChunks
@@ -218,6 +219,11 @@ class Backups:
                 packs = await backup.store.packs("number = (SELECT max(number) FROM pack)")
                 found[folder_id] = packs[0].number if packs else 0
         return found
+
+    def leases_of(self, folder_id: FolderId) -> PackLeases | None:
+        """Those of a folder's packs, on whichever device; None if it is not kept at nodes."""
+        backup = self._backups.get(folder_id)
+        return backup.leases if backup is not None and self.places(folder_id) else None
 
     async def sealed_at(self, folder_id: FolderId, client: StorageClient) -> SealedChunks | None:
         """What of a folder lies sealed at the node to which this is a link, its namespace opened on

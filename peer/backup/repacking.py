@@ -1,8 +1,8 @@
 """Packs of which little is wanted still are written anew: nodes keep nothing that nobody wants.
 
 What is wanted of them goes into new packs first. Only when enough shares of those are stored are
-the old ones let go of, and nobody deletes them: their leases, prolonged a last time for links that
-name them, end after 90 days, and then they lie in the nodes' trash for a week.
+the old ones let go of, and nobody deletes them: their leases, prolonged a last time, end after 90
+days unless a share link names them, and then they lie in the nodes' trash for a week.
 """
 
 from __future__ import annotations

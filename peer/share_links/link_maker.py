@@ -83,7 +83,7 @@ class LinkMaker:
         """`sealed`: what of the folder lies at super-nodes, one of which this relay is."""
         self._store, self._relay, self._random = store, relay, random
         self._packing = LinkPacking(store, relay, making, random, lease_s)
-        self._chain = making.chain
+        self._chain, self._folder_id = making.chain, making.folder.folder_id
         self._sealed = sealed
         self._at_nodes: set[bytes] = set()
         """Descriptors of the packs that lie in the folder's namespace."""
@@ -116,12 +116,14 @@ class LinkMaker:
             manifest.name, wish.password is not None, len(files), sum(f.size for f in files),
             relay.time_s, expires_s, wish.downloads_max, 0,
         )  # fmt: skip
-        await self._store.add(link, random(SEAL_RANDOM_SIZE))
         used = {chunk for file in files for chunk, _ in file.chunks} | pages.data.keys()
+        packs = {stored[chunk_id].descriptor_id for chunk_id in used}
+        await self._store.add(
+            link, random(SEAL_RANDOM_SIZE), self._folder_id, packs & self._at_nodes
+        )
         new = NewBlob(
             key.link_id, secrets.password_salt, token_hash(secrets.token(key.link_id)),
-            wish.lifetime_s, wish.downloads_max,
-            self._packs({stored[chunk_id].descriptor_id for chunk_id in used}),
+            wish.lifetime_s, wish.downloads_max, self._packs(packs),
         )  # fmt: skip
         try:
             await relay.put_link(new, blob)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final, TypedDict
@@ -20,6 +20,7 @@ from peer.history.history_requests import HistoryRequests
 from peer.share_links.link_ahead import LEASE_S as AHEAD_LEASE_S
 from peer.share_links.link_ahead import LinksAhead
 from peer.share_links.link_content import given_at
+from peer.share_links.link_leases import LinkLeases
 from peer.share_links.link_maker import LinkMaker, Wish
 from peer.share_links.link_packing import Making
 from peer.share_links.link_relay import link_relay, serving_relay
@@ -97,8 +98,16 @@ class ShareLinkRequests:
             await self._open.close()
 
     async def run(self) -> None:
-        """Prepares links to what is kept at super-nodes, until cancelled."""
-        await LinksAhead(self._backups.up_to_date, self.prepare).run()
+        """Prepares links to what is kept at super-nodes, and has kept there what links name, until
+        cancelled.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(LinksAhead(self._backups.up_to_date, self.prepare).run())
+            tasks.create_task(self.leases().run())
+
+    def leases(self) -> LinkLeases:
+        """What has super-nodes keep the packs that living links name."""
+        return LinkLeases(self._known_store, self._backups.leases_of, self._ended)
 
     async def create(self, path: Path, name: str, relay: str | None, wish: Wish) -> NewLinkEntry:
         """Makes a link of a file or a directory; raises PeerError."""
@@ -156,14 +165,7 @@ class ShareLinkRequests:
     async def listed(self) -> LinkListing:
         """All links of this device, and how it stands with them as far as relays can be asked."""
         links = await (await self._store()).links()
-        uses: dict[str, dict[bytes, LinkUse] | None] = {}
-        for address in dict.fromkeys(link.relay for link in links):
-            try:
-                async with link_relay(RelayAddress.parse(address), self._home.keys) as relay:
-                    await relay.open()
-                    uses[address] = await relay.uses()
-            except (LinkError, StorageRefused):
-                uses[address] = None
+        uses = await self._uses({link.relay for link in links})
         return {
             "links": [_entry(link, uses[link.relay]) for link in links],
             "requests": await self._uploads.listed(),
@@ -200,6 +202,26 @@ class ShareLinkRequests:
         await store.revoked(link.link_id, now_s)
 
     # Private
+
+    async def _uses(self, addresses: Collection[str]) -> dict[str, dict[bytes, LinkUse] | None]:
+        """What relays say of this device's links; None for one that cannot be asked."""
+        uses: dict[str, dict[bytes, LinkUse] | None] = {}
+        for address in addresses:
+            try:
+                async with link_relay(RelayAddress.parse(address), self._home.keys) as relay:
+                    await relay.open()
+                    uses[address] = await relay.uses()
+            except (LinkError, StorageRefused):
+                uses[address] = None
+        return uses
+
+    async def _ended(self, addresses: Collection[str]) -> set[bytes]:
+        found = await self._uses(addresses)
+        return {id_ for each in found.values() if each for id_, use in each.items() if use.ended}
+
+    async def _known_store(self) -> LinkStore | None:
+        path = self._home.path / LINKS_NAME
+        return await self._store() if await asyncio.to_thread(path.exists) else None
 
     async def _store(self) -> LinkStore:
         async with self._opening:

@@ -24,6 +24,15 @@ from peer.errors import HomeDamaged
 FORMAT: Final = 1
 AT_ONCE: Final = 500
 _SECRET_SIZE: Final = 32
+_NAMED: Final = """
+CREATE TABLE IF NOT EXISTS named (
+    link BLOB NOT NULL REFERENCES link (id) ON DELETE CASCADE,
+    folder BLOB NOT NULL,
+    descriptor_id BLOB NOT NULL,
+    PRIMARY KEY (link, descriptor_id)
+) STRICT, WITHOUT ROWID
+"""
+"""The packs of folders at super-nodes that links name. Lists of links are older than this."""
 
 
 class MadeLink(NamedTuple):
@@ -42,6 +51,16 @@ class MadeLink(NamedTuple):
     expires_s: int
     downloads_max: int
     revoked_s: int
+
+
+class NamedPack(NamedTuple):
+    """A pack of a folder's copies that a link rests on."""
+
+    link_id: bytes
+    relay: str
+    """The link's, which alone knows whether the link has ended."""
+    folder_id: FolderId
+    descriptor_id: bytes
 
 
 class StoredChunk(NamedTuple):
@@ -72,6 +91,7 @@ class LinkStore:
         try:
             schema = files("peer.share_links").joinpath("links.sql").read_text()
             db = await open_database(path, schema, FORMAT, "FULL")
+            await db.execute_fetchall(_NAMED)
         except sqlite3.Error as error:
             raise HomeDamaged(
                 f"The list of share links {path} cannot be used: {error}. Move it away to begin a"
@@ -86,16 +106,26 @@ class LinkStore:
 
     # ------------------------------------------------------------ links
 
-    async def add(self, link: MadeLink, random32: bytes) -> None:
-        """Keeps a link."""
+    async def add(
+        self,
+        link: MadeLink,
+        random32: bytes,
+        folder_id: FolderId | None = None,
+        named: Iterable[bytes] = (),
+    ) -> None:
+        """Keeps a link, and which packs of a folder's copies it names, by their descriptors."""
         sealed = seal(
             self._key, "share link", link.link_id, plaintext=link.secret + link.key,
             random32=random32,
         )  # fmt: skip
         values = (link.link_id, link.relay, link.base, sealed, *link[5:])
         sql = "INSERT INTO link VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-        async with self._writing:
-            await self._db.execute_fetchall(sql, values)
+        async with self._writing, transaction(self._db):
+            await self._db.execute(sql, values)
+            await self._db.executemany(
+                "INSERT INTO named VALUES (?, ?, ?)",
+                [(link.link_id, folder_id, each) for each in named],
+            )
 
     async def links(self) -> list[MadeLink]:
         """All of them, the newest first."""
@@ -107,6 +137,22 @@ class LinkStore:
         sql = "UPDATE link SET revoked_s = ? WHERE id = ?"
         async with self._writing:
             await self._db.execute_fetchall(sql, (now_s, link_id))
+        await self.unname([link_id])
+
+    async def named(self, now_s: int) -> list[NamedPack]:
+        """The packs of copies that links name which live, for all that is known here."""
+        rows = await self._db.execute_fetchall(
+            "SELECT link, relay, folder, descriptor_id FROM named JOIN link ON link.id = link"
+            " WHERE expires_s = 0 OR expires_s > ?",
+            (now_s,),
+        )
+        return [NamedPack(*row) for row in rows]
+
+    async def unname(self, link_ids: Iterable[bytes]) -> None:
+        """These links have ended, and name nothing any more."""
+        async with self._writing:
+            sql = "DELETE FROM named WHERE link = ?"
+            await self._db.executemany(sql, [(each,) for each in link_ids])
 
     async def forget(self, link_id: bytes) -> None:
         """A link that never came to be."""

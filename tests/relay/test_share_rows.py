@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from protocol.storage_messages import ShareState
+from relay import link_rows
 from relay import share_rows as rows
+from relay.link_rows import LinkRow
 from relay.share_files import ShareName
 from relay.share_rows import NamespaceRow
 from relay.store import RelayStore
@@ -96,6 +98,22 @@ async def test_only_the_named_packs_expire(store: RelayStore) -> None:
     (pack,) = await rows.packs_of_descriptor(store, bytes([3]) * 32)
     assert pack.lease_until_s == 103, "an earlier day changes nothing"
     assert len(await rows.packs_of_pack_id(store, b"p" * 32)) == 3
+
+
+async def test_packs_of_links_wait_for_these_after_a_node_was_off(store: RelayStore) -> None:
+    await put(store, 1)
+    link = LinkRow(b"l" * 16, b"o" * 16, 1, 2, b"p" * 16, b"t" * 32, b"k" * 65, 10, 0, 0, 0, 0, 0)
+    late_s = 101 + rows.LINKS_WAIT_S
+    async with store.transaction() as db:
+        await link_rows.write_link(db, link)
+        await link_rows.write_packs(db, link.link_id, (b"p" * 32,))
+        assert await rows.expire(db, late_s, 9) == 0
+        await link_rows.lease_packs(db, late_s, late_s + 7)
+        assert await rows.expire(db, late_s + 7 + rows.LINKS_WAIT_S, 9) == 0
+        assert await rows.expire(db, late_s + 8 + rows.LINKS_WAIT_S, 9) == 1, "no link has done it"
+        await link_rows.lease_packs(db, late_s, 10 * late_s)
+    (pack,) = await rows.packs_of_pack_id(store, b"p" * 32)
+    assert pack.lease_until_s == late_s + 7, "what is in the trash stays there"
 
 
 async def test_what_was_begun_long_ago_is_forgotten(store: RelayStore) -> None:
