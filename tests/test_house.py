@@ -43,6 +43,7 @@ BROAD_DOORS = {
     "peer/command_line/cli.py": "the command line's door",
     "peer/control/control.py": "the control API's door: one request's defect is that request's",
     "peer/connectivity/network.py": "the session's edge: a defect with a peer is that link's",
+    "peer/journal/desktop.py": "the desktop: whatever its bus answers, it is that notice's failure",
     "peer/search/text_child.py": "a file's text: whatever a broken file does, it is that file's",
     "peer/folders/openings.py": "a folder's task: a defect in one folder is that folder's",
     "relay/web_server.py": "the web endpoint's HTTP/3: what a visitor breaks there begins anew",

@@ -1,5 +1,6 @@
 """Finds what keeps Holdfast from working on this machine, and says the cure. It changes nothing."""
 
+import asyncio
 import os
 import resource
 import shutil
@@ -15,6 +16,8 @@ from typing import NamedTuple
 from peer.control.control_client import ControlClient
 from peer.device.config import Address, format_address, read_config
 from peer.errors import PeerError
+from peer.journal.desktop import KEY as DESKTOP_KEY
+from peer.journal.desktop import Desktop, DesktopFailed
 
 INOTIFY_DIRECTORY = Path("/proc/sys/fs/inotify")
 WATCHES_MIN = 65_536
@@ -51,6 +54,7 @@ def examine(home: Path) -> list[Check]:
         check_watches,
         check_open_files,
         check_segmentation,
+        check_desktop,
     )
     return [check(home) for check in checks]
 
@@ -187,3 +191,29 @@ def check_segmentation(home: Path) -> Check:
         except OSError:
             return Check("UDP segmentation", True, "not offered here; QUIC links are slower")
     return Check("UDP segmentation", True, "offered")
+
+
+def check_desktop(home: Path) -> Check:
+    """Whether what should be shown on the desktop can be, as far as it is seen from here."""
+    name = "desktop"
+    try:
+        is_on = read_config(home / "config.toml").notice_desktop
+    except PeerError:
+        return Check(name, True, "Not known until the configuration is valid.")
+    if not is_on:
+        return Check(name, True, f"Nothing is shown on it; {DESKTOP_KEY} = true has it shown.")
+
+    async def look() -> None:
+        session = Desktop("")
+        try:
+            await session.look()
+        finally:
+            session.close()
+
+    try:
+        asyncio.run(look())
+    except DesktopFailed as error:
+        reason = str(error)
+        cure = f"Cure that, or `holdfast config set {DESKTOP_KEY} false`."
+        return Check(name, False, f"{reason[:1].upper()}{reason[1:]}", cure)
+    return Check(name, True, "Notices are shown on it.")

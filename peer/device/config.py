@@ -79,6 +79,8 @@ class Config:
     """What is run for each notice, with its sentence as the last argument; nothing if empty."""
     notice_webhook: str = ""
     """Where each notice is posted to as JSON; nowhere if empty."""
+    notice_desktop: bool = False
+    """Whether each notice is shown on the desktop, which takes the extra `desktop`."""
 
     def with_values(self, **changes: Any) -> Config:
         """A copy with some fields replaced, as by command line options; see `read_value`."""
@@ -221,6 +223,7 @@ KEYS: Final[Mapping[str, Key]] = {
     "notice_webhook": Key(
         "notifications.webhook", _url, _write_as_is, 'a URL of http or https, or ""'
     ),
+    "notice_desktop": Key("notifications.desktop", _boolean, _write_as_is, "true or false"),
 }
 """Every key of `config.toml`, by the field of `Config` that it sets."""
 

@@ -1,4 +1,5 @@
-"""Tells of notices outside of this program: a command that is run, a webhook that is posted to.
+"""Tells of notices outside of this program: a command that is run, a webhook that is posted to, the
+desktop.
 
 Each has a queue and a worker of its own, a time limit, and is tried again; whoever hangs delays
 nobody but itself, and what nobody takes is given up and said in the log.
@@ -16,6 +17,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
+from peer.journal.desktop import KEY as DESKTOP_KEY
+from peer.journal.desktop import Desktop, DesktopFailed, why_not
 from peer.journal.notices import Notice
 from peer.journal.webhook import WebhookFailed, parse_url, post
 
@@ -36,14 +39,22 @@ class OutletFailed(Exception):
 class Outlet:
     """One way to tell somebody."""
 
-    def __init__(self, name: str, send: Callable[[Notice], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        name: str,
+        send: Callable[[Notice], Awaitable[None]],
+        close: Callable[[], None] = lambda: None,
+    ) -> None:
         self.name = name
         self._send = send
+        self._close = close
         self._queue: deque[Notice] = deque()
         self._wake = asyncio.Event()
 
     def put(self, notice: Notice) -> None:
-        """To be told, after what is more urgent."""
+        """To be told, after what is more urgent; what waits already is told as it is by then."""
+        if any(waiting is notice for waiting in self._queue):
+            return
         place = next(
             (i for i, n in enumerate(self._queue) if n.priority < notice.priority),
             len(self._queue),
@@ -55,6 +66,12 @@ class Outlet:
 
     async def run(self) -> None:
         """Tells one after the other, until cancelled."""
+        try:
+            await self._tell_all()
+        finally:
+            self._close()
+
+    async def _tell_all(self) -> None:
         while True:
             while not self._queue:
                 self._wake.clear()
@@ -73,7 +90,9 @@ class Outlet:
                     break
 
 
-def open_outlets(command: Sequence[str], webhook: str, device: str) -> list[Outlet]:
+def open_outlets(
+    command: Sequence[str], webhook: str, device: str, *, desktop: bool = False
+) -> list[Outlet]:
     """Those that a person has set."""
     outlets = []
     if command:
@@ -88,7 +107,27 @@ def open_outlets(command: Sequence[str], webhook: str, device: str) -> list[Outl
                 raise OutletFailed(str(error)) from error
 
         outlets.append(Outlet("notifications.webhook", send))
+    if desktop:
+        outlets.append(_desktop_outlet(device))
     return outlets
+
+
+def _desktop_outlet(device: str) -> Outlet:
+    """The desktop's; what keeps it from showing anything is said once at the start, and at each
+    notice that is given up.
+    """
+    session = Desktop(device)
+    reason = why_not()
+    if reason is not None:
+        log.warning("%s: nothing will be shown: %s", DESKTOP_KEY, reason)
+
+    async def show(notice: Notice) -> None:
+        try:
+            await session.show(notice)
+        except DesktopFailed as error:
+            raise OutletFailed(str(error)) from error
+
+    return Outlet(DESKTOP_KEY, show, session.close)
 
 
 def payload(notice: Notice, device: str) -> bytes:

@@ -84,7 +84,10 @@ class Witness:
     async def open(self, name: str, *, is_suspect: bool) -> list[str]:
         """From here on what happens is told; says what was found wrong with the trail."""
         self.board = NoticeBoard(await self._home.store.setting(SETTING))
-        self._outlets = open_outlets(self._config.notice_command, self._config.notice_webhook, name)
+        config = self._config
+        self._outlets = open_outlets(
+            config.notice_command, config.notice_webhook, name, desktop=config.notice_desktop
+        )
         notices = self.trail.open(name, begins_anew=is_suspect)
         for notice in notices:
             self.board.tell("trail", int(time.time()), about=notice)

@@ -16,7 +16,7 @@ def home(tmp_path: Path) -> Path:
 
 def test_everything_is_looked_at_and_trouble_has_a_cure(home: Path) -> None:
     checks = doctor.examine(home)
-    assert len({check.name for check in checks}) == len(checks) == 10
+    assert len({check.name for check in checks}) == len(checks) == 11
     assert all(check.finding for check in checks)
     assert all(check.cure for check in checks if not check.is_well)
 

@@ -67,6 +67,23 @@ async def test_the_urgent_is_told_first_and_the_queue_is_bounded(
     assert told == [5, 1, 2]
 
 
+async def test_what_grows_while_it_waits_is_told_once() -> None:
+    told: list[str] = []
+
+    async def send(one: Notice) -> None:
+        told.append(one.text)
+
+    outlet, growing = Outlet("hook", send), notice(1, "conflict")
+    for growing.count in (1, 2, 3):
+        outlet.put(growing)
+    outlet.put(notice(2))
+    async with asyncio.TaskGroup() as tasks:
+        worker = tasks.create_task(outlet.run())
+        await until(lambda: len(told) == 2)
+        worker.cancel()
+    assert "3 files" in told[0]
+
+
 async def test_a_command_is_given_the_sentence_and_the_whole_and_no_secret(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
