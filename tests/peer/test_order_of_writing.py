@@ -4,8 +4,10 @@ another.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
+import signal
 import time
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
@@ -22,6 +24,7 @@ from peer.disk import syscalls
 from peer.disk.durability import sync_files
 from peer.folders.index_store import IndexStore
 from tests.peer.folder_stage import FolderDevice, two_places
+from tests.protocol.people import Place
 
 FULL = 2
 """What SQLite calls `synchronous = FULL`."""
@@ -309,3 +312,72 @@ async def test_a_commit_of_the_home_is_on_the_disk(tmp_path: Path, is_new: bool)
         assert await pragma(store._connection, "synchronous") == FULL
     finally:
         await store.close()
+
+
+async def scan_and_tell(base: Path, place: Place, told: int, killed_at: str, nth: int) -> None:
+    """A scan that is killed at its N-th commit; what others may be told goes into a pipe."""
+    device = await FolderDevice.open(base, "one", place)
+    perform, commits = device.performer.perform, 0
+
+    def tell() -> None:
+        os.write(told, bytes([sum(entry.seq for entry in device.engine.frontier)]))
+
+    def die(statement: str) -> None:
+        if killed_at == "within" and commits == nth and statement.startswith("COMMIT"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    await device.store._db.set_trace_callback(die)
+
+    async def watched(command: c.Command[Any]) -> Any:
+        nonlocal commits
+        tell()
+        if is_commit := isinstance(command, c.Commit) and bool(command.changesets):
+            commits += 1
+            if killed_at == "before" and commits == nth:
+                os.kill(os.getpid(), signal.SIGKILL)
+        answer = await perform(command)
+        tell()
+        if is_commit and killed_at == "after" and commits == nth:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return answer
+
+    device.performer.perform = watched  # type: ignore[method-assign]
+    await device.scan()
+
+
+@pytest.mark.row("F05")
+@pytest.mark.parametrize("nth", [1, 2])
+@pytest.mark.parametrize("killed_at", ["before", "within", "after"])
+def test_what_was_told_is_in_the_index_of_who_was_killed(
+    tmp_path: Path, killed_at: str, nth: int
+) -> None:
+    """A process of its own, its index real. Told and not stored, a position would be given to
+    another changeset after the next start.
+    """
+    place, _ = two_places()
+    device = tmp_path / "one"
+    for name in ("a", "d/b"):  # read and told apart from the directory, so these are two commits
+        (device / name).parent.mkdir(exist_ok=True, parents=True)
+        (device / name).write_bytes(name.encode())
+    out, told = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            asyncio.run(scan_and_tell(tmp_path, place, told, killed_at, nth))
+        finally:
+            os._exit(1)
+    os.close(told)
+    with open(out, "rb") as pipe:
+        last_told = max(pipe.read())
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+    async def stored() -> list[int]:
+        store = await IndexStore.open(tmp_path / "one.db")
+        try:
+            return [seq for _, seq, _, _ in await store.positions()]
+        finally:
+            await store.close()
+
+    there = asyncio.run(stored())
+    assert there == list(range(1, nth + (killed_at == "after")))
+    assert last_told <= len(there)

@@ -330,6 +330,32 @@ async def test_a_commit_is_whole_or_nothing(store: IndexStore) -> None:
     assert F in await store.perform(c.LoadRows([F]))
 
 
+@pytest.mark.row("F05")
+async def test_what_is_not_durable_yet_is_given_to_nobody(
+    store: IndexStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks in the middle of a commit waits for its end: it may end in nothing."""
+    stored, goes_on = asyncio.Event(), asyncio.Event()
+    many = store._db.executemany
+
+    async def held(sql: str, rows: Any) -> None:
+        await many(sql, rows)
+        stored.set()
+        await goes_on.wait()
+
+    monkeypatch.setattr(store._db, "executemany", held)
+    commit = c.Commit(changesets=[(LOG, 1, b"h" * 32, 1, b"w")])
+    committing = asyncio.create_task(store.perform(commit))
+    await stored.wait()
+    asked = asyncio.create_task(store.perform(c.LoadChangesets(LOG, 0, 100)))
+    for _ in range(20):  # SQLite's thread answers in order: who did not wait has its answer now
+        await store.perform(c.LoadRows([F]))
+    assert not asked.done()
+    goes_on.set()
+    await committing
+    assert await asked == [b"w"]
+
+
 async def test_what_was_committed_is_there_after_a_restart(tmp_path: Path) -> None:
     path = tmp_path / "index.db"
     store = await IndexStore.open(path)
