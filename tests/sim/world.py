@@ -108,7 +108,7 @@ class Device:
     def look(self, scope: list[NodeId], is_recursive: bool) -> int:
         """Scans; returns how many changesets came of it."""
         scanned = self.run(
-            self.engine.scan(scope, is_recursive, never_ignored, self.world.clock.now_ns)
+            self.engine.scan(scope, is_recursive, never_ignored, self.disk.clock.now_ns)
         )
         assert not scanned.problems, scanned.problems
         self.to_read += scanned.to_read
@@ -117,7 +117,7 @@ class Device:
     def read(self, count: int) -> int:
         """Reads some of what the scans found new or changed."""
         batch, self.to_read = self.to_read[:count], self.to_read[count:]
-        read = self.run(self.engine.read_back(batch, self.world.clock.now_ns))
+        read = self.run(self.engine.read_back(batch, self.disk.clock.now_ns))
         assert not read.problems, read.problems
         for entry in read.again:
             self.hints[self.directories.path(entry.parent)] = None
@@ -229,7 +229,7 @@ class Device:
             path = self._path_of(NodeId(bytes.fromhex(name)))
             target = path or (f"recovered {name}",)
             if self.disk.look(target) is not None:
-                time_s = self.world.clock.now_ns // 10**9
+                time_s = self.disk.clock.now_ns // 10**9
                 target = (*target[:-1], conflict_name(target[-1], self.name, time_s, name[:8]))
             self.disk.perform(c.Apply([Move((*PARKED, name), target, stat)]))
 

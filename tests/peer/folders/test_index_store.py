@@ -345,15 +345,16 @@ async def test_what_is_not_durable_yet_is_given_to_nobody(
 
     monkeypatch.setattr(store._db, "executemany", held)
     commit = c.Commit(changesets=[(LOG, 1, b"h" * 32, 1, b"w")])
-    committing = asyncio.create_task(store.perform(commit))
-    await stored.wait()
-    asked = asyncio.create_task(store.perform(c.LoadChangesets(LOG, 0, 100)))
-    for _ in range(20):  # SQLite's thread answers in order: who did not wait has its answer now
-        await store.perform(c.LoadRows([F]))
-    assert not asked.done()
-    goes_on.set()
-    await committing
-    assert await asked == [b"w"]
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(store.perform(commit))
+        await stored.wait()
+        asked = tasks.create_task(store.perform(c.LoadChangesets(LOG, 0, 100)))
+        for _ in range(20):  # SQLite's thread answers in order: who does not wait is answered now
+            await store.perform(c.LoadRows([F]))
+        has_waited = not asked.done()
+        goes_on.set()
+    assert has_waited
+    assert asked.result() == [b"w"]
 
 
 async def test_what_was_committed_is_there_after_a_restart(tmp_path: Path) -> None:
