@@ -9,6 +9,7 @@ import contextlib
 import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Final
 
 from crypto.chunks import ChunkHasher
@@ -148,21 +149,29 @@ class PosixDisk(Disk):
         """Does the operations in order."""
         with self._batch() as directories:
             self._make_internals(directories)
-            writer = Writer(directories, self._staging, may_links_leave=self._may_links_leave)
+            writer = Writer(
+                directories,
+                self._staging,
+                partial(self._sync_directories, directories),
+                may_links_leave=self._may_links_leave,
+            )
             return writer.apply(operations)
 
     def sync_directories(self, paths: Sequence[Path]) -> None:
         """One durability round of directories."""
         with self._batch() as directories:
-            # What was kept is in the trash, and its entry there has to be as durable as its absence
-            # elsewhere.
-            trash = [TRASH] if self._has_internals else []
-            self._sync_owed(directories)
-            try:
-                sync_directories(directories, [*trash, *paths])
-            except DiskError:
-                self._owes_sync = True
-                raise
+            self._sync_directories(directories, paths)
+
+    def _sync_directories(self, directories: Directories, paths: Sequence[Path]) -> None:
+        # What was kept is in the trash, and its entry there has to be as durable as its absence
+        # elsewhere.
+        trash = [TRASH] if self._has_internals else []
+        self._sync_owed(directories)
+        try:
+            sync_directories(directories, [*trash, *paths])
+        except DiskError:
+            self._owes_sync = True
+            raise
 
     def _sync_owed(self, directories: Directories) -> None:
         """What we did in directories that could not be synced lasts before anything rests on it:

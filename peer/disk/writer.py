@@ -60,15 +60,26 @@ class Writer:
     """Applies operations within one batch."""
 
     def __init__(
-        self, directories: Directories, staging: Staging, *, may_links_leave: bool
+        self,
+        directories: Directories,
+        staging: Staging,
+        sync: Callable[[Sequence[Path]], None],
+        *,
+        may_links_leave: bool,
     ) -> None:
+        """`sync` makes the entries of directories durable, or raises DiskError."""
         self._directories = directories
         self._staging = staging
+        self._sync = sync
         self._may_links_leave = may_links_leave
         self._made: dict[Stat, Stat] = {}
         """What operations of this batch made of the stats that they expected: a rename, for one,
         gives a file a new ctime, and the next operation on it was planned before.
         """
+        self._left: set[Path] = set()
+        """Directories out of which something was moved, at any depth, and not synced yet."""
+        self._came: dict[Path, None] = {}
+        """Directories into which it was moved."""
         self._handlers: dict[type[Operation], Callable[[Any], Stat]] = {
             MakeDirectory: self._make_directory,
             Move: self._move,
@@ -126,6 +137,8 @@ class Writer:
         if not is_unchanged(self._now(expected), moved, is_renamed=True):
             move_noreplace(target_fd, target_name, source_fd, source_name)
             raise _changed(moved)
+        self._left.update(source[:depth] for depth in range(1, len(source)))
+        self._came[target[:-1]] = None
         return moved
 
     def _publish(self, operation: Publish) -> Stat:
@@ -276,6 +289,12 @@ class Writer:
 
     def _remove_directory(self, operation: RemoveDirectory) -> Stat:
         path = operation.path
+        if path in self._left:
+            # A disk that in a power cut forgets the move and not this has neither; and one sync of
+            # both, where the move was to beside the directory, does not say in which order.
+            self._sync(list(self._came))
+            self._left.clear()
+            self._came.clear()
         directory_fd, name = self._at(path)
         actual = self._directories.look(directory_fd, name)
         try:

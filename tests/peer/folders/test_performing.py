@@ -22,6 +22,7 @@ from peer.core.disk_types import (
     ReadRequest,
     Refusal,
     Remove,
+    RemoveDirectory,
     StageFile,
     Stat,
 )
@@ -162,6 +163,30 @@ async def test_what_was_moved_lasts_before_the_directory_that_it_was_in_is_gone(
     (moved, _) = await performer.perform(c.Apply(operations))
     assert isinstance(moved, Stat)
     assert synced.index("b") < synced.index("a")
+
+
+@pytest.mark.row("F03")
+async def test_what_was_moved_beside_a_directory_lasts_before_that_is_removed(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    performer, _, root = stage
+    (root / "a" / "x").mkdir(parents=True)
+    (root / "a" / "x" / "f").write_bytes(b"1")
+    seen: list[list[str]] = []
+    above = root.stat().st_ino
+
+    def sync(fd: int) -> None:
+        if os.fstat(fd).st_ino == above:
+            seen.append(sorted(name for name in os.listdir(fd) if name != ".holdfast"))
+
+    monkeypatch.setattr(durability, "full_sync", sync)
+    (f,) = await performer.perform(c.StatPaths([("a", "x", "f")]))
+    assert isinstance(f, Stat)
+    operations: list[Operation] = [
+        Move(("a", "x", "f"), ("f",), f), RemoveDirectory(("a", "x")), RemoveDirectory(("a",)),
+    ]  # fmt: skip
+    assert all(isinstance(r, Stat) for r in await performer.perform(c.Apply(operations)))
+    assert (seen[0], seen[-1]) == (["a", "f"], ["f"])
 
 
 # ---------------------------------------------------------------- parked by a crash
