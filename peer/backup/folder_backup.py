@@ -164,7 +164,8 @@ class FolderBackup:
                 for s in shares
                 if s.descriptor_id in numbers and s.state == ShareState.WHOLE
             )
-            if shares and numbers.keys() >= {s.descriptor_id for s in shares}:
+            lasting = {s.descriptor_id for s in shares if s.state != ShareState.TRASHED}
+            if shares and numbers.keys() >= lasting:
                 last = max(share.position for share in shares)
                 await self.store.put_position(relay_id, last)
 

@@ -23,7 +23,7 @@ from peer.backup.pack_notes import PackNotes
 from peer.device.database import open_database
 from peer.device.transaction import transaction
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 AT_ONCE: Final = 500
 _OF_A_PACK: Final = (
     ("slot", "pack"), ("holding", "pack"), ("told", "pack"), ("released", "pack"),
@@ -98,9 +98,7 @@ class PackStore:
     # ------------------------------------------------------------ packs
 
     async def add(self, descriptor: Descriptor, index: PackIndex, now_s: int) -> int:
-        """Keeps a pack and what is in it; its number. What lay elsewhere before is said to lie
-        here from now on.
-        """
+        """Keeps a pack and what is in it; its number."""
         values = (descriptor.id(), descriptor.encode(), int(index.kind), now_s)
         sql = (
             "INSERT INTO pack (id, descriptor, kind, renewed_s) VALUES (?,?,?,?)"
@@ -169,19 +167,42 @@ class PackStore:
     # ------------------------------------------------------------ what is in them
 
     async def find(self, ids: Sequence[bytes]) -> dict[bytes, Place]:
-        """Where things lie, as far as they are in a pack."""
+        """Where things lie, as far as they are in a pack: of several in the last one that enough
+        nodes hold, so that none is looked for in a pack that was let go of.
+        """
         found: dict[bytes, Place] = {}
+        several: dict[bytes, list[Place]] = {}
         for part in _parts(ids):
             sql = (
                 "SELECT id, pack, offset, length, codec, plain_len FROM slot"  # noqa: S608
-                f" WHERE id IN ({_marks(part)})"
+                f" WHERE id IN ({_marks(part)}) ORDER BY pack"
             )
             for r in await self._db.execute_fetchall(sql, part):
-                found[r[0]] = Place(r[1], PackSlot(r[0], *r[2:]))
+                place = Place(r[1], PackSlot(r[0], *r[2:]))
+                if r[0] in found:
+                    several.setdefault(r[0], [found[r[0]]]).append(place)
+                found[r[0]] = place
+        if several:
+            whole = await self._held({place.pack for some in several.values() for place in some})
+            for id_, some in several.items():
+                found[id_] = max(some, key=lambda place: (place.pack in whole, place.pack))
         return found
 
+    async def _held(self, numbers: Iterable[int]) -> set[int]:
+        """Of which of these packs nodes hold as many shares as are needed."""
+        whole: set[int] = set()
+        for part in _parts(list(numbers)):
+            sql = (
+                "SELECT number, descriptor, (SELECT count(DISTINCT share) FROM holding"  # noqa: S608
+                f" WHERE pack = number) FROM pack WHERE number IN ({_marks(part)})"
+            )
+            for number, descriptor, shares in await self._db.execute_fetchall(sql, part):
+                if shares >= decode_descriptor(descriptor).needed:
+                    whole.add(number)
+        return whole
+
     async def slots(self, number: int) -> list[PackSlot]:
-        """What is in a pack and in no later one."""
+        """What is in a pack."""
         sql = "SELECT id, offset, length, codec, plain_len FROM slot WHERE pack = ? ORDER BY offset"
         return [PackSlot(*r) for r in await self._db.execute_fetchall(sql, (number,))]
 

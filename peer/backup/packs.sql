@@ -9,12 +9,13 @@ CREATE TABLE pack (
     renewed_s INTEGER NOT NULL          -- when its leases were last prolonged
 );
 CREATE TABLE slot (
-    id BLOB PRIMARY KEY,                -- of a chunk, a changeset or a ledger entry
+    id BLOB NOT NULL,                   -- of a chunk, a changeset or a ledger entry
     pack INTEGER NOT NULL REFERENCES pack (number) ON DELETE CASCADE,
     offset INTEGER NOT NULL,
     length INTEGER NOT NULL,
     codec INTEGER NOT NULL,
-    plain_len INTEGER NOT NULL
+    plain_len INTEGER NOT NULL,
+    PRIMARY KEY (id, pack)              -- it may lie in several: two devices stored it at once, or it was written anew
 ) WITHOUT ROWID;
 CREATE INDEX slot_pack ON slot (pack);
 CREATE TABLE sealed (

@@ -101,12 +101,18 @@ def recover(arguments: argparse.Namespace) -> Answer:
         lines.append("Next: `holdfast run`, and `holdfast folder attach NAME PATH` for each.")
     else:
         lines.append(f"Next: `holdfast run`; the files come to {into}.")
-    lines.append("`holdfast devices` shows the devices there were; remove those that are lost.")
+    lines.append(
+        "`holdfast devices` shows the devices there were; those that are lost you remove by"
+        " `holdfast devices remove ID`."
+    )
     return say(made, *lines)
 
 
 def print_backups(found: BackupList) -> None:
     """Print a table, and under it what is to be known of each folder."""
+    if not found["backups"]:
+        print("No folder is kept at super-nodes. `holdfast backup add --help` shows how one is.")
+        return
     rows = [_row(entry) for entry in found["backups"]]
     terminal.print_table(
         ("folder", "scheme", "state", "health", "stored", "as of", "checked"), rows

@@ -61,9 +61,8 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of leaving, so that there is one door."""
-        raise UsageError(
-            f"{message[:1].upper()}{message[1:]}. `{self.prog} --help` shows how it is used."
-        )
+        sentence = f"{message[:1].upper()}{message[1:]}".removesuffix(".")
+        raise UsageError(f"{sentence}. `{self.prog} --help` shows how it is used.")
 
 
 class _Version(argparse.Action):

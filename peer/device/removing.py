@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from functools import partial
+from typing import Final
 
 from crypto.ids import DeviceId
 from peer.device.ledgers import Ledgers
@@ -19,10 +20,21 @@ from protocol.folder_actions import Expel
 from protocol.ledger import LedgerKind
 from protocol.user_ledger import RevokeReason
 
+SHOWN_ID_LENGTH: Final = 8
+"""Letters of an id in the list of devices; there a device has no name yet that was lost before a
+recovery."""
+
 
 def find_device(devices: Iterable[DeviceEntry], name_or_id: str) -> DeviceId:
-    """The live device of this name or id. Raises UnknownDevice, AmbiguousDevice or WrongDevice."""
-    found = [d for d in devices if name_or_id in {d["name"], d["id"]}]
+    """The live device of this name, or whose id begins with this, as lists show it. Raises
+    UnknownDevice, AmbiguousDevice or WrongDevice.
+    """
+    is_id = len(name_or_id) >= SHOWN_ID_LENGTH
+    found = [
+        d
+        for d in devices
+        if d["name"] == name_or_id or (is_id and d["id"].startswith(name_or_id.lower()))
+    ]
     if not found:
         raise UnknownDevice(
             f"There is no device {name_or_id!r}. `holdfast devices` shows those there are."

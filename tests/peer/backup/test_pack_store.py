@@ -50,7 +50,24 @@ async def test_what_lies_where(store: PackStore) -> None:
     later, again = packed("two", [B, C])
     second = await store.add(later, again, 300)
     assert (await store.find([B]))[B].pack == second
-    assert [slot.id for slot in await store.slots(number)] == [A]
+
+
+async def test_what_lies_in_several_packs_is_looked_for_where_it_can_be_had(
+    store: PackStore,
+) -> None:
+    numbers = [await store.add(*packed(name, [A, B]), 100) for name in ("one", "two", "three")]
+    one, two, three = numbers
+    assert (await store.find([A]))[A].pack == three, "of none is it known that it is held"
+    needed = packed("one", [A])[0].needed
+    for number in (one, two):
+        await store.hold(Holding(number, share, NODE, 10, 1) for share in range(needed))
+    assert (await store.find([A, B]))[A].pack == two, "the last that is held"
+    await store.drop(two, 0, NODE)
+    assert (await store.find([A]))[A].pack == one
+    await store.hold([Holding(two, 0, OTHER, 10, 1)])
+    assert (await store.find([A]))[A].pack == two
+    await store.forget([two])
+    assert (await store.find([A, B]))[A].pack == one, "what else is known of it is not forgotten"
 
 
 async def test_who_holds_what_and_until_when(store: PackStore) -> None:

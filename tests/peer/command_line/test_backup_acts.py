@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from peer.backup import recovery
+from peer.command_line.backup_acts import print_backups
 from peer.command_line.cli import main
 from peer.command_line.kit_input import KIT_VARIABLE
 from protocol.kit import encode_kit
@@ -69,6 +70,16 @@ async def test_the_status_says_what_endangers_the_copies(
         assert await command(tmp_path, "backup", "status", "--json") == 0
         (entry,) = json.loads(capsys.readouterr().out)["backups"]
         assert entry["unverified_s"] == 7200
+
+
+def test_what_is_empty_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    print_backups({"backups": [], "kit": False})
+    assert capsys.readouterr().out.startswith("No folder is kept at super-nodes.")
+
+
+async def test_a_sentence_ends_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert await command(tmp_path, "backup", "add", "photos", "--nodes", "A,B") == 2
+    assert "#FINGERPRINT. `holdfast backup add --help`" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("scheme", ["0/3", "4/3", "4", "a/b", "1/33"])

@@ -148,3 +148,6 @@ def test_a_device_is_named_so_that_there_is_no_doubt() -> None:
     with pytest.raises(WrongDevice):
         removing.find_device(entries, "desk")
     assert removing.find_device(entries, "03" * 32) == b"\3" * 32
+    assert removing.find_device(entries, "03" * 4) == b"\3" * 32, "as lists show it"
+    with pytest.raises(UnknownDevice):
+        removing.find_device(entries, "03" * 3)
