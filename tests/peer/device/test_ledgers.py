@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -15,7 +16,9 @@ from crypto.ids import DeviceId, EntryId, FolderId
 from crypto.keys import DeviceKeys, KitKeys
 from peer.device.home_store import HomeStore, HomeTransaction
 from peer.device.ledgers import Ledgers
+from peer.device.removing import revoke
 from protocol.errors import BadLedger, ProtocolError
+from protocol.folder_actions import Expel
 from protocol.ledger import LedgerKind
 from protocol.messages import LedgerHeads
 from protocol.user_ledger import UserLedger, make_certificate
@@ -386,3 +389,79 @@ async def test_wraps_that_open_nothing_are_not_kept(one: Desk, two: Desk) -> Non
     assert await two.store.wraps(folder_id) == []
     assert await tell(one, two)
     assert chunk_key(two, folder_id) == chunk_key(one, folder_id)
+
+
+# ---------------------------------------------------------------- a rotation that is cut short
+
+
+async def copy_at_each_commit(desk: Desk, copies: list[Path]) -> None:
+    """From now on, a copy of the home as a power cut would leave it, before each commit and after
+    the last one.
+    """
+
+    def copy(statement: str) -> None:
+        if statement.startswith("COMMIT"):
+            copies.append(copy_home(desk, len(copies)))
+
+    await desk.store._connection.set_trace_callback(copy)
+
+
+def copy_home(desk: Desk, number: int) -> Path:
+    to = desk.path.with_name(f"{desk.path.stem}-copy-{number}.db")
+    for suffix in ("", "-wal"):
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copyfile(f"{desk.path}{suffix}", f"{to}{suffix}")
+    return to
+
+
+@pytest.mark.row("F30")
+async def test_a_rotation_that_is_cut_short_leaves_the_old_epoch_or_the_new_one(
+    house: House, one: Desk, two: Desk
+) -> None:
+    """Wherever the power fails: what was sealed opens, whoever was put out does not open what
+    follows, and the others do.
+    """
+    lost = await house.another(one)
+    folder_id = (await one.ledgers.create_folder()).folder_id
+    await one.ledgers.settle()
+    for desk in (two, lost):
+        await tell(one, desk)
+    copies: list[Path] = []
+    await copy_at_each_commit(one, copies)
+    await revoke(one.ledgers, lost.id)
+    owed = one.ledgers.folders[folder_id].ledger.expels_owed(one.id)
+    await one.ledgers.expel(folder_id, [Expel(*each) for each in owed])
+    copies.append(copy_home(one, len(copies)))
+    found = []
+    for path in copies:
+        again = await restored(house, path, one)
+        ledger = again.ledgers.folders[folder_id].ledger
+        found.append((lost.id in again.ledgers.user.live_devices(), len(ledger.epoch_ids())))
+        assert opens_all(again, again, folder_id)
+        if lost.id in again.ledgers.user.live_devices():
+            await revoke(again.ledgers, lost.id)
+        if owed := ledger.expels_owed(one.id):  # as a start does
+            await again.ledgers.expel(folder_id, [Expel(*each) for each in owed])
+        assert await again.ledgers.settle() == []
+        for desk in (two, lost):  # as they were before
+            other = await restored(house, copy_home(desk, len(house.desks)), desk)
+            await tell(again, other)
+            assert opens_all(again, other, folder_id) == (desk is two)
+    old = len(copies) - 2
+    assert found == [(True, old), (False, old), (False, old + 1)]
+
+
+async def restored(house: House, path: Path, desk: Desk) -> Desk:
+    """The device, with the home that was copied to this path."""
+    again = Desk(path, desk.keys)
+    house.desks.append(again)
+    await again.open()
+    await again.ledgers.load(desk.ledgers.user_id)
+    return again
+
+
+def opens_all(one: Desk, two: Desk, folder_id: FolderId) -> bool:
+    """Whether what is sealed by the first one is opened by the second."""
+    chain = two.ledgers.folders[folder_id].chain
+    epochs = one.ledgers.folders[folder_id].ledger.epoch_ids()
+    return all(chain.read_secret(epoch) is not None for epoch in epochs)
