@@ -156,6 +156,47 @@ def test_who_was_away_brings_back_what_it_edited_and_nothing_else(away_ns: int) 
     }  # fmt: skip
 
 
+# ---------------------------------------------------------------- moves
+
+
+Moves = tuple[tuple[str, str], tuple[str, str], tuple[str, str]]
+"""What each of three people moves, and where to."""
+MEETING_MOVES: list[Moves] = [
+    (("p", "q/p"), ("q", "p/q"), ("p/file", "other/file")),
+    (("p", "q/p"), ("q", "r/q"), ("r", "p/r")),
+    (("p", "q/r/p"), ("q", "p/q"), ("r", "p/r")),
+    (("q/deep", "p/deep"), ("p", "q/deep/p"), ("q", "r/q")),
+    (("p", "same"), ("q", "same"), ("r", "same")),
+]
+
+
+@pytest.mark.row("F18")
+@pytest.mark.parametrize("moves", MEETING_MOVES)
+def test_moves_into_each_other_end_in_one_tree_with_all_that_was_there(moves: Moves) -> None:
+    for number, order in enumerate(permutations(permutations(range(3), 2), 4)):
+        if number % 45:  # a sample of them
+            continue
+        world, hands = scene(3)
+        for path in ("p", "q", "q/deep", "q/r", "r"):
+            hands[0].make(path, kind=Kind.DIRECTORY)
+        files = ["p/file", "q/file", "q/deep/file", "q/r/file", "r/file"]
+        for path in files:
+            hands[0].make(path, path.encode())
+        world.clock.pass_()
+        world.exchange()
+        for hand, move in zip(hands, moves, strict=True):
+            hand.move(*move)
+        world.clock.pass_()
+        for device in world.devices:
+            device.scan()
+        for source, target in order:
+            world.deliver(world.devices[source], world.devices[target], True)
+            world.devices[target].settle()
+        world.exchange()
+        kept = sorted(data for data in shown(world).values() if data.endswith(b"/file"))
+        assert kept == sorted(path.encode() for path in files), order
+
+
 # ---------------------------------------------------------------- kinds
 
 
