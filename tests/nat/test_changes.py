@@ -15,8 +15,9 @@ from tests.nat.lab import lose, shape, silence
 from tests.nat.routers import Kind
 
 Pair = tuple[SiteDevice, SiteDevice]
-MEGABITS_S = 40
+MEGABITS_S = 20
 LARGE_BYTES = 12 << 20
+"""Five seconds, of which one, the window, is always asked for and has not come."""
 LOSS_PERCENT = 5
 """At each of the two routers, in each direction: as on a bad Wi-Fi at both ends."""
 
@@ -81,7 +82,7 @@ def test_a_device_moves_in_the_middle_of_a_transfer(
     home = one.place
     shape(home.hosts[0], "eth0", MEGABITS_S)
     (one.folder / "large").write_bytes(random.Random(how).randbytes(LARGE_BYTES))
-    wait_until(lambda: received_bytes(other) > LARGE_BYTES // 4, "the first part", 60)
+    wait_until(lambda: received_bytes(other) > LARGE_BYTES // 2, "the first half", 60)
     before = received_bytes(other)
     if how == "other address":
         home.give_address(0, 77)
@@ -91,7 +92,8 @@ def test_a_device_moves_in_the_middle_of_a_transfer(
     took_s = wait_for_copy(one, other, "saved after the move")
     record_property("figure", f"{how}: a file saved then is there after {took_s:.1f} s")
     wait_for_same(one, other, timeout_s=60)
-    # Not from the start: what had come was kept. A quarter is for what was on its way, and talk.
+    # Not from the start: what had come was kept. What was on its way is asked for again, and may
+    # come twice when the old way lives on: the window, a fifth of all. The rest is for talk.
     assert received_bytes(other) - before < LARGE_BYTES
     wait_for_copy(other, one, "back")
 
