@@ -6,7 +6,7 @@ Who seals a pack knows them; of packs that another device made they are known on
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from struct import Struct
 from typing import Final, NamedTuple
@@ -16,6 +16,7 @@ import aiosqlite
 from crypto.ids import EntryId
 from crypto.packs import PackIndex
 
+AT_ONCE: Final = 500
 _ROW: Final = Struct(">I32s")
 
 
@@ -46,9 +47,13 @@ class PackHashes:
                 "INSERT OR REPLACE INTO sealed VALUES (?,?,?)", (pack, sealed.epoch_id, hashes)
             )
 
-    async def of(self, pack: int) -> SealedPack | None:
-        """Those of a pack; None if they are not known."""
-        sql = "SELECT epoch, hashes FROM sealed WHERE pack = ?"
-        for epoch_id, hashes in await self._db.execute_fetchall(sql, (pack,)):
-            return SealedPack(EntryId(epoch_id), dict(_ROW.iter_unpack(hashes)))
-        return None
+    async def of(self, packs: Sequence[int]) -> dict[int, SealedPack]:
+        """Those of packs, as far as they are known."""
+        found: dict[int, SealedPack] = {}
+        for start in range(0, len(packs), AT_ONCE):
+            part = packs[start : start + AT_ONCE]
+            marks = ",".join("?" * len(part))
+            sql = f"SELECT pack, epoch, hashes FROM sealed WHERE pack IN ({marks})"  # noqa: S608
+            for pack, epoch_id, hashes in await self._db.execute_fetchall(sql, part):
+                found[pack] = SealedPack(EntryId(epoch_id), dict(_ROW.iter_unpack(hashes)))
+        return found

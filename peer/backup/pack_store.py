@@ -140,6 +140,13 @@ class PackStore:
         found = await self.packs("number = ?", (number,))
         return found[0] if found else None
 
+    async def packs_of(self, numbers: Sequence[int]) -> list[KnownPack]:
+        """The packs of these numbers."""
+        found: list[KnownPack] = []
+        for part in _parts(numbers):
+            found += await self.packs(f"number IN ({_marks(part)})", part)
+        return found
+
     async def unknown(self, ids: Sequence[bytes]) -> list[bytes]:
         """Which of these packs are not here."""
         known: set[bytes] = set()
@@ -264,6 +271,14 @@ class PackStore:
         sql = f"SELECT pack, share, node, lease_s, checked_s FROM holding WHERE {where}"  # noqa: S608
         values = () if pack is None else (pack,)
         return [Holding(*r) for r in await self._db.execute_fetchall(sql, values)]
+
+    async def held_by(self, node: RelayId, packs: Sequence[int]) -> list[int]:
+        """Of which of these packs a node holds a share."""
+        found: list[int] = []
+        for part in _parts(packs):
+            sql = f"SELECT DISTINCT pack FROM holding WHERE node = ? AND pack IN ({_marks(part)})"  # noqa: S608
+            found += [r[0] for r in await self._db.execute_fetchall(sql, (node, *part))]
+        return found
 
     async def position(self, node: RelayId) -> int:
         """How far a node's list was read."""

@@ -33,15 +33,14 @@ class SealedChunks(NamedTuple):
     async def find(self, ids: Sequence[ChunkId]) -> dict[ChunkId, StoredChunk]:
         """As many of these as can be named; the others have to be put there for the link."""
         store = self.backup.store
-        held = {each.pack for each in await store.holdings() if each.node == self.node}
-        places = {i: p for i, p in (await store.find(ids)).items() if p.pack in held}
-        numbers = {place.pack for place in places.values()}
+        places = await store.find(ids)
+        numbers = await store.held_by(self.node, sorted({p.pack for p in places.values()}))
+        hashes = await store.hashes.of(numbers)
         known: dict[int, tuple[KnownPack, SealedPack]] = {}
-        for pack in await store.packs():
-            if pack.number in numbers:
-                sealed = await self._sealed(pack)
-                if sealed is not None:
-                    known[pack.number] = pack, sealed
+        for pack in await store.packs_of(numbers):
+            sealed = hashes.get(pack.number) or await self._sealed(pack)
+            if sealed is not None:
+                known[pack.number] = pack, sealed
         found: dict[ChunkId, StoredChunk] = {}
         for chunk_id in ids:
             place = places.get(chunk_id)
@@ -57,10 +56,7 @@ class SealedChunks(NamedTuple):
         return found
 
     async def _sealed(self, pack: KnownPack) -> SealedPack | None:
-        """The hashes of what is in a pack; another device's is read for them, once."""
-        known = await self.backup.store.hashes.of(pack.number)
-        if known is not None:
-            return known
+        """The hashes of what is in a pack that another device made: it is read for them, once."""
         try:
             data = await self.backup.pack_bytes(pack)
             epoch_id, secret = self._epoch_of(data)

@@ -82,6 +82,10 @@ class Intake:
         self._unread: set[Path] = set()
         self._patience = Patience(UNREAD_RETRY_MAX_S)
 
+    def is_ignored(self, path: Path, is_directory: bool) -> bool:
+        """Whether a path is left out by the folder's rules, as they were last read."""
+        return self._rules.is_ignored(path, is_directory)
+
     @property
     def has_read_all(self) -> bool:
         """Whether all that scans found has been recorded."""

@@ -21,6 +21,7 @@ from peer.core.disk_types import (
     INCOMING,
     TRASH,
     Kind,
+    Listing,
     MakeDirectory,
     Operation,
     Path,
@@ -173,6 +174,38 @@ class History:
         slots = [(member, key) for member in resident.items[item].members]
         rows = await self._performer.perform(c.LoadSlots(slots))
         return next((r for r in rows if r.shown.item == r.id and r.shown.name == path[-1]), None)
+
+    async def rows_below(self, directory: Path) -> dict[Path, Row]:
+        """All files and symlinks that are shown below a directory, by their paths."""
+        resident = self._engine.directories
+        item, is_exact = self._engine.find(directory)
+        if not is_exact:
+            return {}
+        paths: dict[NodeId, Path] = {}
+        waiting = {item: directory}
+        while waiting:
+            item, path = waiting.popitem()
+            for member in resident.items[item].members:
+                paths[member] = path
+                for ids in resident.nodes[member].subdirectories.values():
+                    for below in {resident.nodes[id_].item for id_ in ids}:
+                        waiting[below] = (*path, resident.items[below].name)
+        rows: list[Row] = await self._performer.perform(c.LoadChildren(list(paths)))
+        return {
+            (*paths[row.shown.parent], row.shown.name): row
+            for row in rows
+            if row.shown.item == row.id
+        }
+
+    async def on_disk(self, path: Path) -> Stat | None:
+        """What is at a path now."""
+        found: list[Stat | None] = await self._performer.perform(c.StatPaths([path]))
+        return found[0]
+
+    async def listed(self, directories: Sequence[Path]) -> list[Listing]:
+        """What is in these directories now."""
+        performer = self._performer
+        return await performer.on_disk(lambda: performer.disk.list_directories(directories))
 
     # ------------------------------------------------------------ bringing back
 

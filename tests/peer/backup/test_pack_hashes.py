@@ -38,12 +38,13 @@ async def test_they_are_remembered_as_long_as_the_pack_is(tmp_path: Path) -> Non
     store = await PackStore.open(tmp_path / "packs")
     try:
         number = await store.add(descriptor, pack.index, 1)
-        assert await store.hashes.of(number) is None
+        assert await store.hashes.of([number]) == {}
         sealed = sealed_pack(EPOCH, pack.index, pack.data)
         await store.hashes.keep(number, sealed)
         await store.hashes.keep(number, sealed)
-        assert await store.hashes.of(number) == sealed == SealedPack(EPOCH, sealed.hashes)
+        assert await store.hashes.of([number, 77]) == {number: sealed}
+        assert sealed == SealedPack(EPOCH, sealed.hashes)
         await store.forget([number])
-        assert await store.hashes.of(number) is None
+        assert await store.hashes.of([number]) == {}
     finally:
         await store.close()

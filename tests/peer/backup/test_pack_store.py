@@ -75,6 +75,8 @@ async def test_who_holds_what_and_until_when(store: PackStore) -> None:
     number = await store.add(descriptor, index, 100)
     await store.hold([Holding(number, 0, NODE, 10, 1), Holding(number, 1, OTHER, 10, 1)])
     await store.hold([Holding(number, 0, NODE, 20, 2)])
+    assert await store.held_by(NODE, [number, number + 1]) == [number]
+    assert [pack.number for pack in await store.packs_of([number, number + 1])] == [number]
     assert sorted(await store.holdings(number)) == [
         Holding(number, 0, NODE, 20, 2),
         Holding(number, 1, OTHER, 10, 1),

@@ -229,6 +229,13 @@ async def test_a_whole_folder_is_as_it_was(pair: Pair) -> None:
     }  # fmt: skip
     await pair.same()
     assert (await pair.two.restore_folder(pair.there, at_s, is_dry=True))["restored"] == []
+    folder, history = history_of(pair.two)
+    rows = await folder.call(lambda: history.rows_below(()))
+    assert {"/".join(path): row.shown.size for path, row in rows.items()} == {
+        "d/changed": 6, "d/deleted": 4, "same": 8, "new": 5
+    }  # fmt: skip
+    assert {*await folder.call(lambda: history.rows_below(("d",)))} < {*rows}
+    assert await folder.call(lambda: history.rows_below(("d", "never"))) == {}
 
 
 async def test_many_files_come_back_without_a_question(pair: Pair) -> None:

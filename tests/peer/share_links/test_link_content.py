@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -66,6 +68,30 @@ async def test_the_whole_folder_and_one_file_and_nothing(one: tuple[Daemon, Path
     (file,) = await given(daemon, root / "a.txt", "b.txt")
     assert (file.path, file.size) == ("b.txt", 1)
     assert [each.path for each in await given(daemon, root / "d" / "nothing")] == ["nothing/"]
+
+
+async def test_what_is_ignored_or_no_file_is_not_missed(one: tuple[Daemon, Path]) -> None:
+    daemon, root = one
+    (root / ".holdfastignore").write_text("*.tmp\n/d/inner/\n")
+    (root / "d" / "x.tmp").write_bytes(b"of this machine")
+    (root / "d" / "~$b.docx").write_bytes(b"a lock")
+    (root / "d" / os.fsdecode("Ma\u0308r".encode())).write_bytes(b"spelled in another way")
+    os.mkfifo(root / "d" / "fifo")
+    names = [".holdfastignore", "a.txt", "d/M\u00e4r", "d/b.txt", "d/nothing/"]
+    found: list[str] = []
+    async with asyncio.timeout(60):
+        while found != [f"{root.name}/{name}" for name in names]:
+            with contextlib.suppress(LinkNotMade):  # some of them are not known yet
+                found = [each.path for each in await given(daemon, root)]
+            await asyncio.sleep(0.01)
+    (one_file,) = await given(daemon, root / "d" / "Ma\u0308r")
+    assert one_file.path == "M\u00e4r"
+    with pytest.raises(LinkNotMade, match="not synced"):
+        await given(daemon, root / "d" / "x.tmp")
+    (root / "d" / os.fsdecode(b"\xff")).write_bytes(b"")
+    with pytest.raises(LinkNotMade, match="cannot be shared"):
+        await given(daemon, root)
+    assert await given(daemon, root / "d" / "nothing"), "what is beside it is no matter"
 
 
 async def test_what_cannot_be_given_is_told(
