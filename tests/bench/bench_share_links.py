@@ -1,16 +1,19 @@
 """Share links measured: making one, fetching it, its first byte, and many slow visitors.
 
     python -m tests.bench.bench_share_links [MiB]
+    python -m tests.bench.bench_share_links --stored-gb 10 [--files 10]
 
-One device and one relay, both programs of their own, on loopback, with a file of so many MiB (256).
+One device and one relay, both programs of their own, on loopback, with a file of so many MiB (256);
+or a link to a folder of so many GB that the relay keeps already, which takes twice that of disk.
+`--directory` is where; otherwise it is `$TMPDIR`.
 """
 
 from __future__ import annotations
 
+import argparse
 import http.client
 import os
 import socket
-import sys
 import tempfile
 import time
 from hashlib import sha256
@@ -23,6 +26,7 @@ from peer.share_links.link_get import runs
 from peer.share_links.link_visit import Visitor
 from protocol.link_manifest import LinkManifest, decode_manifest
 from protocol.share_url import ShareUrl, text_of
+from tests.bench.stored_link import stored_link
 from tests.end_to_end.device import FOLDER, Device, end, found, wait_until
 from tests.end_to_end.test_share_links import WebRelay, get
 
@@ -33,8 +37,17 @@ SLOW_BYTES: Final = 4 << 20
 
 def main() -> None:
     """Prints a line a figure."""
-    mib = int(sys.argv[1]) if len(sys.argv) > 1 else 256
-    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as place:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("mib", nargs="?", type=int, default=256)
+    parser.add_argument("--stored-gb", type=float, default=0)
+    parser.add_argument("--files", type=int, default=10)
+    parser.add_argument("--directory", type=Path, default=os.environ.get("TMPDIR"))
+    arguments = parser.parse_args()
+    mib: int = arguments.mib
+    with tempfile.TemporaryDirectory(dir=arguments.directory) as place:
+        if arguments.stored_gb:
+            stored_link(Path(place), int(arguments.stored_gb * 1e9), arguments.files)
+            return
         relay = WebRelay(Path(place) / "relay-home")
         device = Device(Path(place), "alpha")
         try:
