@@ -29,7 +29,7 @@ from crypto.share_links import (
 )
 from peer.backup.sealed_chunks import SealedChunks
 from peer.share_links.link_content import Given
-from peer.share_links.link_packing import LEASE_S, LinkPacking, Making, each_of
+from peer.share_links.link_packing import LinkPacking, Making, each_of
 from peer.share_links.link_paging import ChunkPlaces, LinkPages, pages_of
 from peer.share_links.link_relay import LinkRelay, NewBlob
 from peer.share_links.link_store import LinkStore, MadeLink, StoredChunk
@@ -76,13 +76,15 @@ class LinkMaker:
         store: LinkStore,
         relay: LinkRelay,
         making: Making,
-        random: Callable[[int], bytes] = os.urandom,
+        packing: LinkPacking,
         sealed: SealedChunks | None = None,
-        lease_s: int = LEASE_S,
+        random: Callable[[int], bytes] = os.urandom,
     ) -> None:
-        """`sealed`: what of the folder lies at super-nodes, one of which this relay is."""
+        """`packing` puts what is missing at this relay; `sealed`: what of the folder lies at
+        super-nodes, one of which it is.
+        """
         self._store, self._relay, self._random = store, relay, random
-        self._packing = LinkPacking(store, relay, making, random, lease_s)
+        self._packing = packing
         self._chain, self._folder_id = making.chain, making.folder.folder_id
         self._sealed = sealed
         self._at_nodes: set[bytes] = set()

@@ -15,6 +15,7 @@ from peer.backup.backups import Backups
 from peer.connectivity.relays import Relays
 from peer.device.home import LINKS_NAME, Home
 from peer.device.ledgers import Ledgers
+from peer.device.opened import Opened
 from peer.errors import LinkNotMade, RelayUnreachable, UnknownLink
 from peer.history.history_requests import HistoryRequests
 from peer.share_links.link_ahead import LEASE_S as AHEAD_LEASE_S
@@ -22,7 +23,7 @@ from peer.share_links.link_ahead import LinksAhead
 from peer.share_links.link_content import given_at
 from peer.share_links.link_leases import LinkLeases
 from peer.share_links.link_maker import LinkMaker, Wish
-from peer.share_links.link_packing import Making
+from peer.share_links.link_packing import LinkPacking, Making
 from peer.share_links.link_relay import link_relay, serving_relay
 from peer.share_links.link_store import LinkStore, MadeLink
 from peer.share_links.upload_links import UploadLinkEntry, UploadLinks, UploadWish
@@ -88,14 +89,11 @@ class ShareLinkRequests:
         self._home, self._ledgers = home, ledgers
         self._history, self._relays = history, relays
         self._backups, self._uploads = backups, uploads
-        self._open: LinkStore | None = None
-        self._opening = asyncio.Lock()
-        """Opened twice, one of the two would be closed by nobody, and the daemon never end."""
+        self._store = Opened(lambda: LinkStore.open(home.path / LINKS_NAME, home.keys.database_key))
 
     async def close(self) -> None:
         """Closes the list of links."""
-        if self._open is not None:
-            await self._open.close()
+        await self._store.close()
 
     async def run(self) -> None:
         """Prepares links to what is kept at super-nodes, and has kept there what links name, until
@@ -124,8 +122,9 @@ class ShareLinkRequests:
             addresses = self._places(folder.folder_id)
             place = await serving_relay(stack, addresses, self._home.keys, relay)
             sealed = await self._backups.sealed_at(folder.folder_id, place.client)
-            making = Making(folder, membership.chain)
-            maker = LinkMaker(await self._store(), place, making, sealed=sealed)
+            store, making = await self._store.get(), Making(folder, membership.chain)
+            packing = LinkPacking(store, place, making)
+            maker = LinkMaker(store, place, making, packing, sealed)
             try:
                 made = await maker.make(files, wish)
             except StorageRefused as refusal:
@@ -156,15 +155,14 @@ class ShareLinkRequests:
                 return 0
             folder, history, _ = self._history.locate(root)
             files = await given_at(folder, history, root, (), "", only_known=True)
-            making = Making(folder, membership.chain)
-            store = await self._store()
+            store, making = await self._store.get(), Making(folder, membership.chain)
             await store.forget_expired(place.time_s)
-            maker = LinkMaker(store, place, making, sealed=sealed, lease_s=AHEAD_LEASE_S)
-            return await maker.prepare(files)
+            packing = LinkPacking(store, place, making, lease_s=AHEAD_LEASE_S)
+            return await LinkMaker(store, place, making, packing, sealed).prepare(files)
 
     async def listed(self) -> LinkListing:
         """All links of this device, and how it stands with them as far as relays can be asked."""
-        links = await (await self._store()).links()
+        links = await (await self._store.get()).links()
         uses = await self._uses({link.relay for link in links})
         return {
             "links": [_entry(link, uses[link.relay]) for link in links],
@@ -181,7 +179,7 @@ class ShareLinkRequests:
         """Ends a link; raises UnknownLink, or RelayUnreachable while its relay cannot be told."""
         if await self._uploads.revoke(url_or_id):
             return
-        store = await self._store()
+        store = await self._store.get()
         found = [
             link
             for link in await store.links()
@@ -221,14 +219,7 @@ class ShareLinkRequests:
 
     async def _known_store(self) -> LinkStore | None:
         path = self._home.path / LINKS_NAME
-        return await self._store() if await asyncio.to_thread(path.exists) else None
-
-    async def _store(self) -> LinkStore:
-        async with self._opening:
-            if self._open is None:
-                path = self._home.path / LINKS_NAME
-                self._open = await LinkStore.open(path, self._home.keys.database_key)
-            return self._open
+        return await self._store.get() if await asyncio.to_thread(path.exists) else None
 
     def _places(self, folder_id: FolderId) -> list[RelayAddress]:
         """Where a link can be; those first that hold a part of the folder, for nothing has to be

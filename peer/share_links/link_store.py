@@ -17,7 +17,7 @@ import aiosqlite
 
 from crypto.ids import ChunkId, EntryId, FolderId, RelayId
 from crypto.primitives import open_sealed, seal
-from peer.device.database import open_database
+from peer.device.database import open_private_database
 from peer.device.transaction import transaction
 from peer.errors import HomeDamaged
 
@@ -90,14 +90,12 @@ class LinkStore:
         """Opens it, or makes it; raises HomeDamaged."""
         try:
             schema = files("peer.share_links").joinpath("links.sql").read_text()
-            db = await open_database(path, schema, FORMAT, "FULL")
-            await db.execute_fetchall(_NAMED)
-        except sqlite3.Error as error:
+            db = await open_private_database(path, schema, FORMAT, _NAMED)
+        except (sqlite3.Error, OSError) as error:
             raise HomeDamaged(
                 f"The list of share links {path} cannot be used: {error}. Move it away to begin a"
                 " new one; links that were made go on, and end when they expire."
             ) from error
-        await asyncio.to_thread(path.chmod, 0o600)
         return cls(db, database_key)
 
     async def close(self) -> None:

@@ -28,6 +28,7 @@ from crypto.share_links import (
     token_hash,
 )
 from crypto.uploads import gate_of
+from peer.device.opened import Opened
 from peer.errors import LinkNotMade, RelayUnreachable
 from peer.history.history_requests import HistoryRequests
 from peer.share_links.link_relay import LinkRelay, NewBlob, link_relay, serving_relay
@@ -147,9 +148,7 @@ class UploadLinks:
         """`path` is of the database; `relays` gives those in use."""
         self._path, self._keys, self._relays = path, keys, relays
         self._place, self._heard = place, heard
-        self._open: UploadStore | None = None
-        self._opening = asyncio.Lock()
-        """Opened twice, one of the two would be closed by nobody, and the daemon never end."""
+        self._store = Opened(lambda: UploadStore.open(path, keys.database_key))
         self._is_closed = False
         self._turn = asyncio.Lock()
         self._wake = asyncio.Event()
@@ -165,8 +164,7 @@ class UploadLinks:
         """Closes the list of links; from now on relays are asked no more."""
         async with self._turn:
             self._is_closed = True
-            if self._open is not None:
-                await self._open.close()
+            await self._store.close()
 
     # ------------------------------------------------------------ what a person asks
 
@@ -192,7 +190,7 @@ class UploadLinks:
 
     async def listed(self) -> list[UploadLinkEntry]:
         """All upload links of this device, after what waits was fetched."""
-        store = await self._store()
+        store = await self._store.get()
         await self.ask()
         return [
             self._entry(link, await store.arrivals(link.link_id), self._state(link))
@@ -203,7 +201,7 @@ class UploadLinks:
         """Ends a link; False if there is none of these words. Raises RelayUnreachable while its
         relay cannot be told.
         """
-        store = await self._store()
+        store = await self._store.get()
         found = [
             link
             for link in await store.links()
@@ -250,7 +248,7 @@ class UploadLinks:
         async with self._turn:
             if self._is_closed:
                 return
-            store = await self._store()
+            store = await self._store.get()
             links = {link.link_id: link for link in await store.links() if not link.is_over}
             for address in dict.fromkeys(link.relay for link in links.values()):
                 now = asyncio.get_running_loop().time()
@@ -296,7 +294,7 @@ class UploadLinks:
                 raise
             # A relay that has forgotten the link has nothing that came by it either.
         if self._ended[link.link_id] in ENDS[1:] and not self._waiting[link.link_id]:
-            await (await self._store()).over(link.link_id)
+            await (await self._store.get()).over(link.link_id)
 
     async def _take(self, relay: LinkRelay, link: UploadLink, waiting: Waiting) -> None:
         problem = ""
@@ -305,7 +303,7 @@ class UploadLinks:
             problem = "The folder is not on this device, or is paused."
         else:
             intake = UploadIntake(
-                await self._store(), relay, link, root,
+                await self._store.get(), relay, link, root,
                 lambda what: self._heard(link.folder_id, link.name, what),
             )  # fmt: skip
             try:
@@ -348,7 +346,7 @@ class UploadLinks:
             name, folder_id, directory, wish.password is not None, relay.time_s, expires_s,
             wish.files_max, wish.file_bytes_max, wish.bytes_max,
         )  # fmt: skip
-        store = await self._store()
+        store = await self._store.get()
         await store.add(link, random(SEAL_RANDOM_SIZE))
         new = NewBlob(
             key.link_id, secrets.password_salt, token_hash(secrets.token(key.link_id)),
@@ -363,12 +361,6 @@ class UploadLinks:
             await store.forget(link.link_id)
             raise
         return link
-
-    async def _store(self) -> UploadStore:
-        async with self._opening:
-            if self._open is None:
-                self._open = await UploadStore.open(self._path, self._keys.database_key)
-            return self._open
 
     def _state(self, link: UploadLink) -> str:
         if link.revoked_s:

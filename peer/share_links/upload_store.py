@@ -6,7 +6,6 @@ come is written down before the next step is done, so that none is lost or put t
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 from dataclasses import dataclass, replace
 from enum import IntEnum
@@ -18,7 +17,7 @@ import aiosqlite
 
 from crypto.ids import FolderId
 from crypto.primitives import open_sealed, seal
-from peer.device.database import open_database
+from peer.device.database import open_private_database
 from peer.errors import HomeDamaged
 
 FORMAT: Final = 1
@@ -102,13 +101,12 @@ class UploadStore:
         """Opens it, or makes it; raises HomeDamaged."""
         try:
             schema = files("peer.share_links").joinpath("uploads.sql").read_text()
-            db = await open_database(path, schema, FORMAT, "FULL")
-        except sqlite3.Error as error:
+            db = await open_private_database(path, schema, FORMAT)
+        except (sqlite3.Error, OSError) as error:
             raise HomeDamaged(
                 f"The list of upload links {path} cannot be used: {error}. Move it away to begin a"
                 " new one; what is put in by the links in it can then be opened by nobody."
             ) from error
-        await asyncio.to_thread(path.chmod, 0o600)
         return cls(db, database_key)
 
     async def close(self) -> None:

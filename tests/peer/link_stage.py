@@ -18,7 +18,7 @@ from peer.backup.sealed_chunks import SealedChunks
 from peer.folders.folder import Folder
 from peer.share_links.link_content import Given
 from peer.share_links.link_maker import LinkMaker
-from peer.share_links.link_packing import Making
+from peer.share_links.link_packing import LinkPacking, Making
 from peer.share_links.link_relay import LinkRelay
 from peer.share_links.link_store import LinkStore
 from protocol.epochs import EpochChain
@@ -93,7 +93,8 @@ class LinkRelayStage:
         return Making(cast(Folder, self.folder), cast(EpochChain, self.chain))
 
     def maker(self, relay: LinkRelay, sealed: SealedChunks | None = None) -> LinkMaker:
-        return LinkMaker(self.store, relay, self.making, sealed=sealed)
+        packing = LinkPacking(self.store, relay, self.making)
+        return LinkMaker(self.store, relay, self.making, packing, sealed)
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from peer.device.database import open_database
+from peer.device.database import open_database, open_private_database
 
 SCHEMA = "CREATE TABLE t (x INTEGER) STRICT;"
 
@@ -38,3 +38,21 @@ async def test_another_format_and_rubbish_are_refused(tmp_path: Path) -> None:
     (tmp_path / "b.db").write_bytes(b"rubbish" * 1000)
     with pytest.raises(sqlite3.DatabaseError):
         await open_database(tmp_path / "b.db", SCHEMA, 1, "FULL")
+
+
+async def test_a_private_one_is_so_from_the_first_moment_on(tmp_path: Path) -> None:
+    for path in (tmp_path / "new.db", tmp_path / "old.db"):
+        if path.name == "old.db":
+            path.touch(0o644)
+        db = await open_private_database(path, SCHEMA, 1)
+        await db.execute_fetchall("INSERT INTO t VALUES (7)")
+        assert modes_of(path) == {"": 0o600, "-wal": 0o600, "-shm": 0o600}
+        await db.close()
+
+
+def modes_of(path: Path) -> dict[str, int]:
+    """Of a database's files, by what their names end with."""
+    return {
+        each.name.removeprefix(path.name): each.stat().st_mode & 0o777
+        for each in path.parent.glob(f"{path.name}*")
+    }

@@ -75,11 +75,3 @@ async def test_without_a_relay_there_are_no_links(one: tuple[Daemon, Path]) -> N
     with pytest.raises(NoLinkRelay):
         await daemon.share_links.create(root / "a.txt", "", None, Wish())
     assert (await daemon.share_links.listed())["links"] == []
-
-
-async def test_who_asks_at_once_opens_one_list(one: tuple[Daemon, Path]) -> None:
-    """The thread of another one would outlive the daemon."""
-    daemon, _ = one
-    share_links = daemon.share_links
-    first, second = await asyncio.gather(share_links._store(), share_links._store())
-    assert first is second

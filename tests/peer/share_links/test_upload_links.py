@@ -47,7 +47,7 @@ async def send(
     gate = gate_of(LinkSecrets(url.secret, row.password_salt), url.link_id)
     (link,) = [
         each
-        for each in await (await daemon.uploads._store()).links()
+        for each in await (await daemon.uploads._store.get()).links()
         if each.link_id == url.link_id
     ]
     public = LinkKey.from_secret(link.secrets.upload_secret).public
@@ -93,7 +93,7 @@ async def test_what_is_put_in_comes_and_is_told(one: tuple[Daemon, Path], tmp_pa
         await daemon.resume(None)
         (entry,) = (await daemon.share_links.listed())["requests"]
         assert (entry["files"], entry["waiting"], entry["state"]) == (3, 0, "revoked")
-        (link,) = await (await daemon.uploads._store()).links()
+        (link,) = await (await daemon.uploads._store.get()).links()
         assert link.is_over
         assert (await daemon.share_links.listed())["requests"][0]["state"] == "revoked"
 
@@ -133,11 +133,3 @@ async def test_the_daemon_asks_by_itself(
         async with asyncio.timeout(60):
             while not [path for path in root.rglob("a.txt") if ".holdfast" not in path.parts]:
                 await asyncio.sleep(0.05)
-
-
-async def test_who_asks_at_once_opens_one_list(one: tuple[Daemon, Path]) -> None:
-    """The thread of another one would outlive the daemon."""
-    daemon, _ = one
-    uploads = daemon.uploads
-    first, second = await asyncio.gather(uploads._store(), uploads._store())
-    assert first is second
