@@ -12,13 +12,15 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 # The tests save and sync tens of thousands of files, none of which has to outlive the run: where there is
 # plenty of memory (GiB: to use, and of the file system in it) they lie there, which halves the time of
-# whoever waits for a disk. An earlier TMPDIR holds.
+# whoever waits for a disk. What a test that passed leaves there is removed at once.
 MEMORY := /dev/shm
 MEMORY_GIB := 8
 SHARED_GIB := 4
-TMPDIR ?= $(shell test -w $(MEMORY) && \
+ifndef TMPDIR
+IN_MEMORY := $(shell test -w $(MEMORY) && \
 	awk '/^MemAvailable:/ {exit $$2 < $(MEMORY_GIB) * 2^20}' /proc/meminfo && \
-	df -Pk $(MEMORY) | awk 'NR == 2 {exit $$4 < $(SHARED_GIB) * 2^20}' && echo $(MEMORY))
+	df -Pk $(MEMORY) | awk 'NR == 2 {exit $$4 < $(SHARED_GIB) * 2^20}' && echo TMPDIR=$(MEMORY))
+endif
 
 .PHONY: demo demo-durable test check lab bench man clean
 
@@ -29,8 +31,8 @@ demo-durable: $(INSTALLED) ## Two devices and seven super-nodes; most of them bu
 	$(VENV)/bin/holdfast demo --durable $(TREE)
 
 test: $(INSTALLED) ## The tests, and nothing but the tests; ARGS goes to pytest.
-	$(if $(TMPDIR),TMPDIR=$(TMPDIR)) $(RUN) pytest -n auto --dist worksteal \
-		-o tmp_path_retention_policy=failed $(ARGS)
+	$(IN_MEMORY) $(RUN) pytest -n auto --dist worksteal \
+		$(if $(IN_MEMORY),-o tmp_path_retention_policy=failed) $(ARGS)
 
 check: $(INSTALLED) ## The style: lint, format, types, layers.
 	$(RUN) ruff check
