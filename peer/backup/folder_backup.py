@@ -47,6 +47,7 @@ from peer.backup.share_transfers import (
     CutPack,
     Holders,
     Opened,
+    PackLost,
     cut_pack,
     read_pack,
     read_range,
@@ -218,6 +219,9 @@ class FolderBackup:
                 if descriptor.id() not in asked:
                     return
                 own = holders.get(descriptor.id(), {})
+                if len(own) < descriptor.needed:
+                    # A piece of it may be had; but it counts on nobody, as what was let go of does.
+                    raise PackLost(f"{len(own)} shares are there and {descriptor.needed} needed")
                 index, secret = await self._open(descriptor, own)
                 if index.kind is PackKind.LOG:
                     told = await self._read_log(descriptor, index, own, secret)

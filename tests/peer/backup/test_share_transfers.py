@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
+from random import Random
 
 import pytest
 
@@ -27,28 +28,58 @@ async def test_any_4_of_7_nodes_give_the_pack_and_3_give_a_clear_error() -> None
             await read_pack(holders(nodes, few), descriptor)
 
 
-@pytest.mark.row("F25", "A41")
-@pytest.mark.parametrize("lie", ["flipped", "short", "old", "swapped", "refused", "gone"])
-async def test_three_that_lie_are_found_and_done_without(lie: str) -> None:
-    pack, descriptor, nodes = spread(16, 4, 7)
-    _, older, old_nodes = spread(16, 4, 7, seed="older")
-    id_ = descriptor.id()
-    for number in (0, 2, 3):
-        node = nodes[number]
+def lying(honest: list[FakeNode], liars: tuple[int, ...], lie: str) -> list[FakeNode]:
+    """The nodes, of which some do not give what they should."""
+    _, older, old_nodes = spread(4, 4, 7, seed="older")
+    nodes = [FakeNode(dict(node.shares)) for node in honest]
+    for number in liars:
+        node, ((id_, _),) = nodes[number], honest[number].shares
         match lie:
             case "old":
                 node.shares[id_, number] = old_nodes[number].shares[older.id(), number]
             case "swapped":
-                node.shares[id_, number] = nodes[number + 1].shares[id_, number + 1]
+                other = (number + 1) % 7
+                node.shares[id_, number] = honest[other].shares[id_, other]
             case "refused":
                 node.refuses = True
+            case "dropped":
+                node.shares.clear()
             case "gone":
                 node.is_gone = True
             case _:
                 node.lie = FLIPPED[lie]
-    data, wrong = await read_pack(holders(nodes), descriptor)
-    assert data == pack
-    assert wrong == {0, 2, 3}
+    return nodes
+
+
+@pytest.mark.row("F23", "F25", "A41")
+@pytest.mark.parametrize(
+    "lie", ["flipped", "short", "old", "swapped", "refused", "dropped", "gone"]
+)
+async def test_any_three_of_seven_that_lie_are_found_and_done_without(lie: str) -> None:
+    pack, descriptor, honest = spread(4, 4, 7)
+    for right in combinations(range(7), 4):
+        liars = tuple(n for n in range(7) if n not in right)
+        data, wrong = await read_pack(holders(lying(honest, liars, lie)), descriptor)
+        assert data == pack
+        assert wrong == {n for n in liars if n < right[-1]}, "those that were asked"
+    for liars in list(combinations(range(7), 4))[::7]:
+        with pytest.raises(PackLost, match="3 shares can be had and 4 are needed"):
+            await read_pack(holders(lying(honest, liars, lie)), descriptor)
+
+
+@pytest.mark.row("A07")
+async def test_a_flipped_bit_anywhere_in_a_share_is_found_and_the_pack_comes_from_others() -> None:
+    pack, descriptor, nodes = spread(8, 4, 7)
+    flips = Random(7)
+    for number in range(6):
+        share = nodes[number].shares[descriptor.id(), number]
+        five = holders(nodes, (number, *[n for n in range(7) if n != number][-4:]))
+        for leaf in range(descriptor.leaves):
+            changed, at = bytearray(share), leaf * LEAF_SIZE + flips.randrange(LEAF_SIZE)
+            changed[at] ^= 1 << flips.randrange(8)
+            nodes[number].shares[descriptor.id(), number] = bytes(changed)
+            assert await read_pack(five, descriptor) == (pack, {number})
+        nodes[number].shares[descriptor.id(), number] = share
 
 
 async def test_no_more_shares_are_read_than_are_needed() -> None:
