@@ -24,7 +24,7 @@ from peer.core.compaction import TELL_AGAIN, Compaction
 from peer.core.deeds import deeds_of
 from peer.core.disk_types import FileRead, Path, Problem, ReadRequest, Stat, Trouble
 from peer.core.half_done import take_up
-from peer.core.lacking import add_parents, has_seen, without
+from peer.core.lacking import add_parents, has_seen, with_copies, without
 from peer.core.local_changes import (
     average_before,
     is_rewritten,
@@ -467,7 +467,7 @@ class Engine:
         return await self._survey(await without(self.directories, held, dirty), staged, lost)
 
     async def _survey(self, rows: Sequence[Row], staged: Staged, lost: Lost) -> Survey:
-        out = Survey(lost=lost)
+        out, rows = Survey(lost=lost), await with_copies(rows)
         directories = {r.id: r for r in rows if is_directory(r.id)}
         await add_parents(self.directories, directories)
         for row in directories.values():
@@ -500,7 +500,8 @@ class Engine:
         does the winner, if nobody gives its bytes.
         """
         state = row.state
-        if len(contents) == 1 and not row.synced.contents:  # as most are that have just come
+        # As most are that have just come; a copy that had no record yet is on the disk already.
+        if len(contents) == 1 and not row.synced.contents and not row.disk.inode:
             if (row.id, contents[0].hash) in staged:
                 out.ready[row.id] = state
             else:

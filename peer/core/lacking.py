@@ -10,7 +10,7 @@ from peer.core.commands import LoadRows
 from peer.core.disk_types import Path
 from peer.core.refusals import held_with_contents
 from peer.core.rows import Directories, Row
-from protocol.nodes import NOTHING, Content, Node, deleted_contents, winning_place
+from protocol.nodes import NOTHING, Content, Node, copy_id, deleted_contents, winning_place
 from protocol.version_vector import is_within
 
 TOLD_MAX: Final = 1_000
@@ -84,6 +84,17 @@ async def add_parents(resident: Directories, rows: dict[NodeId, Row]) -> None:
         if parents:
             todo = list((await LoadRows(sorted(parents))).values())
             rows.update({r.id: r for r in todo if r.state != NOTHING})
+
+
+async def with_copies(rows: Sequence[Row]) -> Sequence[Row]:
+    """Adds what has become of conflict copies that the disk shows of these. A copy that a deletion
+    of its original left where it was has a record in the same changeset: without that it would be
+    removed with the original, to come back later, and a crash in between be a person's deletion.
+    """
+    ids = {copy_id(r.id, c) for r in rows if len(r.synced.contents) > 1 for c in r.synced.contents}
+    ids -= {r.id for r in rows}
+    copies = await LoadRows(sorted(ids)) if ids else {}
+    return [*rows, *(row for row in copies.values() if row.is_dirty)]
 
 
 async def without(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from crypto.ids import NodeId
 from peer.core.engine import FIRST_PAGE, Survey
 from tests.peer.folder_stage import HASHER, FolderDevice, some_places
 
@@ -133,6 +134,32 @@ async def test_deleting_a_winner_shown_alone_brings_the_loser_back(trio: Trio) -
     (three.root / "a").unlink()
     await three.scan()
     assert (await settle(trio))["a"] == b"loser"
+
+
+@pytest.mark.row("F01")
+@pytest.mark.parametrize("limit", [1, 1000])
+async def test_a_copy_stays_on_the_disk_while_its_original_is_removed(
+    trio: Trio, limit: int
+) -> None:
+    """Gone in between, and a crash then, it would be told as deleted by a person."""
+    one, _, three = trio
+    await two_edits(trio)
+    await settle(trio)
+    (path,) = (p for p in three.root.iterdir() if " (conflict " in p.name)
+    inode = path.stat().st_ino
+    (one.root / "a").unlink()
+    await one.scan()
+    await three.ingest(one.authored)
+    page: tuple[int, NodeId] | None = FIRST_PAGE
+    while page is not None:
+        found = three.engine.survey(page, limit, three.staged)  # type: ignore[arg-type]
+        out = await three.performer.drive(found)
+        assert not out.needs
+        if out.ready:
+            await three.performer.drive(three.engine.apply(out.ready, {}))
+            assert path.stat().st_ino == inode
+        page = out.next_page
+    assert not (three.root / "a").exists()
 
 
 async def test_a_loser_is_shown_as_long_as_nobody_gives_the_winner(trio: Trio) -> None:
