@@ -949,9 +949,16 @@ BUGS: Final = (
     Bug(
         "taken-for-new", "1 M5", "an edit waits for nothing that the disk shows",
         "peer/core/engine.py",
-        "        if len(contents) == 1 and not row.synced.contents:",
+        "        if len(contents) == 1 and not row.synced.contents and not row.disk.inode:",
         "        if len(contents) == 1:",
         ("peer/core/test_engine.py",),
+    ),
+    Bug(
+        "copy-taken-for-new", "1 M5", "a copy is removed with its original, and fetched again",
+        "peer/core/engine.py",
+        " and not row.synced.contents and not row.disk.inode:",
+        " and not row.synced.contents:",
+        ("peer/test_lacking_versions.py",),
     ),
     Bug(
         "planned-though-it-waits", "1 M14", "a winner is published before its copies",
