@@ -218,12 +218,27 @@ class TransferEntry(TypedDict):
     done_bytes: int
 
 
+class UnderWayEntry(TypedDict):
+    """Something that the daemon does because it was asked to, and has not answered yet."""
+
+    act: str
+    """restore (of a directory), or link (made of a path)."""
+    subject: str
+    """The path."""
+    unit: str
+    """bytes or files."""
+    done: int
+    size: int
+    """0 while it is not known."""
+
+
 class TransferList(TypedDict):
     """The answer to `GET /api/sync/transfers`: what was begun first, then the largest."""
 
     transfers: list[TransferEntry]
     more: int
     """So many are not in the list."""
+    under_way: list[UnderWayEntry]
 
 
 class SettingEntry(TypedDict):

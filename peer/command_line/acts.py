@@ -374,9 +374,13 @@ def restore(arguments: argparse.Namespace) -> Answer:
 
 def restore_folder(arguments: argparse.Namespace) -> Answer:
     """Bring a directory back to a time."""
-    report = client_of(arguments).restore_folder(
-        arguments.path, arguments.at, is_dry=arguments.dry_run
-    )
+    from peer.command_line.progress import watched
+
+    client, path = client_of(arguments), arguments.path.absolute()
+    report = watched(
+        arguments, client, "restore", str(path), "files",
+        lambda: client.restore_folder(path, arguments.at, is_dry=arguments.dry_run),
+    )  # fmt: skip
     if arguments.dry_run:
         paths = report["restored"]
         return say(report, *paths, f"{len(paths)} files would be brought back.")

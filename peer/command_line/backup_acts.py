@@ -5,21 +5,33 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from peer.backup.durability_model import nines
 from peer.command_line import terminal
 from peer.command_line.acts import Answer, client_of, home_of, run_async, say
 from peer.command_line.passphrase import ask_passphrase
+from peer.command_line.progress import drawn
+from peer.errors import PeerError
 
 if TYPE_CHECKING:
+    from peer.control.control_client import ControlClient
     from peer.status import BackupEntry, BackupList
+
+STORED: Final = frozenset({"up to date", "watching"})
+"""States in which this device has nothing to store; `watching` is one that leaves it to another."""
+TROUBLE_S: Final = 60.0
+"""A node that is started anew is back by then."""
+WAIT_S: Final = 1.0
 
 
 def backup_add(arguments: argparse.Namespace) -> Answer:
     """Keep a folder at super-nodes."""
     needed, count = arguments.scheme or (_needed_of(len(arguments.nodes)), len(arguments.nodes))
-    entry = client_of(arguments).add_backup(arguments.folder, arguments.nodes, needed, count)
+    client = client_of(arguments)
+    entry = client.add_backup(arguments.folder, arguments.nodes, needed, count)
+    if arguments.wait:
+        entry = _wait(arguments, client, entry["id"])["backups"][0]
     return say(
         entry,
         f"{arguments.folder} is kept at {len(arguments.nodes)} super-nodes from now on: any"
@@ -63,8 +75,37 @@ def backup_repair(arguments: argparse.Namespace) -> Answer:
 
 def backup_status(arguments: argparse.Namespace) -> Answer:
     """Show how the copies stand."""
-    found = client_of(arguments).backups()
+    client = client_of(arguments)
+    found = _wait(arguments, client) if arguments.wait else client.backups()
     return Answer(found, lambda: print_backups(found))
+
+
+def _wait(
+    arguments: argparse.Namespace, client: ControlClient, folder_id: str | None = None
+) -> BackupList:
+    """How the copies stand, once all there is of this folder, or of all, is stored. Raises
+    PeerError where something has kept it from that for a minute.
+    """
+    troubled_s: float | None = None
+    with drawn(arguments) as tell:
+        while True:
+            found = client.backups()
+            mine = [one for one in found["backups"] if folder_id in (None, one["id"])]
+            left = [one for one in mine if one["state"] not in STORED]
+            if not left:
+                return {**found, "backups": mine}
+            now_s = time.monotonic()
+            troubles = [one for one in left if one["problem"]]
+            troubled_s = (troubled_s or now_s) if troubles else None
+            if troubled_s is not None and now_s - troubled_s >= TROUBLE_S:
+                raise PeerError(
+                    f"{troubles[0]['folder']} is not stored: {troubles[0]['problem']} It is tried"
+                    " again all the time; `holdfast backup status` shows each node."
+                )
+            sizes = {folder["id"]: folder["bytes"] for folder in client.status()["folders"]}
+            size = sum(sizes.get(one["id"], 0) for one in mine)
+            tell(min(size, sum(one["pack_bytes"] for one in mine)), size)
+            time.sleep(WAIT_S)
 
 
 def kit_print(arguments: argparse.Namespace) -> Answer:

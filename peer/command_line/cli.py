@@ -479,17 +479,15 @@ def _add_backup_commands(commands: Any, top: Callable[..., argparse.ArgumentPars
         "--scheme", type=_scheme, metavar="K/N",
         help="any K of N shares bring it back; N is the number of nodes if not given",
     )  # fmt: skip
+    new.add_argument("--wait", action="store_true", help="until all of it is stored")
     remove = add("remove", backup_acts.backup_remove, "keep a folder there no more", backups)
     remove.add_argument("folder", metavar="FOLDER", help="its name or id")
     what = "look at all copies now, and store anew what is missing"
     repair = add("repair", backup_acts.backup_repair, what, backups)
     repair.add_argument("folder", metavar="FOLDER", help="its name or id")
-    add(
-        "status",
-        backup_acts.backup_status,
-        "show how the copies stand, and what endangers them",
-        backups,
-    )
+    what = "show how the copies stand, and what endangers them"
+    standing = add("status", backup_acts.backup_status, what, backups)
+    standing.add_argument("--wait", action="store_true", help="until all there is is stored")
     model = top(
         "durability",
         durability_acts.durability,

@@ -10,10 +10,10 @@ from typing import Any, Final
 
 from peer.command_line import terminal
 from peer.command_line.acts import Answer, client_of, say
+from peer.command_line.progress import BYTES, drawn, watched
 from peer.command_line.upload_acts import show_requests
 from peer.errors import UsageError
 
-SHOWN_EVERY_S: Final = 0.5
 DEFAULT_LIFETIME_S: Final = 7 * 86_400
 MAKING_TIMEOUT_S: Final = 24 * 3600.0
 """What is not at the relay yet is uploaded first, which takes as long as it takes."""
@@ -32,7 +32,8 @@ def get(arguments: argparse.Namespace) -> Answer:
         raise UsageError(str(error)) from error
     began_at = time.monotonic()
     directory = arguments.output or Path()
-    got = get_link(url, directory, ask_link_password, _Meter() if sys.stderr.isatty() else _silent)
+    with drawn(arguments) as tell:
+        got = get_link(url, directory, ask_link_password, tell)
     took_s = max(time.monotonic() - began_at, 0.001)
     data = {
         "names": got.names,
@@ -66,7 +67,11 @@ def link_create(arguments: argparse.Namespace) -> Answer:
     }
     given = (("name", arguments.name), ("relay", arguments.relay), ("password", password))
     body |= {name: value for name, value in given if value}
-    made = client_of(arguments).request("POST", "/api/links/create", body, MAKING_TIMEOUT_S)
+    client = client_of(arguments)
+    made = watched(
+        arguments, client, "link", body["path"], BYTES,
+        lambda: client.request("POST", "/api/links/create", body, MAKING_TIMEOUT_S),
+    )  # fmt: skip
 
     def show() -> None:
         print(made["url"])
@@ -134,32 +139,3 @@ def _terms(link: dict[str, Any]) -> str:
 def _downloads(link: dict[str, Any]) -> str:
     had = "?" if link["downloads"] is None else str(link["downloads"])
     return f"{had} of {link['downloads_max']}" if link["downloads_max"] else had
-
-
-def _silent(done: int, size: int) -> None:
-    """For who reads no terminal."""
-
-
-class _Meter:
-    """A line on a terminal's standard error: how much, how fast, and how long it takes yet."""
-
-    def __init__(self) -> None:
-        self._began_at = time.monotonic()
-        self._began_with: int | None = None
-        self._shown_at = 0.0
-
-    def __call__(self, done: int, size: int) -> None:
-        now = time.monotonic()
-        if self._began_with is None:
-            self._began_with = done
-        if now - self._shown_at < SHOWN_EVERY_S and done < size:
-            return
-        self._shown_at = now
-        rate = (done - self._began_with) / max(now - self._began_at, 0.001)
-        left = f", {terminal.format_time((size - done) / rate)} left" if rate else ""
-        words = (
-            f"{terminal.format_size(done)} of {terminal.format_size(size)},"
-            f" {terminal.format_size(rate)}/s{left if done < size else ''}"
-        )
-        end = "\n" if done >= size else ""
-        print(f"\r\x1b[K{words}", end=end, file=sys.stderr, flush=True)

@@ -88,7 +88,7 @@ class Restored:
 class _Request:
     answer: asyncio.Future[Restored]
     left: int
-    result: Restored = field(default_factory=Restored)
+    result: Restored
 
     def note(self, wanted: Wanted, reason: str = "") -> None:
         """One of its versions is dealt with."""
@@ -209,11 +209,14 @@ class History:
 
     # ------------------------------------------------------------ bringing back
 
-    async def restore(self, wanted: Sequence[Wanted]) -> Restored:
-        """Brings these versions back; answers when each of them is there, or cannot be."""
+    async def restore(self, wanted: Sequence[Wanted], result: Restored | None = None) -> Restored:
+        """Brings these versions back; answers when each of them is there, or cannot be. `result`
+        says meanwhile how far it is.
+        """
+        result = Restored() if result is None else result
         if not wanted:
-            return Restored()
-        request = _Request(asyncio.get_running_loop().create_future(), len(wanted))
+            return result
+        request = _Request(asyncio.get_running_loop().create_future(), len(wanted), result)
         self._todo.extend((one, request) for one in wanted)
         self._wake()
         return await request.answer

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from crypto.ids import FolderId
+from peer.control.under_way import UnderWay
 from peer.core.disk_types import TRASH
 from peer.core.versions import PATH_SEPARATOR, Version
 from peer.device.home_store import Folder as StoredFolder
@@ -34,8 +35,10 @@ class HistoryRequests:
         self,
         stored: Callable[[], Iterable[StoredFolder]],
         folders: Mapping[FolderId, Folder],
+        under_way: UnderWay,
     ) -> None:
         self._stored, self._folders = stored, folders
+        self.under_way = under_way
 
     async def versions(self, path: Path) -> VersionList:
         """What a file is and what it was, the newest first."""
@@ -103,7 +106,13 @@ class HistoryRequests:
         if is_dry:
             return {"restored": [v.path for v in versions], "failed": [], "unchanged": 0}
         wanted = [Wanted(v, tuple(v.path.split(PATH_SEPARATOR))) for v in versions]
-        return _report(await history.restore(wanted))
+        result = Restored()
+
+        def count() -> tuple[int, int]:
+            return len(result.done) + len(result.failed), len(wanted)
+
+        with self.under_way.doing("restore", str(path), "files", count):
+            return _report(await history.restore(wanted, result))
 
     # ------------------------------------------------------------ where
 

@@ -87,6 +87,8 @@ class LinkMaker:
         self._packing = packing
         self._chain, self._folder_id = making.chain, making.folder.folder_id
         self._sealed = sealed
+        self._missing_bytes = 0
+        """Of files that were not at the relay."""
         self._at_nodes: set[bytes] = set()
         """Descriptors of the packs that lie in the folder's namespace."""
         self._secrets: dict[EntryId, bytes] = {}
@@ -139,6 +141,10 @@ class LinkMaker:
         url = ShareUrl(relay.base, key.link_id, secrets.secret)
         return Made(link, url, self._packing.uploaded, len(blob))
 
+    def count(self) -> tuple[int, int]:
+        """How many bytes of files are put at the relay, of how many that were not there."""
+        return min(self._packing.sealed, self._missing_bytes), self._missing_bytes
+
     async def prepare(self, files: Sequence[Given]) -> int:
         """Puts the pages that links to these files would name, if they are much; bytes uploaded.
 
@@ -169,6 +175,8 @@ class LinkMaker:
         found = await self._packing.find(wanted)
         missing = [chunk_id for chunk_id in wanted if chunk_id not in found]
         if missing:
+            lengths = {chunk_id: length for file in files for chunk_id, length in file.chunks}
+            self._missing_bytes = sum(lengths[chunk_id] for chunk_id in missing)
             found |= await self._packing.put(self._packing.read(missing))
         return found | at_nodes
 

@@ -50,6 +50,8 @@ class LinkPacking:
         self._lease_s = lease_s
         self.uploaded = 0
         """Bytes of packs."""
+        self.sealed = 0
+        """Bytes of what was to be put that are read and sealed, and sent but for the last pack."""
 
     async def find(self, ids: Sequence[ChunkId]) -> dict[ChunkId, StoredChunk]:
         """Those of these that lie there, for as long as a lease lasts."""
@@ -86,6 +88,7 @@ class LinkPacking:
                 writer = None
             writer = writer or PackWriter(read_secret, PackKind.CHUNKS, self._random)
             writer.add(chunk_id, sealed)
+            self.sealed += len(data)
         if writer is not None:
             found |= await self._close(writer, epoch_id)
         return found

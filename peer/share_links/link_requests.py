@@ -126,7 +126,8 @@ class ShareLinkRequests:
             packing = LinkPacking(store, place, making)
             maker = LinkMaker(store, place, making, packing, sealed)
             try:
-                made = await maker.make(files, wish)
+                with self._history.under_way.doing("link", str(path), "bytes", maker.count):
+                    made = await maker.make(files, wish)
             except StorageRefused as refusal:
                 raise LinkNotMade(f"{refusal} No link was made.") from refusal
             except LinkError as error:

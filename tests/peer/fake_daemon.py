@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from crypto.ids import RelayId
 from peer.control.control_people import UsersApi
@@ -51,6 +51,7 @@ from peer.status import (
     Suggestions,
     TransferEntry,
     TransferList,
+    UnderWayEntry,
     VersionBytes,
     VersionEntry,
     VersionList,
@@ -135,7 +136,7 @@ class FakeBackups:
     """Its copies at super-nodes."""
 
     def __init__(self, daemon: FakeDaemon) -> None:
-        self._note = daemon.note
+        self._note, self._coming = daemon.note, daemon.coming
 
     async def add(
         self, folder: str, addresses: Sequence[RelayAddress], needed: int, count: int
@@ -152,7 +153,8 @@ class FakeBackups:
 
     async def every(self) -> BackupList:
         self._note("backups")
-        return {"backups": [BACKUP], "kit": True}
+        changes = self._coming.pop(0) if self._coming else {}
+        return {"backups": [cast(BackupEntry, BACKUP | changes)], "kit": True}
 
     async def show_kit(self, kit: str) -> KitSheet:
         self._note("show_kit", kit)
@@ -236,9 +238,12 @@ class FakeTransfers:
             {"folder": "photos", "folder_id": FOLDER_ID, "path": "a/la\x1brge", "size": 1_400_000,
              "done_bytes": 350_000},
         ]  # fmt: skip
+        self.under_way: list[UnderWayEntry] = []
+        self.asked = 0
 
     async def listed(self) -> TransferList:
-        return {"transfers": self.entries, "more": 2}
+        self.asked += 1
+        return {"transfers": self.entries, "more": 2, "under_way": self.under_way}
 
 
 class FakeUsers(UserRequests):
@@ -254,6 +259,8 @@ class FakeDaemon:
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
         self.share_links = FakeLinks(self.calls)
+        self.coming: list[dict[str, object]] = []
+        """What is otherwise of its copies, look by look."""
         self.transfers = FakeTransfers()
         self.files = FakeFiles()
         self.home_requests = FakeHome(self)

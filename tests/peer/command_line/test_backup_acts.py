@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from peer.backup import recovery
+from peer.command_line import backup_acts
 from peer.command_line.backup_acts import print_backups
 from peer.command_line.cli import main
 from peer.command_line.kit_input import KIT_VARIABLE
@@ -80,6 +81,23 @@ def test_what_is_empty_is_said(capsys: pytest.CaptureFixture[str]) -> None:
 async def test_a_sentence_ends_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert await command(tmp_path, "backup", "add", "photos", "--nodes", "A,B") == 2
     assert "#FINGERPRINT. `holdfast backup add --help`" in capsys.readouterr().err
+
+
+async def test_who_waits_is_told_when_it_is_stored_or_what_keeps_it_from_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(backup_acts, "WAIT_S", 0.0)
+    trouble = {"state": "trouble", "problem": "Nobody answers."}
+    async with running(tmp_path) as daemon:
+        daemon.coming += [{"state": "waiting"}, trouble, {"state": "storing"}]
+        add = ("backup", "add", "photos", "--nodes", str(RELAY), "--wait")
+        assert await command(tmp_path, *add) == 0
+        asked = [call[0] for call in daemon.calls if call[0] != "status"]
+        assert asked == ["add_backup", *["backups"] * 4]
+        monkeypatch.setattr(backup_acts, "TROUBLE_S", 0.0)
+        daemon.coming += [{"state": "storing"}, trouble]
+        assert await command(tmp_path, "backup", "status", "--wait") == 1
+        assert "photos is not stored: Nobody answers." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("scheme", ["0/3", "4/3", "4", "a/b", "1/33"])

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from peer.command_line import cli
-from peer.command_line.link_acts import _Meter
 from peer.share_links.link_maker import Wish
 from tests.peer.fake_daemon import LINK, running
 from tests.peer.link_source import source
@@ -52,15 +51,6 @@ async def test_the_password_comes_from_the_environment(
 async def test_what_is_no_link_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert await command("get", "https://example.org/") == 2
     assert "share link" in capsys.readouterr().err
-
-
-def test_the_meter_says_how_much_and_how_fast(capsys: pytest.CaptureFixture[str]) -> None:
-    meter = _Meter()
-    for done in (0, 500_000, 1_000_000):
-        meter(done, 1_000_000)
-    said = capsys.readouterr().err
-    assert "0 B of 1.0 MB" in said
-    assert said.endswith("\n")
 
 
 async def test_a_link_is_asked_for_shown_and_ended(

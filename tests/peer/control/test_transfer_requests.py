@@ -18,7 +18,7 @@ async def test_what_is_here_of_each_file_is_counted(tmp_path: Path) -> None:
         folder = folder_of(daemon)
         fetcher = folder.fetcher
         assert fetcher is not None
-        assert await daemon.transfers.listed() == {"transfers": [], "more": 0}
+        assert await daemon.transfers.listed() == {"transfers": [], "more": 0, "under_way": []}
 
         def put(size: int, lacking: int, *, is_begun: bool = False) -> None:
             node = new_node_id(Kind.FILE, folder.engine.random)
