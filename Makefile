@@ -46,8 +46,9 @@ lab: $(INSTALLED) ## Two devices behind every two kinds of routers; prints the m
 bench: $(INSTALLED) ## The comparison with Syncthing; ARGS goes to the benchmark.
 	HOLDFAST="$(abspath $(VENV)/bin/holdfast)" $(RUN) tests.bench.sync_bench $(ARGS)
 
-man: $(INSTALLED) ## The manual page, from the grammar of the commands.
+man: $(INSTALLED) ## The manual page, from the grammar of the commands, and JSON.md, from the types that they print.
 	$(RUN) peer.command_line.manual > peer/holdfast.1.new && mv peer/holdfast.1.new peer/holdfast.1
+	$(RUN) peer.command_line.json_shapes > peer/JSON.md.new && mv peer/JSON.md.new peer/command_line/JSON.md
 
 clean: ## Remove what the others made.
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,7 +1,7 @@
 """The command line: `holdfast [--home DIR] COMMAND ... [--json]`, its grammar and its door.
 
 Errors are one sentence on standard error that says what to do, and an exit code (peer/errors.py);
-with `--json` they are an object on standard output as well.
+with `--json` the sentence is in a problem document (RFC 9457), and standard output has an object.
 """
 
 import argparse
@@ -543,8 +543,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(json.dumps({"error": {"code": failure.code, "message": str(failure)}}))
     if failure is None:
         return 0
-    terminal.print_error(str(failure))
+    if as_json:
+        print(json.dumps(_problem(failure)), file=sys.stderr)
+    else:
+        terminal.print_error(str(failure))
     return failure.exit_code
+
+
+def _problem(failure: PeerError) -> dict[str, Any]:
+    """What the control API says of an error, but for the status that HTTP has."""
+    return {
+        "type": "about:blank", "title": failure.sentence(), "detail": str(failure),
+        "code": failure.code, "exit_code": failure.exit_code,
+    }  # fmt: skip
 
 
 def _as_sentence(error: Exception) -> PeerError:

@@ -75,8 +75,9 @@ class DemoDevice:
             check=False,
         )
         if done.returncode:
-            said = done.stderr.strip().removeprefix("holdfast: ")
-            raise DemoFailed(f"`holdfast {words[0]}` failed on {self.name}: {said}")
+            raise DemoFailed(
+                f"`holdfast {words[0]}` failed on {self.name}: {_said(done.stderr.strip())}"
+            )
         answer: dict[str, Any] = json.loads(done.stdout)
         return answer
 
@@ -150,3 +151,11 @@ class DemoDevice:
         inherited = os.environ.get("PYTHONPATH")
         path = f"{here}{os.pathsep}{inherited}" if inherited else here
         return {**os.environ, "PYTHONPATH": path}
+
+
+def _said(errors: str) -> str:
+    """The sentence of a problem document, or whatever else a command that failed has said."""
+    try:
+        return str(json.loads(errors.splitlines()[-1])["detail"])
+    except (ValueError, IndexError, KeyError, TypeError):
+        return errors

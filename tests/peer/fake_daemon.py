@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_type_hints
 
 from crypto.ids import RelayId
 from peer.control.control_people import UsersApi
@@ -18,7 +18,7 @@ from peer.control.user_requests import UserRequests
 from peer.errors import FileChanged, PeerError, UnknownFile
 from peer.journal.event_stream import EventStream
 from peer.share_links.link_maker import Wish
-from peer.share_links.link_requests import LinkListing, NewLinkEntry
+from peer.share_links.link_requests import LinkEntry, LinkListing, NewLinkEntry
 from peer.share_links.upload_links import UploadLinkEntry, UploadWish
 from peer.status import (
     BackupEntry,
@@ -101,7 +101,8 @@ class FakeLinks:
 
     async def listed(self) -> LinkListing:
         self.calls.append(("listed",))
-        return {"links": [LINK], "requests": [UPLOAD_LINK]}
+        entry = {key: value for key, value in LINK.items() if key in get_type_hints(LinkEntry)}
+        return {"links": [cast(LinkEntry, entry)], "requests": [UPLOAD_LINK]}
 
     async def request(
         self, path: Path, name: str, relay: str | None, wish: UploadWish

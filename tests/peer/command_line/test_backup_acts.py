@@ -87,7 +87,7 @@ async def test_who_waits_is_told_when_it_is_stored_or_what_keeps_it_from_that(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(backup_acts, "WAIT_S", 0.0)
-    trouble = {"state": "trouble", "problem": "Nobody answers."}
+    trouble: dict[str, object] = {"state": "trouble", "problem": "Nobody answers."}
     async with running(tmp_path) as daemon:
         daemon.coming += [{"state": "waiting"}, trouble, {"state": "storing"}]
         add = ("backup", "add", "photos", "--nodes", str(RELAY), "--wait")

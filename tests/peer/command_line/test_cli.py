@@ -63,7 +63,11 @@ async def test_an_error_is_a_sentence_and_an_exit_code(
         assert await command("--home", str(tmp_path), "folder", "remove", "x", "--json") == 20
         structured = capsys.readouterr()
     assert plain.out == ""
-    assert plain.err == structured.err == "holdfast: There is no folder called x.\n"
+    assert plain.err == "holdfast: There is no folder called x.\n"
+    assert json.loads(structured.err) == {
+        "type": "about:blank", "title": UnknownFolder.sentence(), "code": "unknown_folder",
+        "detail": "There is no folder called x.", "exit_code": 20,
+    }  # fmt: skip
     assert json.loads(structured.out) == {
         "error": {"code": "unknown_folder", "message": "There is no folder called x."}
     }

@@ -170,6 +170,6 @@ async def test_get_draws_it(terminal: Terminal, tmp_path: Path) -> None:
         words = ("get", str(link.url), "-o", str(tmp_path / "there"))
         assert await asyncio.to_thread(cli.main, words) == 0
         assert "300.0 kB of 300.0 kB" in shown(above)
-        words = ("get", str(link.url), "-o", str(tmp_path / "two"), "--json")
-        assert await asyncio.to_thread(cli.main, words) == 0
+        again = ("get", str(link.url), "-o", str(tmp_path / "two"), "--json")
+        assert await asyncio.to_thread(cli.main, again) == 0
         assert shown(above) == ""
