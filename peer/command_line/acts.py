@@ -361,7 +361,7 @@ def search(arguments: argparse.Namespace) -> Answer:
 def versions(arguments: argparse.Namespace) -> Answer:
     """Ask what a file was, or what was deleted."""
     found = client_of(arguments).versions(arguments.path, is_deleted=arguments.deleted)
-    return Answer(found, lambda: terminal.print_versions(found))
+    return Answer(found, lambda: terminal.print_versions(found, is_deleted=arguments.deleted))
 
 
 def restore(arguments: argparse.Namespace) -> Answer:

@@ -61,8 +61,9 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of leaving, so that there is one door."""
-        sentence = f"{message[:1].upper()}{message[1:]}".removesuffix(".")
-        raise UsageError(f"{sentence}. `{self.prog} --help` shows how it is used.")
+        from peer.command_line.mistakes import sentence
+
+        raise UsageError(f"{sentence(message)} `{self.prog} --help` shows how it is used.")
 
 
 class _Version(argparse.Action):

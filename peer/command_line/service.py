@@ -47,6 +47,10 @@ minutes hangs, also on a machine that swaps.
 """
 
 DEFAULT_NAME = "holdfast"
+WITHOUT = (
+    "Try it in a session of your own, at the machine or by ssh, not by su or sudo; `holdfast run`"
+    " runs the daemon without a service."
+)
 
 
 class Service(NamedTuple):
@@ -172,11 +176,11 @@ def _call(service: Service, command: Sequence[str]) -> None:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603 - our words
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ServiceFailed(
-            f"{service.path} is written, but {command[0]} does not answer: {error}."
+            f"{service.path} is written, but {command[0]} does not answer: {error}. {WITHOUT}"
         ) from error
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines()
         raise ServiceFailed(
             f"`{' '.join(command)}` failed: {said[-1] if said else done.returncode}."
-            f" The description is in {service.path}."
+            f" The description is in {service.path}. {WITHOUT}"
         )

@@ -224,10 +224,10 @@ def print_found(found: "SearchAnswer") -> None:
         print("There is more: add a word, or --limit.")
 
 
-def print_versions(found: "VersionList") -> None:
+def print_versions(found: "VersionList", *, is_deleted: bool = False) -> None:
     """Print what a file was, or what was deleted."""
     if not found["versions"]:
-        print("There are no versions of it.")
+        print("Nothing that was deleted is kept." if is_deleted else "There are no versions of it.")
         return
 
     print_table(
@@ -249,6 +249,9 @@ def print_versions(found: "VersionList") -> None:
 
 def print_relays(relays: "RelayList") -> None:
     """Print the relays that a device uses."""
+    if not relays["relays"]:
+        print("This device uses no relay. `holdfast relay add ADDRESS` has it use one.")
+        return
     print_table(
         ("relay", ""),
         (

@@ -75,7 +75,12 @@ def verify(arguments: argparse.Namespace) -> Answer:
             f" {verdict.signed}."
         )
         if not verdict.problems:
-            print("Each follows from the one before it, and every signature is this device's.")
+            signed = (
+                "and every signature is this device's."
+                if verdict.signed
+                else "and none is signed yet: the device signs every few minutes."
+            )
+            print(f"Each follows from the one before it, {signed}")
 
     return Answer(data, show, TrailBroken() if verdict.problems else None)
 

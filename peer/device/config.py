@@ -18,6 +18,7 @@ from typing import Any, Final
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
+from peer.command_line.mistakes import nearest
 from peer.device.small_file import write_durably
 from peer.errors import BadConfig
 from peer.journal.webhook import parse_url
@@ -283,7 +284,10 @@ def _check(values: Mapping[str, Any], name: str) -> Config:
 def field_of(dotted: str) -> str:
     """The field that a key of the file sets; raises BadConfig for no key."""
     if dotted not in _FIELDS:
-        raise BadConfig(f"There is no setting {dotted!r}; there are {', '.join(sorted(_FIELDS))}.")
+        raise BadConfig(
+            f"There is no setting {dotted!r}.{nearest(dotted, _FIELDS)}"
+            " `holdfast config` shows all."
+        )
     return _FIELDS[dotted]
 
 

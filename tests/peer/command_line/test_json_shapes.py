@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 import pytest
@@ -50,7 +50,7 @@ def fits(shape: Any, value: Any) -> None:
     hints = get_type_hints(shape)
     assert value.keys() <= hints.keys()
     for name, inner in value.items():
-        (listed, *_) = (*getattr(hints[name], "__args__", ()), None)
+        listed = next(iter(get_args(hints[name])), None)
         for one in inner if isinstance(inner, list) else ():
             if hasattr(listed, "__total__"):
                 fits(listed, one)
