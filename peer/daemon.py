@@ -31,7 +31,6 @@ from peer.control.control_socket import serve_control
 from peer.control.file_requests import FileRequests
 from peer.control.home_requests import HomeRequests
 from peer.control.transfer_requests import TransferRequests
-from peer.control.under_way import UnderWay
 from peer.control.user_requests import UserRequests
 from peer.device.config import Address, Config, read_config
 from peer.device.home import UPLOADS_NAME, Home
@@ -134,13 +133,10 @@ class Daemon:
         self.folder_requests = FolderRequests(
             self.ledgers, self.network, self.openings, self._name_of, self._reports.entry
         )
-        under_way = UnderWay()
-        self.history = HistoryRequests(self.stored.values, self.network.folders, under_way)
+        self.transfers = TransferRequests(self.stored.values, self.network.folders, self._name_of)
+        self.history = HistoryRequests(self.stored.values, self.network.folders, self.transfers.now)
         self.files = FileRequests(self.stored, self.network.folders, self._name_of, self.history)
         self.home_requests = HomeRequests(home.path)
-        self.transfers = TransferRequests(
-            self.stored.values, self.network.folders, self._name_of, under_way
-        )
         self.uploads = UploadLinks(
             home.path / UPLOADS_NAME, home.keys,
             lambda: [record.place for record in self.relays.records if record.is_used],

@@ -24,8 +24,8 @@ def sentence(message: str) -> str:
         known = [one.strip("' ") for one in listed.split(",")]
         if name == "COMMAND":
             return f"There is no command {word!r}.{nearest(word, known)}"
-        return f"{word!r} is none of {', '.join(known)}.{nearest(word, known)}"
+        return f"It has to be {' or '.join(known)}, not {word!r}.{nearest(word, known)}"
     if (found := _LACKING.fullmatch(message)) is not None:
-        return "A command is missing." if found[1] == "COMMAND" else f"{found[1]} is missing."
+        return "A command is missing." if found[1] == "COMMAND" else f"What is missing: {found[1]}."
     message = message.rstrip(".")
     return f"{message[:1].upper()}{message[1:]}."

@@ -25,10 +25,10 @@ class TransferRequests:
         stored: Callable[[], Iterable[StoredFolder]],
         folders: Mapping[FolderId, Folder],
         name_of: Callable[[StoredFolder], str],
-        under_way: UnderWay,
     ) -> None:
         self._stored, self._folders, self._name_of = stored, folders, name_of
-        self._under_way = under_way
+        self.now = UnderWay()
+        """What it was asked to do and has not done yet; whoever does it says so there."""
 
     async def listed(self) -> TransferList:
         """The files on their way; those that were begun stand first, then the largest."""
@@ -44,7 +44,7 @@ class TransferRequests:
             waiting += max(0, len(jobs) - LISTED_MAX)
             for job in islice(jobs, LISTED_MAX):
                 entries.append(await _entry(self._name_of(stored), folder, job))
-        return {"transfers": entries, "more": waiting, "under_way": self._under_way.listed()}
+        return {"transfers": entries, "more": waiting, "under_way": self.now.listed()}
 
 
 async def _entry(name: str, folder: Folder, job: Job) -> TransferEntry:

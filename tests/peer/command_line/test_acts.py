@@ -108,7 +108,7 @@ async def test_what_a_person_sees_of_history(
         assert "deleted" in shown
         assert "not on this device" in shown
         assert await command(tmp_path, "versions", "note", "--deleted") == 0
-        assert "no versions" in capsys.readouterr().out
+        assert "Nothing that was deleted is kept" in capsys.readouterr().out
         assert await command(tmp_path, "restore-folder", ".", "--at", "3d", "--dry-run") == 0
         assert "2 files would be brought back" in capsys.readouterr().out
         assert await command(tmp_path, "restore-folder", ".", "--at", "2w") == 0

@@ -16,8 +16,11 @@ from peer.command_line.mistakes import nearest
             "There is no command 'ad'. Did you mean `add`? `holdfast folder --help`",
         ),
         (("xyz",), "There is no command 'xyz'. `holdfast --help`"),
-        (("get",), "URL is missing. `holdfast get --help`"),
-        (("resolve", "a", "orginal"), "none of original, copy, both. Did you mean `original`?"),
+        (("get",), "What is missing: URL. `holdfast get --help`"),
+        (
+            ("resolve", "a", "orginal"),
+            "It has to be original or copy or both, not 'orginal'. Did you mean `original`?",
+        ),
         (("relay", "add", "x"), "#FINGERPRINT. `holdfast relay add --help`"),
         (("config", "get", "history.day"), "Did you mean `history.days`?"),
     ],
