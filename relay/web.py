@@ -6,7 +6,6 @@ has exact headers, for what a browser would do otherwise is what a page can be a
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -35,16 +34,13 @@ from relay.web_answers import (
     unavailable,
 )
 from relay.web_files import PageFile, PageFiles
+from relay.web_turnstile import Turnstile
 from relay.web_uploads import UploadEndpoint
 
 PACK_ID_SIZE: Final = 32
 PIECE_SIZE: Final = 4 * LEAF_SIZE
 """What is read at once, and what a slow visitor holds of memory, with what the socket buffers. On a
 busy machine `get` had 46, 87 and 118 MB/s with 2, 4 and 8 leaves."""
-STALL_S: Final = 60.0
-"""A visitor who takes no piece for so long has gone."""
-HTTP3_BYTES_MAX: Final = 512 << 10
-"""Of one answer over HTTP/3, where hypercorn takes the whole answer into memory at once."""
 
 _PAGE_POLICY: Final = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self';"
@@ -84,7 +80,7 @@ class Packs(Protocol):
 
 
 class WebEndpoint:
-    """The application that hypercorn runs."""
+    """The application that the servers of HTTP run."""
 
     def __init__(
         self,
@@ -97,20 +93,19 @@ class WebEndpoint:
     ) -> None:
         self._links, self._packs, self._files = links, packs, files
         self._is_behind_proxy = is_behind_proxy
-        self.app: ASGIApp = _Headers(
-            Starlette(
-                routes=[
-                    Route("/s/-/{name}", self._file),
-                    Route("/s/-/{version}/{name}", self._versioned_file),
-                    Route("/s/{link}", self._page),
-                    Route("/s/{link}/head", self._head),
-                    Route("/s/{link}/claim", self._claim, methods=["POST"]),
-                    Route("/s/{link}/pack/{pack}", self._pack),
-                    *UploadEndpoint(links, uploads, self._host).routes,
-                ],
-                exception_handlers={404: _refuse(404), 405: _refuse(405)},
-            )
+        application = Starlette(
+            routes=[
+                Route("/s/-/{name}", self._file),
+                Route("/s/-/{version}/{name}", self._versioned_file),
+                Route("/s/{link}", self._page),
+                Route("/s/{link}/head", self._head),
+                Route("/s/{link}/claim", self._claim, methods=["POST"]),
+                Route("/s/{link}/pack/{pack}", self._pack),
+                *UploadEndpoint(links, uploads, self._host).routes,
+            ],
+            exception_handlers={404: _refuse(404), 405: _refuse(405)},
         )
+        self.app: ASGIApp = _Headers(Turnstile(application, self._host))
 
     # ------------------------------------------------------------ the page
 
@@ -198,8 +193,6 @@ class WebEndpoint:
         if span is None:
             return Response(status_code=416, headers={"Content-Range": f"bytes */{size}"})
         first, end = span
-        if request.scope.get("http_version") == "3":
-            end = min(end, first + HTTP3_BYTES_MAX)
         headers = {"Accept-Ranges": "bytes", "Content-Range": f"bytes {first}-{end - 1}/{size}"}
         if request.method == "HEAD":
             return Response(
@@ -239,7 +232,7 @@ class WebEndpoint:
 
 
 class _Stream(StreamingResponse):
-    """An answer in pieces, each of which has to be taken within a while."""
+    """An answer in pieces."""
 
     def __init__(
         self,
@@ -250,16 +243,6 @@ class _Stream(StreamingResponse):
     ) -> None:
         fixed = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
         super().__init__(pieces, status_code, {**fixed, **headers})
-
-    async def stream_response(self, send: Send) -> None:
-        async def patient(message: Message) -> None:
-            try:
-                async with asyncio.timeout(STALL_S):
-                    await send(message)
-            except TimeoutError:
-                raise ClientDisconnect from None
-
-        await super().stream_response(patient)
 
 
 class _Headers:

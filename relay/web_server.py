@@ -1,4 +1,4 @@
-"""The sockets of the web endpoint: HTTP/1.1 and 2 over TCP, 3 over UDP, by hypercorn's engines.
+"""The sockets of the web endpoint: HTTP/1.1 and 2 over TCP by hypercorn, 3 over UDP by our server.
 
 Connections are admitted here, before TLS, because hypercorn takes as many as there come, and they
 share their descriptors with the links of devices.
@@ -18,7 +18,6 @@ from typing import Final
 
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.asyncio.tcp_server import TCPServer
-from hypercorn.asyncio.udp_server import UDPServer
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
 from starlette.types import ASGIApp
@@ -27,6 +26,9 @@ from protocol import tcp
 from protocol.certificates import LinkCertificate
 from relay.doorway import Doorway, Place
 from relay.errors import BadConfig
+from relay.http3_connection import server_configuration
+from relay.http3_door import Http3Door
+from relay.http3_server import Http3Server
 from relay.origins import origin_of
 from relay.web_answers import BrokenOff
 
@@ -82,6 +84,7 @@ class WebServer:
 
     def __init__(self, app: ASGIApp, certificate: Certificate | None) -> None:
         """Without a certificate it is plain HTTP, for a proxy on this machine."""
+        self._application = app
         self._app = ASGIWrapper(app)  # type: ignore[arg-type] # two libraries' words for one thing
         self._config = config = Config()
         config.include_server_header = False
@@ -93,11 +96,11 @@ class WebServer:
         config.h2_max_header_list_size = HEAD_LENGTH_MAX
         self._context: ssl.SSLContext | None = None
         self._certificate, self._loaded = certificate, b""
-        self._datagrams: UDPServer | None = None
         if certificate is not None:
             config.certfile = str(certificate.certificate)
             config.keyfile = str(certificate.key)
             self._loaded, self._context = self._load(certificate)
+            self._quic = server_configuration(certificate.certificate, certificate.key)
         self._doorway = Doorway(CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX)
         self._worker = WorkerContext(None)
 
@@ -112,8 +115,7 @@ class WebServer:
         self._loaded, _ = self._load(self._certificate)  # a pair that does not fit is found here
         place = self._certificate
         self._context.load_cert_chain(place.certificate, place.key)
-        if self._datagrams is not None:
-            self._datagrams.protocol.quic_config.load_cert_chain(place.certificate, place.key)
+        self._quic.load_cert_chain(place.certificate, place.key)
         return True
 
     def _load(self, certificate: Certificate) -> tuple[bytes, ssl.SSLContext]:
@@ -145,7 +147,8 @@ class WebServer:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._renew_now_and_then())
                 if udp is not None:
-                    tasks.create_task(self._answer_datagrams(udp))
+                    server = Http3Server(self._application, Http3Door(self._quic))
+                    tasks.create_task(server.run(udp))
                 await self._accept(listening, tasks)
         finally:
             listening.close()
@@ -182,22 +185,6 @@ class WebServer:
             self._doorway.leave(place)
             if writer is not None:
                 writer.transport.abort()
-
-    async def _answer_datagrams(self, udp: socket.socket) -> None:
-        """HTTP/3; what a visitor breaks there ends all its connections, and no others."""
-        loop = asyncio.get_running_loop()
-        while True:
-            # A socket for each life: what ends a transport closes its own.
-            transport, server = await loop.create_datagram_endpoint(
-                lambda: UDPServer(self._app, loop, self._config, self._worker, {}), sock=udp.dup()
-            )
-            self._datagrams = server
-            try:
-                await server.run()
-            except* Exception as errors:  # noqa: BLE001 - the door to a library
-                log.warning("HTTP/3 begins anew: %s", type(errors.exceptions[0]).__name__)
-            finally:
-                transport.abort()
 
 
 def _quiet_log() -> logging.Logger:

@@ -12,28 +12,15 @@ import h2.config
 import h2.connection
 import h2.events
 import pytest
-from aioquic.asyncio.client import connect
-from aioquic.asyncio.protocol import QuicConnectionProtocol
-from aioquic.h3.connection import H3_ALPN, H3Connection
-from aioquic.h3.events import DataReceived, HeadersReceived
-from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.events import QuicEvent
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from crypto.packs import LEAF_SIZE
 from relay import web_server
 from relay.errors import BadConfig
-from relay.web import HTTP3_BYTES_MAX
 from relay.web_server import Certificate, WebServer, is_loopback
+from tests.relay.http3_visitor import asked, visiting
 from tests.relay.relay_stage import LOOPBACK, until
 from tests.relay.web_stage import WebStage, web_stage
-
-Headers = list[tuple[bytes, bytes]]
-
-
-def asked(method: str, path: str, **more: str) -> list[tuple[str, str]]:
-    heads = [(":method", method), (":scheme", "https"), (":authority", LOOPBACK), (":path", path)]
-    return heads + [(name.replace("_", "-"), value) for name, value in more.items()]
 
 
 def http2(stage: WebStage, requests: list[list[tuple[str, str]]]) -> list[tuple[str, bytes]]:
@@ -65,37 +52,6 @@ def http2(stage: WebStage, requests: list[list[tuple[str, str]]]) -> list[tuple[
         return [(statuses[id_], bodies.get(id_, b"")) for id_ in sorted(statuses)]
 
 
-class Http3(QuicConnectionProtocol):
-    """One visitor by HTTP/3."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._http = H3Connection(self._quic)
-        self._answers: dict[int, tuple[Headers, bytearray, asyncio.Event]] = {}
-
-    async def ask(self, request: list[tuple[str, str]]) -> tuple[dict[bytes, bytes], bytes]:
-        stream = self._quic.get_next_available_stream_id()
-        answer: tuple[Headers, bytearray, asyncio.Event] = ([], bytearray(), asyncio.Event())
-        self._answers[stream] = answer
-        pairs = [(name.encode(), value.encode()) for name, value in request]
-        self._http.send_headers(stream, pairs, end_stream=True)
-        self.transmit()
-        async with asyncio.timeout(60):
-            await answer[2].wait()
-        return dict(answer[0]), bytes(answer[1])
-
-    def quic_event_received(self, event: QuicEvent) -> None:
-        for each in self._http.handle_event(event):
-            if isinstance(each, HeadersReceived | DataReceived):
-                headers, body, done = self._answers[each.stream_id]
-                if isinstance(each, HeadersReceived):
-                    headers.extend(each.headers)
-                else:
-                    body.extend(each.data)
-                if each.stream_ended:
-                    done.set()
-
-
 async def test_http_2_serves_many_at_once(tmp_path: Path) -> None:
     async with web_stage(tmp_path, is_tls=True) as stage:
         made = await stage.links.made(packs=(4,))
@@ -115,17 +71,11 @@ async def test_http_2_serves_many_at_once(tmp_path: Path) -> None:
         assert b"".join(body for _, body in answers[1:]) == pack
 
 
-async def test_http_3_serves_in_short_answers(tmp_path: Path) -> None:
+async def test_http_3_serves_as_the_others_do(tmp_path: Path) -> None:
     async with web_stage(tmp_path, is_tls=True) as stage:
         made = await stage.links.made(packs=(16,))
         ticket = await stage.ticket(made)
-        configuration = QuicConfiguration(
-            is_client=True, alpn_protocols=H3_ALPN, verify_mode=ssl.CERT_NONE
-        )
-        async with connect(
-            LOOPBACK, stage.port, configuration=configuration, create_protocol=Http3
-        ) as visitor:
-            assert isinstance(visitor, Http3)
+        async with visiting(stage.port) as visitor:
             headers, _ = await visitor.ask(asked("GET", made.path))
             assert headers[b":status"] == b"200"
             assert headers[b"referrer-policy"] == b"no-referrer"
@@ -139,8 +89,8 @@ async def test_http_3_serves_in_short_answers(tmp_path: Path) -> None:
                 )
             )
             assert headers[b":status"] == b"206"
-            assert headers[b"content-range"] == f"bytes 0-{HTTP3_BYTES_MAX - 1}/{size}".encode()
-            assert body == stage.links.packs.packs[made.packs[0]][:HTTP3_BYTES_MAX]
+            assert headers[b"content-range"] == f"bytes 0-{size - 1}/{size}".encode()
+            assert body == stage.links.packs.packs[made.packs[0]]
 
 
 async def test_one_address_has_so_many_connections_and_no_more(
@@ -259,12 +209,7 @@ def shown(port: int) -> bytes:
 
 
 async def shown_by_quic(port: int) -> bytes:
-    configuration = QuicConfiguration(
-        is_client=True, alpn_protocols=H3_ALPN, verify_mode=ssl.CERT_NONE
-    )
-    async with connect(
-        LOOPBACK, port, configuration=configuration, create_protocol=Http3
-    ) as visitor:
+    async with visiting(port) as visitor:
         found = visitor._quic.tls._peer_certificate
         assert found is not None
         return bytes(found.public_bytes(Encoding.DER))

@@ -1,0 +1,224 @@
+"""HTTP/3 without sockets: each thing that aioquic would keep for a visitor has its end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aioquic.h3.connection import H3Connection, Setting
+from aioquic.quic.connection import QuicConnection
+from aioquic.quic.events import ConnectionTerminated, StreamReset
+
+from relay.http3_connection import (
+    FRAME_LENGTH_MAX,
+    NARROW_BYTES,
+    QPACK_TABLE_MAX,
+    STREAMS_MAX,
+    UNIDIRECTIONAL_MAX,
+    WIDE_BYTES,
+    Asked,
+    BodyCame,
+    BodyEnded,
+    BrokenOff,
+    Event,
+    Http3Connection,
+    server_configuration,
+)
+from relay.web_server import Certificate
+from tests.relay.http3_visitor import client_configuration
+from tests.relay.relay_stage import LOOPBACK
+
+SERVER, CLIENT = (LOOPBACK, 1), (LOOPBACK, 2)
+HEADS = [
+    (b":method", b"PUT"),
+    (b":scheme", b"https"),
+    (b":authority", b"a"),
+    (b":path", b"/s"),
+]
+
+
+class Pair:
+    """A visitor and our side of its connection."""
+
+    def __init__(self, home: Path) -> None:
+        certificate = Certificate.self_signed(home, LOOPBACK)
+        self.visitor = QuicConnection(configuration=client_configuration())
+        self.visitor.connect(SERVER, 0.0)
+        self.now = 0.0
+        self.ours = Http3Connection(
+            server_configuration(certificate.certificate, certificate.key),
+            original_destination_connection_id=self.visitor.original_destination_connection_id,
+        )
+        self.http: H3Connection
+        self.told: list[Event] = []
+        self.is_reading = True
+        self.heard: list[Any] = []
+        self.roundtrip()
+        self.http = H3Connection(self.visitor)
+        self.roundtrip()
+
+    def roundtrip(self, turns: int = 40) -> None:
+        """Until nothing is on its way."""
+        for _ in range(turns):
+            self.now += 0.03
+            sent = self._carry(self.visitor, self.ours, CLIENT)
+            before = self.bodies()
+            self.told += self.ours.take_events()
+            if not self.is_reading:
+                self.ours.unread_bytes += self.bodies() - before
+            sent += self._carry(self.ours, self.visitor, SERVER)
+            while (event := self.visitor.next_event()) is not None:
+                self.heard.append(event)
+            if not sent:
+                break
+
+    def _carry(self, one: QuicConnection, other: QuicConnection, address: Any) -> int:
+        datagrams = one.datagrams_to_send(self.now)
+        for datagram, _ in datagrams:
+            other.receive_datagram(datagram, address, self.now)
+        return len(datagrams)
+
+    def ask(self, *, is_whole: bool = True) -> int:
+        stream = self.visitor.get_next_available_stream_id()
+        self.http.send_headers(stream, HEADS, end_stream=is_whole)
+        return stream
+
+    def bodies(self) -> int:
+        return sum(len(event.data) for event in self.told if isinstance(event, BodyCame))
+
+    def is_closed(self) -> bool:
+        return any(isinstance(event, ConnectionTerminated) for event in self.heard) or (
+            self.visitor._close_event is not None
+        )
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Pair:
+    return Pair(tmp_path)
+
+
+def test_a_request_and_its_answer(pair: Pair) -> None:
+    stream = pair.ask(is_whole=False)
+    pair.http.send_data(stream, b"body", end_stream=True)
+    pair.roundtrip()
+    told = [each for each in pair.told if isinstance(each, Asked | BodyCame | BodyEnded)]
+    assert [type(each) for each in told] == [Asked, BodyCame, BodyEnded]
+    assert pair.bodies() == 4
+    pair.ours.answer(stream, [(b":status", b"200")])
+    pair.ours.send(stream, b"answer", is_last=True)
+    assert pair.ours.unsent_bytes() > 6
+    assert not pair.ours.is_delivered(stream)
+    pair.roundtrip()
+    assert pair.ours.is_delivered(stream)
+    pair.ours.forget(stream)
+    assert stream not in pair.ours._streams
+
+
+def test_a_window_grows_by_what_was_read_alone(pair: Pair) -> None:
+    stream = pair.ask(is_whole=False)
+    pair.http.send_data(stream, bytes(300_000), end_stream=True)
+    pair.is_reading = False
+    pair.roundtrip()
+    assert NARROW_BYTES // 2 < pair.bodies() <= NARROW_BYTES
+    pair.ours.unread_bytes = 0
+    assert pair.ours.has_window_to_give()
+    pair.roundtrip()
+    assert NARROW_BYTES < pair.bodies() <= 2 * NARROW_BYTES
+    pair.is_reading = True
+    pair.ours.unread_bytes, pair.ours.window = 0, WIDE_BYTES
+    pair.roundtrip()
+    assert pair.bodies() == 300_000
+
+
+def test_what_is_behind_a_gap_counts_as_unread(pair: Pair) -> None:
+    stream = pair.ask(is_whole=False)
+    pair.roundtrip()
+    sender = pair.visitor._streams[stream].sender
+    sender.write(bytes(40_000))
+    sender._pending.subtract(sender.highest_offset, sender.highest_offset + 1_000)
+    pair.roundtrip()
+    used = pair.ours._local_max_data.used
+    assert used > 39_000
+    assert pair.ours._local_max_data.value <= NARROW_BYTES + used - 39_000
+
+
+def test_streams_at_once_are_few_and_each_that_ends_makes_room_for_one(pair: Pair) -> None:
+    streams = [pair.ask() for _ in range(STREAMS_MAX + 3)]
+    pair.roundtrip()
+    assert len([each for each in pair.told if isinstance(each, Asked)]) == STREAMS_MAX
+    assert UNIDIRECTIONAL_MAX == pair.ours._local_max_streams_uni.value
+    for stream in streams[:2]:
+        pair.ours.answer(stream, [(b":status", b"200")])
+        pair.ours.send(stream, b"", is_last=True)
+    pair.roundtrip()
+    assert len([each for each in pair.told if isinstance(each, Asked)]) == STREAMS_MAX + 2
+
+
+def test_a_frame_that_is_no_body_has_a_greatest_length(pair: Pair) -> None:
+    stream = pair.visitor.get_next_available_stream_id()
+    length = (FRAME_LENGTH_MAX * 2 | 0x8000_0000).to_bytes(4, "big")
+    pair.visitor.send_stream_data(stream, b"\x01" + length + bytes(FRAME_LENGTH_MAX - 6))
+    pair.roundtrip()
+    assert not pair.is_closed()
+    pair.visitor.send_stream_data(stream, bytes(1_000))
+    pair.roundtrip()
+    assert pair.is_closed()
+
+
+def test_few_bytes_do_not_become_many_fields(pair: Pair) -> None:
+    stream = pair.visitor.get_next_available_stream_id()
+    # Field 85 of QPACK's static table, whose value has 53 bytes, again and again: 2 bytes each.
+    block = b"\x00\x00" + b"\xff\x16" * 4_000
+    pair.visitor.send_stream_data(
+        stream, b"\x01" + (len(block) | 0x4000).to_bytes(2, "big") + block, end_stream=True
+    )
+    pair.roundtrip()
+    assert pair.is_closed()
+    assert not any(isinstance(each, Asked) for each in pair.told)
+
+
+def test_no_table_of_fields_is_filled_by_visitors(pair: Pair) -> None:
+    assert pair.http._received_settings is None
+    for event in pair.heard:
+        pair.http.handle_event(event)
+    settings = pair.http._received_settings
+    assert settings is not None
+    assert settings[Setting.QPACK_MAX_TABLE_CAPACITY] == 0
+    assert settings[Setting.QPACK_BLOCKED_STREAMS] == 0
+    theirs = {Setting.QPACK_MAX_TABLE_CAPACITY: 1 << 40, Setting.QPACK_BLOCKED_STREAMS: 1 << 40}
+    http = pair.ours._http
+    assert http is not None
+    http._validate_settings(theirs)
+    assert theirs[Setting.QPACK_MAX_TABLE_CAPACITY] == QPACK_TABLE_MAX
+    assert theirs[Setting.QPACK_BLOCKED_STREAMS] == STREAMS_MAX
+
+
+def test_who_is_answered_early_sends_no_more_and_breaks_nothing(pair: Pair) -> None:
+    stream = pair.ask(is_whole=False)
+    pair.roundtrip()
+    pair.ours.answer(stream, [(b":status", b"413")])
+    pair.ours.send(stream, b"", is_last=True)
+    pair.ours.forget(stream)
+    pair.visitor._streams[stream].sender.write(b"\x00\x04more")
+    pair.roundtrip()
+    assert pair.bodies() == 0
+    assert not pair.is_closed()
+    assert stream not in pair.ours._streams, "it is reset by who was told to stop"
+    assert not pair.ours._done
+    pair.ask()
+    pair.roundtrip()
+    assert len([each for each in pair.told if isinstance(each, Asked)]) == 2
+
+
+def test_what_is_broken_off_is_told_on_both_sides(pair: Pair) -> None:
+    stream = pair.ask(is_whole=False)
+    pair.roundtrip()
+    pair.visitor.reset_stream(stream, 0x10C)
+    pair.roundtrip()
+    assert BrokenOff(stream) in pair.told
+    other = pair.ask()
+    pair.roundtrip()
+    pair.ours.break_off(other)
+    pair.roundtrip()
+    assert [each.stream_id for each in pair.heard if isinstance(each, StreamReset)] == [other]
