@@ -54,6 +54,11 @@ class RelayConfig:
     web_key: str = ""
     web_self_signed: bool = False
     web_url: str = ""
+    web_links: int = 65_536
+    web_links_per_owner: int = 1_000
+    web_uploads_mib: int = 65_536
+    web_uploads_mib_per_owner: int = 16_384
+    web_requests_per_second: int = 0
     limits: Limits = field(default_factory=Limits)
 
 
@@ -304,6 +309,47 @@ KEYS: Final = (
         'what share links begin with, like "https://share.example.org", or ""',
         "Empty: relay.public_host with the port of web.listen.",
         '""',
+    ),
+    Key(
+        "web.links",
+        "web_links",
+        _between(1, 1 << 20),
+        "1 to 1,048,576",
+        "Share links and upload links that are live at once; each takes 1 KiB of memory.",
+        "65536",
+    ),
+    Key(
+        "web.links_per_owner",
+        "web_links_per_owner",
+        _between(1, 1 << 20),
+        "1 to 1,048,576",
+        "The same of one device.",
+        "1000",
+    ),
+    Key(
+        "web.uploads_mib",
+        "web_uploads_mib",
+        _between(1, 1 << 30),
+        "1 to 1,073,741,824 MiB",
+        "What came by upload links and was not fetched yet takes so much of the disk at most.",
+        "65536",
+    ),
+    Key(
+        "web.uploads_mib_per_owner",
+        "web_uploads_mib_per_owner",
+        _between(1, 1 << 30),
+        "1 to 1,073,741,824 MiB",
+        "The same for one device.",
+        "16384",
+    ),
+    Key(
+        "web.requests_per_second_per_address",
+        "web_requests_per_second",
+        _between(0, 100_000),
+        "0 to 100,000",
+        "Of visitors of links from one address (of IPv6: one /64), on the average of a minute; more"
+        " are told to wait. 0: as many as they like.",
+        "0",
     ),
     _limit("devices", 1, 65_536, "Devices linked at once; each takes 40 KiB."),
     _limit("devices_per_address", 1, 65_536, "The same from one address (of IPv6: one /64)."),

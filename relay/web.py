@@ -90,7 +90,9 @@ class WebEndpoint:
         uploads: Uploads,
         *,
         is_behind_proxy: bool = False,
+        requests_per_second: int = 0,
     ) -> None:
+        """So many requests from one address; 0: as many as it likes."""
         self._links, self._packs, self._files = links, packs, files
         self._is_behind_proxy = is_behind_proxy
         application = Starlette(
@@ -105,7 +107,7 @@ class WebEndpoint:
             ],
             exception_handlers={404: _refuse(404), 405: _refuse(405)},
         )
-        self.app: ASGIApp = _Headers(Turnstile(application, self._host))
+        self.app: ASGIApp = _Headers(Turnstile(application, self._host, requests_per_second))
 
     # ------------------------------------------------------------ the page
 

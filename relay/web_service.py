@@ -116,7 +116,7 @@ async def open_web(
         store,
         home / LINKS_NAME,
         derive(desk.keys.device_secret, "link head"),
-        LinkLimits(),
+        LinkLimits(links=config.web_links, links_per_owner=config.web_links_per_owner),
         asyncio.get_running_loop().time,
         time.time,
     )
@@ -125,7 +125,7 @@ async def open_web(
         store,
         home / UPLOADS_NAME,
         links,
-        UploadLimits(),
+        UploadLimits(config.web_uploads_mib << 20, config.web_uploads_mib_per_owner << 20),
         asyncio.get_running_loop().time,
         time.time,
     )
@@ -137,7 +137,14 @@ async def open_web(
     except OSError as error:
         raise PathUnusable(f"The directory {home / CACHE_NAME} cannot be used: {error}.") from error
     packs = StoredPacks(desk.shares, others, cache)
-    endpoint = WebEndpoint(links, packs, PageFiles.load(), uploads, is_behind_proxy=not is_tls)
+    endpoint = WebEndpoint(
+        links,
+        packs,
+        PageFiles.load(),
+        uploads,
+        is_behind_proxy=not is_tls,
+        requests_per_second=config.web_requests_per_second,
+    )
     server = WebServer(endpoint.app, certificate)
     port = places.listening.getsockname()[1]
     base = config.web_url or _base(name if is_tls else config.web[0], port, is_tls=is_tls)

@@ -13,9 +13,10 @@ from typing import Final
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from relay.allowance import Allowance
 from relay.doorway import Doorway
 from relay.origins import origin_of
-from relay.web_answers import BrokenOff, unavailable
+from relay.web_answers import BrokenOff, plain, unavailable
 
 REQUESTS_MAX: Final = 1_024
 """At once: with a piece of its answer each takes 320 KiB at most."""
@@ -27,8 +28,12 @@ STALL_S: Final = 60.0
 class Turnstile:
     """Lets requests in while there are places, and out when their visitors have gone."""
 
-    def __init__(self, app: ASGIApp, host_of: Callable[[Request], str]) -> None:
+    def __init__(
+        self, app: ASGIApp, host_of: Callable[[Request], str], per_second: int = 0
+    ) -> None:
+        """So many from one address, on the average of a minute; 0: as many as it likes."""
         self._app, self._host_of = app, host_of
+        self._asked = Allowance(60 * per_second) if per_second else None
         self._doorway = Doorway(REQUESTS_MAX, REQUESTS_PER_ADDRESS_MAX)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -36,11 +41,16 @@ class Turnstile:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        place = self._doorway.enter(origin_of(self._host_of(Request(scope))))
+        now = asyncio.get_running_loop().time
+        origin = origin_of(self._host_of(Request(scope)))
+        if self._asked is not None and not self._asked.take(origin, now()):
+            wait = {"Retry-After": str(self._asked.seconds_left(now()))}
+            await plain(429, wait)(scope, receive, send)
+            return
+        place = self._doorway.enter(origin)
         if place is None:
             await unavailable()(scope, receive, send)
             return
-        now = asyncio.get_running_loop().time
 
         async def patient(message: Message) -> None:
             try:

@@ -36,6 +36,9 @@ SEGMENTS_PER_REQUEST: Final = 16
 """What has to be sent again at most, when the connection breaks before an answer."""
 STALL_S: Final = 60.0
 """A sender of whom nothing comes for so long has gone."""
+SLOWEST_BYTES_S: Final = 1 << 10
+"""After that time, on the average. Who is slower has no segment whole in a quarter of an hour, and
+would hold a request open for days by a byte a minute."""
 _NUMBER: Final = re.compile(r"\d{1,13}", re.ASCII)
 
 
@@ -113,10 +116,12 @@ class UploadEndpoint:
             descriptor = os.open(self._uploads.path(upload.row), os.O_WRONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return at, False
-        pieces = request.stream()
+        pieces, now = request.stream(), asyncio.get_running_loop().time
+        began, first = now(), at
         try:
             while True:
-                async with asyncio.timeout(STALL_S):
+                latest = began + STALL_S + (at - first) / SLOWEST_BYTES_S
+                async with asyncio.timeout_at(min(now() + STALL_S, latest)):
                     piece = await anext(pieces, None)
                 if piece is None:
                     return at, True

@@ -55,6 +55,11 @@ lost_after_s = 600
 meet_every_s = 60
 [web]
 listen = 8443
+links = 3
+links_per_owner = 2
+uploads_mib = 5
+uploads_mib_per_owner = 4
+requests_per_second_per_address = 50
 certificate = "/etc/a.pem"
 key = "/etc/a.key"
 self_signed = true
@@ -80,6 +85,11 @@ url = "https://share.example.org"
         "/etc/a.key",
         True,
         "https://share.example.org",
+        3,
+        2,
+        5,
+        4,
+        50,
         Limits(**dict.fromkeys(vars(Limits()), 1000)),
     )
 
@@ -112,6 +122,9 @@ def test_a_bare_port_is_watched_on_this_machine_only(tmp_path: Path) -> None:
         ("[watch]\nlisten = 'localhost:9330'", ["watch.listen"]),
         ("[watch]\nlisten = {a = 1}", ["watch.listen"]),
         ("[log]\nlevel = 'loud'", ['"debug"']),
+        ("[web]\nuploads_mib = 0", ["web.uploads_mib is 0", "MiB"]),
+        ("[web]\nlinks_per_owner = true", ["web.links_per_owner is true", "1 to"]),
+        ("[web]\nrequests_per_second_per_address = -1", ["is -1", "0 to 100,000"]),
         ("[log]\nform = 3", ['"json"']),
         ("[relay", ["not TOML"]),
         ("#" * (CONFIG_LENGTH_MAX + 1), ["64 KiB"]),

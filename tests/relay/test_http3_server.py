@@ -220,11 +220,13 @@ async def test_nonsense_ends_its_own_connection_alone(tmp_path: Path) -> None:
 async def test_a_connection_without_requests_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http3_server, "IDLE_TIMEOUT_S", 0.3)
     app = Application()
     async with http3_stage(tmp_path, app) as stage, visiting(stage.port) as visitor:
         stream = visitor.begin(asked("POST", "/unread"), is_whole=True)
+        await until(lambda: len(app.scopes) == 1)
         async with visiting(stage.port) as idle, asyncio.timeout(60):
+            monkeypatch.setattr(http3_server, "IDLE_TIMEOUT_S", 0.3)
+            assert await status_of(idle, "/read", b"") == 200
             await idle.ended.wait()
         assert not visitor.ended.is_set(), "a request is under way"
         app.may_read.set()

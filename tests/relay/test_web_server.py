@@ -8,9 +8,6 @@ import ssl
 from pathlib import Path
 from typing import Any
 
-import h2.config
-import h2.connection
-import h2.events
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -18,38 +15,16 @@ from crypto.packs import LEAF_SIZE
 from relay import web_server
 from relay.errors import BadConfig
 from relay.web_server import Certificate, WebServer, is_loopback
+from tests.relay.http2_visitor import http2_to
 from tests.relay.http3_visitor import asked, visiting
 from tests.relay.relay_stage import LOOPBACK, until
 from tests.relay.web_stage import WebStage, web_stage
 
 
-def http2(stage: WebStage, requests: list[list[tuple[str, str]]]) -> list[tuple[str, bytes]]:
+def http2(stage: WebStage, requests: list[list[tuple[str, str]]]) -> list[tuple[int, bytes]]:
     """All of them at once on one connection."""
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    context.set_alpn_protocols(["h2"])
-    raw = socket.create_connection((LOOPBACK, stage.port), timeout=60)
-    with context.wrap_socket(raw) as connection:
-        assert connection.selected_alpn_protocol() == "h2"
-        engine = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
-        engine.initiate_connection()
-        statuses: dict[int, str] = {}
-        bodies: dict[int, bytes] = {}
-        for at, request in enumerate(requests):
-            engine.send_headers(2 * at + 1, request, end_stream=True)
-        connection.sendall(engine.data_to_send())
-        left = len(requests)
-        while left:
-            for event in engine.receive_data(connection.recv(65536)):
-                if isinstance(event, h2.events.ResponseReceived):
-                    statuses[event.stream_id] = str(dict(event.headers or [])[":status"])  # type: ignore[index]
-                elif isinstance(event, h2.events.DataReceived):
-                    bodies[event.stream_id] = bodies.get(event.stream_id, b"") + event.data
-                    engine.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
-                elif isinstance(event, h2.events.StreamEnded):
-                    left -= 1
-            connection.sendall(engine.data_to_send())
-        return [(statuses[id_], bodies.get(id_, b"")) for id_ in sorted(statuses)]
+    with http2_to(stage.port) as visitor:
+        return [visitor.end(stream) for stream in [visitor.begin(each) for each in requests]]
 
 
 async def test_http_2_serves_many_at_once(tmp_path: Path) -> None:
@@ -66,7 +41,7 @@ async def test_http_2_serves_many_at_once(tmp_path: Path) -> None:
             for at in range(4)
         ]
         answers = await asyncio.to_thread(http2, stage, [asked("GET", made.path), *spans])
-        assert [status for status, _ in answers] == ["200", *["206"] * 4]
+        assert [status for status, _ in answers] == [200, *[206] * 4]
         pack = stage.links.packs.packs[made.packs[0]]
         assert b"".join(body for _, body in answers[1:]) == pack
 

@@ -75,3 +75,20 @@ async def test_it_serves_the_page_until_it_is_told_to_stop(tmp_path: Path) -> No
             return status
 
         assert await asyncio.to_thread(ask) == 200
+
+
+async def test_visitors_are_held_to_the_settings(tmp_path: Path) -> None:
+    async with link_relaying(tmp_path, web_requests_per_second=1) as stage:
+
+        def ask() -> list[int]:
+            connection = http.client.HTTPConnection(stage.base.removeprefix("http://"), timeout=60)
+            statuses = []
+            for _ in range(61):
+                connection.request("GET", "/s/-/none")
+                response = connection.getresponse()
+                response.read()
+                statuses.append(response.status)
+            connection.close()
+            return statuses
+
+        assert await asyncio.to_thread(ask) == [404] * 60 + [429]

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 
 from relay import web_turnstile
 from relay.web_answers import BrokenOff
@@ -20,11 +20,16 @@ def scope(host: str) -> dict[str, Any]:
 class Stage:
     """Requests that are answered when they are told to be."""
 
-    def __init__(self) -> None:
+    def __init__(self, per_second: int = 0) -> None:
         self.go = asyncio.Event()
-        self.turnstile = Turnstile(self._answer, lambda request: request.client.host)  # type: ignore[union-attr]
+        self.turnstile = Turnstile(self._answer, self._host, per_second)
         self.sent: list[Any] = []
         self.is_stuck = False
+
+    @staticmethod
+    def _host(request: Request) -> str:
+        assert request.client is not None
+        return request.client.host
 
     async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
         await self.go.wait()
@@ -82,6 +87,18 @@ async def test_who_takes_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> Non
     stage.go.set()
     with pytest.raises(ClientDisconnect):
         await stage.ask("192.0.2.1")
+
+
+async def test_who_asks_too_often_is_told_when_to_come_again() -> None:
+    stage = Stage(per_second=1)
+    stage.go.set()
+    for _ in range(61):
+        await stage.ask("192.0.2.1")
+    assert stage.statuses == [*[200] * 60, 429]
+    (retry,) = [value for name, value in stage.sent[-2]["headers"] if name == b"retry-after"]
+    assert 0 < int(retry) <= 60
+    await stage.ask("192.0.2.2")
+    assert stage.statuses[-1] == 200
 
 
 async def test_what_is_no_request_goes_through() -> None:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from crypto.uploads import HEAD_SIZE_MAX, SEALED_SEGMENT_SIZE, SEGMENT_SIZE
+from relay import web_uploads
 from relay.upload_rows import UploadState
 from relay.web_uploads import SEGMENTS_PER_REQUEST
+from tests.relay.http2_visitor import http2_to
+from tests.relay.http3_visitor import asked, visiting
+from tests.relay.relay_stage import LOOPBACK
 from tests.relay.test_web import check_headers
-from tests.relay.upload_stage import Sender, make_upload_link, put_upload_link, sealed_file
+from tests.relay.upload_stage import Sealed, Sender, make_upload_link, put_upload_link, sealed_file
 from tests.relay.web_stage import WebStage, text_of, web_stage
 
 
@@ -157,3 +162,109 @@ def test_a_request_is_no_longer_than_a_relay_takes() -> None:
     page = (Path(__file__).parents[2] / "relay" / "page" / "upload_send.js").read_text()
     assert "SEGMENTS_MAX = 8;" in page
     assert SEGMENTS_PER_REQUEST >= 8
+
+
+class By:
+    """One sender's connection of HTTP/2 or 3."""
+
+    def __init__(self, protocol: str, port: int, ticket: str) -> None:
+        self._protocol, self._port, self._ticket = protocol, port, ticket
+
+    async def put(
+        self, path: str, body: bytes, *, is_last: bool = True, **headers: str
+    ) -> tuple[int, bytes]:
+        """Status and body of the answer; a status of 0 if it broke off."""
+        request = asked("PUT", path, x_holdfast_ticket=self._ticket, **headers)
+        if self._protocol == "2":
+            return await asyncio.to_thread(self._put_by_2, request, body, is_last)
+        async with visiting(self._port) as visitor:
+            stream = visitor.begin(request, is_whole=False)
+            visitor.send(stream, body, is_last=is_last)
+            answer = await visitor.answer(stream).end()
+            return 0 if answer.is_broken else answer.status, bytes(answer.body)
+
+    def _put_by_2(
+        self, request: list[tuple[str, str]], body: bytes, is_last: bool
+    ) -> tuple[int, bytes]:
+        with http2_to(self._port) as visitor:
+            stream = visitor.begin(request, is_whole=False)
+            visitor.send(stream, body, is_last=is_last)
+            return visitor.end(stream)
+
+
+@pytest.mark.row("A39")
+@pytest.mark.parametrize("protocol", ["2", "3"])
+async def test_by_each_protocol_files_come_in_and_limits_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, protocol: str
+) -> None:
+    """Also for who lies about a length, and who never comes to an end."""
+    async with web_stage(tmp_path, is_tls=True) as web:
+        link = make_upload_link(file_bytes_max=SEGMENT_SIZE + 9, bytes_max=3 << 20, files_max=4)
+        await put_upload_link(web.links, link)
+        sender = await Sender.claim(web, link)
+        by, found = By(protocol, web.port, sender.ticket), web.links.uploads.find
+
+        async def begin(sealed: Sealed, size: int) -> tuple[int, bytes]:
+            path = f"{link.made.path}/uploads/{text_of(sealed.upload_id)}"
+            return await by.put(path, sealed.head, x_holdfast_size=str(size))
+
+        async def put(sealed: Sealed, body: bytes, **headers: Any) -> int:
+            path = f"{link.made.path}/uploads/{text_of(sealed.upload_id)}/0"
+            return (await by.put(path, body, **headers))[0]
+
+        def kept(sealed: Sealed) -> int:
+            upload = found(link.made.link_id, sealed.upload_id)
+            assert upload is not None
+            return web.links.uploads.path(upload.row).stat().st_size
+
+        whole = sealed_file(link, os.urandom(SEGMENT_SIZE + 9))
+        assert (await begin(whole, whole.size))[0] == 200
+        assert await put(whole, b"".join(whole.segments)) == 200
+        (row,) = web.links.uploads.waiting(link.made.link_id)
+        assert web.links.uploads.read(row, 0, 2 << 20) == b"".join(whole.segments)
+
+        large = sealed_file(link, bytes(SEGMENT_SIZE + 10))
+        assert await begin(large, large.size) == (413, b'{"refused":"too large"}')
+        assert (await begin(large, 10))[0] == 200
+        assert await put(large, b"".join(large.segments)) in (0, 500)
+        assert kept(large) <= 26
+
+        liar = sealed_file(link, b"ten bytes.")
+        assert (await begin(liar, 10))[0] == 200
+        assert await put(liar, bytes(40_000), content_length="26") in (0, 500)
+        assert kept(liar) <= 26
+        monkeypatch.setattr(web_uploads, "STALL_S", 0.3)
+        path = f"{link.made.path}/uploads/{text_of(liar.upload_id)}/0"
+        assert (await by.put(path, liar.segments[0][:9], is_last=False))[0] in (0, 500)
+        monkeypatch.setattr(web_uploads, "STALL_S", 60.0)
+        assert await put(liar, liar.segments[0]) == 200, "it is gone on with"
+        assert (await begin(sealed_file(link, b"a"), 1))[0] == 200
+        assert await begin(sealed_file(link, b"b"), 1) == (413, b'{"refused":"too many"}')
+
+
+async def test_who_dribbles_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A byte now and then holds no request open: all of it has to come in a bounded time."""
+    monkeypatch.setattr(web_uploads, "STALL_S", 0.5)
+    monkeypatch.setattr(web_uploads, "SLOWEST_BYTES_S", 1 << 30)
+    async with web_stage(tmp_path) as web:
+        link = make_upload_link()
+        await put_upload_link(web.links, link)
+        sender = await Sender.claim(web, link)
+        sealed = sealed_file(link, bytes(10_000))
+        await sender.begin(sealed)
+        reader, writer = await asyncio.open_connection(LOOPBACK, web.port)
+        head = (
+            f"PUT {link.made.path}/uploads/{text_of(sealed.upload_id)}/0 HTTP/1.1\r\nHost: a\r\n"
+            f"Content-Length: 10016\r\nX-Holdfast-Ticket: {sender.ticket}\r\n\r\n"
+        )
+        writer.write(head.encode())
+        answered = asyncio.get_running_loop().create_task(reader.read())
+        sent = 0
+        async with asyncio.timeout(60):
+            while not answered.done():
+                writer.write(b"x")
+                sent += 1
+                await asyncio.wait([answered], timeout=0.01)
+        assert b" 500 " in answered.result()
+        assert sent < 10_016, "it did not come to its end"
+        writer.close()
