@@ -11,9 +11,11 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from crypto.uploads import SEGMENT_SIZE
 from peer.core.disk_types import INTERNAL_NAME
 from peer.disk.directories import Directories
 from peer.disk.renames import move_noreplace
@@ -29,6 +31,21 @@ class Identity(NamedTuple):
     inode: int
     size: int
     mtime_ns: int
+
+
+@dataclass(slots=True)
+class Begun:
+    """A file on its way, aside under a name that ends with how much of it is durable."""
+
+    descriptor: int
+    """At that length; to be closed by who began it."""
+    name: str
+    segments: int
+
+    @property
+    def so_far(self) -> str:
+        """Its name for now."""
+        return f"{self.name}.{self.segments}"
 
 
 class NoPlace(Exception):
@@ -57,27 +74,57 @@ class Receiving:
         found = os.fstatvfs(self._directories.root_fd)
         return found.f_bavail * found.f_frsize >= size + SPARE_BYTES
 
-    def begin(self, name: str) -> int:
-        """A descriptor of an empty file aside, where there may have been one that did not come
-        whole. It is to be closed by the caller.
-        """
-        aside = self._directories.open(RECEIVED)
-        with suppress(FileNotFoundError):
-            os.unlink(name, dir_fd=aside)
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        return os.open(name, flags, 0o666, dir_fd=aside)
+    def segments_of(self, name: str) -> int:
+        """How much is there of a file that was begun."""
+        return max((number for _, number in self._begun(name)), default=0)
 
-    def finish(self, descriptor: int, mtime_ns: int) -> Identity:
-        """Makes a file aside durable, with its time."""
-        os.utime(descriptor, ns=(mtime_ns, mtime_ns))
-        os.fsync(descriptor)
-        os.fsync(self._directories.open(RECEIVED))
-        return _identity(os.fstat(descriptor))
+    def begin(self, name: str) -> Begun:
+        """A file aside, gone on with where there is one that did not come whole."""
+        aside, segments = self._directories.open(RECEIVED), self.segments_of(name)
+        begun = Begun(-1, name, segments)
+        for each, number in self._begun(name):
+            if number != segments or not segments:
+                os.unlink(each, dir_fd=aside)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        begun.descriptor = os.open(begun.so_far, flags, 0o666, dir_fd=aside)
+        size = os.fstat(begun.descriptor).st_size
+        if size < segments * SEGMENT_SIZE:  # somebody has been at it
+            os.close(begun.descriptor)
+            os.unlink(begun.so_far, dir_fd=aside)
+            return self.begin(name)
+        os.ftruncate(begun.descriptor, segments * SEGMENT_SIZE)
+        os.lseek(begun.descriptor, 0, os.SEEK_END)
+        return begun
+
+    def keep(self, begun: Begun, segments: int) -> None:
+        """So many segments are written: they are made durable, and only then it is said so."""
+        os.fsync(begun.descriptor)
+        aside, before = self._directories.open(RECEIVED), begun.so_far
+        begun.segments = segments
+        os.rename(before, begun.so_far, src_dir_fd=aside, dst_dir_fd=aside)
+
+    def finish(self, begun: Begun, name: str, mtime_ns: int) -> Identity:
+        """Makes a file aside durable, with its time, and gives it the name of what is whole."""
+        os.utime(begun.descriptor, ns=(mtime_ns, mtime_ns))
+        os.fsync(begun.descriptor)
+        aside = self._directories.open(RECEIVED)
+        os.rename(begun.so_far, name, src_dir_fd=aside, dst_dir_fd=aside)
+        os.fsync(aside)
+        return _identity(os.fstat(begun.descriptor))
 
     def discard(self, name: str) -> None:
-        """Removes a file aside."""
-        with suppress(FileNotFoundError):
-            os.unlink(name, dir_fd=self._directories.open(RECEIVED))
+        """Removes what there is of a file aside."""
+        for each, _ in self._begun(name):
+            with suppress(FileNotFoundError):
+                os.unlink(each, dir_fd=self._directories.open(RECEIVED))
+
+    def _begun(self, name: str) -> list[tuple[str, int]]:
+        found = []
+        for each in os.listdir(self._directories.open(RECEIVED)):
+            head, _, number = each.rpartition(".")
+            if head == name and number.isascii() and number.isdecimal() and len(number) <= 7:
+                found.append((each, int(number)))
+        return found
 
     def is_aside(self, name: str, identity: Identity) -> bool:
         """Whether this very file is aside still."""

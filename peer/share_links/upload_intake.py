@@ -13,16 +13,17 @@ import os
 import time
 from collections.abc import Callable
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from crypto.errors import OpenError
-from crypto.uploads import SEALED_SEGMENT_SIZE, UploadKeys, open_head, segment_count
+from crypto.uploads import SEALED_SEGMENT_SIZE, SEGMENT_SIZE, UploadKeys, open_head, segment_count
 from peer.share_links.link_relay import LinkRelay
-from peer.share_links.upload_files import Identity, Receiving, receiving
+from peer.share_links.upload_files import Begun, Identity, Receiving, receiving
 from peer.share_links.upload_names import directory_name, numbered, safe_names, shown_label
 from peer.share_links.upload_store import Arrival, ArrivalState, UploadLink, UploadStore
-from protocol.errors import ProtocolError
+from protocol.errors import LinkError, ProtocolError
 from protocol.upload_head import UploadHead, decode_upload_head
 from protocol.upload_messages import Waiting
 
@@ -30,6 +31,8 @@ log = logging.getLogger(__name__)
 
 NAMES_TRIED_MAX: Final = 10_000
 BESIDE_MAX: Final = 5
+KEPT_EVERY: Final = 64
+"""Segments between two syncs: what a device that loses its power fetches again, 64 MiB."""
 DAMAGED_TRIES: Final = 3
 """A file that does not open is fetched so often before it is given up: a disk or a link may have
 had a bad moment."""
@@ -108,19 +111,20 @@ class UploadIntake:
         reason = self._over_limits(head, arrivals)
         if reason is not None:
             return await self._refuse(waiting, reason)
-        if not place.has_room_for(head.size):
+        name, now_s = begun_name(link.link_id, waiting), int(time.time())
+        if not place.has_room_for(head.size - place.segments_of(name) * SEGMENT_SIZE):
             raise NoRoom
-        name, now_s = aside_name(link.link_id, waiting.upload_id), int(time.time())
         mtime_ns = min(max(head.mtime_ms, 0), now_s * 1000) * 1_000_000
-        descriptor = place.begin(name)
+        begun = place.begin(name)
         try:
-            await self._pour(descriptor, waiting, keys, head.size)
-            identity = await asyncio.to_thread(place.finish, descriptor, mtime_ns)
+            await self._pour(place, begun, waiting, keys, head.size)
+            aside = aside_name(link.link_id, waiting.upload_id)
+            identity = await asyncio.to_thread(place.finish, begun, aside, mtime_ns)
         except OpenError:
             place.discard(name)
             return await self._damaged(waiting, tries)
         finally:
-            os.close(descriptor)
+            os.close(begun.descriptor)
         directory = tuple(link.directory.split("/")) if link.directory else ()
         top = directory_name(head.label, datetime.fromtimestamp(now_s))
         path = "/".join((*directory, top, *safe_names(head.path)))
@@ -131,25 +135,43 @@ class UploadIntake:
         await self._store.put(arrival)
         return arrival
 
-    async def _pour(self, descriptor: int, waiting: Waiting, keys: UploadKeys, size: int) -> None:
-        """Each segment is opened before it is written; raises OpenError for a wrong one."""
+    async def _pour(
+        self, place: Receiving, begun: Begun, waiting: Waiting, keys: UploadKeys, size: int
+    ) -> None:
+        """Each segment is opened before it is written; raises OpenError for a wrong one.
+
+        It begins behind what is here, and what it has come to is kept when it does not get on.
+        """
         count = segment_count(size)
-        for index in range(count):
-            sealed = b""
-            while len(sealed) < SEALED_SEGMENT_SIZE:
-                data = await self._relay.read_upload(
-                    self._link.link_id, waiting.upload_id,
-                    index * SEALED_SEGMENT_SIZE + len(sealed), SEALED_SEGMENT_SIZE - len(sealed),
-                )  # fmt: skip
-                if not data:
-                    break
-                sealed += data
-            plain = await asyncio.to_thread(
-                keys.open_segment, index, sealed, is_last=index == count - 1
-            )
-            await asyncio.to_thread(_write, descriptor, plain)
-        if os.fstat(descriptor).st_size != size:
+        written = begun.segments
+        try:
+            for index in range(begun.segments, count):
+                sealed = await self._segment(waiting, index)
+                plain = await asyncio.to_thread(
+                    keys.open_segment, index, sealed, is_last=index == count - 1
+                )
+                await asyncio.to_thread(_write, begun.descriptor, plain)
+                written += len(plain) == SEGMENT_SIZE
+                if written - begun.segments >= KEPT_EVERY:
+                    await asyncio.to_thread(place.keep, begun, written)
+        except (LinkError, asyncio.CancelledError):
+            if written > begun.segments:
+                place.keep(begun, written)
+            raise
+        if os.fstat(begun.descriptor).st_size != size:
             raise OpenError
+
+    async def _segment(self, waiting: Waiting, index: int) -> bytes:
+        sealed = b""
+        while len(sealed) < SEALED_SEGMENT_SIZE:
+            at = index * SEALED_SEGMENT_SIZE + len(sealed)
+            data = await self._relay.read_upload(
+                self._link.link_id, waiting.upload_id, at, SEALED_SEGMENT_SIZE - len(sealed)
+            )
+            if not data:
+                break
+            sealed += data
+        return sealed
 
     def _over_limits(self, head: UploadHead, arrivals: dict[bytes, Arrival]) -> str | None:
         """The relay was told the limits; that it kept them is looked at here."""
@@ -219,6 +241,13 @@ class UploadIntake:
         arrival = arrival.with_state(ArrivalState.PLACED)
         await self._store.put(arrival)
         return arrival
+
+
+def begun_name(link_id: bytes, waiting: Waiting) -> str:
+    """What a file is called on its way: by its head too, so that nothing is gone on with under
+    another one's keys."""
+    head = sha256(waiting.head).hexdigest()[:16]
+    return f"{aside_name(link_id, waiting.upload_id)}-{head}"
 
 
 def aside_name(link_id: bytes, upload_id: bytes) -> str:

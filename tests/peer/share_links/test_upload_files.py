@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from crypto.uploads import SEGMENT_SIZE
 from peer.share_links.upload_files import Identity, NoPlace, Receiving, receiving
 
 
@@ -17,12 +18,12 @@ def root(tmp_path: Path) -> Path:
 
 
 def aside(place: Receiving, data: bytes = b"data") -> Identity:
-    descriptor = place.begin("aside")
+    begun = place.begin("way")
     try:
-        os.write(descriptor, data)
-        return place.finish(descriptor, 1_700_000_000_000_000_000)
+        os.write(begun.descriptor, data)
+        return place.finish(begun, "aside", 1_700_000_000_000_000_000)
     finally:
-        os.close(descriptor)
+        os.close(begun.descriptor)
 
 
 def test_a_file_gets_a_name_where_nothing_is(root: Path) -> None:
@@ -41,8 +42,11 @@ def test_a_file_gets_a_name_where_nothing_is(root: Path) -> None:
         aside(place)
         with pytest.raises(FileExistsError):
             place.place("aside", path)
-        place.discard("aside")
-        place.discard("aside")
+        assert place.segments_of("way") == 0
+        os.close(place.begin("way").descriptor)
+        place.discard("way")
+        place.discard("way")
+        assert os.listdir(root / ".holdfast" / "received") == ["aside"]
     file = root.joinpath(*path)
     assert file.read_bytes() == b"data"
     assert file.stat().st_mtime_ns == 1_700_000_000_000_000_000
@@ -85,3 +89,32 @@ def test_room_is_looked_at(root: Path) -> None:
     with receiving(root) as place:
         assert place.has_room_for(0)
         assert not place.has_room_for(1 << 60)
+
+
+def test_what_is_durable_of_a_file_is_gone_on_with(root: Path) -> None:
+    with receiving(root) as place:
+        begun = place.begin("way")
+        os.write(begun.descriptor, b"a" * SEGMENT_SIZE + b"b" * SEGMENT_SIZE)
+        place.keep(begun, 1)
+        os.close(begun.descriptor)
+        assert place.segments_of("way") == 1
+        assert place.segments_of("other") == 0
+        again = place.begin("way")
+        assert again.segments == 1
+        os.write(again.descriptor, b"c")
+        place.finish(again, "aside", 0)
+        os.close(again.descriptor)
+        kept = (root / ".holdfast" / "received" / "aside").read_bytes()
+        assert kept == b"a" * SEGMENT_SIZE + b"c"
+
+
+def test_of_a_file_that_somebody_cut_off_nothing_is_believed(root: Path) -> None:
+    received = root / ".holdfast" / "received"
+    with receiving(root) as place:
+        for name in ("way.1", "way.3"):
+            (received / name).write_bytes(bytes(SEGMENT_SIZE))
+        (received / "way.2x").touch()
+        begun = place.begin("way")
+        assert begun.segments == 0
+        os.close(begun.descriptor)
+    assert sorted(os.listdir(received)) == ["way.0", "way.2x"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -12,6 +13,7 @@ import pytest
 
 from crypto.ids import FolderId
 from crypto.uploads import SEALED_SEGMENT_SIZE, SEGMENT_SIZE
+from peer.share_links import upload_intake
 from peer.share_links.link_relay import LinkRelay
 from peer.share_links.upload_intake import DAMAGED_TRIES, Came, NoRoom, Trouble, UploadIntake
 from peer.share_links.upload_store import ArrivalState, UploadLink, UploadSecrets, UploadStore
@@ -35,6 +37,10 @@ class EvilStore:
     taken: list[bytes] = field(default_factory=list)
     change: Callable[[bytes, int], bytes] = field(default=lambda data, at: data)
     is_away = False
+    away_from = 1 << 40
+    """From where on in a file it is not to be reached."""
+    fault: BaseException = field(default_factory=lambda: LinkError("it went away"))
+    reads: list[int] = field(default_factory=list)
 
     def put(self, sealed: Sealed, as_id: bytes | None = None, size: int | None = None) -> Waiting:
         upload_id = as_id or sealed.upload_id
@@ -43,6 +49,9 @@ class EvilStore:
 
     async def read_upload(self, link_id: bytes, upload_id: bytes, at: int, size: int) -> bytes:
         assert link_id == self.link.made.link_id
+        if at >= self.away_from:
+            raise self.fault
+        self.reads.append(at)
         data = b"".join(self.files[upload_id].segments)[at : at + min(size, PIECE)]
         return self.change(data, at)
 
@@ -189,6 +198,38 @@ async def test_a_file_aside_that_somebody_removed_is_fetched_again(
     (stage.root / ".holdfast" / "received" / left).unlink()
     assert await stage.take(waiting)
     assert list(stage.files().values()) == [b"data"]
+
+
+@pytest.mark.parametrize("fault", [LinkError("it went away"), asyncio.CancelledError(), Killed()])
+async def test_what_was_fetched_is_not_fetched_again(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, fault: BaseException
+) -> None:
+    """A link that is lost and a device that is stopped keep all segments, a power cut the kept."""
+    monkeypatch.setattr(upload_intake, "KEPT_EVERY", 2)
+    data = os.urandom(4 * SEGMENT_SIZE + 5)
+    waiting = stage.relay.put(stage.sealed(data))
+    stage.relay.away_from, stage.relay.fault = 3 * SEALED_SEGMENT_SIZE, fault
+    with pytest.raises(type(fault)):
+        await stage.take(waiting)
+    assert len(stage.leftovers()) == 1
+    stage.relay.away_from = 1 << 40
+    stage.relay.reads.clear()
+    assert await stage.take(waiting)
+    assert stage.relay.reads[0] == (2 if isinstance(fault, Killed) else 3) * SEALED_SEGMENT_SIZE
+    assert list(stage.files().values()) == [data]
+    assert stage.leftovers() == []
+
+
+async def test_what_was_begun_is_not_gone_on_with_as_another_file(stage: Stage) -> None:
+    first, second = os.urandom(2 * SEGMENT_SIZE + 1), os.urandom(2 * SEGMENT_SIZE + 1)
+    sealed = stage.sealed(first)
+    stage.relay.away_from = SEALED_SEGMENT_SIZE
+    with pytest.raises(LinkError):
+        await stage.take(stage.relay.put(sealed))
+    stage.relay.away_from = 1 << 40
+    other = stage.sealed(second, upload_id=sealed.upload_id)
+    assert await stage.take(stage.relay.put(other))
+    assert list(stage.files().values()) == [second]
 
 
 async def test_a_relay_that_is_away_is_told_later(stage: Stage) -> None:
