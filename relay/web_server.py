@@ -181,6 +181,10 @@ class WebServer:
             await TCPServer(self._app, loop, self._config, self._worker, {}, reader, writer)
         except OSError:  # ssl.SSLError, a handshake that did not come to its end, is one
             connection.close()
+        except Exception as error:  # noqa: BLE001 - the door to a library
+            # hypercorn falls over a body of HTTP/2 that comes after its answer.
+            first = error.exceptions[0] if isinstance(error, ExceptionGroup) else error
+            log.warning("a connection of a visitor is ended: %s", type(first).__name__)
         finally:
             self._doorway.leave(place)
             if writer is not None:

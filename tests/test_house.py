@@ -46,6 +46,7 @@ BROAD_DOORS = {
     "peer/journal/desktop.py": "the desktop: whatever its bus answers, it is that notice's failure",
     "peer/search/text_child.py": "a file's text: whatever a broken file does, it is that file's",
     "peer/folders/openings.py": "a folder's task: a defect in one folder is that folder's",
+    "relay/web_server.py": "a visitor's connection: what it breaks in hypercorn ends it alone",
     "relay/http3_server.py": "HTTP/3's door: what a visitor breaks there is that connection's",
 }
 
