@@ -16,10 +16,12 @@ from playwright.async_api import Browser, Route, expect
 from crypto.uploads import SEALED_SEGMENT_SIZE, open_head
 from protocol.upload_head import UploadHead, decode_upload_head
 from relay.web_files import PageFiles
+from relay.web_server import SELF_SIGNED_NAME
 from tests.crypto.seeded import Seeded
 from tests.relay.browsing import PHONE, Visit, chromium, visiting
 from tests.relay.made_links import address_of
 from tests.relay.relay_stage import LOOPBACK
+from tests.relay.test_page import key_hash
 from tests.relay.upload_stage import (
     Sender,
     UploadLinkMade,
@@ -207,3 +209,25 @@ async def test_it_is_used_with_the_keyboard_and_by_dropping(stage: Stage) -> Non
         await visit.page.keyboard.press("Enter")
         await visit.outcome("sent")
     assert stage.opened(link)["d.txt"][1] == b"dropped"
+
+
+async def test_files_are_sent_over_http2_and_over_http3(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    home = tmp_path_factory.mktemp("tls")
+    async with web_stage(home, is_tls=True, files=PageFiles.load()) as web:
+        trust = f"--ignore-certificate-errors-spki-list={key_hash(home / SELF_SIGNED_NAME)}"
+        quic = f"--origin-to-force-quic-on={LOOPBACK}:{web.port}"
+        for flags, protocol in (((trust,), "h2"), ((trust, quic), "h3")):
+            async with chromium(*flags) as browser:
+                tls = Stage(web, browser)
+                link = await tls.link()
+                address = f"https://{LOOPBACK}:{web.port}{address_of(link.made)}"
+                async with visiting(browser, address) as visit:
+                    await visit.state("upload")
+                    await choose(visit, photo_jpg=PHOTO)
+                    await press(visit, "Send 1 file")
+                    await visit.outcome("sent")
+                    assert tls.opened(link)["photo.jpg"][1] == PHOTO
+                    used = "performance.getEntriesByType('resource').map((r) => r.nextHopProtocol)"
+                    assert set(await visit.page.evaluate(used)) == {protocol}
