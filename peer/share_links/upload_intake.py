@@ -15,7 +15,7 @@ from collections.abc import Callable
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, ParamSpec, TypeVar
 
 from crypto.errors import OpenError
 from crypto.uploads import SEALED_SEGMENT_SIZE, SEGMENT_SIZE, UploadKeys, open_head, segment_count
@@ -26,6 +26,9 @@ from peer.share_links.upload_store import Arrival, ArrivalState, UploadLink, Upl
 from protocol.errors import LinkError, ProtocolError
 from protocol.upload_head import UploadHead, decode_upload_head
 from protocol.upload_messages import Waiting
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +122,7 @@ class UploadIntake:
         try:
             await self._pour(place, begun, waiting, keys, head.size)
             aside = aside_name(link.link_id, waiting.upload_id)
-            identity = await asyncio.to_thread(place.finish, begun, aside, mtime_ns)
+            identity = await _done(place.finish, begun, aside, mtime_ns)
         except OpenError:
             place.discard(name)
             return await self._damaged(waiting, tries)
@@ -150,10 +153,10 @@ class UploadIntake:
                 plain = await asyncio.to_thread(
                     keys.open_segment, index, sealed, is_last=index == count - 1
                 )
-                await asyncio.to_thread(_write, begun.descriptor, plain)
+                await _done(_write, begun.descriptor, plain)
                 written += len(plain) == SEGMENT_SIZE
                 if written - begun.segments >= KEPT_EVERY:
-                    await asyncio.to_thread(place.keep, begun, written)
+                    await _done(place.keep, begun, written)
         except (LinkError, asyncio.CancelledError):
             if written > begun.segments:
                 place.keep(begun, written)
@@ -266,6 +269,18 @@ def _moved(arrival: Arrival, path: tuple[str, ...]) -> Arrival:
         arrival.link_id, arrival.upload_id, arrival.state, arrival.label, "/".join(path),
         arrival.size, arrival.inode, arrival.mtime_ns, arrival.came_s,
     )  # fmt: skip
+
+
+async def _done(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Runs a call in a thread, and is not cancelled before that is through with its descriptor: a
+    write after the descriptor is closed is one into whatever has its number by then.
+    """
+    running = asyncio.ensure_future(asyncio.to_thread(call, *args, **kwargs))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise
 
 
 def _write(descriptor: int, data: bytes) -> None:

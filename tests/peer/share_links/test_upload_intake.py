@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -218,6 +219,35 @@ async def test_what_was_fetched_is_not_fetched_again(
     assert stage.relay.reads[0] == (2 if isinstance(fault, Killed) else 3) * SEALED_SEGMENT_SIZE
     assert list(stage.files().values()) == [data]
     assert stage.leftovers() == []
+
+
+async def test_who_is_cancelled_waits_for_the_write_that_is_under_way(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A descriptor that is closed under it has another file's number soon."""
+    write, begun, may_end = upload_intake._write, threading.Event(), threading.Event()
+    errors: list[OSError] = []
+
+    def slow(descriptor: int, data: bytes) -> None:
+        begun.set()
+        assert may_end.wait(30)
+        try:
+            write(descriptor, data)
+        except OSError as error:
+            errors.append(error)
+
+    monkeypatch.setattr(upload_intake, "_write", slow)
+    waiting = stage.relay.put(stage.sealed(b"x" * SEGMENT_SIZE * 2, path="a"))
+    taking = asyncio.ensure_future(stage.take(waiting))
+    assert await asyncio.to_thread(begun.wait, 30)
+    taking.cancel()
+    for _ in range(10):  # turns of the loop: more than it takes to be cancelled
+        await asyncio.sleep(0)
+    assert not taking.done()
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await taking
+    assert not errors
 
 
 async def test_what_was_begun_is_not_gone_on_with_as_another_file(stage: Stage) -> None:
