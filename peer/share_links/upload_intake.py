@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Final, NamedTuple, ParamSpec, TypeVar
@@ -275,7 +276,8 @@ async def _done(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Runs a call in a thread, and is not cancelled before that is through with its descriptor: a
     write after the descriptor is closed is one into whatever has its number by then.
     """
-    running = asyncio.ensure_future(asyncio.to_thread(call, *args, **kwargs))
+    loop = asyncio.get_running_loop()
+    running = loop.run_in_executor(None, partial(call, *args, **kwargs))
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:
