@@ -540,3 +540,18 @@ class BackupList(TypedDict):
     backups: list[BackupEntry]
     kit: bool
     """Whether this device keeps what a recovery kit finds the copies by."""
+
+
+class Overview(TypedDict):
+    """The answer to `GET /api/overview`: all that a screen shows at one look."""
+
+    status: Status
+    devices: list[DeviceEntry]
+    """Their ages are whole minutes, so that nothing changes while nothing happens."""
+    relays: list[RelayEntry]
+    notifications: NoticeList
+    transfers: TransferList
+    conflicts: NotRequired[list[ConflictEntry]]
+    """If asked for by `conflicts=true`."""
+    backups: NotRequired[BackupList]
+    """If asked for by `backups=true`."""

@@ -26,6 +26,8 @@ class HoldfastApp(App[None]):
         """`frame`: what is on the terminal already, until the screen is drawn."""
         self._frame = frame
         super().__init__()
+        self.animation_level = "none"
+        """What glides is painted ten times, here and over ssh, and nobody has asked for it."""
         self.daemon = Daemon(home)
 
     def get_driver_class(self) -> type[Driver]:

@@ -1,4 +1,4 @@
-"""What the tab of copies at super-nodes says. Pure."""
+"""The tab of copies at super-nodes: how they stand, and where they lie."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import Final
 
 from peer.command_line.terminal import format_moment, format_size, format_time, term_safe
 from peer.status import BackupEntry, BackupNode
+from tui.daemon import Daemon
+from tui.pane import Pane
 from tui.rows import Line, Tone
+from tui.watch import Seen
 
 BACKUP_HEADINGS: Final = ("", "copies of", "health", "state", "shares", "size", "stored until")
 NO_BACKUPS: Final = "No copies at super-nodes. `holdfast backup add FOLDER --nodes A,B,...` begins."
@@ -66,6 +69,30 @@ def summary(backups: Sequence[BackupEntry], has_kit: bool) -> str:
     told = f"At risk: {', '.join(bad)}." if bad else "Nothing is at risk."
     kit = "" if has_kit else " This device keeps no recovery kit: `holdfast kit print`."
     return term_safe(f"{told}{kit}")
+
+
+class BackupsPane(Pane):
+    """The copies at super-nodes, which are asked for when somebody looks."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        super().__init__(daemon, BACKUP_HEADINGS, NO_BACKUPS, "backup-list")
+
+    def lines(self, seen: Seen) -> Sequence[Line]:
+        """A line for each folder, and for each node of its."""
+        return [] if seen.backups is None else backup_lines(seen.backups["backups"])
+
+    def show(self, seen: Seen) -> None:
+        """What all of them come to stands below; until somebody has looked, nothing does."""
+        self.seen = seen
+        if seen.backups is not None:
+            super().show(seen)
+            told = summary(seen.backups["backups"], seen.backups["kit"])
+            self.listing.border_subtitle = told or NO_BACKUPS
+
+    def open(self) -> None:
+        """Asks for them."""
+        super().open()
+        self.post_message(self.Acted())
 
 
 def _safe(cells: Sequence[str]) -> tuple[str, ...]:

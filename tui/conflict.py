@@ -11,7 +11,7 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen, Screen
-from textual.widgets import Footer, Static, TextArea
+from textual.widgets import Static, TextArea
 
 from peer.command_line.terminal import format_moment, format_size, term_safe
 from peer.errors import PeerError, UnknownFile
@@ -19,6 +19,7 @@ from peer.status import Choice, ConflictEntry, FileEntry
 from tui.daemon import READ_MAX, Daemon
 from tui.diff import both_marked, can_be_edited, compare, is_marked, text_of
 from tui.diff_view import DiffView
+from tui.key_line import KeyLine
 
 HASH_SHOWN = 16
 """Characters of a hash that are shown: two that differ, differ in these."""
@@ -58,7 +59,7 @@ class ConflictScreen(Screen[None]):
         yield self._head
         yield self._view
         yield self._told
-        yield Footer()
+        yield KeyLine()
 
     def on_mount(self) -> None:
         """Reads both."""
@@ -169,7 +170,7 @@ class MergeScreen(ModalScreen[str | None]):
         words = f"{self._name}: take out what you do not want, and the lines with <, = and >."
         yield Static(term_safe(words), id="merge-head", markup=False)
         yield TextArea(self._text, id="merge", show_line_numbers=True)
-        yield Footer()
+        yield KeyLine()
 
     def on_mount(self) -> None:
         """Type at once."""

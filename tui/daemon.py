@@ -9,24 +9,19 @@ from typing import Any, Final, TypeVar, cast
 
 from peer.control.control_client import ControlClient
 from peer.status import (
-    BackupList,
     Choice,
-    ConflictList,
-    DeviceList,
     FileEntry,
     FolderEntry,
     HoldAnswer,
     Invitation,
     LogPage,
-    NoticeList,
+    Overview,
     RelayEntry,
-    RelayList,
     RestoreReport,
     SearchAnswer,
     SettingEntry,
     SettingList,
     Status,
-    TransferList,
     VersionBytes,
     VersionList,
 )
@@ -51,13 +46,15 @@ class Daemon:
         """Everything."""
         return await _ask(self._client.status)
 
-    async def devices(self) -> DeviceList:
-        """The user's devices."""
-        return await _ask(self._client.devices)
+    async def overview(
+        self, etag: str, *, conflicts: bool, backups: bool
+    ) -> tuple[Overview | None, str]:
+        """All that is shown at one look, and its ETag; None if that is still the one given."""
 
-    async def relays(self) -> RelayList:
-        """The relays of this device."""
-        return await _ask(self._client.relays)
+        def look() -> tuple[Overview | None, str]:
+            return self._client.overview(etag, conflicts=conflicts, backups=backups)
+
+        return await _ask(look)
 
     async def invite(self) -> Invitation:
         """A code for another device."""
@@ -95,17 +92,9 @@ class Daemon:
         """One relay less."""
         await _ask(self._client.remove_relay, address)
 
-    async def conflicts(self) -> ConflictList:
-        """The conflict copies of all folders."""
-        return await _ask(self._client.conflicts)
-
     async def resolve(self, place: str, choice: Choice) -> None:
         """The person's decision about a copy."""
         await _ask(self._client.resolve, Path(place), choice)
-
-    async def notifications(self) -> NoticeList:
-        """What a person should hear of."""
-        return await _ask(self._client.notifications)
 
     async def mark_as_read(self, ids: Sequence[int] | None) -> int:
         """The person has read these, or all."""
@@ -151,10 +140,6 @@ class Daemon:
         """New bytes for a file that is still what the ETag names."""
         await _ask(self._client.write_file, file_id, data, etag)
 
-    async def transfers(self) -> TransferList:
-        """What is on its way."""
-        return await _ask(self._client.transfers)
-
     async def settings(self) -> SettingList:
         """All settings."""
         return await _ask(self._client.settings)
@@ -166,10 +151,6 @@ class Daemon:
     async def log(self, cursor: str | None = None) -> LogPage:
         """Who did what: the newest, or the page that another one names."""
         return await _ask(self._client.log, cursor)
-
-    async def backups(self) -> BackupList:
-        """How copies at super-nodes stand."""
-        return await _ask(self._client.backups)
 
     async def links(self) -> Sequence[Mapping[str, Any]]:
         """The share links of this device, asked of their relays."""

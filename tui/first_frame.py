@@ -17,7 +17,7 @@ from peer.command_line.terminal import term_safe
 from peer.control.control_client import ControlClient
 from peer.errors import PeerError
 from peer.status import Status
-from tui.rows import FOLDER_HEADINGS, Rates, folder_lines, headline
+from tui.rows import FOLDER_HEADINGS, TABS, Rates, folder_lines, headline
 
 ENTER: Final = "\x1b[?1049h"
 LEAVE: Final = "\x1b[?1049l\x1b[?25h"
@@ -26,15 +26,14 @@ BOLD, PLAIN, REVERSE = "\x1b[1m", "\x1b[0m", "\x1b[7m"
 LOOKING: Final = "Looking for the daemon…"
 ANSWER_TIMEOUT_S: Final = 0.15
 """A daemon that is busier than that is asked again by the screen; the frame does not wait."""
-FIRST_ROW: Final = 3
-"""The headline and two lines of tabs are above the folders."""
 
 
 def frame_of(text: str, rows: Sequence[Sequence[str]], columns: int, lines: int) -> str:
     """The picture; what is said is safe for a terminal already."""
     table = [list(FOLDER_HEADINGS), *map(list, rows)] if rows else []
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    drawn = [f"{BOLD}{REVERSE}{f' {text}'[:columns]:{columns}}{PLAIN}", *[""] * (FIRST_ROW - 1)]
+    tabs = " ".join(TABS.values())
+    drawn = [f"{BOLD}{REVERSE}{f' {text}'[:columns]:{columns}}{PLAIN}", f" {tabs}"[:columns]]
     for number, row in enumerate(table):
         line = "".join(f" {cell:{width}} " for cell, width in zip(row, widths, strict=True))
         drawn.append(f"{'' if number else BOLD}{line[:columns]}{PLAIN}")

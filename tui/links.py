@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
 
 from peer.command_line.terminal import format_moment, format_size, term_safe
 from peer.errors import PeerError
 from tui.daemon import Daemon
 from tui.dialogs import Ask, Confirm, Field
-from tui.listing import Listing
+from tui.pane import Pane
 from tui.qr import QrScreen
 from tui.rows import Line, Tone
+from tui.watch import Seen
 
 LINK_HEADINGS: Final = ("", "link", "state", "size", "downloads", "until", "password")
+NO_LINKS: Final = "No links. Press a to share something."
+ASKING: Final = "Asking the relays…"
 DAYS_DEFAULT: Final = "7"
 DAYS_MAX: Final = 3650
 _TONES: Final = {"live": Tone.GOOD, "unknown": Tone.ASKS}
@@ -44,7 +45,7 @@ def _line(link: Link) -> Line:
     return Line(link["id"], tuple(term_safe(cell) for cell in cells), tone, term_safe(link["url"]))
 
 
-class LinksPane(Vertical):
+class LinksPane(Pane):
     """This device's links. They are asked for when somebody looks, for relays have to be asked."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -56,28 +57,30 @@ class LinksPane(Vertical):
     ]
 
     def __init__(self, daemon: Daemon) -> None:
-        super().__init__()
-        self._daemon = daemon
+        super().__init__(daemon, LINK_HEADINGS, NO_LINKS, "link-list")
         self._links: Sequence[Link] = ()
-        self.place = ""
-        """Where the person is: the folder that a new link is likely of."""
-        self.listing = Listing(
-            LINK_HEADINGS, "No links. Press a to share something.", id="link-list"
-        )
 
-    def compose(self) -> ComposeResult:
-        """The table."""
-        yield self.listing
+    def show(self, seen: Seen) -> None:
+        """Links are no part of the picture."""
+        self.seen = seen
+
+    def open(self) -> None:
+        """Asks for them, if there is somebody to be asked."""
+        super().open()
+        if self.seen.status is not None:
+            self.action_look()
 
     def action_look(self) -> None:
         """Asks again."""
+        if not self._links:
+            self.listing.border_subtitle = ASKING
         self.run_worker(self._look(), exclusive=True, group="look")
 
     async def _look(self) -> None:
         try:
             links = await self._daemon.links()
         except PeerError as error:
-            self._tell(error)
+            self.tell(error)
             return
         if self.is_attached:
             self._links = links
@@ -87,12 +90,11 @@ class LinksPane(Vertical):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Only what can be done now is shown."""
         if action in ("qr", "copy", "revoke"):
-            return self._chosen() is not None
+            return self._link() is not None
         return True
 
-    def _chosen(self) -> Link | None:
-        chosen = self.listing.chosen
-        return next((link for link in self._links if link["id"] == chosen), None)
+    def _link(self) -> Link | None:
+        return next((link for link in self._links if link["id"] == self.chosen), None)
 
     def on_data_table_row_selected(self) -> None:
         """Enter, or a second click."""
@@ -100,7 +102,7 @@ class LinksPane(Vertical):
 
     def action_qr(self) -> None:
         """Shows the address."""
-        link = self._chosen()
+        link = self._link()
         if link is not None:
             self._show(link)
 
@@ -112,15 +114,17 @@ class LinksPane(Vertical):
 
     def action_copy(self) -> None:
         """To the clipboard, by the terminal."""
-        link = self._chosen()
+        link = self._link()
         if link is not None:
             self.app.copy_to_clipboard(link["url"])
             self.notify("Copied, if this terminal lets a program do so.")
 
     def action_create(self) -> None:
-        """A new one."""
+        """A new one, likely of the first folder."""
+        placed = next((one["path"] for one in self.seen.folders if one["path"] is not None), None)
+        begun = "" if placed is None else f"{placed}/"
         fields = [
-            Field("path", "What to share: a file, or a directory", self.place),
+            Field("path", "What to share: a file, or a directory", begun),
             Field("days", "For how many days; 0: until it is ended", DAYS_DEFAULT),
             Field("downloads", "How often; 0: as often as anybody likes", "0"),
             Field("password", "A password, or nothing", is_optional=True, is_secret=True),
@@ -151,7 +155,7 @@ class LinksPane(Vertical):
         try:
             link = await self._daemon.create_link(wish)
         except PeerError as error:
-            self._tell(error)
+            self.tell(error)
             return
         if self.is_attached:
             self._show(link)
@@ -159,27 +163,24 @@ class LinksPane(Vertical):
 
     def action_revoke(self) -> None:
         """Ends one, after a question."""
-        link = self._chosen()
+        link = self._link()
         if link is None:
             return
         chosen = link["id"]
 
         def revoke(is_meant: bool | None) -> None:
             if is_meant:
-                self.run_worker(self._carry_out(self._daemon.revoke_link(chosen)))
+                self.run_worker(self._revoke(chosen))
 
         question = f"End the link to {term_safe(link['name'])}, for good?"
         self.app.push_screen(Confirm(question, "End it"), revoke)
 
-    async def _carry_out(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _revoke(self, link_id: str) -> None:
         try:
-            await work
+            await self._daemon.revoke_link(link_id)
         except PeerError as error:
-            self._tell(error)
+            self.tell(error)
             return
         if self.is_attached:
             self.notify("It is ended: nobody gets anything by it any more.")
             await self._look()
-
-    def _tell(self, error: PeerError) -> None:
-        self.app.notify(term_safe(str(error)), severity="error", markup=False)

@@ -19,13 +19,13 @@ class Listing(DataTable[Text]):
         """`empty`: what to say where there is no line."""
         super().__init__(cursor_type="row", zebra_stripes=True, **options)
         self._headings, self._empty = tuple(headings), empty
-        self._lines: list[Line] = []
+        self._lines: list[Line] | None = None
+        """None until somebody has looked."""
         self._widths = [max(1, cell_len(heading)) for heading in self._headings]
 
     def on_mount(self) -> None:
         """Columns, as wide as their headings; the lines come and go."""
         self._add_columns()
-        self.border_subtitle = self._empty
 
     def _add_columns(self) -> None:
         for number, heading in enumerate(self._headings):
@@ -34,25 +34,29 @@ class Listing(DataTable[Text]):
     @property
     def chosen(self) -> str | None:
         """The key of the line that the cursor is on."""
-        if not 0 <= self.cursor_row < len(self._lines):
-            return None
-        return self._lines[self.cursor_row].key
+        line = self._line
+        return None if line is None else line.key
 
     @property
     def detail(self) -> str:
         """What there is to read of that line."""
-        row = self.cursor_row
-        return self._lines[row].detail if 0 <= row < len(self._lines) else ""
+        line = self._line
+        return "" if line is None else line.detail
+
+    @property
+    def _line(self) -> Line | None:
+        lines, row = self._lines or [], self.cursor_row
+        return lines[row] if 0 <= row < len(lines) else None
 
     def show(self, lines: Sequence[Line]) -> None:
         """Shows these lines; what did not change is left alone, so that the cursor stays."""
+        self.border_subtitle = "" if lines else self._empty
         if list(lines) == self._lines:
             return
-        before, chosen = {line.key: line for line in self._lines}, self.chosen
+        before, chosen = {line.key: line for line in self._lines or []}, self.chosen
         is_wider = self._widen(lines)
         is_same = not is_wider and [line.key for line in lines] == list(before)
         self._lines = list(lines)
-        self.border_subtitle = "" if lines else self._empty
         if not is_same:
             self.clear(columns=True)
             self._add_columns()

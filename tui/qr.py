@@ -8,7 +8,9 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Center, VerticalScroll
 from textual.screen import ModalScreen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
+
+from tui.key_line import KeyLine
 
 SHORT = 50
 """Characters up to which a code has less than 15 lines."""
@@ -56,7 +58,7 @@ class QrScreen(ModalScreen[None]):
         # On 24 lines there is room for the code of a link, or for its words.
         parts = (*words, code) if len(self._text) <= SHORT else (code, *words)
         yield VerticalScroll(*parts, id="qr-page")
-        yield Footer()
+        yield KeyLine()
 
     def action_copy(self) -> None:
         """To the clipboard."""

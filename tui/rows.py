@@ -70,6 +70,13 @@ _NOTICE_SIGNS: Final[dict[str, tuple[str, Tone]]] = {
     "news": ("●", Tone.BUSY),
 }
 
+TABS: Final = {
+    "folders": "1 Folders", "devices": "2 Devices", "trouble": "3 Not synced",
+    "conflicts": "4 Conflicts", "relays": "5 Relays", "news": "6 News", "links": "7 Links",
+    "backup": "8 Backup",
+}  # fmt: skip
+"""Each begins with the key to it. All are to be seen on 80 columns."""
+
 FOLDER_HEADINGS: Final = ("", "folder", "state", "files", "size", "path")
 DEVICE_HEADINGS: Final = ("", "device", "state", "way", "round trip", "sent", "received")
 TROUBLE_HEADINGS: Final = ("folder", "path", "why")

@@ -8,12 +8,13 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.screen import Screen
 from textual.suggester import Suggester
-from textual.widgets import Footer, Input, Static
+from textual.widgets import Input, Static
 
 from peer.command_line.terminal import term_safe
 from peer.errors import PeerError
 from peer.status import SearchEntry
 from tui.daemon import Daemon
+from tui.key_line import KeyLine
 from tui.listing import Listing
 from tui.rows import FOUND_HEADINGS, found_lines
 from tui.versions import VersionsScreen
@@ -65,7 +66,7 @@ class SearchScreen(Screen[None]):
         yield self._input
         yield self._list
         yield self._detail
-        yield Footer()
+        yield KeyLine()
 
     def on_mount(self) -> None:
         """Type at once."""

@@ -8,13 +8,14 @@ from typing import ClassVar, Final
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from peer.command_line.terminal import term_safe
 from peer.errors import PeerError
 from peer.status import SettingEntry
 from tui.daemon import Daemon
 from tui.dialogs import Ask, Field
+from tui.key_line import KeyLine
 from tui.listing import Listing
 from tui.rows import Line, Tone
 
@@ -55,7 +56,7 @@ class SettingsScreen(Screen[None]):
         yield Static("Settings of this device", classes="page-title", markup=False)
         yield self._list
         yield self._detail
-        yield Footer()
+        yield KeyLine()
 
     def on_mount(self) -> None:
         """Asks for them."""

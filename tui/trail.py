@@ -8,11 +8,12 @@ from typing import Any, ClassVar, Final
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from peer.command_line.terminal import format_moment, term_safe
 from peer.errors import PeerError
 from tui.daemon import Daemon
+from tui.key_line import KeyLine
 from tui.listing import Listing
 from tui.rows import Line, Tone
 
@@ -59,7 +60,7 @@ class TrailScreen(Screen[None]):
         yield Static("Who did what", classes="page-title", markup=False)
         yield self._list
         yield self._detail
-        yield Footer()
+        yield KeyLine()
 
     def on_mount(self) -> None:
         """Asks for the newest."""

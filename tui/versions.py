@@ -10,7 +10,7 @@ from typing import ClassVar, Final
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
-from textual.widgets import Footer, Input, Static
+from textual.widgets import Input, Static
 
 from peer.command_line.terminal import format_size, term_safe
 from peer.errors import PeerError, UnknownFile
@@ -19,6 +19,7 @@ from tui.daemon import READ_MAX, Daemon
 from tui.dialogs import Ask, Confirm, Field
 from tui.diff import Row, compare, text_of
 from tui.diff_view import DiffView
+from tui.key_line import KeyLine
 from tui.listing import Listing
 from tui.rows import VERSION_HEADINGS, version_lines
 
@@ -55,7 +56,7 @@ class VersionsScreen(Screen[None]):
         yield self._list
         yield self._told
         yield self._preview
-        yield Footer()
+        yield KeyLine()
 
     def on_mount(self) -> None:
         """The versions of the path that it was opened with."""

@@ -19,12 +19,13 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
-from textual.widgets import Button, Footer, Label, Static
+from textual.widgets import Button, Label, Static
 
 from peer.command_line.terminal import term_safe
 from peer.errors import PeerError
 from tui.daemon import Daemon
 from tui.dialogs import Ask, Field
+from tui.key_line import KeyLine
 
 LOG_NAME: Final = "daemon.log"
 STARTED_WITHIN_S: Final = 60.0
@@ -121,7 +122,7 @@ class WelcomeScreen(ModalScreen[str | None]):
                 yield Button("My first (n)", variant="primary", id="begin")
                 yield Button("One more (j)", id="join")
             yield self._told
-        yield Footer(compact=True)
+        yield KeyLine()
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         """A button by mouse or key."""

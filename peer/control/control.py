@@ -20,7 +20,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from peer.control import control_files, control_people, home_control
+from peer.control import control_files, control_people, home_control, overview
 from peer.control.control_fields import Fields, read_members
 from peer.control.control_files import FilesApi
 from peer.control.control_guard import Guard, answer_of, problem
@@ -380,6 +380,7 @@ async def _without_fields(
 
 ROUTES: tuple[tuple[str, str, _Act], ...] = (
     ("GET", "/api/sync/status", lambda d, f: _without_fields(d.status, f)),
+    ("GET", overview.PATH, overview.overview),
     ("POST", "/api/sync/pause", _pause),
     ("POST", "/api/sync/resume", _resume),
     ("POST", "/api/sync/answer", _answer),
@@ -454,7 +455,12 @@ def _make_endpoint(daemon: DaemonApi, act: _Act) -> Callable[[Request], Awaitabl
         except Exception:  # noqa: BLE001 - a door: a defect in one answer must not end the daemon.
             _log.exception("The request %s failed.", request.url.path)
             return problem(PeerError())
+        tag = overview.tag_of(content or {}) if request.url.path == overview.PATH else ""
+        if tag and request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers={"ETag": tag})
         answer = answer_of({} if content is None else content, 200, "application/json")
+        if tag:
+            answer.headers["ETag"] = tag
         if is_query and content is not None and content.get("next") is not None:
             following = request.url.include_query_params(cursor=content["next"])
             answer.headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'

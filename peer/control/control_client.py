@@ -8,7 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Sequence
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 from urllib.parse import quote
 
 from peer.errors import (
@@ -33,6 +33,7 @@ from peer.status import (
     KitSheet,
     LogPage,
     NoticeList,
+    Overview,
     RelayEntry,
     RelayList,
     RepairReport,
@@ -76,6 +77,12 @@ class _SocketConnection(HTTPConnection):
         self.sock.connect(path)
 
 
+class _Answer(NamedTuple):
+    status: int
+    data: bytes
+    etag: str
+
+
 class ControlClient:
     """The daemon of one home. Every method raises the PeerError that the daemon named, or one that
     says why it has none.
@@ -88,6 +95,16 @@ class ControlClient:
     def status(self) -> Status:
         """Folders, links and totals."""
         return cast(Status, self.request("GET", "/api/sync/status"))
+
+    def overview(self, etag: str, *, conflicts: bool, backups: bool) -> tuple[Overview | None, str]:
+        """All that a screen shows at one look, and its ETag; None if that is still `etag`."""
+        wanted = {"conflicts": conflicts, "backups": backups}
+        query = "&".join(f"{name}=true" for name, is_wanted in wanted.items() if is_wanted)
+        headers = {"If-None-Match": etag} if etag else {}
+        answer = self._exchange("GET", f"/api/overview?{query}", None, headers, self._timeout_s)
+        if answer.status == 304:
+            return None, etag
+        return cast(Overview, _read_answer(answer)), answer.etag
 
     def invite(self) -> Invitation:
         """A new code for another device."""
@@ -297,16 +314,16 @@ class ControlClient:
     def read_file(self, file_id: str, size_max: int) -> bytes:
         """The beginning of a file."""
         path, headers = f"/api/files/download/{file_id}", {"Range": f"bytes=0-{size_max - 1}"}
-        status, data = self._exchange("GET", path, None, headers, self._timeout_s)
-        if status not in (200, 206):
-            _read_answer(status, data)
-        return data
+        answer = self._exchange("GET", path, None, headers, self._timeout_s)
+        if answer.status not in (200, 206):
+            _read_answer(answer)
+        return answer.data
 
     def write_file(self, file_id: str, data: bytes, etag: str) -> None:
         """New bytes for a file that is still what the ETag names."""
         headers = {"If-Match": etag, "Content-Type": "application/octet-stream"}
         path = f"/api/files/{file_id}"
-        _read_answer(*self._exchange("PUT", path, data, headers, self._timeout_s))
+        _read_answer(self._exchange("PUT", path, data, headers, self._timeout_s))
 
     def stop(self) -> None:
         """Have the daemon stop."""
@@ -326,7 +343,7 @@ class ControlClient:
             headers["Content-Type"] = "application/json"
             content = json.dumps(body or {}).encode()
         return _read_answer(
-            *self._exchange(method, path, content, headers, timeout_s or self._timeout_s)
+            self._exchange(method, path, content, headers, timeout_s or self._timeout_s)
         )
 
     def _exchange(
@@ -336,14 +353,15 @@ class ControlClient:
         content: bytes | None,
         headers: dict[str, str],
         timeout_s: float,
-    ) -> tuple[int, bytes]:
-        """The status and the bytes of an answer."""
+    ) -> _Answer:
+        """One request, and what came."""
         connection = _SocketConnection(self._home / SOCKET_NAME, timeout_s)
         headers = {"Authorization": f"Bearer {self._read_token()}", **headers}
         try:
             connection.request(method, path, content, headers)
             answer = connection.getresponse()
-            return answer.status, answer.read(ANSWER_SIZE_MAX)
+            data = answer.read(ANSWER_SIZE_MAX)
+            return _Answer(answer.status, data, answer.headers.get("ETag", ""))
         except TimeoutError as error:
             raise DaemonSilent() from error
         except (FileNotFoundError, ConnectionRefusedError) as error:
@@ -366,10 +384,11 @@ class ControlClient:
             raise AccessRefused(f"You may not use the daemon of {self._home}.") from error
 
 
-def _read_answer(status: int, text: bytes) -> dict[str, Any]:
+def _read_answer(came: _Answer) -> dict[str, Any]:
     """The answer's object, or the error that it describes."""
+    status = came.status
     try:
-        answer = json.loads(text)
+        answer = json.loads(came.data)
     except ValueError:
         answer = None
     if not isinstance(answer, dict):

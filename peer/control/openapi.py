@@ -252,6 +252,11 @@ _NUMBER: Final = {"type": "integer", "minimum": 0, "maximum": (1 << 62) - 1}
 _LIMIT: Final = ("limit", False, _NUMBER)
 OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("GET", "/api/sync/status"): Operation("How everything stands", gives=s.Status),
+    ("GET", "/api/overview"): Operation(
+        "All that a screen shows at one look; with its ETag in If-None-Match, 304 if nothing has"
+        " changed", gives=s.Overview,
+        query=(("conflicts", False, {"type": "boolean"}), ("backups", False, {"type": "boolean"})),
+    ),
     ("POST", "/api/sync/pause"): Operation("Send, fetch and write nothing", FolderOrAll),
     ("POST", "/api/sync/resume"): Operation("Go on after a pause", FolderOrAll),
     ("POST", "/api/sync/answer"): Operation("Answer a folder that asks", HoldReply),

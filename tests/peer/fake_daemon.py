@@ -277,6 +277,7 @@ class FakeDaemon:
         ]  # fmt: skip
         self.names = ["photos"]
         self.path: str | None = "/data/photos"
+        self.state = FolderState.SYNCING
         self.question = ""
         self.errors = [{"path": "a/b", "reason": "It is a socket, and sockets are not synced."}]
 
@@ -307,7 +308,7 @@ class FakeDaemon:
             "id": FOLDER_ID if name == "photos" else name.encode().hex(),
             "name": name,
             "path": self.path,
-            "state": FolderState.SYNCING,
+            "state": self.state,
             "files": 10,
             "bytes": 5_000_000,
             "need_files": 3,

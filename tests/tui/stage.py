@@ -10,11 +10,13 @@ from typing import Any
 
 from textual.css.query import NoMatches
 from textual.pilot import Pilot
+from textual.screen import Screen
 from textual.widgets import Static
 
 import tui.app
 from tests.peer.fake_daemon import FakeDaemon, running
 from tui.app import HoldfastApp
+from tui.key_line import KeyLine
 from tui.listing import Listing
 
 PATIENCE_S = 60.0
@@ -62,9 +64,21 @@ class Stage:
         return str(self.app.screen.query_one(f"#{name}", Static).content)
 
     def keys(self) -> set[str]:
-        """What the footer shows."""
-        bindings = self.app.screen.active_bindings.values()
-        return {b.binding.description for b in bindings if b.enabled and b.binding.show}
+        """What the line of keys shows."""
+        return {key.what for key in self.app.screen.query_one(KeyLine).keys}
+
+    async def acts(self, *expected: tuple[Any, ...]) -> None:
+        """Waits until the daemon was asked for just these acts, and forgets them."""
+        await self.calls(*expected)
+        self.daemon.calls.clear()
+
+    async def dialog(self, kind: type[Screen[Any]]) -> None:
+        """Waits until such a window is open."""
+        await self.until(lambda: isinstance(self.app.screen, kind))
+
+    async def closed(self) -> None:
+        """Waits until no window is."""
+        await self.until(lambda: len(self.app.screen_stack) == 1)
 
 
 LOOKS = ("status", "devices", "list_relays", "conflicts", "notifications", "backups", "listed")

@@ -25,13 +25,11 @@ async def test_every_act_asks_for_what_it_says(tmp_path: Path) -> None:
         await daemon.answer("f", HoldAnswer.RESTORE)
         await daemon.remove_device("d")
         await daemon.add_relay(str(RELAY))
-        await daemon.relays()
         await daemon.remove_relay("r")
         assert await daemon.versions(str(tmp_path / "note")) == (
             await fake.versions(tmp_path / "note"), False,
         )  # fmt: skip
         assert (await daemon.versions(str(tmp_path)))[1]
-        assert (await daemon.conflicts())["conflicts"] == fake.copies
         await daemon.resolve(str(tmp_path), Choice.BOTH)
         assert (await daemon.search("a"))["query"] == "a"
         await daemon.restore(tmp_path / "note", 7, tmp_path / "out")
@@ -39,9 +37,8 @@ async def test_every_act_asks_for_what_it_says(tmp_path: Path) -> None:
             ("invite",), ("add_folder", tmp_path, "photos"), ("attach_folder", "f", tmp_path),
             ("remove_folder", "f"), ("pause", "f"), ("resume", "f"),
             ("answer_hold", "f", "restore"), ("remove_device", "d"), ("add_relay", RELAY),
-            ("list_relays",), ("remove_relay", "r"), ("versions", tmp_path / "note"),
+            ("remove_relay", "r"), ("versions", tmp_path / "note"),
             ("versions", tmp_path / "note"), ("deleted", tmp_path),
-            ("conflicts",),
             ("resolve", tmp_path, "both"),
             ("search", "a", 50),
             ("restore", tmp_path / "note", 7, None, tmp_path / "out"),

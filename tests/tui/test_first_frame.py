@@ -29,9 +29,10 @@ async def test_it_says_how_all_stands(tmp_path: Path) -> None:
         daemon.names = ["photos", "\x1b[2Jworse"]
         lines = plain(await asyncio.to_thread(first_frame, tmp_path, 100, 24))
     assert lines[0].startswith(" alpha · 0 of 2 in sync, photos: syncing")
-    assert "folder" in lines[3]
-    assert "photos" in lines[4]
-    assert "\\x1b[2Jworse" in lines[5]
+    assert "2 Devices" in lines[1]
+    assert "folder" in lines[2]
+    assert "photos" in lines[3]
+    assert "\\x1b[2Jworse" in lines[4]
     assert all("\x1b" not in line and len(line) <= 100 for line in lines)
 
 

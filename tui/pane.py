@@ -1,0 +1,78 @@
+"""One tab of the main screen: a table of what was seen, and what can be done about its lines."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.message import Message
+
+from peer.command_line.terminal import term_safe
+from peer.errors import PeerError
+from tui.daemon import Daemon
+from tui.listing import Listing
+from tui.rows import Line
+from tui.watch import Seen
+
+
+class Pane(Vertical):
+    """What the tabs have in common."""
+
+    class Acted(Message):
+        """Something was done: how all of it stands has to be looked at."""
+
+    def __init__(self, daemon: Daemon, headings: Sequence[str], empty: str, name: str) -> None:
+        """`empty`: what to say where there is no line; `name`: of the table."""
+        super().__init__()
+        self._daemon = daemon
+        self.listing = Listing(headings, empty, id=name)
+        self.seen = Seen()
+
+    def compose(self) -> ComposeResult:
+        """The table."""
+        yield self.listing
+
+    def lines(self, seen: Seen) -> Sequence[Line]:
+        """What the table says of it."""
+        raise NotImplementedError
+
+    def show(self, seen: Seen) -> None:
+        """Another picture; as long as there is none, nothing is said."""
+        self.seen = seen
+        if seen.status is not None:
+            self.listing.show(self.lines(seen))
+
+    def open(self) -> None:
+        """The person is here now."""
+        self.listing.focus()
+
+    @property
+    def chosen(self) -> str | None:
+        """The key of the line that the person is on."""
+        return self.listing.chosen
+
+    @property
+    def detail(self) -> str:
+        """What there is to read of it that has no room in the table."""
+        return self.listing.detail
+
+    def carry_out(self, work: Coroutine[Any, Any, object], said: str = "") -> None:
+        """Does something, and says so, or why it was not done."""
+        self.run_worker(self._carry_out(work, said))
+
+    async def _carry_out(self, work: Coroutine[Any, Any, object], said: str) -> None:
+        try:
+            await work
+        except PeerError as error:
+            self.tell(error)
+            return
+        if self.is_attached:
+            if said:
+                self.app.notify(term_safe(said), markup=False)
+            self.post_message(self.Acted())
+
+    def tell(self, error: PeerError) -> None:
+        """Says why something was not done."""
+        self.app.notify(term_safe(str(error)), severity="error", markup=False)
