@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from textual.driver import Driver
 from textual.screen import Screen
 
 from tui.daemon import Daemon
-from tui.first_frame import ENTER
+from tui.first_frame import ENDING, ENTER
 from tui.main_screen import MainScreen
 
 
@@ -34,6 +35,16 @@ class HoldfastApp(App[None]):
         """The terminal's; it forgets its picture when it is given over, so that is painted anew."""
         found = super().get_driver_class()
         return _repainting(found, self._frame) if self._frame else found
+
+    def on_mount(self) -> None:
+        """Whoever asks the program to end gets the terminal back as it was."""
+        if self._frame:
+            loop = asyncio.get_running_loop()
+            for number in ENDING:
+                loop.add_signal_handler(number, self._end, int(number))
+
+    def _end(self, number: int) -> None:
+        self.exit(return_code=128 + number)
 
     def get_default_screen(self) -> Screen[Any]:
         """What is shown first, and below all others."""

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Final, NamedTuple
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, Static
+
+from peer.command_line.terminal import term_safe
+
+KIT_WORDS: Final = (
+    "It brings everything back if you lose all your devices. Print it or write it down now: it is"
+    " shown once, and stored nowhere."
+)
 
 
 class Field(NamedTuple):
@@ -102,28 +109,46 @@ class Confirm(ModalScreen[bool]):
         self.dismiss(is_yes)
 
 
-class Notice(ModalScreen[None]):
-    """Something to be read, and perhaps typed on another device."""
+class Kit(ModalScreen[None]):
+    """What is shown once: it stays until somebody says that it is on paper, and no key that is
+    pressed by habit takes it away.
+    """
 
-    BINDINGS: ClassVar[list[BindingType]] = [("escape,enter", "close", "Close")]
+    AUTO_FOCUS = ""
+    BINDINGS: ClassVar[list[BindingType]] = [
+        ("w", "close", "It is written down"),
+        ("c", "copy", "Copy"),
+        ("enter,escape,q,space", "stay", "Stay"),
+    ]
 
-    def __init__(self, title: str, large: str, text: str) -> None:
+    def __init__(self, kit: str) -> None:
         super().__init__()
-        self._title, self._large, self._text = title, large, text
+        self._kit = kit
+        self._told = Static("", classes="told", markup=False)
 
     def compose(self) -> ComposeResult:
-        """The title, what matters, and the rest."""
+        """The kit, and what it is for."""
         with Vertical(classes="dialog"):
-            yield Label(self._title, classes="title", markup=False)
-            yield Static(self._large, classes="large", markup=False)
-            yield Static(self._text, markup=False)
+            yield Label("Your recovery kit", classes="title", markup=False)
+            yield Static(term_safe(self._kit), classes="large", markup=False)
+            yield Static(KIT_WORDS, markup=False)
+            yield self._told
             with Horizontal(classes="buttons"):
-                yield Button("Close", variant="primary", id="close")
+                yield Button("It is written down (w)", variant="primary", id="close")
 
     def on_button_pressed(self) -> None:
-        """It was read."""
+        """By mouse."""
         self.dismiss(None)
 
     def action_close(self) -> None:
-        """It was read."""
+        """It is on paper."""
         self.dismiss(None)
+
+    def action_copy(self) -> None:
+        """To the clipboard, by the terminal, for who prints it."""
+        self.app.copy_to_clipboard(self._kit)
+        self._told.update("Copied, if this terminal lets a program do so. Print it, and press w.")
+
+    def action_stay(self) -> None:
+        """Not yet."""
+        self._told.update("It is not shown again. Press w when it is on paper.")

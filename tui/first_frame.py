@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Final
 
 from peer.command_line.terminal import term_safe
@@ -23,6 +25,10 @@ ENTER: Final = "\x1b[?1049h"
 LEAVE: Final = "\x1b[?1049l\x1b[?25h"
 BEGIN: Final = "\x1b[H\x1b[?25l"
 BOLD, PLAIN, REVERSE = "\x1b[1m", "\x1b[0m", "\x1b[7m"
+ENDING: Final = tuple(
+    getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+"""What asks a program to end; by itself it would leave the terminal as the screen has it."""
 LOOKING: Final = "Looking for the daemon…"
 ANSWER_TIMEOUT_S: Final = 0.15
 """A daemon that is busier than that is asked again by the screen; the frame does not wait."""
@@ -65,6 +71,7 @@ def shown_first(home: Path) -> Iterator[str]:
     before = termios.tcgetattr(descriptor)
     quiet = termios.tcgetattr(descriptor)
     quiet[3] &= ~(termios.ECHO | termios.ICANON)
+    asked_to_end = {number: signal.signal(number, _end) for number in ENDING}
     try:
         termios.tcsetattr(descriptor, termios.TCSANOW, quiet)
         out.write(ENTER + BEGIN)
@@ -75,6 +82,15 @@ def shown_first(home: Path) -> Iterator[str]:
         out.flush()
         yield frame
     finally:
+        for number in ENDING:  # nothing interrupts what follows
+            signal.signal(number, signal.SIG_IGN)
         termios.tcsetattr(descriptor, termios.TCSANOW, before)
         out.write(LEAVE)
         out.flush()
+        for number, handler in asked_to_end.items():
+            signal.signal(number, handler)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """Ends as a signal asks, by the way on which the terminal is put right."""
+    raise SystemExit(128 + number)

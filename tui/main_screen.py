@@ -17,8 +17,9 @@ from tui.backups import BackupsPane
 from tui.conflicts import ConflictsPane
 from tui.daemon import Daemon
 from tui.devices import DevicesPane
-from tui.dialogs import Notice
+from tui.dialogs import Kit
 from tui.folders import FoldersPane
+from tui.in_keys import in_keys
 from tui.key_line import KeyLine
 from tui.links import LinksPane
 from tui.news import NewsPane
@@ -35,10 +36,6 @@ from tui.watch import Seen, Standing, Watch
 from tui.welcome import WelcomeScreen, started_daemon
 
 QUESTION_KEYS: Final = "[y] They were meant  [n] Bring back what was there"
-KIT_WORDS: Final = (
-    "It brings everything back if you lose all your devices. Print it or write it down now: it is"
-    " shown once, and stored nowhere."
-)
 
 
 class MainScreen(Screen[None]):
@@ -238,7 +235,7 @@ class MainScreen(Screen[None]):
         finally:
             self.daemon_watch.starting(False)
         if problem and self.is_attached:
-            self.notify(term_safe(problem), severity="error", markup=False)
+            self.notify(in_keys(problem), severity="error", markup=False)
 
     def _welcome(self) -> None:
         """There is no device here: once, ask what kind it is to be."""
@@ -252,4 +249,4 @@ class MainScreen(Screen[None]):
             return
         self.run_worker(self._start(), group="start", exclusive=True)
         if kit:
-            self.app.push_screen(Notice("Your recovery kit", term_safe(kit), KIT_WORDS))
+            self.app.push_screen(Kit(kit))

@@ -11,9 +11,9 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.notifications import SeverityLevel as Severity
 
-from peer.command_line.terminal import term_safe
 from peer.status import NoticeEntry
 from tui.daemon import Daemon
+from tui.in_keys import in_keys
 from tui.pane import Pane
 from tui.rows import NOTICE_HEADINGS, Line, notice_lines
 from tui.watch import Seen
@@ -61,7 +61,7 @@ class NewsPane(Pane):
             self.post_message(self.Heard(new))
         for one in new[:TOASTS_MAX] if not self.display else []:
             severity = SEVERITIES.get(one["priority"], "information")
-            self.app.notify(term_safe(one["text"]), severity=severity, markup=False)
+            self.app.notify(in_keys(one["text"]), severity=severity, markup=False)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Only what can be done now is shown."""

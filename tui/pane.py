@@ -12,6 +12,7 @@ from textual.message import Message
 from peer.command_line.terminal import term_safe
 from peer.errors import PeerError
 from tui.daemon import Daemon
+from tui.in_keys import in_keys
 from tui.listing import Listing
 from tui.rows import Line
 from tui.watch import Seen
@@ -75,4 +76,4 @@ class Pane(Vertical):
 
     def tell(self, error: PeerError) -> None:
         """Says why something was not done."""
-        self.app.notify(term_safe(str(error)), severity="error", markup=False)
+        self.app.notify(in_keys(str(error)), severity="error", markup=False)

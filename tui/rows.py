@@ -25,6 +25,7 @@ from peer.status import (
     Totals,
     VersionEntry,
 )
+from tui.in_keys import in_keys
 
 SMOOTHING: Final = 0.5
 """How much of a rate is the newest interval: at one look a second, it follows within three."""
@@ -144,8 +145,8 @@ def trouble_lines(status: Status) -> list[Line]:
             detail = term_safe(f"{problem['path']}: {problem['reason']}".removeprefix(": "))
             out.append(Line(f"{folder['id']}-{number}", _safe(cells), Tone.BAD, detail))
         for number, warning in enumerate(folder.get("warnings", [])):
-            cells = (folder["name"], "-", warning)
-            detail = term_safe(warning)
+            cells = (folder["name"], "-", in_keys(warning))
+            detail = in_keys(warning)
             out.append(Line(f"{folder['id']}-w{number}", _safe(cells), Tone.ASKS, detail))
     return out
 
@@ -191,10 +192,10 @@ def notice_lines(notices: Sequence[NoticeEntry]) -> list[Line]:
             str(one["id"]),
             _safe((
                 "·" if one["read"] else _NOTICE_SIGNS.get(one["priority"], ("?", Tone.BAD))[0],
-                format_moment(one["time_s"])[5:], one["text"],
+                format_moment(one["time_s"])[5:], in_keys(one["text"]),
             )),
             Tone.QUIET if one["read"] else _NOTICE_SIGNS.get(one["priority"], ("?", Tone.BAD))[1],
-            term_safe(one["text"]),
+            in_keys(one["text"]),
         )
         for one in notices
     ]  # fmt: skip
@@ -235,7 +236,7 @@ def question_of(status: Status, folder_id: str | None) -> str:
     """What the folder asks, or the first that asks; empty if none does."""
     asking = [f for f in status["folders"] if f.get("question")]
     asking.sort(key=lambda f: f["id"] != folder_id)
-    return term_safe(f"{asking[0]['name']}: {asking[0]['question']}") if asking else ""
+    return in_keys(f"{asking[0]['name']}: {asking[0]['question']}") if asking else ""
 
 
 def headline(status: Status, rates: Rates, unread: int = 0) -> str:

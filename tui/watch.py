@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from peer.command_line.terminal import term_safe
 from peer.errors import DaemonNotRunning, NoDevice, PeerError
 from peer.status import (
     BackupList,
@@ -26,6 +25,7 @@ from peer.status import (
     TransferList,
 )
 from tui.daemon import Daemon
+from tui.in_keys import in_keys
 from tui.rows import Rates, headline
 
 BEAT_S: Final = 1.0
@@ -182,7 +182,7 @@ class Watch:
             standing = Standing.STARTING if self._is_starting else Standing.LOST
             self._tell(replace(self.seen, standing=standing, told=standing.value))
         else:
-            told = term_safe(str(error))
+            told = in_keys(str(error))
             self._tell(replace(self.seen, standing=Standing.TROUBLED, told=told))
 
     def _tell(self, seen: Seen) -> None:

@@ -94,7 +94,7 @@ def pair(laptop: Person, desktop: Person, relay: WebRelay) -> None:
     one.fill("What your other devices call this one", "laptop")
     one.press("Enter")
     one.until("Your recovery kit")
-    one.press("Enter")
+    one.press("w")
     one.until(r"laptop · no folders yet")
     one.press("5")
     one.until("Press a to use a relay")

@@ -9,7 +9,7 @@ from textual.app import App
 from textual.screen import ModalScreen
 from textual.widgets import Input
 
-from tui.dialogs import Ask, Confirm, Field, Notice
+from tui.dialogs import Ask, Confirm, Field, Kit
 
 
 async def answer(dialog: ModalScreen[Any], *keys: str) -> list[Any]:
@@ -48,9 +48,9 @@ async def test_yes_and_no(keys: list[str], is_yes: bool) -> None:
     assert await answer(Confirm("Is it?", "Yes"), *keys) == [is_yes]
 
 
-@pytest.mark.parametrize("key", ["escape", "enter"])
-async def test_a_notice_is_closed(key: str) -> None:
-    assert await answer(Notice("t", "large", "text"), key) == [None]
+async def test_a_kit_is_not_closed_by_habit() -> None:
+    assert await answer(Kit("the kit"), "enter", "escape", "space", "enter", "c") == []
+    assert await answer(Kit("the kit"), "w") == [None]
 
 
 async def test_markup_of_others_is_text() -> None:

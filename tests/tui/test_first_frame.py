@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
+import signal
+import subprocess
 import sys
 import termios
 from contextlib import suppress
@@ -85,3 +88,32 @@ def test_the_screen_paints_it_where_it_clears_the_terminal(tmp_path: Path) -> No
         for data in ("before", ENTER, ENTER):
             made.write(data)
     assert written == ["before", f"{ENTER}the picture", ENTER]
+
+
+@pytest.mark.parametrize("mark", [ENTER.encode(), b"Welcome to Holdfast"])
+def test_who_is_asked_to_end_gives_the_terminal_back(tmp_path: Path, mark: bytes) -> None:
+    """Before the screen's library is loaded, and when the screen is there."""
+    ours, theirs = os.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    before = termios.tcgetattr(theirs)
+    words = [sys.executable, "-P", "-m", "tui", "--home", str(tmp_path)]
+    process = subprocess.Popen(words, stdin=theirs, stdout=theirs, stderr=theirs)
+    try:
+        told = read_until(ours, mark)
+        process.terminate()
+        told = read_until(ours, LEAVE.encode(), told)
+        assert process.wait(60) == 128 + signal.SIGTERM
+        assert termios.tcgetattr(theirs) == before
+    finally:
+        process.kill()
+        process.wait()
+        os.close(theirs)
+        os.close(ours)
+
+
+def read_until(terminal: int, mark: bytes, told: bytes = b"") -> bytes:
+    """What comes out of it, until it says so."""
+    while mark not in told:
+        assert select.select([terminal], [], [], 60)[0], told
+        told += os.read(terminal, 1 << 16)
+    return told

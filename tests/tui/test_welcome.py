@@ -12,7 +12,7 @@ from peer.control.control_client import ControlClient
 from tests.tui.stage import Stage
 from tui import welcome
 from tui.app import HoldfastApp
-from tui.dialogs import Ask, Notice
+from tui.dialogs import Ask, Kit
 from tui.main_screen import MainScreen
 from tui.welcome import WelcomeScreen, ask_command, started_daemon
 
@@ -35,10 +35,10 @@ async def test_a_first_device_is_made_run_and_its_kit_is_shown(
         await stage.until(lambda: isinstance(app.screen, Ask))
         app.screen.query_one(Input).value = "laptop"
         await stage.press("enter")
-        await stage.until(lambda: isinstance(app.screen, Notice))
+        await stage.until(lambda: isinstance(app.screen, Kit))
         assert "recovery kit" in str(app.screen.query_one(Label).content)
         try:
-            await stage.press("enter")
+            await stage.press("w")
             await stage.until(lambda: isinstance(app.screen, MainScreen))
             await stage.until(lambda: stage.text("headline").startswith("laptop"))
         finally:
