@@ -9,7 +9,7 @@ from peer.command_line.terminal import format_moment, format_size, format_time, 
 from peer.status import BackupEntry, BackupNode
 from tui.daemon import Daemon
 from tui.pane import Pane
-from tui.rows import Line, Tone
+from tui.rows import DAY_CHARACTERS, Line, Tone
 from tui.watch import Seen
 
 BACKUP_HEADINGS: Final = ("", "copies of", "health", "state", "shares", "size", "stored until")
@@ -33,7 +33,8 @@ def backup_lines(backups: Sequence[BackupEntry]) -> list[Line]:
 
 def _folder(one: BackupEntry) -> Line:
     sign, tone = _TONES.get(one["health"], ("○", Tone.QUIET))
-    until = "not yet" if one["stored_until_s"] is None else format_moment(one["stored_until_s"])
+    until_s = one["stored_until_s"]
+    until = "not yet" if until_s is None else format_moment(until_s)[:DAY_CHARACTERS]
     cells = (
         sign, f"{one['folder']} ({one['scheme']})", one["health"] or "empty", one["state"],
         f"{one['packs']} packs", format_size(one["stored_bytes"]), until,

@@ -52,6 +52,9 @@ class KeyLine(Widget):
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"key-line--key"}
 
+    auto_links = False
+    """A key looks like a key, and not like a link."""
+
     def __init__(self) -> None:
         super().__init__()
         self.keys: tuple[Key, ...] = ()

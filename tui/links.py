@@ -52,7 +52,7 @@ class LinksPane(Pane):
         Binding("a", "create", "New", tooltip="Share a file or directory by a link"),
         Binding("s", "qr", "Show", tooltip="The address as text and as a QR code"),
         Binding("c", "copy", "Copy", tooltip="Put the address on the clipboard"),
-        Binding("d", "revoke", "End it", tooltip="Nobody gets anything by it any more"),
+        Binding("d", "revoke", "End", tooltip="Nobody gets anything by it any more"),
         Binding("r", "look", "Again", tooltip="Ask the relays once more"),
     ]
 

@@ -36,8 +36,8 @@ class Pane(Vertical):
         yield self.listing
 
     def lines(self, seen: Seen) -> Sequence[Line]:
-        """What the table says of it."""
-        raise NotImplementedError
+        """What the table says of it; nothing, unless the tab knows better."""
+        return ()
 
     def show(self, seen: Seen) -> None:
         """Another picture; as long as there is none, nothing is said."""

@@ -27,6 +27,8 @@ from peer.status import (
 )
 from tui.in_keys import in_keys
 
+DAY_CHARACTERS: Final = len("2026-01-31")
+"""Of a moment: all that there is room for on 80 columns in some tables."""
 SMOOTHING: Final = 0.5
 """How much of a rate is the newest interval: at one look a second, it follows within three."""
 IDLE_BYTES_PER_S: Final = 512
@@ -224,8 +226,8 @@ def version_lines(versions: Sequence[VersionEntry]) -> list[Line]:
         cells = (
             str(one["version"]) if one["version"] else "now", one["path"],
             format_size(one["size"]), format_moment(one["written_s"]), one["device"] or "-",
-            f"{until}, deleted" if one["deleted"] else until,
-            "here" if one["here"] else "another device",
+            f"{until[:DAY_CHARACTERS]} deleted" if one["deleted"] else until,
+            "here" if one["here"] else "away",
         )  # fmt: skip
         tone = Tone.GOOD if not one["version"] else Tone.BUSY if one["here"] else Tone.QUIET
         out.append(Line(str(one["version"]), _safe(cells), tone))

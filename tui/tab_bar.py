@@ -19,6 +19,8 @@ class TabBar(Widget):
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"tab-bar--active"}
 
+    auto_links = False
+    """A tab looks like a tab, and not like a link."""
     active: reactive[str] = reactive(next(iter(TABS)))
 
     def render(self) -> Text:

@@ -2,6 +2,10 @@
 a daemon that has many files.
 
 python -m tests.bench.bench_faces [--files N] [--text-bytes N] [--only search,api,screen]
+    [--transfer-bytes N]
+
+The screen is measured twice: at rest, and while another device's daemon sends a large file, as fast
+as it can.
 """
 
 from __future__ import annotations
@@ -16,7 +20,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -25,6 +30,7 @@ from typing import Final
 import numpy
 
 from crypto.ids import FolderId, NodeId
+from peer.command_line.demo_device import find_free_port
 from peer.control.control_client import ControlClient
 from peer.errors import PeerError
 from peer.search.search import parse
@@ -38,6 +44,8 @@ SYLLABLES: Final = "ka lo mi ren tor sa pel du vin o ga shi bra te no ru fel qua
 VOCABULARY: Final = 150_000
 REPEATS: Final = 40
 FOLDER: Final = FolderId(b"f" * 32)
+ALONE: Final = ("--no-discovery",)
+KEY_PAUSE_S: Final = 0.3
 ENDINGS: Final = ("txt", "md", "pdf", "docx", "py", "html")
 
 
@@ -185,7 +193,35 @@ def measure_search(files: int, text_bytes: int) -> None:
         index.close()
 
 
-def measure_daemon(files: int, which: set[str]) -> None:
+@contextmanager
+def receiving(directory: Path, client: ControlClient, port: int, size_bytes: int) -> Iterator[None]:
+    """Meanwhile another device, with a daemon of its own, sends a file to the one that is asked."""
+    home, root = directory / "other", directory / "sent"
+    root.mkdir()
+    with (root / "large").open("wb") as file:
+        for _ in range(max(1, size_bytes >> 23)):
+            file.write(os.urandom(1 << 23))
+    words = [sys.executable, "-m", "peer", "--home", str(home)]
+    code = client.invite()["code"]
+    join = [*words, "join", code, "--name", "other", "--address", f"127.0.0.1:{port}"]
+    subprocess.run(join, check=True, capture_output=True)
+    daemon = subprocess.Popen([*words, "run", "--listen", "127.0.0.1:0", *ALONE])
+    try:
+        other = ControlClient(home)
+        wait_until(lambda: other.status() is not None)
+        other.add_folder(root, "sent")
+        wait_until(lambda: other.status()["folders"][-1]["files"] == 1)
+        wait_until(lambda: any(one["name"] == "sent" for one in client.status()["folders"]))
+        (directory / "got").mkdir()
+        client.attach_folder("sent", directory / "got")
+        wait_until(lambda: client.status()["totals"]["received_bytes"] > 1 << 24, interval_s=0.02)
+        yield
+    finally:
+        daemon.terminate()
+        daemon.wait()
+
+
+def measure_daemon(files: int, which: set[str], transfer_bytes: int) -> None:
     """A real daemon with so many files, asked over its socket and shown on a screen."""
     with tempfile.TemporaryDirectory() as directory:
         home, root = Path(directory) / "home", Path(directory) / "files"
@@ -196,7 +232,8 @@ def measure_daemon(files: int, which: set[str]) -> None:
             (place / f"report {number}.txt").write_text(f"the report of day {number}")
         words = [sys.executable, "-m", "peer", "--home", str(home)]
         subprocess.run([*words, "init", "--name", "bench"], check=True, capture_output=True)
-        daemon = subprocess.Popen([*words, "run", "--listen", "127.0.0.1:0", "--no-discovery"])
+        port = find_free_port()
+        daemon = subprocess.Popen([*words, "run", "--listen", f"127.0.0.1:{port}", *ALONE])
         try:
             client = ControlClient(home)
             wait_until(lambda: client.status() is not None)
@@ -212,12 +249,18 @@ def measure_daemon(files: int, which: set[str]) -> None:
                 say("suggestions by the API", timed(lambda: client.suggest("rep", 8)), 15)
             if "screen" in which:
                 measure_screen(home)
+                with receiving(Path(directory), client, port, transfer_bytes):
+                    measure_screen(home, "while a file comes")
+                    left = sum(one["need_bytes"] for one in client.status()["folders"])
+                    print(f"screen: {left / 1e6:.0f} MB of it were still to come", flush=True)
         finally:
             daemon.terminate()
             daemon.wait()
 
 
-def wait_until(condition: Callable[[], bool], deadline_s: float = 1800) -> None:
+def wait_until(
+    condition: Callable[[], bool], deadline_s: float = 1800, interval_s: float = 0.25
+) -> None:
     """Asks until it is so."""
     end = time.monotonic() + deadline_s
     while time.monotonic() < end:
@@ -226,31 +269,40 @@ def wait_until(condition: Callable[[], bool], deadline_s: float = 1800) -> None:
                 return
         except (PeerError, IndexError):
             pass
-        time.sleep(0.25)
+        time.sleep(interval_s)
     raise TimeoutError
 
 
-def measure_screen(home: Path) -> None:
-    """The screen in a terminal of 120 by 40, as a person sees it: bytes that come out."""
+def measure_screen(home: Path, when: str = "at rest") -> None:
+    """The screen in a terminal of 120 by 40, as a person sees it: bytes that come out. What it
+    spends on a key, and on looking meanwhile, is its own processor time.
+    """
     began = time.perf_counter()
     child, terminal = pty.fork()
     if child == 0:
         os.environ.update(TERM="xterm-256color", COLUMNS="120", LINES="40")
         os.execv(sys.executable, [sys.executable, "-m", "tui", "--home", str(home)])
     read_until(terminal, b"bench")
-    print(f"screen: first paint with the folder's name {time.perf_counter() - began:.2f} s")
+    print(f"screen {when}: first paint with the folder's name {time.perf_counter() - began:.2f} s")
     read_until(terminal, b"Invite")  # the first of its keys, at the foot
     print(f"screen: there with all its keys after {time.perf_counter() - began:.2f} s", flush=True)
     drain(terminal, 3)
-    times = Times()
+    times, spent = Times(), spent_by(child)
     # Each of these changes what is to be seen: the heading of a table that was not shown before.
     for key, heading in ((b"2", b"round trip"), (b"6", b"when"), (b"5", b"relay")) * 8:
         began = time.perf_counter()
         os.write(terminal, key)
         read_until(terminal, heading)
         times.append(time.perf_counter() - began)
-        drain(terminal, 0.3)
-    say("screen: key to paint", times, 50)
+        drain(terminal, KEY_PAUSE_S)
+    times.spent_s = spent_by(child) - spent
+    load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
+    say(f"screen {when}: key to paint", times, 50)
+    print(f"  the processor time is with {KEY_PAUSE_S} s of looking after each; load {load}")
+    if when != "at rest":
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+        return
     before = spent_by(child)
     drain(terminal, 20)
     print(f"screen: idle {(spent_by(child) - before) / 20:.2%} of a core (1 % wanted)", flush=True)
@@ -285,6 +337,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=100_000)
     parser.add_argument("--text-bytes", type=int, default=10**9)
+    parser.add_argument("--transfer-bytes", type=int, default=3 * 10**9)
     parser.add_argument("--only", default="search,api,screen")
     given = parser.parse_args()
     parts = set(given.only.split(","))
@@ -292,4 +345,4 @@ if __name__ == "__main__":
     if "search" in parts:
         measure_search(given.files, given.text_bytes)
     if parts & {"api", "screen"}:
-        measure_daemon(given.files, parts)
+        measure_daemon(given.files, parts, given.transfer_bytes)

@@ -60,7 +60,7 @@ async def test_what_is_no_number_makes_no_link(tmp_path: Path) -> None:
 async def test_a_link_is_shown_copied_and_ended_after_a_question(tmp_path: Path) -> None:
     async with screen(tmp_path) as stage:
         await open_links(stage)
-        await stage.until(lambda: {"New", "Show", "Copy", "End it"} <= stage.keys())
+        await stage.until(lambda: {"New", "Show", "Copy", "End"} <= stage.keys())
         await stage.press("enter")
         await stage.until(lambda: isinstance(stage.app.screen, QrScreen))
         await stage.press("escape", "c")

@@ -97,8 +97,8 @@ def test_a_version_says_where_it_is() -> None:
     daemon = FakeDaemon()
     now, before = version_lines([daemon.version(0), daemon.version(7)])
     assert (now.cells[0], now.cells[5], now.cells[6]) == ("now", "", "here")
-    assert (before.cells[0], before.cells[6]) == ("7", "another device")
-    assert before.cells[5].endswith(", deleted")
+    assert (before.cells[0], before.cells[6]) == ("7", "away")
+    assert before.cells[5].endswith(" deleted")
 
 
 def test_nothing_that_steers_a_terminal_passes(status: Status) -> None:
