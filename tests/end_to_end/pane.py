@@ -10,7 +10,7 @@ from tests.end_to_end.device import ROOT, wait_until
 
 PATIENCE_S = 120.0
 FOCUS = r"\x1b\[38;5;32m▊"
-"""The corner of the field in which the cursor is, on a terminal of 256 colours."""
+"""The left end of the field in which the cursor is, on a terminal of 256 colours."""
 END_SHOWN = 20
 """Characters at the end of a long text that a field has room for."""
 
@@ -54,9 +54,9 @@ class Pane:
         or behind that. Keys that come faster than any person's overtake those that move the cursor
         or empty a field: so each is seen to have done its work before the next one.
         """
-        rows = rf"{re.escape(label)}[^\n]*\n[^\n]*"
+        rows = rf"{re.escape(label)}[^\n]*\n[^\n]*"  # the field is below its label
         self.until(rf"{rows}{FOCUS}", is_raw=True)
-        field = rf"{rows}\n[^\n]*▊"
+        field = rf"{rows}▊"
         if not is_added and self.until(rf"{field}([^\n]*)▎")[1].strip():
             self._ask("send-keys", "C-e", "C-u")
             self.until(rf"{field} +▎")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -87,9 +88,14 @@ LOOKS = ("status", "devices", "list_relays", "conflicts", "notifications", "back
 @asynccontextmanager
 async def screen(home: Path, size: tuple[int, int] = (80, 24)) -> AsyncIterator[Stage]:
     """A screen of this size; its first look has been answered."""
+    loop, asking = asyncio.get_running_loop(), ThreadPoolExecutor()
+    loop.set_default_executor(asking)
     async with running(home) as daemon:
         app = PatientApp(home)
         async with app.run_test(size=size) as pilot:
             stage = Stage(app, pilot, daemon)
             await stage.until(lambda: stage.listing("folder-list").row_count)
             yield stage
+        # What the screen was asking when it was left is answered before the daemon goes.
+        loop.set_default_executor(ThreadPoolExecutor())
+        await asyncio.to_thread(asking.shutdown)
