@@ -79,7 +79,9 @@ async def overview(daemon: OverviewApi, fields: Fields) -> Mapping[str, Any]:
         "relays": (await daemon.list_relays())["relays"],
         "notifications": await daemon.witness.notifications(unread_only=False, limit=NOTICES_MAX),
         "transfers": (
-            await daemon.transfers.listed() if is_moving else {"transfers": [], "more": 0}
+            await daemon.transfers.listed()
+            if is_moving
+            else {"transfers": [], "more": 0, "under_way": daemon.transfers.now.listed()}
         ),
     }
     if has_conflicts:
