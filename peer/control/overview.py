@@ -66,23 +66,15 @@ class OverviewApi(Protocol):
 
 
 async def overview(daemon: OverviewApi, fields: Fields) -> Mapping[str, Any]:
-    """`GET /api/overview`: what costs more than a look is worth is in it only if it is asked for.
-    What is on its way is looked for only where something is lacking.
-    """
+    """`GET /api/overview`: what costs more than a look is worth comes only if asked for."""
     has_conflicts, has_backups = fields.flag("conflicts"), fields.flag("backups")
     fields.end()
-    status = await daemon.status()
-    is_moving = any(folder["need_bytes"] for folder in status["folders"])
     answer: Overview = {
-        "status": status,
+        "status": await daemon.status(),
         "devices": [_to_the_minute(one) for one in (await daemon.devices())["devices"]],
         "relays": (await daemon.list_relays())["relays"],
         "notifications": await daemon.witness.notifications(unread_only=False, limit=NOTICES_MAX),
-        "transfers": (
-            await daemon.transfers.listed()
-            if is_moving
-            else {"transfers": [], "more": 0, "under_way": daemon.transfers.now.listed()}
-        ),
+        "transfers": await daemon.transfers.listed(),
     }
     if has_conflicts:
         answer["conflicts"] = (await daemon.conflicts())["conflicts"]
