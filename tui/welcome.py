@@ -53,8 +53,17 @@ async def ask_command(home: Path, *words: str, given: str = "") -> tuple[dict[st
     out, told = await process.communicate(f"{given}\n".encode())
     if process.returncode == 0:
         return json.loads(out), ""
-    lines = told.decode(errors="replace").strip().splitlines() or ["It failed."]
-    return {}, lines[-1].removeprefix("holdfast: ")
+    return {}, _why(told.decode(errors="replace"))
+
+
+def _why(told: str) -> str:
+    """The sentence of the problem document that a command ends its standard error with; of what
+    ended otherwise, the last line.
+    """
+    lines = told.strip().splitlines() or ["It failed."]
+    with suppress(ValueError, KeyError, TypeError):
+        return str(json.loads(lines[-1])["detail"])
+    return lines[-1].removeprefix("holdfast: ")
 
 
 def start_daemon(home: Path) -> subprocess.Popen[bytes]:
