@@ -28,7 +28,7 @@ async def test_it_survives_a_daemon_that_goes_and_comes(tmp_path: Path) -> None:
     app = HoldfastApp(tmp_path)
     async with app.run_test() as pilot:
         stage = Stage(app, pilot, None)  # type: ignore[arg-type]
-        await stage.until(lambda: isinstance(app.screen, WelcomeScreen))
+        await stage.until(lambda: isinstance(app.screen, WelcomeScreen) and stage.keys())
         assert "Add" not in stage.keys()
         for _ in range(2):
             async with running(tmp_path):
