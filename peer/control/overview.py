@@ -22,6 +22,7 @@ from peer.status import (
     Overview,
     RelayList,
     Status,
+    TransferList,
 )
 
 PATH: Final = "/api/overview"
@@ -66,15 +67,20 @@ class OverviewApi(Protocol):
 
 
 async def overview(daemon: OverviewApi, fields: Fields) -> Mapping[str, Any]:
-    """`GET /api/overview`: what costs more than a look is worth comes only if asked for."""
+    """`GET /api/overview`: what costs more than a look is worth comes only if asked for.
+    What is on its way is looked for only where something is lacking.
+    """
     has_conflicts, has_backups = fields.flag("conflicts"), fields.flag("backups")
     fields.end()
+    status = await daemon.status()
+    is_moving = any(folder["need_bytes"] for folder in status["folders"])
+    nothing: TransferList = {"transfers": [], "more": 0, "under_way": []}
     answer: Overview = {
-        "status": await daemon.status(),
+        "status": status,
         "devices": [_to_the_minute(one) for one in (await daemon.devices())["devices"]],
         "relays": (await daemon.list_relays())["relays"],
         "notifications": await daemon.witness.notifications(unread_only=False, limit=NOTICES_MAX),
-        "transfers": await daemon.transfers.listed(),
+        "transfers": await daemon.transfers.listed() if is_moving else nothing,
     }
     if has_conflicts:
         answer["conflicts"] = (await daemon.conflicts())["conflicts"]
