@@ -33,6 +33,17 @@ from protocol.records import Stamp
 from protocol.version_vector import Vector
 
 
+async def as_record(turn: Turn, row: Row) -> Node:
+    """What a derived copy's record is: its write verbatim, its place as shown and with no vector
+    (MERGE 5), so that it is the same whoever writes it.
+    """
+    await turn.load([row.shown.item])
+    first = turn.rows[row.shown.item].shown
+    parent = turn.known_directory(row.shown.parent).item
+    place = winning_place(row.base)._replace(parent=parent, name=first.name)
+    return Node((place,), row.base.contents)
+
+
 class Batch:
     """Collects writes; every vector comes from what the disk showed, never from the newer replica
     (MERGE 4).
@@ -164,13 +175,7 @@ class Batch:
                 await self._keep(turn.rows[loser])
 
     async def _keep(self, row: Row) -> None:
-        """A derived copy as a record: its write verbatim, its place as shown and with no vector."""
-        turn = self.turn
-        await turn.load([row.shown.item])
-        first = turn.rows[row.shown.item].shown
-        parent = turn.known_directory(row.shown.parent).item
-        place = winning_place(row.base)._replace(parent=parent, name=first.name)
-        self._emit(row.id, Node((place,), row.base.contents))
+        self._emit(row.id, await as_record(self.turn, row))
         self.origins[row.id] = row.origin
 
     # ------------------------------------------------------------ what must not move [12]

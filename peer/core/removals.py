@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 from crypto.ids import NodeId
+from peer.core.batch import as_record
 from peer.core.commands import Apply, Commit
 from peer.core.disk_types import Path, Refusal, RefusalKind, RemoveDirectory
 from peer.core.local_changes import carry_disk_facts, directory_heirs, members
@@ -41,8 +42,12 @@ async def without_removed(
             every = nodes[item] = await members(turn, item)
             await turn.load(every)
             is_removed = every and all(_is_removed(turn.rows[m]) for m in every)
-            if is_removed and not _shares_a_name(turn, every):
+            copies = [row for row in await turn.load_copies(every) if row.is_derived]
+            is_known = all(row.state != NOTHING for row in copies)
+            if is_removed and is_known and not _shares_a_name(turn, every):
                 bases.update((m, turn.rows[m].state) for m in every)
+                # What followed from it is on the disk, until its own record is shown.
+                bases |= {row.id: await as_record(turn, row) for row in copies}
             else:
                 removed.discard(item)
         if not bases:

@@ -54,6 +54,29 @@ async def test_what_was_removed_before_a_crash_is_no_deletion_of_this_device(pai
     assert two.tree() == {}
 
 
+async def test_a_copy_of_what_was_removed_before_a_crash_is_known_still(pair: Pair) -> None:
+    """It follows from its original as long as it has no record here; and a file that no tree knows
+    is left where it is, and is new to the next scan that comes by.
+    """
+    one, two = pair
+    (one.root / "a").write_bytes(b"1")
+    await one.scan()
+    await meet(pair)
+    for device, data in ((one, b"two"), (two, b"three")):
+        (device.root / "a").write_bytes(data)
+        await device.scan()
+    await meet(pair)
+    (copy,) = (name for name in one.tree() if " (conflict " in name)
+    for name in ("a", copy):
+        (one.root / name).unlink()
+        await one.scan()
+    await two.ingest(one.authored)
+    (two.root / "a").unlink()
+    await two.scan()
+    await meet(pair)
+    assert two.tree() == {} == one.tree()
+
+
 async def test_what_was_moved_out_of_a_removal_is_a_directory_of_its_own(pair: Pair) -> None:
     """Without a crash, too: what lay in it was deleted here and there."""
     one, two = pair
