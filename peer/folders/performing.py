@@ -140,21 +140,38 @@ class Performer:
     async def unpark(self, path_of: Callable[[NodeId], Awaitable[Path | None]], label: str) -> None:
         """Puts back what a crash left parked in the middle of a plan, before a scan can miss it.
 
-        Where its place is taken, it goes beside it under a conflict name.
+        Where its place is taken, it goes beside it under a conflict name; where the directory is
+        not there, for the plan had come so far, to the root. Raises DiskError for what the disk
+        does not let go: it would be told as deleted.
         """
         moves: list[Move] = []
         for name, stat in await self.list_own(PARKED):
             if not _ITEM.fullmatch(name):
                 continue  # none of ours
-            target = await path_of(NodeId(bytes.fromhex(name))) or (f"recovered {name}",)
-            (there,) = await self.on_disk(lambda t=target: self.disk.stat([t]))  # type: ignore[misc]
-            if there is not None:
-                free = conflict_name(target[-1], label, int(time.time()), name[:8])
-                target = (*target[:-1], free)
-            moves.append(Move((*PARKED, name), target, stat))
+            target = await path_of(NodeId(bytes.fromhex(name))) or _recovered(name)
+            moves.append(Move((*PARKED, name), await self._free(target, name, label), stat))
         moves.sort(key=lambda move: len(move.target))  # a directory before what was in it
-        if moves:
-            await self.on_disk(lambda: self._apply(moves))
+        homeless: list[Move] = []
+        for move, _ in await self._refused(moves):
+            name = move.source[-1]
+            target = await self._free(_recovered(name), name, label)
+            homeless.append(move._replace(target=target))
+        for move, refusal in await self._refused(homeless):
+            where = "/".join(move.source)
+            raise DiskError(f"{where} cannot be put back: {refusal.reason} {DiskError.sentence()}")
+
+    async def _free(self, target: Path, name: str, label: str) -> Path:
+        """The path, or one beside it if something is there."""
+        (there,) = await self.on_disk(lambda: self.disk.stat([target]))
+        if there is None:
+            return target
+        return (*target[:-1], conflict_name(target[-1], label, int(time.time()), name[:8]))
+
+    async def _refused(self, moves: Sequence[Move]) -> list[tuple[Move, Refusal]]:
+        """Moves these, and gives those that the disk refused."""
+        results = await self.on_disk(lambda: self._apply(moves)) if moves else []
+        pairs = zip(moves, results, strict=True)
+        return [(move, result) for move, result in pairs if isinstance(result, Refusal)]
 
     async def empty_trash(self) -> None:
         """Deletes what a crash left of replaced files, or keeps it where that was meant; what was
@@ -175,6 +192,11 @@ class Performer:
             elif is_meant:
                 operations.append(Move((*TRASH, name), (*TRASH, keep), stat))
             else:
-                operations.append(Move((*TRASH, name), (f"recovered {name}",), stat))
+                operations.append(Move((*TRASH, name), _recovered(name), stat))
         if operations:
             await self.on_disk(lambda: self._apply(operations))
+
+
+def _recovered(name: str) -> Path:
+    """Where something goes that has no other place."""
+    return (f"recovered {name}",)

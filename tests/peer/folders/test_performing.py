@@ -28,7 +28,7 @@ from peer.core.disk_types import (
 )
 from peer.core.disk_types import Path as FolderPath
 from peer.core.rows import Row
-from peer.disk import durability
+from peer.disk import durability, writer
 from peer.disk.disk import PosixDisk
 from peer.disk.writer import going_name
 from peer.errors import DiskError
@@ -235,6 +235,31 @@ async def test_a_parked_file_that_nobody_knows_is_recovered(stage: Stage) -> Non
     stage[1].staged_names()
     park(stage[2], F, b"mine")
     assert await unpark(stage, {}) == {f"recovered {F.hex()}": b"mine"}
+
+
+@pytest.mark.row("F01")
+async def test_a_parked_file_whose_directory_is_gone_is_recovered(stage: Stage) -> None:
+    """Left where it is, it would be missing in the scan that follows, and be told as deleted."""
+    stage[1].staged_names()
+    park(stage[2], F, b"mine")
+    assert await unpark(stage, {F: ("gone", "a")}) == {f"recovered {F.hex()}": b"mine"}
+
+
+@pytest.mark.row("F01")
+async def test_a_parked_file_that_the_disk_does_not_let_go_is_nobody_s_deletion(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage[1].staged_names()
+    park(stage[2], F, b"mine")
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    with monkeypatch.context() as refusing:
+        refusing.setattr(writer, "move_noreplace", refuse)
+        with pytest.raises(DiskError, match=r"^\.holdfast/parked/\w+ cannot be put back: "):
+            await unpark(stage, {F: ("a",)})
+    assert await unpark(stage, {F: ("a",)}) == {"a": b"mine"}
 
 
 async def test_a_parked_directory_is_back_before_what_was_parked_out_of_it(stage: Stage) -> None:
