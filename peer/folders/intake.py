@@ -160,19 +160,26 @@ class Intake:
         seen: dict[Path, NodeId] = {}
         while due:
             flat: set[NodeId] = set()
-            deep: set[NodeId] = set()
+            deep: dict[Path, NodeId] = {}
             unknown: dict[Path, bool] = {}
             for path, is_deep in due.items():
                 item, is_exact = self._engine.find(path)
                 if seen.get(path) == item:
                     continue  # it has not come nearer: it is gone again, or new and was looked into
-                (deep if is_deep and is_exact else flat).add(item)
+                if is_deep and is_exact:
+                    deep[path] = item
+                else:
+                    flat.add(item)
                 if not is_exact:
                     unknown[path], seen[path] = is_deep, item
-            if flat - deep:
-                await self._scan(sorted(flat - deep), False)
-            if deep:
-                await self._scan(sorted(deep), True)
+            flat -= set(deep.values())
+            if flat:
+                await self._scan(sorted(flat), False)
+            # What was seen above them may have put other directories there.
+            found = {path: self._engine.find(path) for path in deep}
+            if scope := {item for item, is_exact in found.values() if is_exact}:
+                await self._scan(sorted(scope), True)
+            unknown |= {path: True for path, (_, is_exact) in found.items() if not is_exact}
             due = unknown
 
     async def _scan(self, scope: list[NodeId], is_recursive: bool) -> None:

@@ -70,6 +70,27 @@ async def test_files_that_are_left_for_later_come_in_the_end(
         assert folder.intake.has_read_all
 
 
+async def test_a_directory_that_came_into_another_s_place_is_looked_into(scene: Scene) -> None:
+    """The hint names a path; which directory has it is known after a look at the one above."""
+    root = scene.one.root
+    for path in (("a", "d", "in"), ("other",)):
+        root.joinpath(*path).mkdir(parents=True)
+    async with running(scene) as folder:
+        await in_sync(folder)
+        intake, engine = folder.intake, folder.engine
+        assert intake is not None
+
+        async def look() -> bool:
+            (root / "a" / "d" / "in").rename(root / "in")
+            (root / "a" / "d").rmdir()
+            (root / "other").rename(root / "a" / "d")
+            (root / "in").rename(root / "a" / "d" / "in")
+            await intake._scan_hints({("a",): False, (): False, ("a", "d"): True})
+            return engine.find(("a", "d", "in"))[1]
+
+        assert await folder.call(look)
+
+
 @pytest.mark.parametrize(
     ("directory", "name", "is_everything"),
     [((), IGNORE_FILE, True), ((), "file", False), (("d",), IGNORE_FILE, False)],
