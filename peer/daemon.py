@@ -160,8 +160,8 @@ class Daemon:
         )  # fmt: skip
         self.users = UserRequests(home.path / "key", self._profile)
         self.share_links = ShareLinkRequests(
-            home, self.ledgers, self.history, self.relays, self.backups, self.uploads
-        )
+            home, self.ledgers, self.history, self.relays, self.backups, self.uploads,
+            self.transfers.now)  # fmt: skip
 
     async def start(self) -> None:
         """Opens everything, in the order in which one rests on the other."""

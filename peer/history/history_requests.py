@@ -38,7 +38,7 @@ class HistoryRequests:
         under_way: UnderWay,
     ) -> None:
         self._stored, self._folders = stored, folders
-        self.under_way = under_way
+        self._under_way = under_way
 
     async def versions(self, path: Path) -> VersionList:
         """What a file is and what it was, the newest first."""
@@ -111,7 +111,7 @@ class HistoryRequests:
         def count() -> tuple[int, int]:
             return len(result.done) + len(result.failed), len(wanted)
 
-        with self.under_way.doing("restore", str(path), "files", count):
+        with self._under_way.doing("restore", str(path), "files", count):
             return _report(await history.restore(wanted, result))
 
     # ------------------------------------------------------------ where

@@ -13,6 +13,7 @@ from crypto.ids import FolderId
 from crypto.share_links import LinkKey
 from peer.backup.backups import Backups
 from peer.connectivity.relays import Relays
+from peer.control.under_way import UnderWay
 from peer.device.home import LINKS_NAME, Home
 from peer.device.ledgers import Ledgers
 from peer.device.opened import Opened
@@ -85,10 +86,12 @@ class ShareLinkRequests:
         relays: Relays,
         backups: Backups,
         uploads: UploadLinks,
+        under_way: UnderWay,
     ) -> None:
         self._home, self._ledgers = home, ledgers
         self._history, self._relays = history, relays
         self._backups, self._uploads = backups, uploads
+        self._under_way = under_way
         self._store = Opened(lambda: LinkStore.open(home.path / LINKS_NAME, home.keys.database_key))
 
     async def close(self) -> None:
@@ -126,7 +129,7 @@ class ShareLinkRequests:
             packing = LinkPacking(store, place, making)
             maker = LinkMaker(store, place, making, packing, sealed)
             try:
-                with self._history.under_way.doing("link", str(path), "bytes", maker.count):
+                with self._under_way.doing("link", str(path), "bytes", maker.count):
                     made = await maker.make(files, wish)
             except StorageRefused as refusal:
                 raise LinkNotMade(f"{refusal} No link was made.") from refusal
