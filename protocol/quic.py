@@ -129,6 +129,28 @@ def client_configuration() -> QuicConfiguration:
     )
 
 
+def write_stream_window(
+    connection: QuicConnection, builder: QuicPacketBuilder, stream: QuicStream, window: int
+) -> None:
+    """Tells the other side that so much behind what was read of a stream may come, once there is a
+    quarter more of it to tell.
+    """
+    end = stream.receiver.starting_offset() + window
+    if end - stream.max_stream_data_local_sent < window // 4:
+        return
+    end = max(end, stream.max_stream_data_local)
+    buffer = builder.start_frame(
+        QuicFrameType.MAX_STREAM_DATA,
+        capacity=MAX_STREAM_DATA_FRAME_CAPACITY,
+        handler=connection._on_max_stream_data_delivery,
+        handler_args=(stream,),
+    )
+    assert stream.stream_id is not None
+    buffer.push_uint_var(stream.stream_id)
+    buffer.push_uint_var(end)
+    stream.max_stream_data_local = stream.max_stream_data_local_sent = end
+
+
 class Connection(QuicConnection):
     """One connection; time comes in, datagrams go out, and a Listener hears what happened."""
 
@@ -252,20 +274,7 @@ class Connection(QuicConnection):
     ) -> None:
         if not stream.max_stream_data_local:
             return  # a stream that only we send on
-        value = stream.receiver.starting_offset() + self._window
-        if value - stream.max_stream_data_local_sent < self._window // 4:
-            return
-        value = max(value, stream.max_stream_data_local)
-        buffer = builder.start_frame(
-            QuicFrameType.MAX_STREAM_DATA,
-            capacity=MAX_STREAM_DATA_FRAME_CAPACITY,
-            handler=self._on_max_stream_data_delivery,
-            handler_args=(stream,),
-        )
-        assert stream.stream_id is not None
-        buffer.push_uint_var(stream.stream_id)
-        buffer.push_uint_var(value)
-        stream.max_stream_data_local = stream.max_stream_data_local_sent = value
+        write_stream_window(self, builder, stream, self._window)
 
     # Sending
 

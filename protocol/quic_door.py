@@ -5,11 +5,13 @@ With `quic.py` and `quic_burst.py` the only importer of aioquic.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from aioquic.buffer import Buffer  # type: ignore[attr-defined]
-from aioquic.quic.configuration import SMALLEST_MAX_DATAGRAM_SIZE
-from aioquic.quic.connection import NetworkAddress
+from aioquic.quic.configuration import SMALLEST_MAX_DATAGRAM_SIZE, QuicConfiguration
+from aioquic.quic.connection import NetworkAddress, QuicConnection
 from aioquic.quic.packet import (
     QuicPacketType,
     encode_quic_retry,
@@ -21,6 +23,8 @@ from aioquic.quic.retry import QuicRetryTokenHandler
 from protocol.certificates import LinkCertificate
 from protocol.quic import Connection, server_configuration
 from protocol.quic_packets import CONNECTION_ID_SIZE
+
+Made = TypeVar("Made", bound=QuicConnection)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +57,12 @@ def read_initial(datagram: bytes) -> Initial | None:
     return Initial(header.destination_cid, header.source_cid, header.version, header.token)
 
 
-class Door:
+class QuicDoor(Generic[Made]):
     """The stateless part of a server: versions, Retry, and the connections that it lets in."""
 
-    def __init__(self, certificate: LinkCertificate) -> None:
-        self.binding_certificate = certificate.der
-        self._configuration = server_configuration(certificate)
+    def __init__(self, configuration: QuicConfiguration, connection: Callable[..., Made]) -> None:
+        """`connection` makes one, by the arguments of aioquic's `QuicConnection`."""
+        self._configuration, self._connection = configuration, connection
         self._tokens = QuicRetryTokenHandler()
 
     def negotiate(self, initial: Initial) -> bytes | None:
@@ -87,7 +91,7 @@ class Door:
             ),
         )
 
-    def accept(self, initial: Initial, address: NetworkAddress, now: float) -> Connection | None:
+    def accept(self, initial: Initial, address: NetworkAddress, now: float) -> Made | None:
         """A connection for the client; None if it brings a token that is not ours."""
         original_id, retry_id = initial.destination_id, None
         if initial.token:
@@ -101,8 +105,16 @@ class Door:
             except ValueError:
                 return None
             retry_id = initial.destination_id
-        return Connection(
-            self._configuration,
+        return self._connection(
+            configuration=self._configuration,
             original_destination_connection_id=original_id,
             retry_source_connection_id=retry_id,
         )
+
+
+class Door(QuicDoor[Connection]):
+    """That of a server of links."""
+
+    def __init__(self, certificate: LinkCertificate) -> None:
+        super().__init__(server_configuration(certificate), Connection)
+        self.binding_certificate = certificate.der

@@ -26,7 +26,6 @@ from aioquic.quic import events
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import (
     CONNECTION_LIMIT_FRAME_CAPACITY,
-    MAX_STREAM_DATA_FRAME_CAPACITY,
     Limit,
     QuicConnection,
 )
@@ -35,6 +34,7 @@ from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.quic.recovery import QuicPacketSpace
 from aioquic.quic.stream import QuicStream
 
+from protocol.quic import write_stream_window
 from protocol.quic_packets import CONNECTION_ID_SIZE
 
 IDLE_TIMEOUT_S: Final = 30.0
@@ -267,20 +267,7 @@ class Http3Connection(QuicConnection):
     ) -> None:
         if not stream.max_stream_data_local or stream.receiver.is_finished:
             return  # one that we alone send on, or that has come to its end
-        end = stream.receiver.starting_offset() + self.window
-        if end - stream.max_stream_data_local_sent < self.window // 4:
-            return
-        end = max(end, stream.max_stream_data_local)
-        buffer = builder.start_frame(
-            QuicFrameType.MAX_STREAM_DATA,
-            capacity=MAX_STREAM_DATA_FRAME_CAPACITY,
-            handler=self._on_max_stream_data_delivery,
-            handler_args=(stream,),
-        )
-        assert stream.stream_id is not None
-        buffer.push_uint_var(stream.stream_id)
-        buffer.push_uint_var(end)
-        stream.max_stream_data_local = stream.max_stream_data_local_sent = end
+        write_stream_window(self, builder, stream, self.window)
 
 
 class _Http(H3Connection):

@@ -18,7 +18,7 @@ from urllib.parse import unquote
 
 from starlette.types import ASGIApp, Message
 
-from protocol.quic_door import destination_id, read_initial
+from protocol.quic_door import QuicDoor, destination_id, read_initial
 from protocol.quic_packets import CONNECTION_ID_SIZE
 from protocol.udp import SocketAddress, UdpEndpoint
 from relay.doorway import Doorway, Place
@@ -36,7 +36,6 @@ from relay.http3_connection import (
     IdIssued,
     IdRetired,
 )
-from relay.http3_door import Http3Door
 from relay.origins import origin_of
 from relay.web_answers import BrokenOff as AnswerBrokenOff
 
@@ -58,7 +57,7 @@ STALL_S: Final = 60.0
 class Http3Server:
     """All visitors by HTTP/3 of one socket; `run` ends when it is cancelled."""
 
-    def __init__(self, app: ASGIApp, door: Http3Door) -> None:
+    def __init__(self, app: ASGIApp, door: QuicDoor[Http3Connection]) -> None:
         self.app = app
         self.visits: dict[bytes, Visit] = {}
         self.wide = 0

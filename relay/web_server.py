@@ -24,10 +24,10 @@ from starlette.types import ASGIApp
 
 from protocol import tcp
 from protocol.certificates import LinkCertificate
+from protocol.quic_door import QuicDoor
 from relay.doorway import Doorway, Place
 from relay.errors import BadConfig
-from relay.http3_connection import server_configuration
-from relay.http3_door import Http3Door
+from relay.http3_connection import Http3Connection, server_configuration
 from relay.http3_server import Http3Server
 from relay.origins import origin_of
 from relay.web_answers import BrokenOff
@@ -147,7 +147,8 @@ class WebServer:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._renew_now_and_then())
                 if udp is not None:
-                    server = Http3Server(self._application, Http3Door(self._quic))
+                    door = QuicDoor(self._quic, Http3Connection)
+                    server = Http3Server(self._application, door)
                     tasks.create_task(server.run(udp))
                 await self._accept(listening, tasks)
         finally:

@@ -690,8 +690,8 @@ BUGS: Final = (
     Bug(
         "window-by-offset", "2 A28", "a QUIC window grows with the offsets that a sender names",
         "protocol/quic.py",
-        "        value = stream.receiver.starting_offset() + self._window",
-        "        value = stream.receiver.highest_offset + self._window",
+        "    end = stream.receiver.starting_offset() + window",
+        "    end = stream.receiver.highest_offset + window",
         ("protocol/test_quic.py", "protocol/test_stream_windows.py"),
     ),
     # ------------------------------------------------------------ the receiving disk

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from aioquic.h3.connection import H3Connection, Setting
 from aioquic.quic.connection import QuicConnection
 from aioquic.quic.events import ConnectionTerminated, StreamReset
 
+from protocol.quic_door import Initial, QuicDoor, read_initial
 from relay.http3_connection import (
     FRAME_LENGTH_MAX,
     NARROW_BYTES,
@@ -29,7 +31,8 @@ from relay.web_server import Certificate
 from tests.relay.http3_visitor import client_configuration
 from tests.relay.relay_stage import LOOPBACK
 
-SERVER, CLIENT = (LOOPBACK, 1), (LOOPBACK, 2)
+SERVER, CLIENT, ELSEWHERE = (LOOPBACK, 1), (LOOPBACK, 2), ("198.51.100.7", 2)
+NEW_ID = b"retry-id"
 HEADS = [
     (b":method", b"PUT"),
     (b":scheme", b"https"),
@@ -222,3 +225,49 @@ def test_what_is_broken_off_is_told_on_both_sides(pair: Pair) -> None:
     pair.ours.break_off(other)
     pair.roundtrip()
     assert [each.stream_id for each in pair.heard if isinstance(each, StreamReset)] == [other]
+
+
+# ---------------------------------------------------------------- before there is a connection
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> QuicDoor[Http3Connection]:
+    certificate = Certificate.self_signed(tmp_path, LOOPBACK)
+    return QuicDoor(server_configuration(certificate.certificate, certificate.key), Http3Connection)
+
+
+def first_flight(client: QuicConnection) -> Initial:
+    (datagram, _), *_ = client.datagrams_to_send(0.0)
+    initial = read_initial(datagram)
+    assert initial is not None
+    return initial
+
+
+def begun() -> tuple[QuicConnection, Initial]:
+    client = QuicConnection(configuration=client_configuration())
+    client.connect(SERVER, 0.0)
+    return client, first_flight(client)
+
+
+def test_other_versions_are_told_ours(door: QuicDoor[Http3Connection]) -> None:
+    _, initial = begun()
+    assert door.negotiate(initial) is None
+    answer = door.negotiate(replace(initial, version=0x1A2A3A4A))
+    assert answer is not None
+    assert (1).to_bytes(4, "big") in answer
+
+
+def test_a_token_is_good_for_its_address_its_id_and_a_short_time(
+    door: QuicDoor[Http3Connection],
+) -> None:
+    client, initial = begun()
+    assert door.accept(initial, CLIENT, 0.0) is not None
+    client.receive_datagram(door.retry(initial, CLIENT, NEW_ID, 0.0), SERVER, 0.0)
+    again = first_flight(client)
+    assert again.token
+    assert again.destination_id == NEW_ID
+    assert door.accept(again, CLIENT, 1.0) is not None
+    assert door.accept(again, ELSEWHERE, 1.0) is None
+    assert door.accept(again, CLIENT, 60.0) is None
+    assert door.accept(replace(again, destination_id=b"another1"), CLIENT, 1.0) is None
+    assert door.accept(replace(again, token=b"no token of ours"), CLIENT, 1.0) is None

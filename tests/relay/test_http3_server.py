@@ -11,9 +11,15 @@ from typing import Any
 import pytest
 from starlette.types import ASGIApp
 
+from protocol.quic_door import QuicDoor
 from relay import http3_server
-from relay.http3_connection import NARROW_BYTES, STREAMS_MAX, WIDE_BYTES, server_configuration
-from relay.http3_door import Http3Door
+from relay.http3_connection import (
+    NARROW_BYTES,
+    STREAMS_MAX,
+    WIDE_BYTES,
+    Http3Connection,
+    server_configuration,
+)
 from relay.http3_server import SLICE_BYTES, Http3Server
 from relay.ports import listen, listen_udp
 from relay.web_server import Certificate
@@ -96,7 +102,7 @@ class Stage:
 async def http3_stage(home: Path, app: ASGIApp) -> AsyncIterator[Stage]:
     certificate = Certificate.self_signed(home, LOOPBACK)
     configuration = server_configuration(certificate.certificate, certificate.key)
-    server = Http3Server(app, Http3Door(configuration))
+    server = Http3Server(app, QuicDoor(configuration, Http3Connection))
     listening = listen(LOOPBACK, 0)
     udp = listen_udp(listening)
     running = asyncio.get_running_loop().create_task(server.run(udp))
