@@ -58,7 +58,7 @@ async def without_removed(
         removed -= shown
         if shown:
             continue
-        emptied = _emptied(turn, removed)
+        emptied = _emptied(turn, missing)
         carried = {i for i in emptied if _is_carried(resident, i, moved)}
         kept, stuck = (carried, []) if carried else await _remove_emptied(turn, emptied)
         if kept or stuck:
@@ -77,13 +77,14 @@ async def without_removed(
     return [item for item in missing if item not in removed and item not in held]
 
 
-def _emptied(turn: Turn, removed: set[NodeId]) -> set[NodeId]:
+def _emptied(turn: Turn, missing: Collection[NodeId]) -> set[NodeId]:
     """The directories that were shown for the removed items alone, and that the crash left on the
-    disk; the second scan would take them for new.
+    disk; the second scan would take them for new. What is missing was not left there: where it was
+    may be something else.
     """
     shown = turn.resident.items
     gone = {i for i, item in turn.items.items() if item is None and i in shown and shown[i].inode}
-    return gone - {*removed, *directory_heirs(turn).values()}
+    return gone - {*missing, *directory_heirs(turn).values()}
 
 
 def _is_carried(resident: Directories, item: NodeId, moved: Collection[NodeId]) -> bool:

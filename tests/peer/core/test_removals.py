@@ -306,6 +306,35 @@ async def test_a_directory_that_has_the_place_of_one_that_a_crash_left_is_not_re
     assert two.tree() == before
 
 
+@pytest.mark.row("F01")
+async def test_a_directory_in_the_place_of_one_that_is_missing_is_not_removed(pair: Pair) -> None:
+    """Deleted but kept for an edited file, which is deleted later: the file and its directory were
+    removed before the crash, and a known directory has come into that one's place.
+    """
+    one, two = pair
+    (one.root / "gone" / "in").mkdir(parents=True)
+    (one.root / "gone" / "in" / "f").write_bytes(b"1")
+    (one.root / "other").mkdir()
+    await one.scan()
+    await meet(pair)
+    shutil.rmtree(one.root / "gone")
+    await one.scan()
+    (two.root / "gone" / "in" / "f").write_bytes(b"edited")
+    await two.scan()
+    await meet(pair)
+    assert one.tree()["gone/in/f"] == b"edited"
+    (one.root / "gone" / "in" / "f").unlink()
+    await one.scan()
+    await two.ingest(one.authored)
+    (two.root / "gone" / "in" / "f").unlink()
+    (two.root / "gone" / "in").rmdir()
+    (two.root / "other").rename(two.root / "gone" / "in")
+    before = two.tree()
+    await two.scan()
+    assert two.tree() == before
+    assert shown_directories(two) == sorted(before)
+
+
 @pytest.mark.parametrize("is_swapped", [False, True])
 async def test_a_removed_directory_that_something_lies_in_is_a_deletion_whoever_stands_for_it(
     pair: Pair, is_swapped: bool
