@@ -20,13 +20,14 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from peer.control import control_files, control_people, home_control, overview
+from peer.control import control_files, control_people, home_control
 from peer.control.control_fields import Fields, read_members
 from peer.control.control_files import FilesApi
-from peer.control.control_guard import Guard, answer_of, problem
+from peer.control.control_guard import Guard, answer_of, problem, unless_known
 from peer.control.control_people import LogApi, UsersApi
 from peer.control.home_control import HomeApi, TransferApi
 from peer.control.openapi import document
+from peer.control.overview import overview
 from peer.errors import PeerError, UnknownFolder, UsageError
 from peer.journal.event_stream import EventStream, TooManyReaders
 from peer.journal.notices import NOTICES_MAX
@@ -380,7 +381,7 @@ async def _without_fields(
 
 ROUTES: tuple[tuple[str, str, _Act], ...] = (
     ("GET", "/api/sync/status", lambda d, f: _without_fields(d.status, f)),
-    ("GET", overview.PATH, overview.overview),
+    ("GET", "/api/overview", overview),
     ("POST", "/api/sync/pause", _pause),
     ("POST", "/api/sync/resume", _resume),
     ("POST", "/api/sync/answer", _answer),
@@ -455,16 +456,11 @@ def _make_endpoint(daemon: DaemonApi, act: _Act) -> Callable[[Request], Awaitabl
         except Exception:  # noqa: BLE001 - a door: a defect in one answer must not end the daemon.
             _log.exception("The request %s failed.", request.url.path)
             return problem(PeerError())
-        tag = overview.tag_of(content or {}) if request.url.path == overview.PATH else ""
-        if tag and request.headers.get("if-none-match") == tag:
-            return Response(status_code=304, headers={"ETag": tag})
         answer = answer_of({} if content is None else content, 200, "application/json")
-        if tag:
-            answer.headers["ETag"] = tag
         if is_query and content is not None and content.get("next") is not None:
             following = request.url.include_query_params(cursor=content["next"])
             answer.headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
-        return answer
+        return unless_known(answer, request.headers.get("if-none-match")) if is_query else answer
 
     return endpoint
 

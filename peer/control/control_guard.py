@@ -1,5 +1,6 @@
 """The form of the control API's answers, and the guards of ATTACKS A36 before every route."""
 
+import hashlib
 import hmac
 import json
 from collections.abc import Callable, Mapping
@@ -15,6 +16,20 @@ def answer_of(content: Mapping[str, Any], status: int, media_type: str) -> Respo
     """JSON that nobody keeps, and no browser takes for anything else."""
     headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
     return Response(json.dumps(content), status, headers, media_type)
+
+
+def unless_known(answer: Response, known: str | None) -> Response:
+    """The answer with its ETag, or 304 for who has it already (RFC 9110, 13.1.2)."""
+    tag = tag_of(bytes(answer.body))
+    if known == tag:
+        return Response(status_code=304, headers={"ETag": tag})
+    answer.headers["ETag"] = tag
+    return answer
+
+
+def tag_of(body: bytes) -> str:
+    """The ETag of an answer: equal for equal ones."""
+    return f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'
 
 
 def problem(error: PeerError, status: int | None = None) -> Response:

@@ -253,8 +253,8 @@ _LIMIT: Final = ("limit", False, _NUMBER)
 OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("GET", "/api/sync/status"): Operation("How everything stands", gives=s.Status),
     ("GET", "/api/overview"): Operation(
-        "All that a screen shows at one look; with its ETag in If-None-Match, 304 if nothing has"
-        " changed", gives=s.Overview,
+        "All that a screen shows at one look; as everywhere, 304 if its ETag is in If-None-Match",
+        gives=s.Overview,
         query=(("conflicts", False, {"type": "boolean"}), ("backups", False, {"type": "boolean"})),
     ),
     ("POST", "/api/sync/pause"): Operation("Send, fetch and write nothing", FolderOrAll),

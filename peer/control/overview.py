@@ -1,11 +1,9 @@
 """The route for who shows all of it all the time: one answer with everything that a screen draws at
-one look, and no answer at all while nothing of it changes (ETag, RFC 9110).
+one look. While nothing of it changes, its ETag stays.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
@@ -25,7 +23,6 @@ from peer.status import (
     TransferList,
 )
 
-PATH: Final = "/api/overview"
 AGE_STEP_S: Final = 60
 """Ages are to the minute, or every answer would be another one."""
 
@@ -87,11 +84,6 @@ async def overview(daemon: OverviewApi, fields: Fields) -> Mapping[str, Any]:
     if has_backups:
         answer["backups"] = await daemon.backups.every()
     return answer
-
-
-def tag_of(content: Mapping[str, Any]) -> str:
-    """The ETag of an answer: equal for equal ones."""
-    return f'"{hashlib.blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()}"'
 
 
 def _to_the_minute(device: DeviceEntry) -> DeviceEntry:

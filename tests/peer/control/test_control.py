@@ -73,6 +73,15 @@ async def test_status_is_the_daemons() -> None:
     assert reply.content == await daemon.status()
 
 
+async def test_an_answer_that_somebody_has_is_not_given_again() -> None:
+    daemon = FakeDaemon()
+    tag = (await ask(daemon, "GET", "/api/relays")).headers["etag"]
+    known = {**GOOD_HEADERS, "if-none-match": tag}
+    again = await ask(daemon, "GET", "/api/relays", headers=known)
+    assert (again.status, again.body, again.headers["etag"]) == (304, b"", tag)
+    assert (await ask(daemon, "GET", "/api/sync/status", headers=known)).status == 200
+
+
 async def test_each_act_reaches_the_daemon_with_its_fields(tmp_path: Path) -> None:
     daemon = FakeDaemon()
     path = str(tmp_path)

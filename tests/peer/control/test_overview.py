@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
 
 from peer.control.control_client import ControlClient
 from peer.control.control_fields import Fields
-from peer.control.overview import overview, tag_of
+from peer.control.control_guard import tag_of
+from peer.control.overview import overview
 from peer.errors import UsageError
 from peer.status import Overview
 from tests.peer.fake_daemon import FakeDaemon, running
@@ -49,7 +51,7 @@ async def test_who_has_it_already_gets_nothing_until_something_changes(tmp_path:
 
         first, etag = await asyncio.to_thread(look, "")
         assert first is not None
-        assert tag_of(first) == etag
+        assert tag_of(json.dumps(first).encode()) == etag
         assert await asyncio.to_thread(look, etag) == (None, etag)
         daemon.names.append("music")
         changed, other = await asyncio.to_thread(look, etag)
