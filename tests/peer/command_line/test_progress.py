@@ -46,13 +46,15 @@ MARK = b"\x05"
 
 
 def shown(above: int) -> str:
-    """What was written until now: all before a mark, for a terminal takes its time."""
+    """What was written until now: all before a mark, for a terminal takes its time. Whoever draws
+    meanwhile may have written behind the mark, and may write no more before this returns.
+    """
     sys.stderr.flush()
     os.write(sys.stderr.fileno(), MARK)
     text = b""
-    while not text.endswith(MARK):
+    while MARK not in text:
         text += os.read(above, 65536)
-    return text[:-1].decode()
+    return text.replace(MARK, b"").decode(errors="replace")
 
 
 def given(**more: bool) -> argparse.Namespace:
