@@ -6,10 +6,11 @@ import asyncio
 import os
 import socket
 import ssl
-import time
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -297,16 +298,27 @@ async def test_who_stops_at_a_step_has_a_few_places_for_seconds(
             end()
 
 
-async def work_of_a_sync(scene: EvilStage, files: int) -> float:
-    """Seconds of this process's processor that it takes until the other device shows new files."""
+async def work_of_a_sync(scene: EvilStage, files: int) -> int:
+    """Calls of functions that this thread makes until the other device shows new files: the work
+    of both devices and of the strangers, as no clock of a busy machine can tell it.
+    """
     scene_root, shown = scene.root(scene.one), scene.root(scene.two)
     name = os.urandom(4).hex()
-    started = time.process_time()
-    (scene_root / name).mkdir()
-    for number in range(files):
-        (scene_root / name / str(number)).write_bytes(os.urandom(500))
-    await until(lambda: (shown / name).is_dir() and len(os.listdir(shown / name)) == files, 60)
-    return time.process_time() - started
+    made = 0
+
+    def count(_frame: FrameType, event: str, _what: object) -> None:
+        nonlocal made
+        made += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        (scene_root / name).mkdir()
+        for number in range(files):
+            (scene_root / name / str(number)).write_bytes(os.urandom(500))
+        await until(lambda: (shown / name).is_dir() and len(os.listdir(shown / name)) == files, 60)
+    finally:
+        sys.setprofile(None)
+    return made
 
 
 @asynccontextmanager
@@ -354,23 +366,19 @@ def tls_hello() -> bytes:
 
 
 @pytest.mark.row("A29")
-async def test_a_hundred_who_stop_cost_a_sync_no_fifth_of_its_time(
+async def test_a_hundred_who_stop_cost_a_sync_no_fifth_of_its_work(
     scene: EvilStage, record_property: Callable[[str, object], None]
 ) -> None:
-    """Measured as the processor's time of both devices and the hundred, of which the least of a few
-    runs counts: what a busy machine adds, it adds to some of them only.
-    """
+    """The least of a few runs counts: in how many pieces the files come is a matter of chance."""
     alone, beside = [], []
     await work_of_a_sync(scene, 300)
-    for _ in range(8):
+    for _ in range(3):
         alone.append(await work_of_a_sync(scene, 300))
         async with stuck_strangers(scene, 100):
             half_open = scene.one._listener.half_open
             beside.append(await work_of_a_sync(scene, 300))
             assert len(half_open) > HALF_OPEN_PER_HOST_MAX, "they are there"
         await until(lambda: len(half_open) == 0)  # noqa: B023
-        if len(beside) > 2 and min(beside) <= 1.2 * min(alone):
-            break
     assert min(beside) <= 1.2 * min(alone)
     more = min(beside) / min(alone) - 1
     record_property("figure", f"{more:+.0%} of work for a sync beside 100 who stop")

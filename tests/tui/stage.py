@@ -73,9 +73,9 @@ class Stage:
         await self.calls(*expected)
         self.daemon.calls.clear()
 
-    async def dialog(self, kind: type[Screen[Any]]) -> None:
-        """Waits until such a window is open."""
-        await self.until(lambda: isinstance(self.app.screen, kind))
+    async def shows(self, *kinds: type[Screen[Any]]) -> None:
+        """Waits until a screen of such a kind is in front, with all that it is made of."""
+        await self.until(lambda: isinstance(self.app.screen, kinds) and self.app.screen.is_mounted)
 
     async def closed(self) -> None:
         """Waits until no window is."""

@@ -24,7 +24,7 @@ async def test_every_act_that_is_possible_is_in_the_palette(tmp_path: Path) -> N
         } <= titles
         assert "Attach (t)" not in titles
         await stage.press("v")
-        await stage.until(lambda: isinstance(stage.app.screen, VersionsScreen))
+        await stage.shows(VersionsScreen)
         titles = {c.title for c in stage.app.get_system_commands(stage.app.screen)}
         assert "Pause (p)" not in titles
         assert "Quit" in titles

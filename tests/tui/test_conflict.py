@@ -24,7 +24,7 @@ async def open_conflict(stage: Stage, ours: bytes | None = OURS, theirs: bytes =
     await stage.press("4")
     await stage.until(lambda: stage.cells("conflict-list"))
     await stage.press("enter")
-    await stage.until(lambda: isinstance(stage.app.screen, ConflictScreen))
+    await stage.shows(ConflictScreen)
     await stage.until(lambda: "the copy" in stage.text("conflict-head"))
 
 
@@ -61,7 +61,7 @@ async def test_one_text_is_made_of_both(tmp_path: Path) -> None:
         await open_conflict(stage, theirs=PLAIN)
         await stage.until(lambda: "Edit" in stage.keys())
         await stage.press("e")
-        await stage.until(lambda: isinstance(stage.app.screen, MergeScreen))
+        await stage.shows(MergeScreen)
         await stage.press("ctrl+s")  # a mark is left
         await stage.until(lambda: stage.app._notifications)
         assert isinstance(stage.app.screen, MergeScreen)
@@ -77,7 +77,7 @@ async def test_what_changed_meanwhile_is_not_overwritten(tmp_path: Path) -> None
         await open_conflict(stage, theirs=PLAIN)
         await stage.until(lambda: "Edit" in stage.keys())
         await stage.press("e")
-        await stage.until(lambda: isinstance(stage.app.screen, MergeScreen))
+        await stage.shows(MergeScreen)
         stage.app.screen.query_one(TextArea).text = "mine"
         stage.daemon.files.put("/data/photos/a.txt", b"somebody saved\n")
         await stage.press("ctrl+s")
@@ -93,9 +93,9 @@ async def test_who_cancels_an_edit_changes_nothing(tmp_path: Path) -> None:
         await open_conflict(stage, theirs=PLAIN)
         await stage.until(lambda: "Edit" in stage.keys())
         await stage.press("e")
-        await stage.until(lambda: isinstance(stage.app.screen, MergeScreen))
+        await stage.shows(MergeScreen)
         await stage.press("escape")
-        await stage.until(lambda: isinstance(stage.app.screen, ConflictScreen))
+        await stage.shows(ConflictScreen)
         await stage.press("escape")
         await stage.until(lambda: len(stage.app.screen_stack) == 1)
         await stage.calls()

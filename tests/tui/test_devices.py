@@ -18,7 +18,7 @@ async def test_devices_are_shown_and_removed(tmp_path: Path) -> None:
         await stage.press("2")
         assert "Add" not in stage.keys()
         await stage.press("d")
-        await stage.dialog(Confirm)
+        await stage.shows(Confirm)
         await stage.press("y")
         await stage.acts(("remove_device", DEVICE_ID))
         assert stage.listing("device-list").border_subtitle == ""

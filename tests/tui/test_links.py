@@ -32,14 +32,14 @@ async def test_a_link_is_made_and_its_code_is_shown(tmp_path: Path) -> None:
     async with screen(tmp_path) as stage:
         await open_links(stage)
         await stage.press("a")
-        await stage.until(lambda: isinstance(stage.app.screen, Ask))
+        await stage.shows(Ask)
         fields = list(stage.app.screen.query(Input))
         assert fields[0].value == "/data/photos/"
         assert fields[3].password
         for field, value in zip(fields, (str(tmp_path), "2", "5", "secret"), strict=True):
             field.value = value
         await stage.press("enter", "enter", "enter", "enter")
-        await stage.until(lambda: isinstance(stage.app.screen, QrScreen))
+        await stage.shows(QrScreen)
         assert LINK["url"] in stage.text("qr-text")
         await stage.press("escape")
         made = ("create", tmp_path, "", None, Wish(2 * 86_400, 5, "secret"))
@@ -50,7 +50,7 @@ async def test_what_is_no_number_makes_no_link(tmp_path: Path) -> None:
     async with screen(tmp_path) as stage:
         await open_links(stage)
         await stage.press("a")
-        await stage.until(lambda: isinstance(stage.app.screen, Ask))
+        await stage.shows(Ask)
         stage.app.screen.query_one("#field-days", Input).value = "soon"
         await stage.press("enter", "enter", "enter", "enter")
         await stage.until(lambda: stage.app._notifications)
@@ -62,10 +62,10 @@ async def test_a_link_is_shown_copied_and_ended_after_a_question(tmp_path: Path)
         await open_links(stage)
         await stage.until(lambda: {"New", "Show", "Copy", "End"} <= stage.keys())
         await stage.press("enter")
-        await stage.until(lambda: isinstance(stage.app.screen, QrScreen))
+        await stage.shows(QrScreen)
         await stage.press("escape", "c")
         await stage.until(lambda: stage.app.clipboard == LINK["url"])
         await stage.press("d")
-        await stage.until(lambda: isinstance(stage.app.screen, Confirm))
+        await stage.shows(Confirm)
         await stage.press("y")
         await stage.calls(("revoke", LINK["id"]))

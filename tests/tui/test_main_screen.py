@@ -41,7 +41,7 @@ async def test_it_survives_a_daemon_that_goes_and_comes(tmp_path: Path) -> None:
 async def test_an_invitation_shows_its_code(tmp_path: Path) -> None:
     async with screen(tmp_path) as stage:
         await stage.press("i")
-        await stage.until(lambda: isinstance(stage.app.screen, QrScreen))
+        await stage.shows(QrScreen)
         shown = stage.app.export_screenshot().replace("&#160;", " ")
         assert "7-crossover-clockwork" in shown
         await stage.press("escape")

@@ -14,7 +14,7 @@ from tui.versions import VersionsScreen
 
 async def open_search(stage: Stage) -> None:
     await stage.press("slash")
-    await stage.until(lambda: isinstance(stage.app.screen, SearchScreen))
+    await stage.shows(SearchScreen)
     await stage.until(lambda: stage.app.screen.query_one("#query").has_focus)
 
 
@@ -47,7 +47,7 @@ async def test_a_found_file_leads_to_its_versions(tmp_path: Path) -> None:
         await stage.press("n")
         await stage.until(lambda: stage.listing("found").row_count == 2)
         await stage.press("enter", "enter")
-        await stage.until(lambda: isinstance(stage.app.screen, VersionsScreen))
+        await stage.shows(VersionsScreen)
         await stage.until(lambda: ("versions", Path("/data/photos/a/note")) in stage.daemon.calls)
         await stage.press("escape", "escape")
         await stage.until(lambda: len(stage.app.screen_stack) == 1)

@@ -15,7 +15,7 @@ from tui.settings import SettingsScreen, setting_lines
 
 async def open_settings(stage: Stage) -> None:
     await stage.press("comma")
-    await stage.until(lambda: isinstance(stage.app.screen, SettingsScreen))
+    await stage.shows(SettingsScreen)
     await stage.until(lambda: stage.cells("settings"))
 
 
@@ -29,11 +29,11 @@ async def test_a_setting_gets_another_value_and_its_default_again(tmp_path: Path
     async with screen(tmp_path) as stage:
         await open_settings(stage)
         await stage.press("enter")
-        await stage.until(lambda: isinstance(stage.app.screen, Ask))
+        await stage.shows(Ask)
         stage.app.screen.query_one(Input).value = "7"
         await stage.press("enter")
         await stage.until(lambda: ("set", "folders.hold_files", "7") in stage.daemon.calls)
-        await stage.until(lambda: isinstance(stage.app.screen, SettingsScreen))
+        await stage.shows(SettingsScreen)
         await stage.press("u")
         await stage.until(lambda: ("set", "folders.hold_files", "500") in stage.daemon.calls)
 

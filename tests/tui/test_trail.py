@@ -12,7 +12,7 @@ from tui.trail import TrailScreen
 async def test_who_did_what_is_read_page_by_page(tmp_path: Path) -> None:
     async with screen(tmp_path) as stage:
         await stage.press("l")
-        await stage.until(lambda: isinstance(stage.app.screen, TrailScreen))
+        await stage.shows(TrailScreen)
         await stage.until(lambda: len(stage.cells("trail")) == 5)
         assert stage.cells("trail")[0][2:] == [
             "be\\x1bta", "photos: the file number 9\\x1b[2J was changed.",

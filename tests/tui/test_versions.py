@@ -15,7 +15,7 @@ from tui.versions import VersionsScreen
 async def open_at(stage: Stage, path: Path) -> None:
     stage.daemon.errors = []
     stage.app.push_screen(VersionsScreen(stage.app.daemon, str(path)))
-    await stage.until(lambda: isinstance(stage.app.screen, VersionsScreen))
+    await stage.shows(VersionsScreen)
 
 
 async def test_a_file_shows_what_it_was_and_one_is_brought_back(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ async def test_a_file_shows_what_it_was_and_one_is_brought_back(tmp_path: Path) 
         await stage.press("enter")  # what is there now cannot come back
         assert isinstance(stage.app.screen, VersionsScreen)
         await stage.press("down", "enter")
-        await stage.until(lambda: isinstance(stage.app.screen, Confirm))
+        await stage.shows(Confirm)
         await stage.press("y")
         await stage.until(lambda: ("restore", note, 7, None, None) in stage.daemon.calls)
         await stage.until(lambda: stage.app._notifications)
@@ -41,7 +41,7 @@ async def test_it_goes_to_another_path(tmp_path: Path) -> None:
         await open_at(stage, note)
         await stage.until(lambda: stage.listing("versions").row_count == 2)
         await stage.press("down", "o")
-        await stage.until(lambda: isinstance(stage.app.screen, Ask))
+        await stage.shows(Ask)
         field = stage.app.screen.query_one(Input)
         assert field.value == f"{note}.restored"
         await stage.press("enter")
@@ -56,7 +56,7 @@ async def test_a_directory_shows_what_was_deleted_and_gives_it_back(tmp_path: Pa
         await stage.until(lambda: stage.listing("versions").row_count == 1)
         assert ("deleted", tmp_path) in stage.daemon.calls
         await stage.press("enter")
-        await stage.until(lambda: isinstance(stage.app.screen, Confirm))
+        await stage.shows(Confirm)
         await stage.press("y")
         wanted = ("restore", Path("/data/photos/d/gone"), 7, None, None)
         await stage.until(lambda: wanted in stage.daemon.calls)
@@ -68,7 +68,7 @@ async def test_what_fails_is_told(tmp_path: Path) -> None:
         await stage.until(lambda: stage.listing("versions").row_count == 2)
         stage.daemon.errors = [{"path": "a", "reason": "No device has it\x1b."}]
         await stage.press("down", "enter")
-        await stage.until(lambda: isinstance(stage.app.screen, Confirm))
+        await stage.shows(Confirm)
         await stage.press("y")
         await stage.until(lambda: stage.app._notifications)
         (notice,) = stage.app._notifications

@@ -30,16 +30,16 @@ async def test_a_first_device_is_made_run_and_its_kit_is_shown(
     app = HoldfastApp(home)
     async with app.run_test(size=(80, 24)) as pilot:
         stage = Stage(app, pilot, None)  # type: ignore[arg-type]
-        await stage.until(lambda: isinstance(app.screen, WelcomeScreen))
+        await stage.shows(WelcomeScreen)
         await stage.press("n")
-        await stage.until(lambda: isinstance(app.screen, Ask))
+        await stage.shows(Ask)
         app.screen.query_one(Input).value = "laptop"
         await stage.press("enter")
-        await stage.until(lambda: isinstance(app.screen, Kit))
+        await stage.shows(Kit)
         assert "recovery kit" in str(app.screen.query_one(Label).content)
         try:
             await stage.press("w")
-            await stage.until(lambda: isinstance(app.screen, MainScreen))
+            await stage.shows(MainScreen)
             await stage.until(lambda: stage.text("headline").startswith("laptop"))
         finally:
             (process,) = welcome.STARTED
