@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Final
 
 from crypto.epochs import Tier
 from crypto.errors import CryptoError, FormError
-from crypto.shares import decode_descriptor
+from crypto.shares import Descriptor, decode_descriptor
 from protocol.link_messages import (
     LINKS_LISTED_MAX,
     LinkAnswer,
@@ -114,20 +115,10 @@ class LinkTalk:
         outcome = self._may(request.namespace, Tier.ADMIN)
         if outcome is not StoreOutcome.DONE:
             return outcome
-        packs: set[bytes] = set()
-        packs_size = 0
-        for namespace, descriptor_id in request.packs:
-            if self._may(namespace, Tier.READ) is not StoreOutcome.DONE:
-                return StoreOutcome.REFUSED
-            row = await share_rows.pack(desk.store, namespace, descriptor_id)
-            if row is None or row.trashed_s is not None:
-                return StoreOutcome.UNKNOWN
-            try:
-                descriptor = decode_descriptor(row.descriptor)
-            except FormError:
-                return StoreOutcome.DAMAGED
-            packs.add(descriptor.pack_id)
-            packs_size += descriptor.pack_size
+        found = await self._descriptors(desk, request)
+        if isinstance(found, StoreOutcome):
+            return found
+        packs = {each.pack_id for each in found}
         if not desk.links.has_room(request.namespace, request.size, request.link_id):
             return StoreOutcome.FULL
         self._drop(request.link_id)
@@ -135,7 +126,7 @@ class LinkTalk:
             return StoreOutcome.BUSY
         new = NewLink(
             request.namespace, request.password_salt, request.token_hash, request.lifetime_s,
-            request.downloads_max, tuple(sorted(packs)), packs_size,
+            request.downloads_max, tuple(sorted(packs)), sum(each.pack_size for each in found),
         )  # fmt: skip
         path = desk.links.incoming_path()
         descriptor_ = os.open(
@@ -143,6 +134,26 @@ class LinkTalk:
         )
         self._incoming[request.link_id] = _Incoming(new, path, request.size, descriptor_)
         return StoreOutcome.DONE
+
+    async def _descriptors(
+        self, desk: LinkDesk, request: LinkPut
+    ) -> list[Descriptor] | StoreOutcome:
+        """Of a link's packs, or why it cannot have them."""
+        asked: dict[bytes, list[bytes]] = defaultdict(list)
+        for namespace, descriptor_id in request.packs:
+            asked[namespace].append(descriptor_id)
+        found: list[Descriptor] = []
+        for namespace, ids in asked.items():
+            if self._may(namespace, Tier.READ) is not StoreOutcome.DONE:
+                return StoreOutcome.REFUSED
+            rows = await share_rows.packs(desk.store, namespace, ids)
+            if any(id_ not in rows or rows[id_].trashed_s is not None for id_ in ids):
+                return StoreOutcome.UNKNOWN
+            try:
+                found += [decode_descriptor(row.descriptor) for row in rows.values()]
+            except FormError:
+                return StoreOutcome.DAMAGED
+        return found
 
     def _take(self, request: LinkPiece) -> StoreOutcome:
         incoming = self._incoming.get(request.link_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 import aiosqlite
@@ -11,6 +11,8 @@ from protocol.storage_messages import ShareState
 from relay.share_files import ShareName
 from relay.store import RelayStore
 
+AT_ONCE: Final = 500
+"""Values of one statement."""
 LINKS_WAIT_S: Final = 90 * 86_400
 """For share links to prolong what they rest on: until then a node that is off may be back, and one
 that serves links no more keeps their packs no longer."""
@@ -131,6 +133,20 @@ async def pack(store: RelayStore, namespace: bytes, descriptor_id: bytes) -> Pac
         _PACK + "WHERE namespace = ? AND descriptor_id = ?", namespace, descriptor_id
     )
     return PackRow(*rows[0]) if rows else None
+
+
+async def packs(
+    store: RelayStore, namespace: bytes, descriptor_ids: Sequence[bytes]
+) -> dict[bytes, PackRow]:
+    """Those of these packs that a namespace has."""
+    found: dict[bytes, PackRow] = {}
+    for start in range(0, len(descriptor_ids), AT_ONCE):
+        part = descriptor_ids[start : start + AT_ONCE]
+        marks = ", ".join("?" * len(part))
+        where = f"WHERE namespace = ? AND descriptor_id IN ({marks})"
+        rows = await store.rows(_PACK + where, namespace, *part)
+        found |= {row.descriptor_id: row for row in map(PackRow._make, rows)}
+    return found
 
 
 async def packs_of_pack_id(store: RelayStore, pack_id: bytes) -> list[PackRow]:

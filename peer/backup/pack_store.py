@@ -149,11 +149,16 @@ class PackStore:
 
     async def unknown(self, ids: Sequence[bytes]) -> list[bytes]:
         """Which of these packs are not here."""
-        known: set[bytes] = set()
-        for part in _parts(ids):
-            sql = f"SELECT id FROM pack WHERE id IN ({_marks(part)})"  # noqa: S608
-            known |= {r[0] for r in await self._db.execute_fetchall(sql, part)}
+        known = await self.numbers_of(ids)
         return [id_ for id_ in ids if id_ not in known]
+
+    async def numbers_of(self, ids: Sequence[bytes]) -> dict[bytes, int]:
+        """The numbers of those of these packs that are here."""
+        found: dict[bytes, int] = {}
+        for part in _parts(ids):
+            sql = f"SELECT id, number FROM pack WHERE id IN ({_marks(part)})"  # noqa: S608
+            found |= {r[0]: r[1] for r in await self._db.execute_fetchall(sql, part)}
+        return found
 
     async def forget(self, numbers: Iterable[int]) -> None:
         """Forgets packs that nobody holds any more, or that never came to be."""

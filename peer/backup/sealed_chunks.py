@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from crypto.errors import CryptoError
@@ -54,6 +54,13 @@ class SealedChunks(NamedTuple):
                     slot.codec, slot.plain_len, sealed.epoch_id, sealed_hash,
                 )  # fmt: skip
         return found
+
+    async def holding(self, descriptor_ids: Collection[bytes]) -> set[bytes]:
+        """Those of these packs of which the node holds a part, for all that is known here."""
+        store = self.backup.store
+        numbers = await store.numbers_of(sorted(descriptor_ids))
+        held = set(await store.held_by(self.node, sorted(numbers.values())))
+        return {id_ for id_, number in numbers.items() if number in held}
 
     async def _sealed(self, pack: KnownPack) -> SealedPack | None:
         """The hashes of what is in a pack that another device made: it is read for them, once."""

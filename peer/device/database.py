@@ -28,7 +28,7 @@ async def open_database(
         elif found != version:
             raise sqlite3.DatabaseError("it was written by a newer version of Holdfast")
         if added:
-            await db.execute_fetchall(added)
+            await db.executescript(added)
     except BaseException:
         await db.close()
         raise

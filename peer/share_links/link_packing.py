@@ -35,7 +35,7 @@ class Making(NamedTuple):
 
 
 class LinkPacking:
-    """What lies at one relay of one folder."""
+    """What lies at one relay of one folder, for links: put there under one lease."""
 
     def __init__(
         self,
@@ -45,9 +45,8 @@ class LinkPacking:
         random: Callable[[int], bytes] = os.urandom,
         lease_s: int = LEASE_S,
     ) -> None:
-        self._store, self._relay, self._random = store, relay, random
-        self._folder, self._chain = making
-        self._lease_s = lease_s
+        self.store, self.relay, self.making = store, relay, making
+        self._random, self._lease_s = random, lease_s
         self.uploaded = 0
         """Bytes of packs."""
         self.sealed = 0
@@ -57,21 +56,27 @@ class LinkPacking:
         """Those of these that lie there, for as long as a lease lasts."""
         if not ids:
             return {}
-        relay_id = self._relay.address.relay_id
-        lease_s = self._relay.time_s + self._lease_s
-        found = await self._store.find(relay_id, self._folder.folder_id, ids, self._relay.time_s)
-        packs = sorted({chunk.descriptor_id for chunk in found.values()})
-        gone = set(await self._relay.renew(packs, lease_s)) if packs else set()
+        folder_id, now_s = self.making.folder.folder_id, self.relay.time_s
+        found = await self.store.find(self.relay.id, folder_id, ids, now_s)
+        there = await self.renewed({chunk.descriptor_id for chunk in found.values()})
+        return {id_: chunk for id_, chunk in found.items() if chunk.descriptor_id in there}
+
+    async def renewed(self, packs: Iterable[bytes]) -> set[bytes]:
+        """Those of these packs that lie there, for as long as a lease lasts."""
+        asked = sorted(packs)
+        lease_s = self.relay.time_s + self._lease_s
+        gone = set(await self.relay.renew(asked, lease_s)) if asked else set()
+        there = set(asked) - gone
         if gone:
-            await self._store.forget_packs(relay_id, gone)
-            found = {i: chunk for i, chunk in found.items() if chunk.descriptor_id not in gone}
-        await self._store.leased(relay_id, set(packs) - gone, lease_s)
-        return found
+            await self.store.forget_packs(self.relay.id, gone)
+        await self.store.leased(self.relay.id, there, lease_s)
+        return there
 
     async def put(self, items: AsyncIterator[tuple[ChunkId, bytes]]) -> dict[ChunkId, StoredChunk]:
         """Seals these and uploads them; raises LinkError or LinkNotMade."""
-        epoch_id = self._chain.sealing_epoch()
-        read_secret = None if epoch_id is None else self._chain.read_secret(epoch_id)
+        chain = self.making.chain
+        epoch_id = chain.sealing_epoch()
+        read_secret = None if epoch_id is None else chain.read_secret(epoch_id)
         if epoch_id is None or read_secret is None:
             raise LinkNotMade(
                 "The folder's key is being renewed after a device was removed. Try again in a"
@@ -98,7 +103,7 @@ class LinkPacking:
         at = 0
         while at < len(ids):
             part = ids[at : at + READ_AT_ONCE]
-            datas = await self._folder.read_chunks(part)
+            datas = await self.making.folder.read_chunks(part)
             if not datas or datas[0] is None:
                 raise LinkNotMade(
                     "A file was changed while it was read, or is not on this disk. Try again."
@@ -111,12 +116,12 @@ class LinkPacking:
 
     async def _close(self, writer: PackWriter, epoch_id: EntryId) -> dict[ChunkId, StoredChunk]:
         pack = await asyncio.to_thread(writer.close)
-        lease_s = self._relay.time_s + self._lease_s
-        descriptor, until_s = await self._relay.put_pack(pack, lease_s)
+        lease_s = self.relay.time_s + self._lease_s
+        descriptor, until_s = await self.relay.put_pack(pack, lease_s)
         self.uploaded += len(pack.data)
         chunks = _chunks_of(pack, descriptor.id(), epoch_id)
-        relay_id, folder_id = self._relay.address.relay_id, self._folder.folder_id
-        await self._store.put_pack(relay_id, folder_id, until_s, chunks)
+        folder_id = self.making.folder.folder_id
+        await self.store.put_pack(self.relay.id, folder_id, until_s, chunks)
         return {chunk.id: chunk for chunk in chunks}
 
 

@@ -7,11 +7,11 @@ its edges.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Final, NamedTuple
+from struct import Struct
+from typing import Final, NamedTuple, TypeAlias
 
 from crypto.ids import ChunkId
 from crypto.share_links import page_id
@@ -30,23 +30,49 @@ LONG_PATH: Final = 64
 """Letters of a path weigh as much as a chunk."""
 LARGE_CHUNKS: Final = 64
 """A file of so many has pages of its own: to be listed it needs none of them."""
+_NUMBERS: Final = Struct(">QqI")
 
 
 class FilesRun(NamedTuple):
-    """Files one after another, and the directory that all of them are below."""
+    """What one page lists: files one after another, and the directory that all are below."""
 
     prefix: str
     files: tuple[Given, ...]
+    key: bytes
+    """The same for the same list, wherever what is in it lies."""
+
+    @property
+    def chunks(self) -> Iterator[tuple[ChunkId, int]]:
+        """Of all files, with their lengths."""
+        return (chunk for file in self.files for chunk in file.chunks)
+
+
+class ChunksRun(NamedTuple):
+    """What one page of a large file lists."""
+
+    chunks: tuple[tuple[ChunkId, int], ...]
+    key: bytes
+    """The same for the same list, wherever what is in it lies."""
+
+
+Run: TypeAlias = FilesRun | ChunksRun
 
 
 class Paged(NamedTuple):
     """A link's files, each once."""
 
-    large: tuple[tuple[Given, tuple[tuple[ChunkId, ...], ...]], ...]
+    large: tuple[tuple[Given, tuple[ChunksRun, ...]], ...]
     """Those with pages of their own, and what is in these."""
     runs: tuple[FilesRun, ...]
     plain: tuple[Given, ...]
     """What is below no directory."""
+
+    @property
+    def every_run(self) -> Iterator[Run]:
+        """All that may be pages."""
+        yield from self.runs
+        for _, parts in self.large:
+            yield from parts
 
 
 @dataclass(slots=True)
@@ -60,7 +86,10 @@ class ChunkPlaces:
 
     def shared(self, chunk_id: ChunkId) -> SharedChunk:
         """One of them."""
-        chunk = self.stored[chunk_id]
+        return self.named(self.stored[chunk_id])
+
+    def named(self, chunk: StoredChunk) -> SharedChunk:
+        """One that lies there."""
         number = self._numbers.get(chunk.pack_id)
         if number is None:
             number = self._numbers[chunk.pack_id] = len(self.pack_ids)
@@ -73,50 +102,40 @@ class ChunkPlaces:
     def file(self, file: Given, path: str) -> SharedFile:
         """A file, all its chunks named."""
         chunks = tuple(self.shared(chunk_id) for chunk_id, _ in file.chunks)
-        return SharedFile(path, file.size, math.floor(file.mtime_ns / 1_000_000), chunks)
+        return SharedFile(path, file.size, file.mtime_ns // 1_000_000, chunks)
 
-    def page_of_files(self, run: FilesRun) -> bytes:
-        """A page that lists files."""
+    def page(self, run: Run) -> NewPage:
+        """A page that lists this. It counts the packs that it names itself."""
         places = ChunkPlaces(self.stored, self.key_of)
-        cut = len(run.prefix) + 1
-        files = tuple(places.file(file, file.path[cut:]) for file in run.files)
-        return LinkPage(tuple(places.pack_ids), files).encode()
-
-    def page_of_chunks(self, chunk_ids: Sequence[ChunkId]) -> bytes:
-        """A page that lists chunks."""
-        places = ChunkPlaces(self.stored, self.key_of)
-        chunks = tuple(places.shared(chunk_id) for chunk_id in chunk_ids)
-        return LinkPage(tuple(places.pack_ids), (), chunks).encode()
-
-
-@dataclass(slots=True)
-class LinkPages:
-    """The pages of a link, encoded."""
-
-    large: list[tuple[Given, list[ChunkId]]]
-    runs: list[tuple[FilesRun, ChunkId]]
-    plain: list[Given]
-    data: dict[ChunkId, bytes]
-    """Of each page by its id."""
+        if isinstance(run, ChunksRun):
+            chunks = tuple(places.shared(chunk_id) for chunk_id, _ in run.chunks)
+            page = LinkPage(tuple(places.pack_ids), (), chunks)
+        else:
+            cut = len(run.prefix) + 1
+            files = tuple(places.file(file, file.path[cut:]) for file in run.files)
+            page = LinkPage(tuple(places.pack_ids), files)
+        data = page.encode()
+        needs = frozenset(self.stored[chunk_id].descriptor_id for chunk_id, _ in run.chunks)
+        return NewPage(page_id(data), data, needs)
 
 
-def pages_of(files: Sequence[Given], places: ChunkPlaces) -> LinkPages:
-    """All pages that these files make."""
-    paged, data = paged_of(files), dict[ChunkId, bytes]()
+class NewPage(NamedTuple):
+    """A page, encoded."""
 
-    def add(page: bytes) -> ChunkId:
-        id_ = page_id(page)
-        data[id_] = page
-        return id_
+    id: ChunkId
+    data: bytes
+    needs: frozenset[bytes]
+    """Descriptors of the packs in which that lies which it lists."""
 
-    large = [(f, [add(places.page_of_chunks(part)) for part in parts]) for f, parts in paged.large]
-    runs = [(run, add(places.page_of_files(run))) for run in paged.runs]
-    return LinkPages(large, runs, list(paged.plain), data)
+
+def new_pages(runs: Iterable[Run], places: ChunkPlaces) -> dict[bytes, NewPage]:
+    """The pages of these, by their keys."""
+    return {run.key: places.page(run) for run in runs}
 
 
 def paged_of(files: Sequence[Given]) -> Paged:
     """Divides files, which are in the order of a directory's listing."""
-    large: list[tuple[Given, tuple[tuple[ChunkId, ...], ...]]] = []
+    large: list[tuple[Given, tuple[ChunksRun, ...]]] = []
     below: list[Given] = []
     plain: list[Given] = []
     for file in files:
@@ -129,15 +148,20 @@ def paged_of(files: Sequence[Given]) -> Paged:
     return Paged(tuple(large), tuple(_runs(below)), tuple(plain))
 
 
-def _parts(file: Given) -> Iterator[tuple[ChunkId, ...]]:
-    part: list[ChunkId] = []
-    for chunk_id, _ in file.chunks:
-        part.append(chunk_id)
-        if _ends(chunk_id, 1) or len(part) >= WEIGHT_MAX:
-            yield tuple(part)
+def _parts(file: Given) -> Iterator[ChunksRun]:
+    part: list[tuple[ChunkId, int]] = []
+    for chunk in file.chunks:
+        part.append(chunk)
+        if _ends(chunk[0], 1) or len(part) >= WEIGHT_MAX:
+            yield _chunks_run(part)
             part = []
     if part:
-        yield tuple(part)
+        yield _chunks_run(part)
+
+
+def _chunks_run(chunks: Sequence[tuple[ChunkId, int]]) -> ChunksRun:
+    key = sha256(b"".join((b"chunks\0", *(chunk_id for chunk_id, _ in chunks)))).digest()
+    return ChunksRun(tuple(chunks), key)
 
 
 def _runs(files: Sequence[Given]) -> Iterator[FilesRun]:
@@ -146,7 +170,7 @@ def _runs(files: Sequence[Given]) -> Iterator[FilesRun]:
     for file in files:
         weight = 1 + len(file.chunks) + len(file.path) // LONG_PATH
         if run and file.path.partition("/")[0] != run[0].path.partition("/")[0]:
-            yield FilesRun(_common(run), tuple(run))
+            yield _files_run(run)
             run, whole = [], 0
         run.append(file)
         whole += weight
@@ -155,10 +179,20 @@ def _runs(files: Sequence[Given]) -> Iterator[FilesRun]:
         if _ends(sha256(name + b"".join(id_ for id_, _ in file.chunks[:1])).digest(), weight) or (
             whole >= WEIGHT_MAX
         ):
-            yield FilesRun(_common(run), tuple(run))
+            yield _files_run(run)
             run, whole = [], 0
     if run:
-        yield FilesRun(_common(run), tuple(run))
+        yield _files_run(run)
+
+
+def _files_run(files: Sequence[Given]) -> FilesRun:
+    prefix = _common(files)
+    hashed = sha256(b"files\0")
+    for path, size, mtime_ns, chunks in files:
+        numbers = _NUMBERS.pack(size, mtime_ns // 1_000_000, len(chunks))
+        ids = (chunk_id for chunk_id, _ in chunks)
+        hashed.update(b"".join((path[len(prefix) + 1 :].encode(), b"\0", numbers, *ids)))
+    return FilesRun(prefix, tuple(files), hashed.digest())
 
 
 def _ends(hash_: bytes, weight: int) -> bool:

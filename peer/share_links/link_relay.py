@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final, NamedTuple
 
 from crypto.epochs import Tier
+from crypto.ids import RelayId
 from crypto.keys import DeviceKeys
 from crypto.link_space import GENERATION, LinkSpace
 from crypto.namespaces import Signer
@@ -69,6 +70,11 @@ class LinkRelay:
         """What URLs begin with, and the relay's time."""
         self.client = client
         self._client, self._space = client, space
+
+    @property
+    def id(self) -> RelayId:
+        """The relay's."""
+        return self.address.relay_id
 
     def own(self, descriptor_id: bytes) -> LinkPack:
         """A pack in this device's own namespace."""

@@ -125,9 +125,8 @@ class ShareLinkRequests:
             addresses = self._places(folder.folder_id)
             place = await serving_relay(stack, addresses, self._home.keys, relay)
             sealed = await self._backups.sealed_at(folder.folder_id, place.client)
-            store, making = await self._store.get(), Making(folder, membership.chain)
-            packing = LinkPacking(store, place, making)
-            maker = LinkMaker(store, place, making, packing, sealed)
+            making = Making(folder, membership.chain)
+            maker = LinkMaker(LinkPacking(await self._store.get(), place, making), sealed)
             try:
                 with self._under_way.doing("link", str(path), "bytes", maker.count):
                     made = await maker.make(files, wish)
@@ -162,7 +161,7 @@ class ShareLinkRequests:
             store, making = await self._store.get(), Making(folder, membership.chain)
             await store.forget_expired(place.time_s)
             packing = LinkPacking(store, place, making, lease_s=AHEAD_LEASE_S)
-            return await LinkMaker(store, place, making, packing, sealed).prepare(files)
+            return await LinkMaker(packing, sealed).prepare(files)
 
     async def listed(self) -> LinkListing:
         """All links of this device, and how it stands with them as far as relays can be asked."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 import aiosqlite
 
 from crypto.ids import ChunkId, EntryId, FolderId, RelayId
-from crypto.primitives import open_sealed, seal
+from crypto.primitives import HASH_SIZE, open_sealed, seal
 from peer.device.database import open_private_database
 from peer.device.transaction import transaction
 from peer.errors import HomeDamaged
@@ -24,15 +24,26 @@ from peer.errors import HomeDamaged
 FORMAT: Final = 1
 AT_ONCE: Final = 500
 _SECRET_SIZE: Final = 32
-_NAMED: Final = """
+_YOUNGER: Final = """
 CREATE TABLE IF NOT EXISTS named (
     link BLOB NOT NULL REFERENCES link (id) ON DELETE CASCADE,
     folder BLOB NOT NULL,
     descriptor_id BLOB NOT NULL,
     PRIMARY KEY (link, descriptor_id)
-) STRICT, WITHOUT ROWID
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS page (
+    folder BLOB NOT NULL,
+    list BLOB NOT NULL,
+    pack INTEGER NOT NULL REFERENCES pack ON DELETE CASCADE,
+    id BLOB NOT NULL,
+    needs BLOB NOT NULL,
+    PRIMARY KEY (folder, list, pack)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS page_by_pack ON page (pack);
 """
-"""The packs of folders at super-nodes that links name. Lists of links are older than this."""
+"""The packs of folders at super-nodes that links name; and of pages, by a hash of what they list,
+the packs in which that lies. Lists of links are older than these.
+"""
 
 
 class MadeLink(NamedTuple):
@@ -77,6 +88,14 @@ class StoredChunk(NamedTuple):
     sealed_hash: bytes
 
 
+class KnownPage(NamedTuple):
+    """A page that lies at a relay."""
+
+    page: StoredChunk
+    needs: frozenset[bytes]
+    """Descriptors of the packs in which that lies which it lists."""
+
+
 class LinkStore:
     """The open database."""
 
@@ -90,7 +109,7 @@ class LinkStore:
         """Opens it, or makes it; raises HomeDamaged."""
         try:
             schema = files("peer.share_links").joinpath("links.sql").read_text()
-            db = await open_private_database(path, schema, FORMAT, _NAMED)
+            db = await open_private_database(path, schema, FORMAT, _YOUNGER)
         except (sqlite3.Error, OSError) as error:
             raise HomeDamaged(
                 f"The list of share links {path} cannot be used: {error}. Move it away to begin a"
@@ -181,6 +200,46 @@ class LinkStore:
             )
             found |= {row[0]: StoredChunk(*row) for row in rows}
         return found
+
+    async def find_pages(
+        self, relay_id: RelayId, folder_id: FolderId, lists: Sequence[bytes], until_s: int
+    ) -> dict[bytes, KnownPage]:
+        """Pages that lie at a relay, in packs that are leased until then, by what they list; of
+        several the one that was put last.
+        """
+        found: dict[bytes, KnownPage] = {}
+        for start in range(0, len(lists), AT_ONCE):
+            part = lists[start : start + AT_ONCE]
+            marks = ", ".join("?" * len(part))
+            rows = await self._db.execute_fetchall(
+                "SELECT list, needs, chunk.id, pack_id, descriptor_id, offset, length, codec,"  # noqa: S608
+                " plain_len, epoch, sealed_hash FROM page JOIN chunk USING (folder, id, pack)"
+                " JOIN pack ON pack.number = page.pack WHERE folder = ? AND relay = ?"
+                f" AND lease_s >= ? AND list IN ({marks}) ORDER BY pack.number",
+                (folder_id, relay_id, until_s, *part),
+            )
+            for list_, needs, *chunk in rows:
+                each = (needs[at : at + HASH_SIZE] for at in range(0, len(needs), HASH_SIZE))
+                found[list_] = KnownPage(StoredChunk(*chunk), frozenset(each))
+        return found
+
+    async def put_pages(
+        self, relay_id: RelayId, folder_id: FolderId, pages: Mapping[bytes, KnownPage]
+    ) -> None:
+        """Remembers pages that lie at a relay by what they list."""
+        sql = (
+            "INSERT OR REPLACE INTO page SELECT ?, ?, number, ?, ? FROM pack"
+            " WHERE relay = ? AND descriptor_id = ?"
+        )
+        values = [
+            (
+                folder_id, list_, known.page.id, b"".join(sorted(known.needs)), relay_id,
+                known.page.descriptor_id,
+            )
+            for list_, known in pages.items()
+        ]  # fmt: skip
+        async with self._writing, transaction(self._db):
+            await self._db.executemany(sql, values)
 
     async def put_pack(
         self,

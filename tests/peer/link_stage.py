@@ -94,7 +94,7 @@ class LinkRelayStage:
 
     def maker(self, relay: LinkRelay, sealed: SealedChunks | None = None) -> LinkMaker:
         packing = LinkPacking(self.store, relay, self.making)
-        return LinkMaker(self.store, relay, self.making, packing, sealed)
+        return LinkMaker(packing, sealed)
 
 
 @asynccontextmanager

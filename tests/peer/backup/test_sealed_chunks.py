@@ -10,7 +10,8 @@ import pytest
 
 from crypto.packs import PackKind
 from peer.backup.node_keys import storage_at
-from peer.share_links import link_maker
+from peer.backup.sealed_chunks import SealedChunks
+from peer.share_links import link_listing
 from peer.share_links.link_get import get
 from peer.share_links.link_maker import Wish
 from protocol.share_url import ShareUrl
@@ -19,6 +20,10 @@ from tests.peer.device_stage import devices, folder_of
 from tests.peer.link_stage import link_relaying
 
 NOISE = os.urandom(3_000_000)
+
+
+async def never(*_: object) -> None:
+    raise AssertionError("what was prepared is known by its pages")
 
 
 @pytest.mark.row("F25")
@@ -48,11 +53,13 @@ async def test_what_is_at_nodes_is_not_put_there_for_a_link(
             folder_id = folder_of(one).folder_id
             assert folder_id in await one.backups.up_to_date()
             assert await one.share_links.prepare(folder_id) == 0
-            monkeypatch.setattr(link_maker, "LISTED_MAX", 0)
-            monkeypatch.setattr(link_maker, "PREPARED_SHARE", 1)
+            monkeypatch.setattr(link_listing, "LISTED_MAX", 0)
+            monkeypatch.setattr(link_listing, "PREPARED_SHARE", 1)
             assert await one.share_links.prepare(folder_id) > 0
             assert await one.share_links.prepare(folder_id) == 0
-            listed = await one.share_links.create(root, "renamed", None, Wish())
+            with monkeypatch.context() as nothing_else:
+                nothing_else.setattr(SealedChunks, "find", never)
+                listed = await one.share_links.create(root, "renamed", None, Wish())
             assert listed["uploaded_bytes"] == 0
             await asyncio.to_thread(get, ShareUrl.parse(listed["url"]), tmp_path / "listed", str)
             assert (tmp_path / "listed" / "renamed" / "big").read_bytes() == NOISE

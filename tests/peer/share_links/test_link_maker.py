@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import cast
 
 import pytest
 
-from crypto.ids import ChunkId
-from crypto.packs import LEAF_SIZE
-from crypto.share_links import LinkSecrets, open_link
-from peer.backup.sealed_chunks import SealedChunks
 from peer.errors import LinkNotMade
-from peer.share_links.link_content import Given
 from peer.share_links.link_get import get
 from peer.share_links.link_maker import Wish
 from peer.share_links.link_relay import link_relay
-from peer.share_links.link_store import StoredChunk
-from peer.share_links.link_visit import Visitor
 from protocol.errors import StorageRefused
-from protocol.link_manifest import decode_manifest
 from tests.peer.link_stage import FolderInMemory, link_relaying, noise
 
 
@@ -111,72 +102,6 @@ async def test_a_password_is_needed_for_what_was_made_with_one(tmp_path: Path) -
         assert made.link.has_password
         await asyncio.to_thread(get, made.url, tmp_path / "there", lambda: "Tal")
         assert (tmp_path / "there" / "a").read_bytes() == b"b"
-
-
-def many(folder: FolderInMemory, last: bytes = b"") -> list[Given]:
-    files = [folder.file(f"top/{n:03}.txt", b"%d" % n) for n in range(700)]
-    files += [folder.file(f"top/under/{n:03}.txt", b"more %d" % n) for n in range(100)]
-    return [*files, folder.file("top/under/z", *(b"piece %d" % n for n in range(80)), last or b"z")]
-
-
-async def test_a_long_list_lies_at_the_relay_for_the_next_link(tmp_path: Path) -> None:
-    async with link_relaying(tmp_path / "relay") as stage:
-        folder = stage.folder
-        async with link_relay(stage.address, stage.keys) as relay:
-            first = await stage.maker(relay).make(many(folder), Wish())
-            second = await stage.maker(relay).make(many(folder), Wish())
-            changed = await stage.maker(relay).make(many(folder, b"changed"), Wish())
-            part = many(folder)[700:800]
-            below = await stage.maker(relay).make(part, Wish())
-        assert first.uploaded_bytes > 100_000
-        assert first.blob_bytes < 2_000
-        assert (second.uploaded_bytes, second.blob_bytes) == (0, first.blob_bytes)
-        assert changed.uploaded_bytes <= 2 * LEAF_SIZE, "a chunk, and the page that lists it"
-        assert below.uploaded_bytes == 0
-        assert (second.link.files, second.link.size) == (801, sum(f.size for f in many(folder)))
-        assert second.link.name == "top"
-        for made, files in ((second, many(folder)), (below, part)):
-            there = tmp_path / made.url.path.replace("/", "")
-            await asyncio.to_thread(get, made.url, there, nobody)
-            for file in files:
-                data = b"".join(folder.chunks[chunk] for chunk, _ in file.chunks)
-                assert (there / file.path).read_bytes() == data
-
-
-async def test_who_reads_the_list_of_a_counted_link_takes_none_of_it(tmp_path: Path) -> None:
-    async with link_relaying(tmp_path / "relay") as stage:
-        async with link_relay(stage.address, stage.keys) as relay:
-            made = await stage.maker(relay).make(many(stage.folder), Wish(downloads_max=1))
-        visitor = Visitor(made.url)
-        head = await asyncio.to_thread(visitor.head)
-        secrets = LinkSecrets.of(made.url.secret, head.password_salt)
-        blob = await asyncio.to_thread(visitor.claim, secrets.token(made.url.link_id))
-        manifest = decode_manifest(open_link(made.url.link_id, secrets, blob))
-        assert len(manifest.files) == 801
-        assert not manifest.pages
-        visitor.close()
-
-
-async def test_what_is_prepared_need_not_be_sent_with_a_link(tmp_path: Path) -> None:
-    async with link_relaying(tmp_path / "relay") as stage:
-        files = many(stage.folder)
-        async with link_relay(stage.address, stage.keys) as relay:
-            await stage.maker(relay).make(files[:-1], Wish())
-            ids = [chunk for file in files[:-1] for chunk, _ in file.chunks]
-            at_nodes = await stage.store.find(
-                stage.address.relay_id, stage.folder.folder_id, ids, 0
-            )
-
-            class Sealed:  # as much of it as is asked
-                async def find(self, ids: list[ChunkId]) -> dict[ChunkId, StoredChunk]:
-                    return {id_: at_nodes[id_] for id_ in ids if id_ in at_nodes}
-
-            large = [file._replace(size=100_000) for file in files]
-            maker = stage.maker(relay, cast(SealedChunks, Sealed()))
-            assert await maker.prepare(files) == 0, "of so small files it would be too much"
-            assert await maker.prepare(large) > 0
-            again = stage.maker(relay, cast(SealedChunks, Sealed()))
-            assert await again.prepare(large) == 0, "it is there"
 
 
 def test_the_folder_in_memory_gives_some_at_once() -> None:

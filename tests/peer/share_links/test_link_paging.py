@@ -53,7 +53,7 @@ def test_a_large_file_has_pages_of_its_own_and_one_below_no_directory_none() -> 
     assert paged.plain == (plain,)
     ((file, parts),) = paged.large
     assert file is large
-    assert tuple(c for part in parts for c in part) == tuple(c for c, _ in large.chunks)
+    assert tuple(c for part in parts for c in part.chunks) == large.chunks
     moved = Given("top/large", 0, 0, ((ChunkId(b"n" * 32), 5), *large.chunks))
     (_, again) = paged_of([moved]).large[0]
     assert again[1:] == parts[1:], "what comes in at the front moves no other end"
@@ -72,3 +72,20 @@ def test_equal_names_and_contents_without_end_end_all_the_same() -> None:
     long = [given(f"top/{n}/" + "n" * 200, 0) for n in range(3000)]
     letters = [sum(len(f.path) for f in run.files) for run in paged_of(long).runs]
     assert max(letters) < 64 * (WEIGHT_MAX + 10)
+
+
+def test_a_list_is_known_by_all_that_a_page_says_of_it_but_not_by_where_it_is() -> None:
+    files = [given("top/a"), given("top/b", 2)]
+    (run,) = paged_of(files).runs
+    (renamed,) = paged_of([f._replace(path="other/" + f.path[4:]) for f in files]).runs
+    assert renamed.key == run.key
+    others = (
+        files[0]._replace(path="top/c"), files[0]._replace(mtime_ns=1_000_000),
+        files[0]._replace(size=999), given("top/a"), files[0]._replace(chunks=()),
+    )  # fmt: skip
+    keys = {paged_of([other, files[1]]).runs[0].key for other in others}
+    assert len(keys - {run.key}) == len(others)
+    large = given("large", LARGE_CHUNKS)
+    ((_, parts),) = paged_of([large]).large
+    ((_, others_),) = paged_of([large._replace(chunks=large.chunks[::-1])]).large
+    assert not {part.key for part in parts} & {part.key for part in others_}
