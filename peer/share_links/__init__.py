@@ -1,7 +1,7 @@
 """Share links, on the side of who makes them and of who fetches without a browser.
 
 link_content   what a link is to give
-link_maker     packs and manifest, sealed and put
+link_maker     the manifest, sealed and put; link_listing: what is in it
 link_store     which links this device has made
 link_visit     one visitor, over HTTP; link_get: a whole link into a directory
 """
