@@ -49,6 +49,7 @@ class LinkNumber(IntEnum):
     LINK_LISTED = 118
     LINK_REVOKE = 119
     LINK_DONE = 120
+    LINK_PAGES = 128
 
 
 class LinkPack(NamedTuple):
@@ -156,7 +157,9 @@ class LinkRevoke:
 
 @dataclass(frozen=True, slots=True)
 class LinkDone:
-    """Answers LINK_PUT, LINK_PIECE, LINK_KEEP and LINK_REVOKE; these two when it is durable."""
+    """Answers LINK_PUT, LINK_PIECE, LINK_PAGES, LINK_KEEP and LINK_REVOKE; the last two when it is
+    durable.
+    """
 
     number: int
     outcome: int
@@ -164,7 +167,18 @@ class LinkDone:
     """Of a link that is kept."""
 
 
-LinkRequest: TypeAlias = LinkAsk | LinkPut | LinkPiece | LinkKeep | LinkList | LinkRevoke
+@dataclass(frozen=True, slots=True)
+class LinkPages:
+    """Says of a link that was begun which of its packs hold nothing but pages of its list."""
+
+    number: int
+    link_id: bytes
+    descriptor_ids: tuple[bytes, ...]
+
+
+LinkRequest: TypeAlias = (
+    LinkAsk | LinkPut | LinkPiece | LinkKeep | LinkList | LinkRevoke | LinkPages
+)
 LinkAnswer: TypeAlias = LinkPlace | LinkListed | LinkDone
 LinkMessage: TypeAlias = LinkRequest | LinkAnswer
 
@@ -207,5 +221,6 @@ FORMS: Final[dict[LinkNumber, RelayForm]] = {
         LinkRevoke, (_NUMBER, _LINK, _COUNT, fixed_bytes(LINK_SIGNATURE_SIZE))
     ),
     N.LINK_DONE: RelayForm(LinkDone, (_NUMBER, _OUTCOME, _COUNT)),
+    N.LINK_PAGES: RelayForm(LinkPages, (_NUMBER, _LINK, list_of(_HASH, 0, PACKS_MAX))),
 }  # fmt: skip
 """The whole schema; each number has one form."""

@@ -6,8 +6,8 @@ import logging
 import os
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +22,7 @@ from protocol.link_messages import (
     LinkKeep,
     LinkList,
     LinkListed,
+    LinkPages,
     LinkPiece,
     LinkPlace,
     LinkPut,
@@ -51,7 +52,9 @@ class _Incoming:
     new: NewLink
     path: Path
     size: int
-    descriptor: int
+    file: int
+    packs: Mapping[bytes, Descriptor]
+    """By the ids of their descriptors."""
     at: int = 0
 
 
@@ -90,6 +93,8 @@ class LinkTalk:
                     return LinkDone(number, await self._begin(desk, request), 0)
                 case LinkPiece(number):
                     return LinkDone(number, self._take(request), 0)
+                case LinkPages(number):
+                    return LinkDone(number, self._list(request), 0)
                 case LinkKeep():
                     return await self._keep(desk, request)
                 case LinkList(number, namespace):
@@ -118,7 +123,6 @@ class LinkTalk:
         found = await self._descriptors(desk, request)
         if isinstance(found, StoreOutcome):
             return found
-        packs = {each.pack_id for each in found}
         if not desk.links.has_room(request.namespace, request.size, request.link_id):
             return StoreOutcome.FULL
         self._drop(request.link_id)
@@ -126,23 +130,24 @@ class LinkTalk:
             return StoreOutcome.BUSY
         new = NewLink(
             request.namespace, request.password_salt, request.token_hash, request.lifetime_s,
-            request.downloads_max, tuple(sorted(packs)), sum(each.pack_size for each in found),
+            request.downloads_max, tuple(sorted({each.pack_id for each in found.values()})),
+            sum(each.pack_size for each in found.values()),
         )  # fmt: skip
         path = desk.links.incoming_path()
         descriptor_ = os.open(
             path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
         )
-        self._incoming[request.link_id] = _Incoming(new, path, request.size, descriptor_)
+        self._incoming[request.link_id] = _Incoming(new, path, request.size, descriptor_, found)
         return StoreOutcome.DONE
 
     async def _descriptors(
         self, desk: LinkDesk, request: LinkPut
-    ) -> list[Descriptor] | StoreOutcome:
-        """Of a link's packs, or why it cannot have them."""
+    ) -> dict[bytes, Descriptor] | StoreOutcome:
+        """Of a link's packs by their ids, or why it cannot have them."""
         asked: dict[bytes, list[bytes]] = defaultdict(list)
         for namespace, descriptor_id in request.packs:
             asked[namespace].append(descriptor_id)
-        found: list[Descriptor] = []
+        found: dict[bytes, Descriptor] = {}
         for namespace, ids in asked.items():
             if self._may(namespace, Tier.READ) is not StoreOutcome.DONE:
                 return StoreOutcome.REFUSED
@@ -150,7 +155,7 @@ class LinkTalk:
             if any(id_ not in rows or rows[id_].trashed_s is not None for id_ in ids):
                 return StoreOutcome.UNKNOWN
             try:
-                found += [decode_descriptor(row.descriptor) for row in rows.values()]
+                found |= {id_: decode_descriptor(row.descriptor) for id_, row in rows.items()}
             except FormError:
                 return StoreOutcome.DAMAGED
         return found
@@ -164,9 +169,28 @@ class LinkTalk:
             return StoreOutcome.DAMAGED
         view = memoryview(request.data)
         while view:
-            count = os.write(incoming.descriptor, view)
+            count = os.write(incoming.file, view)
             view = view[count:]
         incoming.at += len(request.data)
+        return StoreOutcome.DONE
+
+    def _list(self, request: LinkPages) -> StoreOutcome:
+        """Of a link that was begun and not kept, these packs hold its list and nothing else."""
+        incoming = self._incoming.get(request.link_id)
+        if incoming is None:
+            return StoreOutcome.UNKNOWN
+        told = set(request.descriptor_ids)
+        pages, others = dict[bytes, int](), dict[bytes, int]()
+        for id_, pack in incoming.packs.items():
+            (pages if id_ in told else others)[pack.pack_id] = pack.pack_size
+        # The same bytes under two descriptors are one pack to a visitor.
+        if not told <= set(incoming.packs) or set(pages) & set(others):
+            self._drop(request.link_id)
+            return StoreOutcome.REFUSED
+        incoming.new = replace(
+            incoming.new, pages=frozenset(pages), pages_size=sum(pages.values()),
+            packs_size=sum(others.values()),
+        )  # fmt: skip
         return StoreOutcome.DONE
 
     async def _keep(self, desk: LinkDesk, request: LinkKeep) -> LinkDone:
@@ -176,7 +200,7 @@ class LinkTalk:
         try:
             if incoming.at != incoming.size:
                 return LinkDone(request.number, StoreOutcome.REFUSED, 0)
-            os.fsync(incoming.descriptor)
+            os.fsync(incoming.file)
             ended = await desk.links.put(incoming.new, incoming.path, request.link_id)
         except CryptoError:
             return LinkDone(request.number, StoreOutcome.DAMAGED, 0)
@@ -192,7 +216,7 @@ class LinkTalk:
     def _drop(self, link_id: bytes) -> None:
         incoming = self._incoming.pop(link_id, None)
         if incoming is not None:
-            os.close(incoming.descriptor)
+            os.close(incoming.file)
             incoming.path.unlink(missing_ok=True)
 
 

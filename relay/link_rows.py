@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
 from enum import IntEnum
 
@@ -45,8 +45,11 @@ class LinkRow:
     """That count."""
     blob_size: int
     packs_size: int
+    """Of those that are counted."""
     ended: int = Ended.LIVE
     ended_s: int = 0
+    pages_size: int = 0
+    """Of those that hold nothing but the link's list."""
 
 
 @dataclass(slots=True)
@@ -68,12 +71,12 @@ async def load(store: RelayStore) -> tuple[list[LinkRow], list[TicketRow]]:
     return links, [TicketRow(*row) for row in await store.rows("SELECT * FROM link_tickets")]
 
 
-async def has_pack(store: RelayStore, link_id: bytes, pack_id: bytes) -> bool:
-    """Whether a pack is one of a link's."""
+async def holds_pages(store: RelayStore, link_id: bytes, pack_id: bytes) -> bool | None:
+    """Whether a pack of a link holds nothing but its list; None if it is none of the link's."""
     found = await store.rows(
-        "SELECT 1 FROM link_packs WHERE link_id = ? AND pack_id = ?", link_id, pack_id
+        "SELECT is_pages FROM link_packs WHERE link_id = ? AND pack_id = ?", link_id, pack_id
     )
-    return bool(found)
+    return bool(found[0][0]) if found else None
 
 
 async def write_link(db: aiosqlite.Connection, row: LinkRow) -> None:
@@ -85,10 +88,16 @@ async def write_link(db: aiosqlite.Connection, row: LinkRow) -> None:
     )
 
 
-async def write_packs(db: aiosqlite.Connection, link_id: bytes, packs: Iterable[bytes]) -> None:
-    """Says which packs a link has from now on."""
+async def write_packs(
+    db: aiosqlite.Connection,
+    link_id: bytes,
+    packs: Iterable[bytes],
+    pages: Collection[bytes] = frozenset(),
+) -> None:
+    """Says which packs a link has from now on, and which of them hold nothing but its list."""
     await db.execute_fetchall("DELETE FROM link_packs WHERE link_id = ?", (link_id,))
-    await db.executemany("INSERT INTO link_packs VALUES (?, ?)", [(link_id, p) for p in packs])
+    values = [(link_id, pack_id, pack_id in pages) for pack_id in packs]
+    await db.executemany("INSERT INTO link_packs VALUES (?, ?, ?)", values)
 
 
 async def lease_packs(db: aiosqlite.Connection, now_s: int, until_s: int) -> None:

@@ -40,6 +40,9 @@ TICKET_SIZE: Final = 16
 COUNTED_BYTES: Final = 1 << 20
 COUNTED_SHARE: Final = 100
 """A download counts when a hundredth of the packs was served, or a mebibyte, whichever is less."""
+LISTED_TIMES: Final = 2
+"""So often a link's list can be read for nothing: once more than it takes, for answers break off.
+Beyond that it is read for a download like all else."""
 RESERVED_S: Final = 600
 """So long without a request, and a download that does not count yet is given back."""
 GOES_ON_S: Final = 86_400
@@ -86,6 +89,10 @@ class NewLink:
     downloads_max: int
     packs: tuple[bytes, ...]
     packs_size: int
+    """Of those that are counted."""
+    pages: frozenset[bytes] = frozenset()
+    """Of the packs, those that hold nothing but the link's list."""
+    pages_size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +131,22 @@ class Download:
     row: TicketRow
     served: int = 0
     saved_s: int = 0
+    listed: int = 0
+    """Bytes of the link's list that were served for nothing."""
 
     @property
     def is_live(self) -> bool:
         """Whether there still is something to be served."""
         return self.link.ended == Ended.LIVE
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A download that reads a pack of its link."""
+
+    download: Download
+    is_list: bool
+    """Whether there is nothing in the pack but the link's list."""
 
 
 @dataclass(slots=True)
@@ -203,12 +221,12 @@ class ShareLinks:
         row = LinkRow(
             link_id, new.owner, header.flags, header.version, new.password_salt, new.token_hash,
             header.public, now_s, now_s + lifetime_s if lifetime_s else 0, new.downloads_max,
-            old.row.downloads if old else 0, size, new.packs_size,
+            old.row.downloads if old else 0, size, new.packs_size, pages_size=new.pages_size,
         )  # fmt: skip
         _move(blob, self._path(link_id))
         async with self._store.transaction() as db:
             await rows.write_link(db, row)
-            await rows.write_packs(db, link_id, new.packs)
+            await rows.write_packs(db, link_id, new.packs, new.pages)
         if old is None:
             self._links[link_id] = _Link(row)
         else:
@@ -301,13 +319,13 @@ class ShareLinks:
 
     async def admit(
         self, link_id: bytes, pack_id: bytes, ticket: bytes
-    ) -> Download | Unknown | Gone:
+    ) -> Reading | Unknown | Gone:
         """The download that a ticket stands for, if this pack is part of it."""
         download = await self.admit_sender(link_id, ticket)
-        if isinstance(download, Download):
-            if not await rows.has_pack(self._store, link_id, pack_id):
-                return Unknown()
-        return download
+        if not isinstance(download, Download):
+            return download
+        is_list = await rows.holds_pages(self._store, link_id, pack_id)
+        return Unknown() if is_list is None else Reading(download, is_list)
 
     async def admit_sender(self, link_id: bytes, ticket: bytes) -> Download | Unknown | Gone:
         """What a ticket of this link stands for, whatever is asked by it."""
@@ -323,10 +341,14 @@ class ShareLinks:
         await self._touch(download)
         return download
 
-    async def count(self, download: Download, size: int) -> None:
+    async def count(self, reading: Reading, size: int) -> None:
         """So many bytes are about to be served; one that counts from now on is on disk first."""
-        download.served += size
+        download = reading.download
         row, link = download.row, download.link
+        if reading.is_list and download.listed + size <= LISTED_TIMES * link.pages_size:
+            download.listed += size
+            return
+        download.served += size
         is_enough = min(COUNTED_BYTES, link.packs_size / COUNTED_SHARE)
         if row.is_counted or download.served < is_enough or not download.is_live:
             return

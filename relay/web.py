@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from crypto.packs import LEAF_SIZE
 from crypto.share_links import LINK_ID_SIZE, TOKEN_SIZE
-from relay.share_links import TICKET_SIZE, Claimed, Download, Gone, Later, ShareLinks, Unknown
+from relay.share_links import TICKET_SIZE, Claimed, Gone, Later, Reading, ShareLinks, Unknown
 from relay.uploads import Uploads
 from relay.web_answers import (
     TICKET_HEADER,
@@ -182,8 +182,8 @@ class WebEndpoint:
         ticket = bytes_of(request.headers.get(TICKET_HEADER, ""), TICKET_SIZE)
         if link_id is None or pack_id is None or ticket is None:
             return not_found()
-        download = await self._links.admit(link_id, pack_id, ticket)
-        match download:
+        reading = await self._links.admit(link_id, pack_id, ticket)
+        match reading:
             case Unknown():
                 return not_found()
             case Gone(how):
@@ -202,27 +202,27 @@ class WebEndpoint:
             )
         # The first piece before the status: what cannot be had is a 503 and no broken answer.
         try:
-            piece = await self._piece(download, pack_id, first, end)
+            piece = await self._piece(reading, pack_id, first, end)
         except PackUnavailable:
             return unavailable()
-        pieces = self._pieces(download, pack_id, first, end, piece)
+        pieces = self._pieces(reading, pack_id, first, end, piece)
         return _Stream(pieces, end - first, headers, status_code=206)
 
     async def _pieces(
-        self, download: Download, pack_id: bytes, first: int, end: int, piece: bytes
+        self, reading: Reading, pack_id: bytes, first: int, end: int, piece: bytes
     ) -> AsyncIterator[bytes]:
         while True:
             yield piece
             first += len(piece)
             if first >= end:
                 return
-            if not download.is_live:
+            if not reading.download.is_live:
                 raise PackUnavailable  # the answer breaks off
-            piece = await self._piece(download, pack_id, first, end)
+            piece = await self._piece(reading, pack_id, first, end)
 
-    async def _piece(self, download: Download, pack_id: bytes, first: int, end: int) -> bytes:
+    async def _piece(self, reading: Reading, pack_id: bytes, first: int, end: int) -> bytes:
         piece = await self._packs.read(pack_id, first, min(end, first + PIECE_SIZE))
-        await self._links.count(download, len(piece))
+        await self._links.count(reading, len(piece))
         return piece
 
     def _host(self, request: Request) -> str:

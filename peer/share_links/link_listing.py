@@ -62,6 +62,13 @@ class Listing:
         needed.update(*(known.needs for known in self.pages.values()))
         return needed | {self.places.stored[id_].descriptor_id for id_ in self._named_itself()}
 
+    def packs_of_pages(self) -> frozenset[bytes]:
+        """Those that hold nothing of what it gives."""
+        pages = {known.page.descriptor_id for known in self.pages.values()}
+        needs = {pack for known in self.pages.values() for pack in known.needs}
+        itself = {self.places.stored[id_].descriptor_id for id_ in self._named_itself()}
+        return frozenset(pages - needs - itself)
+
     def _plain(self) -> list[Given]:
         """Files that the manifest lists, but for large ones."""
         runs = (run for run in self.paged.runs if run.key not in self.pages)

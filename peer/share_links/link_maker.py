@@ -27,7 +27,7 @@ from peer.backup.sealed_chunks import SealedChunks
 from peer.share_links.link_content import Given
 from peer.share_links.link_listing import LinkLister
 from peer.share_links.link_packing import LinkPacking
-from peer.share_links.link_relay import NewBlob
+from peer.share_links.link_relay import NewBlob, OlderRelay
 from peer.share_links.link_store import MadeLink
 from protocol.errors import StorageRefused
 from protocol.link_messages import LinkPack
@@ -71,17 +71,19 @@ class LinkMaker:
         self._packing, self._sealed, self._random = packing, sealed, random
         self._lister = LinkLister(packing, sealed)
 
-    async def make(self, files: Sequence[Given], wish: Wish) -> Made:
-        """Uploads what is missing and makes the link; raises LinkError or LinkNotMade."""
+    async def make(self, files: Sequence[Given], wish: Wish, *, is_in_full: bool = False) -> Made:
+        """Uploads what is missing and makes the link; raises LinkError or LinkNotMade. A relay that
+        counts what is read of pages as a download is OlderRelay: its link lists all in full.
+        """
         await self._packing.relay.open()
         try:
-            return await self._make(files, wish)
+            return await self._make(files, wish, is_in_full=is_in_full)
         except StorageRefused as refusal:
             if refusal.outcome != StoreOutcome.UNKNOWN or self._sealed is None:
                 raise
         # It has lost its part of the folder's packs, and is given what the link needs.
         self._sealed, self._lister = None, LinkLister(self._packing)
-        return await self._make(files, wish)
+        return await self._make(files, wish, is_in_full=is_in_full)
 
     def count(self) -> tuple[int, int]:
         """How many bytes of files are put at the relay, of how many that were not there."""
@@ -96,9 +98,9 @@ class LinkMaker:
 
     # Private
 
-    async def _make(self, files: Sequence[Given], wish: Wish) -> Made:
+    async def _make(self, files: Sequence[Given], wish: Wish, *, is_in_full: bool) -> Made:
         relay, store, random = self._packing.relay, self._packing.store, self._random
-        listing = await self._lister.list(files, is_in_full=wish.downloads_max > 0)
+        listing = await self._lister.list(files, is_in_full=is_in_full)
         key = LinkKey.from_seed(random(LINK_SEED_SIZE))
         secrets = await asyncio.to_thread(
             LinkSecrets.of, random(LINK_SECRET_SIZE), random(PASSWORD_SALT_SIZE), wish.password
@@ -119,13 +121,15 @@ class LinkMaker:
         packs = listing.packs()
         folder_id = self._packing.making.folder.folder_id
         await store.add(link, random(SEAL_RANDOM_SIZE), folder_id, packs & self._lister.at_nodes)
+        is_counted = wish.downloads_max and not is_in_full
         new = NewBlob(
             key.link_id, secrets.password_salt, token_hash(secrets.token(key.link_id)),
             wish.lifetime_s, wish.downloads_max, self._places(packs),
+            listing.packs_of_pages() if is_counted else frozenset(),
         )  # fmt: skip
         try:
             await relay.put_link(new, blob)
-        except StorageRefused:  # if a link breaks it is not known what was kept
+        except (StorageRefused, OlderRelay):  # if a link breaks it is not known what was kept
             await store.forget(link.link_id)
             raise
         url = ShareUrl(relay.base, key.link_id, secrets.secret)

@@ -26,6 +26,7 @@ from protocol.link_messages import (
     LinkList,
     LinkListed,
     LinkPack,
+    LinkPages,
     LinkPiece,
     LinkPlace,
     LinkPut,
@@ -59,6 +60,12 @@ class NewBlob(NamedTuple):
     downloads_max: int
     packs: tuple[LinkPack, ...]
     """Each in a namespace that is open on this link."""
+    pages: frozenset[bytes] = frozenset()
+    """Descriptors of those that hold nothing but the link's list, where the relay is to know."""
+
+
+class OlderRelay(LinkError):
+    """The relay does not know which packs of a link may be read for nothing. Update it."""
 
 
 class LinkRelay:
@@ -113,13 +120,21 @@ class LinkRelay:
         return missing
 
     async def put_link(self, new: NewBlob, blob: bytes) -> int:
-        """Makes a link; when it expires by the relay's clock, 0 for never."""
+        """Makes a link; when it expires by the relay's clock, 0 for never. Raises LinkError or
+        StorageRefused; OlderRelay if it cannot be told of pages.
+        """
         client, namespace = self._client, self._space.namespace
         begin = LinkPut(
             client.number(), namespace, new.link_id, new.password_salt, new.token_hash,
             new.lifetime_s, new.downloads_max, len(blob), new.packs,
         )  # fmt: skip
         await client.ask(begin, LinkDone)
+        if new.pages:
+            pages = LinkPages(client.number(), new.link_id, tuple(sorted(new.pages)))
+            try:
+                await client.ask(pages, LinkDone)
+            except LinkError as error:  # an older one closes the link, and has kept nothing
+                raise OlderRelay(str(error)) from error
         for at in range(0, len(blob), BLOB_PIECE_MAX):
             piece = blob[at : at + BLOB_PIECE_MAX]
             await client.ask(LinkPiece(client.number(), new.link_id, at, piece), LinkDone)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final, TypedDict
@@ -18,14 +18,15 @@ from peer.device.home import LINKS_NAME, Home
 from peer.device.ledgers import Ledgers
 from peer.device.opened import Opened
 from peer.errors import LinkNotMade, RelayUnreachable, UnknownLink
+from peer.folders.folder import Folder
 from peer.history.history_requests import HistoryRequests
 from peer.share_links.link_ahead import LEASE_S as AHEAD_LEASE_S
 from peer.share_links.link_ahead import LinksAhead
-from peer.share_links.link_content import given_at
+from peer.share_links.link_content import Given, given_at
 from peer.share_links.link_leases import LinkLeases
-from peer.share_links.link_maker import LinkMaker, Wish
+from peer.share_links.link_maker import LinkMaker, Made, Wish
 from peer.share_links.link_packing import LinkPacking, Making
-from peer.share_links.link_relay import link_relay, serving_relay
+from peer.share_links.link_relay import OlderRelay, link_relay, serving_relay
 from peer.share_links.link_store import LinkStore, MadeLink
 from peer.share_links.upload_links import UploadLinkEntry, UploadLinks, UploadWish
 from protocol.errors import BadName, LinkError, StorageRefused
@@ -120,20 +121,15 @@ class ShareLinkRequests:
         except BadName as error:
             raise LinkNotMade(f"The name cannot be used: {error}.") from error
         files = await given_at(folder, history, root, names, name)
-        membership = self._ledgers.folders[folder.folder_id]
-        async with AsyncExitStack() as stack:
-            addresses = self._places(folder.folder_id)
-            place = await serving_relay(stack, addresses, self._home.keys, relay)
-            sealed = await self._backups.sealed_at(folder.folder_id, place.client)
-            making = Making(folder, membership.chain)
-            maker = LinkMaker(LinkPacking(await self._store.get(), place, making), sealed)
+        try:
             try:
-                with self._under_way.doing("link", str(path), "bytes", maker.count):
-                    made = await maker.make(files, wish)
-            except StorageRefused as refusal:
-                raise LinkNotMade(f"{refusal} No link was made.") from refusal
-            except LinkError as error:
-                raise RelayUnreachable(f"{error} No link was made.") from error
+                made = await self._make(folder, path, files, relay, wish)
+            except OlderRelay:
+                made = await self._make(folder, path, files, relay, wish, is_in_full=True)
+        except StorageRefused as refusal:
+            raise LinkNotMade(f"{refusal} No link was made.") from refusal
+        except LinkError as error:
+            raise RelayUnreachable(f"{error} No link was made.") from error
         entry = _entry(made.link, {})
         return {
             **entry,
@@ -203,6 +199,25 @@ class ShareLinkRequests:
         await store.revoked(link.link_id, now_s)
 
     # Private
+
+    async def _make(
+        self,
+        folder: Folder,
+        path: Path,
+        files: Sequence[Given],
+        relay: str | None,
+        wish: Wish,
+        *,
+        is_in_full: bool = False,
+    ) -> Made:
+        making = Making(folder, self._ledgers.folders[folder.folder_id].chain)
+        async with AsyncExitStack() as stack:
+            addresses = self._places(folder.folder_id)
+            place = await serving_relay(stack, addresses, self._home.keys, relay)
+            sealed = await self._backups.sealed_at(folder.folder_id, place.client)
+            maker = LinkMaker(LinkPacking(await self._store.get(), place, making), sealed)
+            with self._under_way.doing("link", str(path), "bytes", maker.count):
+                return await maker.make(files, wish, is_in_full=is_in_full)
 
     async def _uses(self, addresses: Collection[str]) -> dict[str, dict[bytes, LinkUse] | None]:
         """What relays say of this device's links; None for one that cannot be asked."""

@@ -22,6 +22,7 @@ from protocol.link_messages import (
     LinkMessage,
     LinkNumber,
     LinkPack,
+    LinkPages,
     LinkPiece,
     LinkPlace,
     LinkPut,
@@ -45,6 +46,7 @@ SAMPLES: list[LinkMessage] = [
     LinkListed(5, 0, (LinkUse(LINK, 1, LATE, 7, 6, 1000, 2, 9),)),
     LinkRevoke(6, LINK, LATE, b"s" * 64),
     LinkDone(6, 0, LATE),
+    LinkPages(7, LINK, (HASH,)),
 ]
 
 
@@ -64,6 +66,7 @@ def test_every_message_has_a_sample_and_every_number_a_form() -> None:
         LinkPut(LAST, NS, LINK, b"s" * 16, HASH, LATE, LAST, BLOB_SIZE_MAX,
                 (LinkPack(NS, HASH),) * PACKS_MAX),
         LinkPiece(LAST, LINK, LAST, bytes(BLOB_PIECE_MAX)),
+        LinkPages(LAST, LINK, (HASH,) * PACKS_MAX),
         LinkListed(LAST, 255, (LinkUse(LINK, LATE, LATE, LATE, LATE, LATE, 3, LATE),)
                    * LINKS_LISTED_MAX),
     ],
@@ -83,6 +86,7 @@ def test_the_longest_are_frames_of_a_storage_link(message: LinkMessage) -> None:
         (LinkNumber.LINK_PUT, [2, NS, LINK, b"s" * 16, HASH, 0, 0, True, []]),
         (LinkNumber.LINK_PUT, [2, NS, LINK, b"s" * 16, HASH, 0, 0, 1, [[NS]]]),
         (LinkNumber.LINK_PIECE, [3, LINK, 0, b""]),
+        (LinkNumber.LINK_PAGES, [7, LINK, [NS]]),
         (LinkNumber.LINK_REVOKE, [6, LINK, 0, b"s" * 63]),
         (LinkNumber.LINK_PLACE, [1, 0, "a\n", 0]),
         (LinkNumber.LINK_ASK, []),

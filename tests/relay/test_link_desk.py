@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Set
 from pathlib import Path
 
 import pytest
 
 from crypto.epochs import Tier
+from crypto.packs import LEAF_SIZE
+from crypto.shares import Descriptor
 from protocol.link_messages import (
     LinkAsk,
     LinkDone,
@@ -15,19 +18,27 @@ from protocol.link_messages import (
     LinkList,
     LinkListed,
     LinkPack,
+    LinkPages,
     LinkPiece,
     LinkPlace,
     LinkPut,
     LinkRevoke,
 )
 from protocol.storage_messages import StoreOutcome
+from relay import share_rows
 from relay.link_desk import PUTS_PER_LINK_MAX, LinkDesk, LinkTalk
+from relay.link_rows import holds_pages
+from relay.share_rows import NamespaceRow
 from tests.relay.web_stage import OWNER, LinkStage, Made, link_stage
 
+OTHER = b"p" * 16
 
-def talk(stage: LinkStage, tier: Tier | None = Tier.OWNER) -> LinkTalk:
+
+def talk(
+    stage: LinkStage, tier: Tier | None = Tier.OWNER, namespaces: Set[bytes] = frozenset({OWNER})
+) -> LinkTalk:
     def may(namespace: bytes, asked: Tier) -> StoreOutcome:
-        is_open = namespace == OWNER and tier is not None and tier >= asked
+        is_open = namespace in namespaces and tier is not None and tier >= asked
         return StoreOutcome.DONE if is_open else StoreOutcome.REFUSED
 
     return LinkTalk(LinkDesk(stage.links, stage.store, "https://a", stage.uploads), may)
@@ -40,7 +51,9 @@ def put_of(made: Made, *packs: LinkPack, namespace: bytes = OWNER) -> LinkPut:
     )  # fmt: skip
 
 
-async def outcome(desk: LinkTalk, request: LinkPut | LinkPiece | LinkKeep | LinkRevoke) -> int:
+async def outcome(
+    desk: LinkTalk, request: LinkPut | LinkPiece | LinkPages | LinkKeep | LinkRevoke
+) -> int:
     answer = await desk.answer(request)
     assert isinstance(answer, LinkDone)
     return answer.outcome
@@ -91,6 +104,48 @@ async def test_what_is_not_the_blob_is_not_kept(tmp_path: Path) -> None:
         await outcome(desk, LinkPiece(1, made.link_id, 0, other.blob))
         assert await outcome(desk, LinkKeep(1, made.link_id)) == StoreOutcome.DAMAGED
         assert stage.blobs() == []
+
+
+async def stored(stage: LinkStage, *packs: tuple[bytes, bytes, int]) -> list[LinkPack]:
+    """Packs by namespace, bytes' hash and leaves, as the desk finds them."""
+    found = []
+    async with stage.store.transaction() as db:
+        for namespace in {namespace for namespace, _, _ in packs}:
+            row = NamespaceRow(namespace, b"e" * 32, b"d", b"f" * 32, 1, 0, 0)
+            await share_rows.put_namespace(db, row)
+        for namespace, pack_id, leaves in packs:
+            descriptor = Descriptor(pack_id, leaves * LEAF_SIZE, 1, (namespace + namespace,))
+            values = (namespace, descriptor.id(), pack_id, descriptor.encode(), 1 << 40)
+            await share_rows.put_pack(db, *values, stands_by=False)
+            found.append(LinkPack(namespace, descriptor.id()))
+    return found
+
+
+@pytest.mark.row("A39")
+async def test_packs_of_pages_are_those_of_a_link_and_not_what_it_gives(tmp_path: Path) -> None:
+    async with link_stage(tmp_path) as stage:
+        desk, made = talk(stage, namespaces={OWNER, OTHER}), stage.make()
+        lists, files, same = await stored(
+            stage, (OWNER, b"l" * 32, 3), (OWNER, b"f" * 32, 7), (OTHER, b"f" * 32, 7)
+        )
+        unknown = LinkPages(2, made.link_id, (lists.descriptor_id,))
+        assert await outcome(desk, unknown) == StoreOutcome.UNKNOWN, "it was not begun"
+        for told in ((b"x" * 32,), (lists.descriptor_id, b"x" * 32), (files.descriptor_id,)):
+            # The last: to a visitor a pack is its bytes, and these are given, too.
+            assert await outcome(desk, put_of(made, lists, files, same)) == StoreOutcome.DONE
+            pages = LinkPages(2, made.link_id, told)
+            assert await outcome(desk, pages) == StoreOutcome.REFUSED
+            assert await outcome(desk, LinkKeep(3, made.link_id)) == StoreOutcome.UNKNOWN
+        assert await outcome(desk, put_of(made, lists, files)) == StoreOutcome.DONE
+        pages = LinkPages(2, made.link_id, (lists.descriptor_id,))
+        assert await outcome(desk, pages) == StoreOutcome.DONE
+        assert await outcome(desk, LinkPiece(3, made.link_id, 0, made.blob)) == StoreOutcome.DONE
+        assert await outcome(desk, LinkKeep(4, made.link_id)) == StoreOutcome.DONE
+        row = stage.links.row_of(made.link_id)
+        assert row is not None
+        assert (row.packs_size, row.pages_size) == (7 * LEAF_SIZE, 3 * LEAF_SIZE)
+        found = await holds_pages(stage.store, made.link_id, b"l" * 32)
+        assert (found, await holds_pages(stage.store, made.link_id, b"f" * 32)) == (True, False)
 
 
 async def test_what_did_not_come_whole_goes_with_the_link(tmp_path: Path) -> None:

@@ -17,17 +17,19 @@ async def test_rows_come_back_and_go_with_their_link(tmp_path: Path) -> None:
         ticket = TicketRow(b"h" * 32, LINK.link_id, 11)
         async with store.transaction() as db:
             await rows.write_link(db, LINK)
-            await rows.write_packs(db, LINK.link_id, (b"1" * 32, b"2" * 32))
+            await rows.write_packs(db, LINK.link_id, (b"1" * 32, b"2" * 32), {b"2" * 32})
             await rows.write_tickets(db, [ticket])
         assert await rows.load(store) == ([LINK], [ticket])
+        assert await rows.holds_pages(store, LINK.link_id, b"1" * 32) is False
+        assert await rows.holds_pages(store, LINK.link_id, b"2" * 32) is True
         LINK.downloads, ticket.is_counted = 2, 1
         async with store.transaction() as db:
             await rows.write_link(db, LINK)
             await rows.write_tickets(db, [ticket])
             await rows.write_packs(db, LINK.link_id, (b"2" * 32,))
         assert await rows.load(store) == ([LINK], [ticket])
-        assert not await rows.has_pack(store, LINK.link_id, b"1" * 32)
-        assert await rows.has_pack(store, LINK.link_id, b"2" * 32)
+        assert await rows.holds_pages(store, LINK.link_id, b"1" * 32) is None
+        assert await rows.holds_pages(store, LINK.link_id, b"2" * 32) is False
         async with store.transaction() as db:
             await rows.delete_tickets(db, [ticket.ticket_hash])
         assert (await rows.load(store))[1] == []

@@ -18,10 +18,10 @@ from relay.share_links import (
     REMEMBERED_S,
     RESERVED_S,
     Claimed,
-    Download,
     Gone,
     Later,
     LinkLimits,
+    Reading,
     ShareLinks,
     Unknown,
 )
@@ -40,14 +40,16 @@ async def claimed(stage: LinkStage, made: Made) -> bytes:
     return answer.ticket
 
 
-async def admit(stage: LinkStage, made: Made, ticket: bytes) -> Download | Unknown | Gone:
-    return await stage.links.admit(made.link_id, made.packs[0], ticket)
+async def admit(
+    stage: LinkStage, made: Made, ticket: bytes, pack: int = 0
+) -> Reading | Unknown | Gone:
+    return await stage.links.admit(made.link_id, made.packs[pack], ticket)
 
 
-async def served(stage: LinkStage, made: Made, ticket: bytes, size: int) -> None:
-    download = await admit(stage, made, ticket)
-    assert isinstance(download, Download)
-    await stage.links.count(download, size)
+async def served(stage: LinkStage, made: Made, ticket: bytes, size: int, pack: int = 0) -> None:
+    reading = await admit(stage, made, ticket, pack)
+    assert isinstance(reading, Reading)
+    await stage.links.count(reading, size)
 
 
 def restarted(stage: LinkStage) -> ShareLinks:
@@ -69,7 +71,7 @@ async def test_a_download_is_taken_by_the_claim_and_counts_once_some_was_served(
         assert stage.links.listed(made.new.owner)[0].downloads == 1
         assert await claim(stage, made) == Gone(Ended.USED_UP)
         # What was claimed can be gone on with, and the manifest is on no disk any more.
-        assert isinstance(await admit(stage, made, ticket), Download)
+        assert isinstance(await admit(stage, made, ticket), Reading)
         assert stage.blobs() == []
 
 
@@ -106,7 +108,7 @@ async def test_of_many_who_claim_at_once_no_more_get_it_than_may(tmp_path: Path)
         assert len(tickets) == len(set(tickets)) == 3
         downloads = [await admit(stage, made, ticket) for ticket in tickets]
         await asyncio.gather(
-            *(stage.links.count(d, LEAF_SIZE) for d in downloads * 5 if isinstance(d, Download))
+            *(stage.links.count(d, LEAF_SIZE) for d in downloads * 5 if isinstance(d, Reading))
         )
         assert stage.links.listed(made.new.owner)[0].downloads == 3
 
@@ -118,7 +120,7 @@ async def test_a_link_expires_by_the_relay_s_clock_and_nothing_is_left(tmp_path:
         stage.wall_clock.now += 3500
         ticket = await claimed(stage, made)
         stage.wall_clock.now += 99
-        assert isinstance(await admit(stage, made, ticket), Download)
+        assert isinstance(await admit(stage, made, ticket), Reading)
         stage.wall_clock.now += 1
         assert await admit(stage, made, ticket) == Gone(Ended.EXPIRED)
         assert await claim(stage, made) == Gone(Ended.EXPIRED)
@@ -171,7 +173,7 @@ async def test_a_restart_forgets_no_download_that_counts_or_is_taken(tmp_path: P
         assert isinstance(await links.claim(made.link_id, made.token, HOST), Later)
         for ticket in (counted, taken):
             found = await links.admit(made.link_id, made.packs[0], ticket)
-            assert isinstance(found, Download)
+            assert isinstance(found, Reading)
 
 
 @pytest.mark.row("A39")
@@ -197,7 +199,7 @@ async def test_a_used_up_link_ends_once_nobody_goes_on_with_it(tmp_path: Path) -
         ticket = await claimed(stage, made)
         await served(stage, made, ticket, LEAF_SIZE)
         await stage.links.sweep()
-        assert isinstance(await admit(stage, made, ticket), Download)
+        assert isinstance(await admit(stage, made, ticket), Reading)
         stage.wall_clock.now += GOES_ON_S
         await stage.links.sweep()
         assert stage.links.listed(made.new.owner)[0].ended == Ended.USED_UP
@@ -230,7 +232,7 @@ async def test_a_link_is_made_again_under_its_id_by_a_higher_version_alone(
             await stage.put(other)
         assert await stage.put(again) == Ended.LIVE
         assert stage.blobs()[0].read_bytes() == blob
-        assert isinstance(await admit(stage, made, ticket), Download)
+        assert isinstance(await admit(stage, made, ticket), Reading)
 
 
 @pytest.mark.row("A39")
@@ -303,3 +305,72 @@ async def test_one_download_counts_once_however_many_requests_it_takes(tmp_path:
         await asyncio.gather(*(served(stage, made, ticket, LEAF_SIZE) for _ in range(5)))
         rows = await stage.store.rows("SELECT downloads FROM links")
         assert rows == [(1,)]
+
+
+def with_a_list(made: Made, list_leaves: int) -> Made:
+    """A link whose last pack holds nothing but its list."""
+    size = list_leaves * LEAF_SIZE
+    new = replace(
+        made.new, pages=frozenset(made.packs[-1:]), pages_size=size,
+        packs_size=made.new.packs_size - size,
+    )  # fmt: skip
+    return replace(made, new=new)
+
+
+async def listed_link(stage: LinkStage) -> Made:
+    """Of 100 leaves of files, one of which is a download, and a list of four."""
+    made = with_a_list(stage.make(packs=(50, 50, 4), downloads_max=1), 4)
+    assert await stage.put(made) == Ended.LIVE
+    return made
+
+
+@pytest.mark.row("A39")
+async def test_who_reads_the_list_has_had_nothing(tmp_path: Path) -> None:
+    async with link_stage(tmp_path) as stage:
+        made = await listed_link(stage)
+        ticket = await claimed(stage, made)
+        await served(stage, made, ticket, 4 * LEAF_SIZE, pack=2)
+        await served(stage, made, ticket, 4 * LEAF_SIZE, pack=2)  # an answer had broken off
+        assert stage.links.listed(made.new.owner)[0].downloads == 0
+        stage.wall_clock.now += RESERVED_S
+        assert isinstance(await claim(stage, made), Claimed), "it was given back"
+
+
+@pytest.mark.row("A39")
+@pytest.mark.parametrize(
+    "reads",
+    [
+        pytest.param([(0, 1)], id="a leaf of what is given"),
+        pytest.param([(2, 4), (1, 1)], id="after the list"),
+        pytest.param([(2, 4), (2, 4), (2, 1)], id="the list for the third time"),
+        pytest.param([(2, 9)], id="more of the list than there is"),
+    ],
+)
+async def test_who_takes_more_than_the_list_is_counted(
+    tmp_path: Path, reads: list[tuple[int, int]]
+) -> None:
+    async with link_stage(tmp_path) as stage:
+        made = await listed_link(stage)
+        ticket = await claimed(stage, made)
+        for pack, leaves in reads[:-1]:
+            await served(stage, made, ticket, leaves * LEAF_SIZE, pack)
+        assert stage.links.listed(made.new.owner)[0].downloads == 0
+        ((pack, leaves),) = reads[-1:]
+        await served(stage, made, ticket, leaves * LEAF_SIZE, pack)
+        assert stage.links.listed(made.new.owner)[0].downloads == 1
+        assert await claim(stage, made) == Gone(Ended.USED_UP)
+
+
+async def test_a_restart_does_not_take_the_list_for_files(tmp_path: Path) -> None:
+    async with link_stage(tmp_path) as stage:
+        made = await listed_link(stage)
+        ticket = await claimed(stage, made)
+        links = restarted(stage)
+        await links.start()
+        for pack, is_list in ((0, False), (2, True)):
+            reading = await links.admit(made.link_id, made.packs[pack], ticket)
+            assert isinstance(reading, Reading)
+            assert reading.is_list == is_list
+            await links.count(reading, 0 if pack == 0 else 4 * LEAF_SIZE)
+        assert links.listed(made.new.owner)[0].downloads == 0
+        assert links.listed(made.new.owner)[0].pages_size == 4 * LEAF_SIZE

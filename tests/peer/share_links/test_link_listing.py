@@ -7,17 +7,21 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import cast
 
+import pytest
+
 from crypto.ids import ChunkId
 from crypto.packs import LEAF_SIZE
 from crypto.share_links import LinkSecrets, open_link
 from peer.backup.sealed_chunks import SealedChunks
+from peer.errors import LinkEnded
 from peer.share_links.link_content import Given
-from peer.share_links.link_get import get
+from peer.share_links.link_get import _with_pages, get
 from peer.share_links.link_maker import Made, Wish
 from peer.share_links.link_relay import LinkRelay, link_relay
 from peer.share_links.link_store import StoredChunk
 from peer.share_links.link_visit import Visitor
 from protocol.link_manifest import LinkManifest, decode_manifest
+from protocol.link_pages import pages_of
 from tests.peer.link_stage import FolderInMemory, LinkRelayStage, link_relaying
 
 
@@ -52,14 +56,17 @@ async def kept_at_nodes(stage: LinkRelayStage, relay: LinkRelay, files: Sequence
     return Sealed(relay, chunks)
 
 
-def manifest_of(made: Made) -> LinkManifest:
+def opened(made: Made) -> tuple[Visitor, LinkSecrets, LinkManifest]:
     visitor = Visitor(made.url)
-    try:
-        secrets = LinkSecrets.of(made.url.secret, visitor.head().password_salt)
-        blob = visitor.claim(secrets.token(made.url.link_id))
-        return decode_manifest(open_link(made.url.link_id, secrets, blob))
-    finally:
-        visitor.close()
+    secrets = LinkSecrets.of(made.url.secret, visitor.head().password_salt)
+    blob = visitor.claim(secrets.token(made.url.link_id))
+    return visitor, secrets, decode_manifest(open_link(made.url.link_id, secrets, blob))
+
+
+def manifest_of(made: Made) -> LinkManifest:
+    visitor, _, manifest = opened(made)
+    visitor.close()
+    return manifest
 
 
 def many(folder: FolderInMemory, last: bytes = b"") -> list[Given]:
@@ -92,13 +99,28 @@ async def test_a_long_list_lies_at_the_relay_for_the_next_link(tmp_path: Path) -
                 assert (there / file.path).read_bytes() == data
 
 
+@pytest.mark.row("A39")
 async def test_who_reads_the_list_of_a_counted_link_takes_none_of_it(tmp_path: Path) -> None:
     async with link_relaying(tmp_path / "relay") as stage:
+        files = many(stage.folder)
         async with link_relay(stage.address, stage.keys) as relay:
-            made = await stage.maker(relay).make(many(stage.folder), Wish(downloads_max=1))
-        manifest = await asyncio.to_thread(manifest_of, made)
-        assert len(manifest.files) == 801
-        assert not manifest.pages
+            free = await stage.maker(relay).make(files, Wish())
+            made = await stage.maker(relay).make(files, Wish(downloads_max=1))
+            assert (made.uploaded_bytes, made.blob_bytes) == (0, free.blob_bytes)
+            visitor, secrets, manifest = await asyncio.to_thread(opened, made)
+            assert manifest.pages
+            whole = await asyncio.to_thread(_with_pages, manifest, visitor, secrets, tmp_path)
+            assert sorted(file.path for file in whole.files) == sorted(f.path for f in files)
+            assert (await relay.uses())[made.url.link_id].downloads == 0
+            # Who reads nothing but what is said to be the list finds nothing else there.
+            lists = {manifest.pack_ids[page.pack] for page in pages_of(manifest)}
+            given = {whole.pack_ids[c.pack] for file in whole.files for c in file.chunks}
+            assert not lists & given
+            await asyncio.to_thread(visitor.range, given.pop(), 0, LEAF_SIZE)
+            visitor.close()
+            assert (await relay.uses())[made.url.link_id].downloads == 1
+        with pytest.raises(LinkEnded):
+            await asyncio.to_thread(get, made.url, tmp_path / "late", nobody)
 
 
 async def test_what_was_prepared_is_linked_to_with_no_chunk_looked_up(tmp_path: Path) -> None:

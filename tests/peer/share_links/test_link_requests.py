@@ -10,9 +10,13 @@ import pytest
 
 from peer.daemon import Daemon
 from peer.errors import LinkNotMade, NoLinkRelay, RelayUnreachable, UnknownLink
+from peer.share_links import link_listing
 from peer.share_links.link_get import get
 from peer.share_links.link_maker import Wish
+from protocol.errors import Unexpected
+from protocol.link_messages import LinkAnswer, LinkKeep, LinkPages, LinkRequest
 from protocol.share_url import ShareUrl
+from relay.link_desk import LinkTalk
 from tests.peer.device_stage import devices
 from tests.peer.link_stage import link_relaying
 from tests.peer.share_links.test_link_content import fill, known
@@ -68,6 +72,32 @@ async def test_a_link_is_made_listed_and_revoked(one: tuple[Daemon, Path], tmp_p
         await links.revoke(live["id"])
     with pytest.raises(RelayUnreachable, match="No link was made"):
         await links.create(root / "a.txt", "", None, Wish())
+
+
+async def test_a_relay_that_does_not_know_pages_gets_a_counted_link_all_the_same(
+    one: tuple[Daemon, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    daemon, root = one
+    answer, heard = LinkTalk.answer, list[LinkRequest]()
+
+    async def older(talk: LinkTalk, request: LinkRequest, *, is_busy: bool = False) -> LinkAnswer:
+        heard.append(request)
+        if isinstance(request, LinkPages):
+            raise Unexpected("a message of a later version")
+        return await answer(talk, request, is_busy=is_busy)
+
+    monkeypatch.setattr(LinkTalk, "answer", older)
+    monkeypatch.setattr(link_listing, "LISTED_MAX", 0)
+    async with link_relaying(tmp_path / "relay") as stage:
+        await daemon.add_relay(stage.address)
+        made = await daemon.share_links.create(root / "d", "", None, Wish(downloads_max=1))
+        assert [type(each) for each in heard if isinstance(each, LinkPages | LinkKeep)] == [
+            LinkPages, LinkKeep,
+        ]  # fmt: skip
+        (listed,) = (await daemon.share_links.listed())["links"]
+        assert listed["id"] == made["id"]
+        await asyncio.to_thread(get, ShareUrl.parse(made["url"]), tmp_path / "there", lambda: "")
+        assert (tmp_path / "there" / "d" / "b.txt").read_bytes() == b"bb" * 300_000
 
 
 async def test_without_a_relay_there_are_no_links(one: tuple[Daemon, Path]) -> None:
