@@ -189,9 +189,11 @@ class CoHolders:
                 raise LinkError(f"The node at {address} was not there just now.")
             node.not_before = loop.time() + REST_S
             try:
-                client = await StorageClient.dial(
-                    RelayAddress.parse(address), self._keys, is_vouched=False
-                )
+                try:
+                    place = RelayAddress.parse(address)
+                except BadRelayAddress as error:
+                    raise LinkError(f"The row of the node at {address} is damaged.") from error
+                client = await StorageClient.dial(place, self._keys, is_vouched=False)
                 node.reading = self._tasks.create_task(client.run())
                 await client.show_node(self._keys)
             except asyncio.CancelledError:

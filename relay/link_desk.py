@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from crypto.epochs import Tier
-from crypto.errors import CryptoError, FormError
-from crypto.shares import Descriptor, decode_descriptor
+from crypto.errors import CryptoError
+from crypto.shares import Descriptor
 from protocol.link_messages import (
     LINKS_LISTED_MAX,
     LinkAnswer,
@@ -154,10 +154,11 @@ class LinkTalk:
             rows = await share_rows.packs(desk.store, namespace, ids)
             if any(id_ not in rows or rows[id_].trashed_s is not None for id_ in ids):
                 return StoreOutcome.UNKNOWN
-            try:
-                found |= {id_: decode_descriptor(row.descriptor) for id_, row in rows.items()}
-            except FormError:
-                return StoreOutcome.DAMAGED
+            for id_, row in rows.items():
+                descriptor = share_rows.descriptor_of(row)
+                if descriptor is None:
+                    return StoreOutcome.DAMAGED
+                found[id_] = descriptor
         return found
 
     def _take(self, request: LinkPiece) -> StoreOutcome:

@@ -13,9 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from crypto.errors import FormError
 from crypto.packs import LEAF_SIZE
-from crypto.shares import Descriptor, decode_descriptor
+from crypto.shares import Descriptor
 from protocol.storage_messages import ShareState
 from relay import share_rows
 from relay.co_holders import CoHolders, PackOutOfReach
@@ -123,11 +122,8 @@ class StoredPacks:
             self._known.move_to_end(pack_id)
             return known
         for pack in await share_rows.packs_of_pack_id(self._shares.store, pack_id):
-            try:
-                descriptor = decode_descriptor(pack.descriptor)
-            except FormError:
-                continue
-            if pack.trashed_s is not None:
+            descriptor = share_rows.descriptor_of(pack)
+            if descriptor is None or pack.trashed_s is not None:
                 continue
             rows = await share_rows.shares_of(self._shares.store, pack.pack)
             whole = {row.number: row for row in rows if row.state == ShareState.WHOLE}

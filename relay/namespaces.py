@@ -6,6 +6,7 @@ delegation closes at once, on every link, what was opened under the older one.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
@@ -27,6 +28,8 @@ from protocol.storage_messages import ShareState, StoreDelegate, StoreOpen, Stor
 from relay import share_rows as rows
 from relay.share_rows import NamespaceRow
 from relay.store import RelayStore
+
+log = logging.getLogger(__name__)
 
 NAMESPACES_MAX: Final = 65_536
 NAMESPACES_PER_FOUNDER_MAX: Final = 256
@@ -77,7 +80,12 @@ class Namespaces:
         self._all.clear()
         self._founders.clear()
         for row in await rows.namespaces(store):
-            self._enter(row)
+            try:
+                self._enter(row)
+            except FormError:
+                # Nobody may use it until its owner founds it again, with all that is in it.
+                said = "who may use a namespace cannot be read any more: the database is damaged"
+                log.error(said, extra={"values": {"namespace": row.namespace.hex()}})
         await self.recount(store)
 
     async def recount(self, store: RelayStore) -> None:
@@ -88,7 +96,8 @@ class Namespaces:
             one.shares.clear()
         for namespace, is_trashed, state, count, size in totals:
             shown = ShareState.TRASHED if is_trashed else ShareState(state)
-            self._all[namespace].add(shown, size, count)
+            if namespace in self._all:
+                self._all[namespace].add(shown, size, count)
 
     def __len__(self) -> int:
         return len(self._all)
@@ -220,5 +229,7 @@ class Namespaces:
 
     def _enter(self, row: NamespaceRow) -> None:
         delegation = decode_delegation(row.delegation)
+        if delegation.namespace != row.namespace:
+            raise FormError
         self._all[row.namespace] = Namespace(row, delegation, healed=row.healed)
         self._founders[row.founder] += 1

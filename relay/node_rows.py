@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import aiosqlite
 
@@ -11,6 +11,9 @@ from protocol.relay_address import RelayAddress
 from protocol.storage_messages import Holder
 from relay.share_rows import PackRow
 from relay.store import RelayStore
+
+ASKED_FOR: Final = 4
+"""Packs by which others are asked of a node whose row is damaged."""
 
 
 class NodeRow(NamedTuple):
@@ -106,6 +109,29 @@ async def nodes(store: RelayStore) -> list[NodeRow]:
         " WHERE node IN (SELECT node FROM holders) ORDER BY node"
     )
     return [NodeRow(*row) for row in rows]
+
+
+async def some_packs(store: RelayStore, node: int) -> list[PackRow]:
+    """A few packs in which a node has a part."""
+    rows = await store.rows(
+        "SELECT packs.pack, namespace, descriptor_id, descriptor, lease_until_s, trashed_s,"
+        " stands_by FROM packs JOIN holders USING (pack) WHERE node = ? AND trashed_s IS NULL"
+        " LIMIT ?",
+        node, ASKED_FOR,
+    )  # fmt: skip
+    return [PackRow(*row) for row in rows]
+
+
+async def set_node(db: aiosqlite.Connection, row: NodeRow) -> None:
+    """Whose address it is, in place of what the disk made of it; if there is a right row of it
+    already, that has its part in packs.
+    """
+    found = await db.execute_fetchall(
+        "UPDATE OR IGNORE nodes SET node_id = ?, address = ? WHERE node = ? RETURNING node",
+        (row.node_id, row.address, row.node),
+    )
+    if not list(found):
+        await db.execute_fetchall("DELETE FROM holders WHERE node = ?", (row.node,))
 
 
 async def set_met(

@@ -17,10 +17,10 @@ from typing import Final
 from crypto.keys import DeviceKeys
 from crypto.packs import pack_id
 from crypto.relay_ids import relay_id_of
-from crypto.shares import Descriptor, decode_descriptor, leaf_hashes
+from crypto.shares import Descriptor, leaf_hashes
 from protocol import erasure
 from protocol.errors import LinkError, StorageRefused, WrongChunk
-from protocol.relay_address import RelayAddress
+from protocol.relay_address import BadRelayAddress, RelayAddress
 from protocol.storage_client import StorageClient, storing
 from protocol.storage_messages import (
     Holder,
@@ -33,6 +33,7 @@ from relay import node_rows
 from relay import share_rows as rows
 from relay.node_rows import Holding, NodeRow
 from relay.repair import RepairPolicy, is_late, is_lost, turn_of
+from relay.row_mending import RowMending
 from relay.share_rows import PackRow, ShareRow
 from relay.shares import ShareFault, Shares
 
@@ -56,6 +57,7 @@ class Repairer:
         self._clients: dict[str, StorageClient | None] = {}
         """Of this round, by address; None for who was not reached."""
         self._links = AsyncExitStack()
+        self._mending = RowMending(shares, self._client)
         self.met = self.late = self.lost = 0
         """Nodes, as of the last round."""
         self.failed_challenges = 0
@@ -104,6 +106,7 @@ class Repairer:
 
     async def _meet(self, node: NodeRow) -> bool:
         """Whether it is there; what it does not show of its shares is noted."""
+        node = await self._mending.node(node) or node
         client, now_s = await self._client(node.address), self._shares.now_s()
         is_met = False
         if client is not None:
@@ -127,7 +130,7 @@ class Repairer:
                 )
                 await made.show_node(self._keys)
                 self._clients[address] = made
-            except _NOT_THERE as error:
+            except (*_NOT_THERE, BadRelayAddress) as error:
                 log.debug("a node is not there: %s", error)
         client = self._clients[address]
         return None if client is None or client.is_closed else client
@@ -135,7 +138,9 @@ class Repairer:
     async def _challenge(self, client: StorageClient, node: NodeRow) -> None:
         """Asks for some leaves of what it should hold, anywhere in it; raises LinkError."""
         for pack, number in await self._some_packs(node.node):
-            descriptor = decode_descriptor(pack.descriptor)
+            descriptor = await self._mending.descriptor(pack)
+            if descriptor is None:
+                continue
             leaf = self._below(descriptor.leaves)
             try:
                 is_shown = await client.challenge(b"", descriptor, number, [leaf])
@@ -196,14 +201,19 @@ class Repairer:
             after = packs[-1].pack
             for pack in packs:
                 holdings = await node_rows.holdings(store, pack.pack)
-                count = decode_descriptor(pack.descriptor).count
+                descriptor = await self._mending.descriptor(pack)
+                if descriptor is None:
+                    continue
+                count = descriptor.count
                 number = turn_of(self._own_id, pack.descriptor_id, count, holdings, now_s, policy)
                 if number is not None and rebuilt < policy.packs_at_once:
                     rebuilt += await self._rebuild(pack, number)
 
     async def _rebuild(self, pack: PackRow, number: int) -> bool:
         """Fetches what is needed and writes the share here; says whether it came to that."""
-        descriptor = decode_descriptor(pack.descriptor)
+        descriptor = await self._mending.descriptor(pack)
+        if descriptor is None:
+            return False
         holdings = await node_rows.holdings(self._shares.store, pack.pack)
         found = await self._gather(pack, descriptor, number, holdings)
         if len(found) < descriptor.needed:

@@ -8,10 +8,13 @@ was switched off meanwhile. What is overdue is read without much of a pause.
 
 from __future__ import annotations
 
+import asyncio
+import bisect
 from typing import Final
 
 from protocol.storage_messages import ShareState
 from relay import share_rows as rows
+from relay.share_links import ShareLinks
 from relay.shares import DAY_S, Shares
 
 PROMISE_S: Final = 14 * DAY_S
@@ -60,3 +63,24 @@ class Scrub:
         """
         since_s = self._unread_since_s
         return 0 if since_s is None else max(0, self._shares.now_s() - since_s)
+
+
+class LinkScrub:
+    """The same of sealed manifests of share links: a few each minute, all within a round. There is
+    no other copy of one, so its damage is said and nothing else.
+    """
+
+    def __init__(self, links: ShareLinks) -> None:
+        self._links = links
+        self._last = b""
+
+    async def step(self, interval_s: float) -> int:
+        """Looks at those that are due of a round of which a step comes every so many seconds; how
+        many are damaged.
+        """
+        ids = sorted(self._links.with_blobs())
+        count = min(len(ids), int(len(ids) * interval_s / ROUND_S) + 1)
+        start = bisect.bisect_right(ids, self._last)
+        due = [ids[(start + each) % len(ids)] for each in range(count)]
+        self._last = due[-1] if due else b""
+        return sum([not await asyncio.to_thread(self._links.look_at, each) for each in due])

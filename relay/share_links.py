@@ -235,6 +235,22 @@ class ShareLinks:
                 download.link = row
         return Ended.LIVE
 
+    def look_at(self, link_id: bytes) -> bool:
+        """Reads the blob of a live link again, and says whether it still is what its maker signed.
+        Blocking.
+        """
+        try:
+            check_link(link_id, self._path(link_id).read_bytes())
+        except (CryptoError, OSError) as error:
+            values = {"link": link_id.hex(), "why": repr(error)}
+            log.error("a share link on this disk is damaged", extra={"values": values})
+            return False
+        return True
+
+    def with_blobs(self) -> list[bytes]:
+        """The links of which the blob has to be here."""
+        return [id_ for id_, link in self._links.items() if self._has_blob(link.row)]
+
     def incoming_path(self) -> Path:
         """A new name for a blob that comes in; `put` takes the file from there."""
         return self._directory / f"incoming-{self._random(8).hex()}"

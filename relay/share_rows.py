@@ -7,6 +7,8 @@ from typing import Final, NamedTuple
 
 import aiosqlite
 
+from crypto.errors import FormError
+from crypto.shares import Descriptor, decode_descriptor
 from protocol.storage_messages import ShareState
 from relay.share_files import ShareName
 from relay.store import RelayStore
@@ -68,6 +70,15 @@ class ShareRow(NamedTuple):
     def shown_state(self) -> ShareState:
         """What is said of it: the trash is a pack's, and covers what its shares are."""
         return ShareState.TRASHED if self.trashed_s is not None else ShareState(self.state)
+
+
+def descriptor_of(row: PackRow | ShareRow) -> Descriptor | None:
+    """What a row says that its pack is; None if the disk has changed that: it has not its id."""
+    try:
+        descriptor = decode_descriptor(row.descriptor)
+    except FormError:
+        return None
+    return descriptor if descriptor.id() == row.descriptor_id else None
 
 
 _PACK: Final = (
@@ -171,11 +182,14 @@ async def put_pack(
     *,
     stands_by: bool,
 ) -> int:
-    """Its number; one that is there gets a later lease, and is taken out of the trash."""
+    """Its number; one that is there gets a later lease, is taken out of the trash, and is described
+    as it is now: who puts it has shown that this is the descriptor of that id.
+    """
     ((number,),) = await db.execute_fetchall(
         "INSERT INTO packs (namespace, descriptor_id, pack_id, descriptor, lease_until_s,"
         " trashed_s, stands_by) VALUES (?, ?, ?, ?, ?, NULL, ?) ON CONFLICT DO UPDATE"
         " SET lease_until_s = max(lease_until_s, excluded.lease_until_s), trashed_s = NULL,"
+        " descriptor = excluded.descriptor, pack_id = excluded.pack_id,"
         " stands_by = max(stands_by, excluded.stands_by) RETURNING pack",
         (namespace, descriptor_id, pack_id, descriptor, lease_until_s, int(stands_by)),
     )
@@ -296,6 +310,21 @@ async def set_damaged(db: aiosqlite.Connection, pack: int, number: int, damaged:
     await db.execute_fetchall(
         "UPDATE shares SET state = ?, damaged = ? WHERE pack = ? AND number = ?",
         (int(ShareState.DAMAGED), damaged, pack, number),
+    )
+
+
+async def set_hashes(db: aiosqlite.Connection, pack: int, number: int, hashes: bytes) -> None:
+    """What the leaves of a share have to be, in place of what the disk made of it."""
+    await db.execute_fetchall(
+        "UPDATE shares SET hashes = ? WHERE pack = ? AND number = ?", (hashes, pack, number)
+    )
+
+
+async def set_descriptor(db: aiosqlite.Connection, pack: int, descriptor: Descriptor) -> None:
+    """The same of what a pack is."""
+    await db.execute_fetchall(
+        "UPDATE packs SET descriptor = ?, pack_id = ? WHERE pack = ?",
+        (descriptor.encode(), descriptor.pack_id, pack),
     )
 
 

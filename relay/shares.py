@@ -198,6 +198,9 @@ class Shares:
                 db, pack, name.number, position, descriptor.share_size, rows.joined(hashes),
                 self.now_s(),
             )  # fmt: skip
+        elif name.number != STANDBY:
+            # They were compared with the root: what the row has may have rotted.
+            await rows.set_hashes(db, pack, name.number, rows.joined(hashes))
         return pack
 
     def _open(self, incoming: Incoming) -> None:
@@ -302,20 +305,28 @@ class Shares:
         ]
 
     async def look_at(self, row: ShareRow) -> int:
-        """Reads all of a share, and says in its row how it is; how many leaves are damaged."""
-        damaged = await asyncio.to_thread(self._damaged_leaves, row)
+        """Reads all of a share, and says in its row how it is; how many leaves are damaged.
+
+        What the row says of the leaves may have rotted itself, which their root shows: where the
+        file still is the share, the row is made anew from it.
+        """
+        damaged, hashes = await asyncio.to_thread(self._compared, row)
+        values = {"share": row.name.file, "leaves": damaged}
         if damaged:
+            log.error("a share on this disk is damaged", extra={"values": values})
+        elif hashes is not None:
             log.error(
-                "a share on this disk is damaged",
-                extra={"values": {"share": row.name.file, "leaves": damaged}},
+                "the hashes of a share were damaged, and were made again", extra={"values": values}
             )
         now_s, state = self.now_s(), ShareState.DAMAGED if damaged else ShareState.WHOLE
 
         async def work(db: aiosqlite.Connection) -> None:
             if damaged:
                 await rows.set_damaged(db, row.pack, row.number, damaged)
-            else:
-                await rows.set_whole(db, row.pack, row.number, now_s)
+                return
+            if hashes is not None:
+                await rows.set_hashes(db, row.pack, row.number, rows.joined(hashes))
+            await rows.set_whole(db, row.pack, row.number, now_s)
 
         await self.commits.do(work)
         space = self.namespaces.get(row.namespace)
@@ -324,18 +335,25 @@ class Shares:
             space.add(state, row.size)
         return damaged
 
-    def _damaged_leaves(self, row: ShareRow) -> int:
-        hashes, damaged = split_hashes(row.hashes), 0
-        for first in range(0, len(hashes), 8):
-            expected = hashes[first : first + 8]
+    def _compared(self, row: ShareRow) -> tuple[int, list[bytes] | None]:
+        """How many leaves of a file are not as they have to be, and the right hashes where those of
+        the row are not right and the file is.
+        """
+        descriptor, hashes = rows.descriptor_of(row), split_hashes(row.hashes)
+        if descriptor is None:
+            return max(1, len(hashes)), None  # nobody here knows what it has to be
+        found: list[bytes] = []
+        for first in range(0, descriptor.leaves, 8):
             try:
-                data = self.files.read(row.name, first, len(expected))
+                data = self.files.read(row.name, first, min(8, descriptor.leaves - first))
             except OSError:
-                data = b""
-            whole = len(data) // LEAF_SIZE
-            found = leaf_hashes(data[: whole * LEAF_SIZE], first)
-            damaged += len(expected) - sum(a == b for a, b in zip(found, expected, strict=False))
-        return damaged
+                break
+            found += leaf_hashes(data[: len(data) // LEAF_SIZE * LEAF_SIZE], first)
+            if len(found) != min(first + 8, descriptor.leaves):
+                break
+        if descriptor.is_share(row.number, hashes):
+            return len(hashes) - sum(a == b for a, b in zip(found, hashes, strict=False)), None
+        return (0, found) if descriptor.is_share(row.number, found) else (descriptor.leaves, None)
 
     # ------------------------------------------------------------ ends
 
@@ -408,7 +426,7 @@ class Shares:
             row = await rows.share(self.store, *name)
             if row is None:
                 continue
-            damaged = await asyncio.to_thread(self._damaged_leaves, row)
+            damaged, _ = await asyncio.to_thread(self._compared, row)
             if is_between and damaged:
                 continue  # it is put again, from its incoming file or anew
             async with self.store.transaction() as db:

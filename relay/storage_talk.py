@@ -458,7 +458,8 @@ class StorageTalk:
         for pack in await rows.packs_of_descriptor(store, request.descriptor_id):
             held = await node_rows.held_numbers(store, pack.pack, self._node)
             standing_by = [node for node, number in held if number == STANDBY]
-            if standing_by and request.share < decode_descriptor(pack.descriptor).count:
+            descriptor = rows.descriptor_of(pack)
+            if standing_by and descriptor is not None and request.share < descriptor.count:
                 await self._shares.commits.do(
                     lambda db, pack=pack, node=standing_by[0]: node_rows.add_holder(  # type: ignore[misc]
                         db, pack.pack, node, request.share

@@ -18,6 +18,7 @@ from relay.link_desk import LinkDesk
 from relay.link_packs import StoredPacks
 from relay.pack_cache import PackCache
 from relay.ports import listen, listen_udp
+from relay.scrub import LinkScrub
 from relay.share_links import LinkLimits, ShareLinks
 from relay.storage_desk import StorageDesk
 from relay.store import RelayStore
@@ -92,11 +93,13 @@ class WebService:
             await self._server.run(*self._places)
 
     async def _sweep(self) -> None:
+        scrub = LinkScrub(self._links)
         while True:
             await asyncio.sleep(SWEEP_INTERVAL_S)
             try:
                 await self._links.sweep()
                 await self._uploads.sweep()
+                await scrub.step(SWEEP_INTERVAL_S)
             except (OSError, sqlite3.Error) as error:
                 log.error("share links cannot be ended: %s", error)
 

@@ -75,7 +75,13 @@ class BackupSource:
                 log.info("a range of a pack is not to be had: %r", error)
         data = await self.backup.pack_bytes(pack)
         secret = self._secret(pack, data[:SALT_SIZE], data[-TAIL_SIZE:-TRAILER_BOX_SIZE])
-        return await asyncio.to_thread(self._open, secret, places, data)
+        try:
+            return await asyncio.to_thread(self._open, secret, places, data)
+        except CryptoError:
+            # The pack is right, by its id: what this device remembers of what is in it is not.
+            log.error("what lies where in a pack is damaged here, and is read back from nodes")
+            await self.backup.store.distrust(pack.number)
+            raise
 
     async def _read_one(self, pack: KnownPack, place: Place) -> ReceivedChunk:
         if pack.number not in self._secrets:

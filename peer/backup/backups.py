@@ -34,6 +34,7 @@ from peer.connectivity.network import Network
 from peer.core.versions import Version
 from peer.device.home import Home
 from peer.device.home_store import Folder as StoredFolder
+from peer.device.home_store import is_damage
 from peer.device.ledgers import FolderMembership, Ledgers
 from peer.errors import BadRecoveryKit, PeerError, TooFewNodes, UsageError
 from peer.folders.folder import Folder
@@ -319,6 +320,10 @@ class Backups:
                 wake.clear()
                 began_at = loop.time()
                 is_done = await self._tried(folder_id, store)
+                if store.is_damaged:
+                    await store.close()
+                    store = await PackStore.open(path, is_damaged=True)
+                    self._backups.pop(folder_id, None)
                 wait_s = LOOK_INTERVAL_S if is_done else RETRY_S
                 rest_s = min(LOOK_INTERVAL_S, REST_SHARE * (loop.time() - began_at))
                 await asyncio.sleep(min(wait_s, max(SETTLE_S, rest_s)))
@@ -339,6 +344,7 @@ class Backups:
             error = group.exceptions[0]
             while isinstance(error, ExceptionGroup):
                 error = error.exceptions[0]
+            store.is_damaged |= isinstance(error, sqlite3.Error) and is_damage(error)
             self._trouble(folder_id, str(error) or repr(error))
             self._close(folder_id)
         return False

@@ -6,6 +6,7 @@ A copy of what the nodes themselves say: a device that lost it, or never had it,
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from peer.backup.pack_hashes import PackHashes
 from peer.backup.pack_notes import PackNotes
 from peer.device.database import open_database
 from peer.device.transaction import transaction
+
+log = logging.getLogger(__name__)
 
 FORMAT: Final = 4
 AT_ONCE: Final = 500
@@ -78,18 +81,23 @@ class PackStore:
         self._db = db
         self._writing = asyncio.Lock()
         """Several packs come at once, and a transaction is one's own."""
+        self.is_damaged = False
+        """Whether it was found damaged while it was used: it is to be opened anew."""
         self.notes = PackNotes(db, self._writing)
         self.hashes = PackHashes(db, self._writing)
 
     @classmethod
-    async def open(cls, path: Path) -> PackStore:
+    async def open(cls, path: Path, *, is_damaged: bool = False) -> PackStore:
         """Opens or creates it; one that is damaged or of another format is begun anew."""
-        try:
-            return cls(await _opened(path))
-        except sqlite3.DatabaseError:
-            for suffix in ("", "-wal", "-shm"):
-                path.with_name(path.name + suffix).unlink(missing_ok=True)
-            return cls(await _opened(path))
+        if not is_damaged:
+            try:
+                return cls(await _opened(path))
+            except sqlite3.DatabaseError as error:
+                log.error("%s is damaged: %s", path.name, error)
+        log.error("%s is begun anew, and read back from the super-nodes", path.name)
+        for suffix in ("", "-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        return cls(await _opened(path))
 
     async def close(self) -> None:
         """Closes the database."""
@@ -166,6 +174,12 @@ class PackStore:
             for table, column in _OF_A_PACK:
                 sql = f"DELETE FROM {table} WHERE {column} = ?"  # noqa: S608
                 await self._db.executemany(sql, [(n,) for n in numbers])
+
+    async def distrust(self, number: int) -> None:
+        """What is known of a pack is not so: it is read back from the nodes, as if it were new."""
+        await self.forget([number])
+        async with self._writing:
+            await self._db.execute_fetchall("DELETE FROM listed")
 
     async def totals(self) -> Totals:
         """Counts."""
@@ -299,7 +313,15 @@ class PackStore:
 
 async def _opened(path: Path) -> aiosqlite.Connection:
     schema = files("peer.backup").joinpath("packs.sql").read_text()
-    return await open_database(path, schema, FORMAT, "NORMAL")
+    db = await open_database(path, schema, FORMAT, "NORMAL")
+    try:
+        for (finding,) in await db.execute_fetchall("PRAGMA quick_check(1)"):
+            if finding != "ok":
+                raise sqlite3.DatabaseError(finding)
+    except BaseException:
+        await db.close()
+        raise
+    return db
 
 
 def _parts(values: Sequence[T]) -> Iterator[list[T]]:
