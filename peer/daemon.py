@@ -405,6 +405,7 @@ class Daemon:
 
     async def remove_device(self, name_or_id: str) -> None:
         """Makes a device the user's no more."""
+        self.backups.check_read_back()
         entries = (await self.devices())["devices"]
         await revoke(self.ledgers, find_device(entries, name_or_id))
         await expel_revoked(self.ledgers, self._at_work())

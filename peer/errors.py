@@ -165,6 +165,13 @@ class AmbiguousDevice(PeerError):
     http_status = 409
 
 
+class NotReadBack(PeerError):
+    """Not all that super-nodes keep has come back to this device yet. Try again later."""
+
+    exit_code = 69
+    http_status = 409
+
+
 class WrongDevice(PeerError):
     """A device cannot remove itself. Do it on another one of your devices."""
 

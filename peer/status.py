@@ -509,6 +509,14 @@ class BackupEntry(TypedDict):
     """Everything that was on this device's disk then is stored; None: not yet."""
     unverified_s: int | None
     """The age of the byte that was last found right longest ago; None if that is not known."""
+    sampled_leaves: int
+    """Pieces of 64 KiB of what was new that this device has fetched back, to see whether they are
+    right.
+    """
+    sampled_wrong: int
+    """Of these not as they had to be, or not to be had."""
+    sampled_s: int | None
+    """When that was done the last time, in seconds since 1970."""
     heals: int
     """Shares that were made again so far, by this device, or by others as it noticed."""
     healed_s: int | None

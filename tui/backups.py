@@ -45,6 +45,12 @@ def _folder(one: BackupEntry) -> Line:
     ]
     if one["unverified_s"] is not None:
         detail.append(f"All of it was found right within {format_time(one['unverified_s'])}.")
+    if one["sampled_leaves"]:
+        wrong = one["sampled_wrong"]
+        detail.append(
+            f"Of what is new {one['sampled_leaves']} samples were fetched back,"
+            f" {f'{wrong} of them wrong' if wrong else 'all right'}."
+        )
     detail += [one["problem"], *one["warnings"]]
     return Line(one["id"], _safe(cells), tone, term_safe(" ".join(filter(None, detail))))
 

@@ -68,6 +68,7 @@ async def report(
     notes = None if backup is None else backup.store.notes
     heals = [] if notes is None else await notes.heals(1)
     broken = Counter[RelayId]() if notes is None else await notes.broken_by_node()
+    sampled = None if backup is None else await backup.store.samples.totals()
     refused = {} if backup is None else backup.leases.refused
     return {
         "folder": name,
@@ -85,9 +86,14 @@ async def report(
         "lost": counts["lost"],
         "stored_until_s": (progress.stored_until_s or None) if progress is not None else None,
         "unverified_s": None if backup is None else await _unverified_s(backup),
+        "sampled_leaves": 0 if sampled is None else sampled.fetched,
+        "sampled_wrong": 0 if sampled is None else sampled.wrong,
+        "sampled_s": None if sampled is None else sampled.time_s,
         "heals": 0 if notes is None else await notes.count_heals(),
         "healed_s": heals[0].time_s if heals else None,
-        "domains": domains(known, shares),
+        "domains": domains(
+            known, shares, {p.relay_id: f"{p.host}:{p.port}" for p in record.places}
+        ),
         "outlook": outlook(known, len(record.nodes), record.needed, record.shares, health),
         "nodes": [
             _node(str(place), place.relay_id, pool, clients, shares, broken, refused)

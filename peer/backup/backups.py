@@ -27,6 +27,7 @@ from peer.backup.node_pool import NodePool, node_of
 from peer.backup.pack_leases import PackLeases
 from peer.backup.pack_store import PackStore
 from peer.backup.placement import weaknesses
+from peer.backup.read_back import ReadBack
 from peer.backup.sealed_chunks import SealedChunks
 from peer.backup.share_transfers import NODE_TROUBLE, Opened
 from peer.backup.vaults import Vaults
@@ -101,6 +102,7 @@ class Backups:
         self._records: dict[FolderId, BackupRecord] = {}
         self._vault_secret = b""
         self._relays = relays
+        self.read_back = ReadBack(home)
         self._vaults = Vaults(home, ledgers, names, relays)
         self._work: dict[FolderId, asyncio.Task[None]] = {}
         self._backups: dict[FolderId, FolderBackup] = {}
@@ -125,6 +127,7 @@ class Backups:
         """Goes on with what is in the home."""
         self._records = read_records(await self._home.store.setting(BACKUPS_SETTING) or b"")
         self._vault_secret = await self._home.store.setting(VAULT_SETTING) or b""
+        await self.read_back.load()
         self._follow()
 
     @property
@@ -204,6 +207,10 @@ class Backups:
             "backups": [await self._entry(r) for r in self._records.values() if r.is_on],
             "kit": bool(self._vault_secret),
         }
+
+    def check_read_back(self) -> None:
+        """Raises NotReadBack while not all has come back to a device that was made by the kit."""
+        self.read_back.check(self._names())
 
     def places(self, folder_id: FolderId) -> Sequence[RelayAddress]:
         """The nodes at which a folder is kept."""
@@ -399,7 +406,9 @@ class Backups:
             self._trouble(folder_id, "None of the super-nodes can be reached; it is tried again.")
             self._offer(folder, backup, is_there=False)
             return False
-        await backup.look()
+        await backup.look(record.needed)
+        if backup.has_read_all:
+            await self.read_back.is_read(folder_id)
         await backup.audit.verify(backup.present())
         self._offer(folder, backup, is_there=True)
         is_whole = folder.progress.state is FolderState.IN_SYNC
@@ -416,6 +425,7 @@ class Backups:
         await backup.healing.rebalance()
         await backup.lists.tell(backup.present(), backup.addresses)
         await backup.leases.renew()
+        await backup.audit.sample(backup.present(), int(time.time()))
         problem = backup.progress.problem
         backup.progress = backup.progress._replace(
             state="trouble" if problem else "up to date", lacking=healed.lacking

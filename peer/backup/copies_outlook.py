@@ -44,13 +44,20 @@ def outlook(
     return {"loss_in_a_year": loss_in_a_year(system), "reason": "", "assumptions": said}
 
 
-def domains(nodes: Sequence[Node], shares: Mapping[RelayId, int]) -> list[DomainShares]:
-    """How many shares there are with each owner, on each network and in each region."""
+def domains(
+    nodes: Sequence[Node], shares: Mapping[RelayId, int], places: Mapping[RelayId, str]
+) -> list[DomainShares]:
+    """How many shares there are with each owner, on each network and in each region. A node that
+    names no owner is called by where it is: `places`.
+    """
     found: list[DomainShares] = []
     for kind in ("owner", "network", "region"):
         counts = Counter[str]()
         for node in nodes:
-            counts[getattr(node, kind)] += shares.get(node.id, 0)
+            name = getattr(node, kind)
+            if kind == "owner" and name == node.id.hex():
+                name = f"unnamed ({places.get(node.id, 'a super-node')})"
+            counts[name] += shares.get(node.id, 0)
         found += [
             {"kind": kind, "name": name, "shares": number}
             for name, number in sorted(counts.items())

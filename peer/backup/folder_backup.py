@@ -117,6 +117,10 @@ class FolderBackup:
         """The epoch whose keys open the namespaces now."""
         self._take_changesets, self._take_versions = take_changesets, take_versions
         self._membership, self.random, self._folder = membership, random, folder
+        self.has_read_all = False
+        """Whether the last look at the nodes' lists left nothing that was not taken up."""
+        self._lost: set[bytes] = set()
+        """Packs of which too few shares are left to read them."""
         self._opened: dict[RelayId, Opened] = {}
         self._addresses: dict[RelayId, str] = {}
         self._packs: OrderedDict[int, bytes] = OrderedDict()
@@ -142,8 +146,10 @@ class FolderBackup:
         """The nodes that can be reached now."""
         return {id_: node for id_, node in self._opened.items() if not node.client.is_closed}
 
-    async def look(self) -> None:
-        """Reads what is new in the nodes' lists, and takes up what other devices put there."""
+    async def look(self, needed: int = 1) -> None:
+        """Reads what is new in the nodes' lists, and takes up what other devices put there; any
+        `needed` shares of a pack are enough.
+        """
         listed: dict[RelayId, list[Listed]] = {}
         for relay_id, node in self.present().items():
             try:
@@ -157,6 +163,11 @@ class FolderBackup:
             ids = [id_ for id_ in await self.store.unknown(list(told)) if told[id_] == relay_id]
             if ids:
                 await self._learn(self._opened[relay_id], ids)
+        left = set(await self.store.unknown(list(told)))
+        are_all = len(listed) == len(self._addresses)
+        if are_all:
+            left -= self._lost  # nobody brings them back
+        self.has_read_all = not left and len(self._addresses) - len(listed) < needed
         numbers = {pack.id: pack.number for pack in await self._of(list(told))}
         await self._note_heals(listed, numbers)
         for relay_id, shares in listed.items():
@@ -221,6 +232,7 @@ class FolderBackup:
                 own = holders.get(descriptor.id(), {})
                 if len(own) < descriptor.needed:
                     # A piece of it may be had; but it counts on nobody, as what was let go of does.
+                    self._lost.add(descriptor.id())
                     raise PackLost(f"{len(own)} shares are there and {descriptor.needed} needed")
                 index, secret = await self._open(descriptor, own)
                 if index.kind is PackKind.LOG:

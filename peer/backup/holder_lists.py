@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import time
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Final
 
@@ -70,8 +69,10 @@ class HolderLists:
         the next time.
         """
         held: dict[int, list[tuple[int, RelayId]]] = {}
+        leases: dict[int, int] = {}
         for holding in await self._store.holdings():
             held.setdefault(holding.pack, []).append((holding.share, holding.node))
+            leases[holding.pack] = max(leases.get(holding.pack, 0), holding.lease_s)
         let_go: dict[int, set[RelayId]] = {}
         for number, node in await self._store.released():
             let_go.setdefault(number, set()).add(node)
@@ -87,7 +88,7 @@ class HolderLists:
                     due.setdefault(node, []).append((pack, own.get(node, STANDBY), holders))
         for node, some in due.items():
             try:
-                await self._tell_node(node, present[node], some)
+                await self._tell_node(node, present[node], some, leases)
             except NODE_TROUBLE as error:
                 log.info("a super-node cannot be told who holds what: %s", error)
 
@@ -96,12 +97,15 @@ class HolderLists:
         node: RelayId,
         opened: Opened,
         some: Sequence[tuple[KnownPack, int, tuple[Holder, ...]]],
+        leases: Mapping[int, int],
     ) -> None:
+        """Each under the lease that its pack has anyhow: whether it is wanted for longer, those who
+        prolong leases know.
+        """
         client, namespace = opened
         whole = await self._whole_at(
             opened, [pack.id for pack, share, _ in some if share != STANDBY]
         )
-        lease_s = int(time.time()) + LEASE_S
         for start in range(0, len(some), TOLD_AT_ONCE):
             part = []
             for pack, share, holders in some[start : start + TOLD_AT_ONCE]:
@@ -112,7 +116,9 @@ class HolderLists:
                     continue
                 part.append((pack, share, holders))
             await asyncio.gather(*(
-                client.tell_holders(namespace, pack.descriptor, share, lease_s, holders)
+                client.tell_holders(
+                    namespace, pack.descriptor, share, leases.get(pack.number, 0), holders
+                )
                 for pack, share, holders in part
             ))  # fmt: skip
             await self._store.tell(

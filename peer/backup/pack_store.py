@@ -21,6 +21,7 @@ from crypto.packs import PackIndex, PackKind, PackSlot
 from crypto.shares import Descriptor, decode_descriptor
 from peer.backup.pack_hashes import PackHashes
 from peer.backup.pack_notes import PackNotes
+from peer.backup.pack_samples import TABLE, PackSamples
 from peer.device.database import open_database
 from peer.device.transaction import transaction
 
@@ -30,7 +31,7 @@ FORMAT: Final = 4
 AT_ONCE: Final = 500
 _OF_A_PACK: Final = (
     ("slot", "pack"), ("holding", "pack"), ("told", "pack"), ("released", "pack"),
-    ("pack", "number"),
+    ("sample", "pack"), ("pack", "number"),
 )  # fmt: skip
 T = TypeVar("T")
 
@@ -85,6 +86,7 @@ class PackStore:
         """Whether it was found damaged while it was used: it is to be opened anew."""
         self.notes = PackNotes(db, self._writing)
         self.hashes = PackHashes(db, self._writing)
+        self.samples = PackSamples(db, self._writing)
 
     @classmethod
     async def open(cls, path: Path, *, is_damaged: bool = False) -> PackStore:
@@ -313,7 +315,7 @@ class PackStore:
 
 async def _opened(path: Path) -> aiosqlite.Connection:
     schema = files("peer.backup").joinpath("packs.sql").read_text()
-    db = await open_database(path, schema, FORMAT, "NORMAL")
+    db = await open_database(path, schema, FORMAT, "NORMAL", TABLE)
     try:
         for (finding,) in await db.execute_fetchall("PRAGMA quick_check(1)"):
             if finding != "ok":

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from crypto.ids import FolderId
 from crypto.keys import DeviceKeys, KitKeys
-from peer.backup.backup_settings import BACKUPS_SETTING, VAULT_SETTING
+from peer.backup.backup_settings import BACKUPS_SETTING, UNREAD_SETTING, VAULT_SETTING
+from peer.backup.read_back import write_unread
 from peer.backup.share_transfers import NODE_TROUBLE
 from peer.backup.vaults import read_vault
 from peer.connectivity.relays import SETTING as RELAYS_SETTING
@@ -85,6 +86,7 @@ async def recover(
             for f in folders
         ],
         "devices": len(user.live_devices()),
+        "others": sorted(id_.hex() for id_ in user.live_devices() if id_ != keys.device_id),
     }
 
 
@@ -155,6 +157,10 @@ async def _keep(
         await write.put_user(user.user_id, name)
         await write.put_setting(VAULT_SETTING, kit.vault_secret)
         await write.put_setting(BACKUPS_SETTING, write_records(records))
+        kept = [f.ledger.folder_id for f in folders if f.ledger.folder_id in records]
+        await write.put_setting(
+            UNREAD_SETTING, write_unread(id_ for id_ in kept if records[id_].is_on)
+        )
         relays = merge_relays({}, contents.relays)
         await write.put_setting(RELAYS_SETTING, write_relays(relays))
         await write.add_ledger_entries(

@@ -1,4 +1,5 @@
-"""Whether nodes hold what they said they would: asked, and shown by leaves drawn at random.
+"""Whether nodes hold what they said they would: asked, shown by leaves drawn at random, and of what
+is new fetched back in samples at certain ages.
 
 What a node does not show as it has to be counts as lost, and is stored anew elsewhere. A node
 cannot know beforehand which leaves it will be asked for, nor make up one that fits its root.
@@ -27,6 +28,10 @@ CHALLENGES: Final = 4
 """Shares of each node that have to be shown each time: 96 a day, where 44 find a node that lost a
 tenth with 99 %."""
 CHALLENGE_LEAVES: Final = 4
+SAMPLE_SHARE: Final = 100
+"""Of each share that was stored a hundredth of its leaves is fetched back, and at least one."""
+SAMPLES_AT_ONCE: Final = 64
+"""Packs of which a sample is fetched in one pass: with 4 of 7, 28 MB at most."""
 
 
 def drawn(
@@ -69,6 +74,31 @@ class ShareAudit:
             await self._challenge(node, [(packs[n], h) for n, h in held.items()])
         self._verified_at = now
 
+    async def sample(self, nodes: Mapping[RelayId, Opened], now_s: int) -> None:
+        """Fetches back leaves of packs that have come to an age at which that is done, from each
+        node that holds a share. What is not right is held by nobody; of a node that is away the
+        next age will tell.
+        """
+        samples = self._store.samples
+        for pack in await self._store.packs_of(await samples.due(now_s, SAMPLES_AT_ONCE)):
+            fetched = wrong = 0
+            for holding in await self._store.holdings(pack.number):
+                node = nodes.get(holding.node)
+                if node is None or node.client.is_closed:
+                    continue
+                leaves = pack.descriptor.leaves
+                chosen = SystemRandom().sample(range(leaves), -(-leaves // SAMPLE_SHARE))
+                is_right = await self._is_shown(node, pack, holding, chosen)
+                if is_right is None:
+                    continue
+                fetched += len(chosen)
+                if not is_right:
+                    wrong += len(chosen)
+                    await self._drop(node, pack, holding)
+            if fetched:
+                assert pack.stored_s is not None
+                await samples.taken(pack.number, now_s - pack.stored_s, fetched, wrong, now_s)
+
     async def _verify_at(
         self, node: Opened, packs: Sequence[KnownPack], held: Mapping[int, Holding]
     ) -> None:
@@ -96,20 +126,27 @@ class ShareAudit:
 
     async def _challenge(self, node: Opened, held: Sequence[tuple[KnownPack, Holding]]) -> None:
         for pack, holding, chosen in drawn(held, SystemRandom()):
-            try:
-                is_right = await node.client.challenge(
-                    node.namespace, pack.descriptor, holding.share, chosen
-                )
-            except StorageRefused as error:
-                if error.outcome != StoreOutcome.UNABLE:
-                    log.info("a super-node was asked for a proof in vain: %s", error)
-                    continue
-                is_right = False  # its disk fails, or the file is gone
-            except LinkError as error:
-                log.info("a super-node was asked for a proof in vain: %s", error)
-                return
-            if not is_right:
+            if await self._is_shown(node, pack, holding, chosen) is False:
                 await self._drop(node, pack, holding)
+
+    @staticmethod
+    async def _is_shown(
+        node: Opened, pack: KnownPack, holding: Holding, chosen: Sequence[int]
+    ) -> bool | None:
+        """Whether a node gives these leaves of a share as they have to be; None if it is away, or
+        too busy to say.
+        """
+        try:
+            return await node.client.challenge(
+                node.namespace, pack.descriptor, holding.share, chosen
+            )
+        except StorageRefused as error:
+            if error.outcome == StoreOutcome.UNABLE:
+                return False  # its disk fails, or the file is gone
+            log.info("a super-node was asked for a proof in vain: %s", error)
+        except LinkError as error:
+            log.info("a super-node was asked for a proof in vain: %s", error)
+        return None
 
     async def _drop(self, node: Opened, pack: KnownPack, holding: Holding) -> None:
         notes, host = self._store.notes, node.client.address.host

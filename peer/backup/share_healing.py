@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from crypto.ids import RelayId
 from crypto.packs import PackSlot
-from peer.backup.holder_lists import LEASE_S, holder_list
+from peer.backup.holder_lists import holder_list
 from peer.backup.node_pool import node_of
 from peer.backup.pack_notes import Heal
 from peer.backup.pack_store import Holding, KnownPack
@@ -156,13 +156,15 @@ class ShareHealing:
             return False
         after = {**held, share: target}
         holders = holder_list(after.items(), backup.addresses, {source})
+        # What nobody wants any more is not kept for longer by being moved.
+        lease_s = max(h.lease_s for h in await backup.store.holdings(pack.number))
         try:
             data = await present[source].client.fetch(
                 present[source].namespace, pack.descriptor, share
             )
             kept = await present[target].client.put(
                 present[target].namespace, pack.descriptor, share, data,
-                int(time.time()) + LEASE_S, holders,
+                lease_s, holders,
             )  # fmt: skip
             receipt = receipt_of(present[target].client, pack.descriptor, share, kept)
         except (*NODE_TROUBLE, WrongChunk) as error:

@@ -127,6 +127,7 @@ def recover(arguments: argparse.Namespace) -> Answer:
     """Come back with the kit."""
     from peer.backup import recovery
     from peer.command_line.kit_input import ask_kit
+    from peer.device.removing import SHOWN_ID_LENGTH
 
     secret = ask_kit()
     passphrase = ask_passphrase(is_new=True) if arguments.passphrase else None
@@ -142,10 +143,13 @@ def recover(arguments: argparse.Namespace) -> Answer:
         lines.append("Next: `holdfast run`, and `holdfast folder attach NAME PATH` for each.")
     else:
         lines.append(f"Next: `holdfast run`; the files come to {into}.")
-    lines.append(
-        "`holdfast devices` shows the devices there were; those that are lost you remove by"
-        " `holdfast devices remove ID`."
-    )
+    if others := made["others"]:
+        count = "One other device is" if len(others) == 1 else f"{len(others)} other devices are"
+        lines.append(
+            f"{count} still yours. What of that is lost you remove, once `holdfast backup status`"
+            " shows all folders up to date:"
+        )
+        lines += [f"    holdfast devices remove {id_[:SHOWN_ID_LENGTH]}" for id_ in others]
     return say(made, *lines)
 
 
@@ -173,7 +177,7 @@ def _standing(entry: BackupEntry) -> list[str]:
     lines = []
     if entry["domains"]:
         named = [(d["kind"], d["name"], d["shares"]) for d in entry["domains"]]
-        said = ", ".join(f"{kind} {name[:16]} {count}" for kind, name, count in named)
+        said = ", ".join(f"{kind} {name[:40]} {count}" for kind, name, count in named)
         lines.append(f"Shares by what may be lost together: {said}.")
     loss = entry["outlook"]["loss_in_a_year"]
     if loss is None:
@@ -184,6 +188,12 @@ def _standing(entry: BackupEntry) -> list[str]:
     for node in entry["nodes"]:
         if node["broken"]:
             lines.append(f"{node['address']} signed for {node['broken']} shares and lost them.")
+    if entry["sampled_s"] is not None:
+        ago = terminal.format_time(max(0, time.time() - entry["sampled_s"]))
+        wrong = entry["sampled_wrong"]
+        found = f"{wrong} of them wrong" if wrong else "all of them right"
+        count = entry["sampled_leaves"]
+        lines.append(f"{count} samples were fetched back, {found}, the last {ago} ago.")
     if entry["healed_s"] is not None:
         ago = terminal.format_time(max(0, time.time() - entry["healed_s"]))
         lines.append(f"{entry['heals']} shares were made again, the last one {ago} ago.")

@@ -66,6 +66,8 @@ class Recovered(TypedDict):
     folders: list[RecoveredFolder]
     devices: int
     """Of the user, this one among them."""
+    others: list[str]
+    """The ids of the others, which may be lost: `devices remove` takes one."""
 
 
 class PrintedKit(TypedDict):

@@ -6,14 +6,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from crypto.ids import RelayId
 from crypto.packs import LEAF_SIZE, pack_id
 from crypto.shares import Descriptor, describe
 from peer.backup.share_transfers import Opened
 from protocol.erasure import encode
 from protocol.errors import LinkError, StorageRefused
+from protocol.relay_address import RelayAddress
 from protocol.storage_messages import StoreOutcome
 from tests.crypto.seeded import Seeded
 
+ADDRESS = RelayAddress("192.0.2.1", 4433, RelayId(b"n" * 32))
 Lie = Callable[[bytes], bytes]
 
 
@@ -26,6 +29,8 @@ class FakeNode:
     refuses: bool = False
     is_gone: bool = False
     read_leaves: int = 0
+    is_closed: bool = False
+    address: RelayAddress = ADDRESS
 
     async def read(
         self, namespace: bytes, descriptor_id: bytes, share: int, first: int, count: int

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from peer.status import BackupEntry
 from tests.peer.fake_daemon import BACKUP
 from tests.tui.stage import screen
 from tui.backups import NO_BACKUPS, backup_lines, summary
@@ -20,6 +23,17 @@ def test_a_folder_stands_above_its_nodes() -> None:
     assert "Only 2 owners\\x1b." in folder.detail
     assert node.cells[1:3] == ("  relay.example:443", "away")
     assert "Nobody answers." in node.detail
+
+
+@pytest.mark.row("F38")
+def test_how_old_the_last_look_at_everything_is_and_what_samples_came_to_are_shown() -> None:
+    folder = backup_lines([BACKUP])[0]
+    assert "found right within 2 h" in folder.detail
+    assert "samples" not in folder.detail
+    sampled: BackupEntry = {**BACKUP, "sampled_leaves": 12, "sampled_wrong": 2}
+    assert "12 samples were fetched back, 2 of them wrong." in backup_lines([sampled])[0].detail
+    sampled["sampled_wrong"] = 0
+    assert "12 samples were fetched back, all right." in backup_lines([sampled])[0].detail
 
 
 def test_what_is_at_risk_is_said_first() -> None:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 
 import pytest
 
-from peer.backup import holder_lists, pack_leases
+from peer.backup import pack_leases
 from peer.backup.folder_backup import FolderBackup
 from peer.backup.pack_store import KnownPack, PackStore
 from peer.backup.share_transfers import read_pack
@@ -133,8 +133,7 @@ async def test_a_device_that_dies_while_packs_are_let_go_of_loses_nothing_and_le
 ) -> None:
     clock, deaths = Clock(), list[int]()
     clock.now_s = int(time.time())
-    for module in (pack_leases, holder_lists):
-        monkeypatch.setattr(module, "time", SimpleNamespace(time=clock))
+    monkeypatch.setattr(pack_leases, "time", SimpleNamespace(time=clock))
     async with kept(tmp_path, monkeypatch, 3, 2, 3) as place:
         town = Town(place, clock)
         path = record_of(tmp_path)

@@ -46,8 +46,15 @@ def test_a_number_comes_with_what_it_rests_on() -> None:
 def test_shares_are_counted_by_what_is_lost_together() -> None:
     nodes = some(4, 2, 4)
     shares = {node.id: 10 for node in nodes[:3]}
-    found = [(d["kind"], d["name"], d["shares"]) for d in domains(nodes, shares)]
+    found = [(d["kind"], d["name"], d["shares"]) for d in domains(nodes, shares, {})]
     assert found == [
         ("owner", "o0", 20), ("owner", "o1", 10), ("network", "n0", 10), ("network", "n1", 10),
         ("network", "n2", 10), ("region", "r", 10),
     ]  # fmt: skip
+
+
+def test_a_node_that_names_no_owner_is_called_by_where_it_is() -> None:
+    id_ = RelayId(b"n" * 32)
+    nodes = [Node(id_, id_.hex(), "this machine", "")]
+    found = domains(nodes, {id_: 3}, {id_: "192.0.2.1:4433"})
+    assert [d["name"] for d in found] == ["unnamed (192.0.2.1:4433)", "this machine"]

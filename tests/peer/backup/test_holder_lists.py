@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from crypto.ids import RelayId
+from peer.backup.folder_backup import FolderBackup
 from peer.backup.holder_lists import holder_list, mark_of
 from peer.backup.pack_store import KnownPack
 from protocol.storage_messages import HOLDERS_MAX, STANDBY, Holder
+from relay.shares import DAY_S
 from tests.peer.backup_stage import Nodes, until_kept
 from tests.peer.device_stage import devices, folder_of
 from tests.relay.test_repairer import HOUR_S, Node, Town
@@ -54,6 +56,32 @@ def shares_at(node: Node, packs: list[KnownPack]) -> int:
     return sum(path.name.partition("-")[0] in ids for path in files)
 
 
+async def leases_at(node: Node, earlier_s: int = 0) -> list[int]:
+    """The leases of all packs there, after they were made to end earlier by so much."""
+    desk = node.stage.relay.desk.storage
+    assert desk is not None
+    async with desk.shares.store.transaction() as db:
+        sql = "UPDATE packs SET lease_until_s = lease_until_s - ?"
+        await db.execute_fetchall(sql, (earlier_s,))
+    found = await desk.shares.store.rows("SELECT lease_until_s FROM packs ORDER BY pack")
+    return [row[0] for row in found]
+
+
+async def what_is_told_lengthens_no_lease(backup: FolderBackup, all_nodes: Sequence[Node]) -> None:
+    """A pack that nobody wants any more ends, whoever is told of it meanwhile: those who stand by
+    have it for as long as those who hold it.
+    """
+    store = backup.store
+    before = [await leases_at(node, 5 * DAY_S) for node in all_nodes]
+    await store.hold(h._replace(lease_s=h.lease_s - 5 * DAY_S) for h in await store.holdings())
+    places = {(pack.number, id_) for pack in await store.packs() for id_ in backup.present()}
+    await store.untell(places)
+    await backup.lists.tell(backup.present(), backup.addresses)
+    assert places == (await store.told()).keys()
+    assert [await leases_at(node) for node in all_nodes] == before
+    assert len({lease for each in before for lease in each}) <= 2 * len(await store.packs())
+
+
 @pytest.mark.row("F24")
 async def test_nodes_make_a_lost_one_s_part_again_while_no_device_is_there(tmp_path: Path) -> None:
     """A device stores, and is gone; a node is lost; the ones that stand by have all of it again
@@ -73,6 +101,7 @@ async def test_nodes_make_a_lost_one_s_part_again_while_no_device_is_there(tmp_p
             held = {h.node for h in await backup.store.holdings()}
             by_id = {each.stage.address.relay_id: each for each in place.nodes}
             spares = [node for id_, node in by_id.items() if id_ not in held]
+            await what_is_told_lengthens_no_lease(backup, place.nodes)
             assert [shares_at(node, packs) for node in spares] == [0, 0], "so many stand by"
             holders = [by_id[id_] for id_ in held]
             await place.rounds(4, every=4)

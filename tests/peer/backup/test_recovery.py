@@ -11,16 +11,17 @@ from typing import Any
 
 import pytest
 
+from peer.backup.folder_backup import FolderBackup
 from peer.backup.recovery import recover
 from peer.command_line.demo_tree import differences, list_tree
 from peer.device import setup
 from peer.device.home import Home
-from peer.errors import NothingToRecover, PathUnusable, RelayUnreachable
+from peer.errors import NothingToRecover, NotReadBack, PathUnusable, RelayUnreachable
 from peer.status import FolderState
 from protocol.kit import decode_kit
 from protocol.version_records import item_id
 from tests.peer.backup_stage import keep, nodes, until_kept
-from tests.peer.device_stage import DEADLINE_S, Stage, devices, folder_of, until
+from tests.peer.device_stage import DEADLINE_S, Stage, device_id, devices, folder_of, until
 
 
 def plant(root: Path) -> None:
@@ -73,6 +74,8 @@ async def test_everything_comes_back_though_a_node_is_gone(tmp_path: Path) -> No
         assert (made["user"], made["devices"]) == (one.ledgers.user_id.hex(), 2)
         with pytest.raises(PathUnusable, match="not empty"):
             await recover(stage.home("x"), kit, relays, "x", into=tmp_path / "back")
+        lost = device_id(one).hex()
+        assert made["others"] == [lost]
         two = await stage.start("two")
         root = tmp_path / "back" / "f"
         await until(lambda: folder_of(two).progress.state is FolderState.IN_SYNC)
@@ -82,6 +85,43 @@ async def test_everything_comes_back_though_a_node_is_gone(tmp_path: Path) -> No
         (root / "new").write_bytes(b"new")
         entry = await until_kept(two, "at risk", packs=5)
         assert entry["nodes"][0]["problem"]
+
+
+@pytest.mark.row("F23")
+async def test_the_lost_devices_are_removed_once_all_is_back_and_take_nothing_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To remove one before its log is read back would void all that it wrote."""
+    async with nodes(tmp_path, 2) as some, devices(tmp_path) as stage:
+        kit = await found(stage, "one")
+        one = await stage.start("one")
+        (stage.root("one") / "a").write_bytes(b"only at one")
+        await one.add_folder(stage.root("one"), "f")
+        await keep(stage, one, some, 1)
+        lost = device_id(one).hex()[:8]
+        one.network.close_all()
+        await recover(stage.home("two"), kit, some.addresses, "two", into=tmp_path / "back")
+        may_read = asyncio.Event()
+        look = FolderBackup.look
+
+        async def late(self: FolderBackup, needed: int = 1) -> None:
+            await may_read.wait()
+            await look(self, needed)
+
+        monkeypatch.setattr(FolderBackup, "look", late)
+        two = await stage.start("two")
+        with pytest.raises(NotReadBack, match="f: not all of it has come back"):
+            await two.remove_device(lost)
+        may_read.set()
+        file = tmp_path / "back" / "f" / "a"
+        await until(lambda: file.exists() and file.read_bytes() == b"only at one")
+        await until(lambda: not two.backups.read_back.is_awaited)
+        await two.remove_device(lost)
+        assert [d["name"] for d in (await two.devices())["devices"]] == ["two"]
+        (file.parent / "b").write_bytes(b"after")
+        await until_kept(two, packs=3)
+        assert file.read_bytes() == b"only at one"
+        assert await two.home.store.setting("unread folders") == b""
 
 
 async def test_the_home_that_it_makes_is_private_and_knows_the_kit_s_vault(tmp_path: Path) -> None:

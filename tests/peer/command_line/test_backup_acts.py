@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from peer.command_line import backup_acts
 from peer.command_line.backup_acts import print_backups
 from peer.command_line.cli import main
 from peer.command_line.kit_input import KIT_VARIABLE
+from peer.status import BackupEntry
 from protocol.kit import encode_kit
-from tests.peer.fake_daemon import RELAY, running
+from tests.peer.fake_daemon import BACKUP, RELAY, running
 
 KIT = encode_kit(bytes(range(32)))
 
@@ -73,6 +75,15 @@ async def test_the_status_says_what_endangers_the_copies(
         assert entry["unverified_s"] == 7200
 
 
+@pytest.mark.row("F38")
+def test_what_samples_came_to_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    now_s = int(time.time())
+    sampled: BackupEntry = {**BACKUP, "sampled_leaves": 12, "sampled_s": now_s - 7200}
+    print_backups({"backups": [sampled], "kit": True})
+    said = capsys.readouterr().out
+    assert "12 samples were fetched back, all of them right, the last 2 h ago." in said
+
+
 def test_what_is_empty_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     print_backups({"backups": [], "kit": False})
     assert capsys.readouterr().out.startswith("No folder is kept at super-nodes.")
@@ -113,7 +124,7 @@ async def test_recover_makes_a_home_with_what_it_was_given(
 
     async def recover(*arguments: Any) -> dict[str, Any]:
         given.extend(arguments)
-        return {"folders": [{"name": "photos"}]}
+        return {"folders": [{"name": "photos"}], "others": ["1f" * 32]}
 
     monkeypatch.setattr(recovery, "recover", recover)
     monkeypatch.setenv(KIT_VARIABLE, KIT)
@@ -121,7 +132,10 @@ async def test_recover_makes_a_home_with_what_it_was_given(
     words = ("recover", "--relay", str(RELAY), "--name", "new", "--to", str(into))
     assert await command(home, *words) == 0
     assert given == [home, bytes(range(32)), [RELAY], "new", None, into]
-    assert "Found: photos." in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "Found: photos." in said
+    assert "One other device is still yours." in said
+    assert "    holdfast devices remove 1f1f1f1f\n" in said
     monkeypatch.setenv(KIT_VARIABLE, "no kit at all")
     assert await command(home, *words) == 55
     assert "no kit at all" not in capsys.readouterr().err
