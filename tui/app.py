@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,14 @@ class HoldfastApp(App[None]):
         """The terminal's; it forgets its picture when it is given over, so that is painted anew."""
         found = super().get_driver_class()
         return _repainting(found, self._frame) if self._frame else found
+
+    def on_ready(self) -> None:
+        """What is there now stays: it is left out of every search for garbage, which among a
+        hundred thousand objects takes longer than a key may. Where several screens come and go in
+        one process, what they leave would stay for ever.
+        """
+        if not self.is_headless:
+            gc.freeze()
 
     def on_mount(self) -> None:
         """Whoever asks the program to end gets the terminal back as it was."""

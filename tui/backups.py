@@ -88,13 +88,12 @@ class BackupsPane(Pane):
         """A line for each folder, and for each node of its."""
         return [] if seen.backups is None else backup_lines(seen.backups["backups"])
 
-    def show(self, seen: Seen) -> None:
+    def draw(self, seen: Seen) -> None:
         """What all of them come to stands below; until somebody has looked, nothing does."""
-        self.seen = seen
         if seen.backups is not None:
-            super().show(seen)
+            super().draw(seen)
             told = summary(seen.backups["backups"], seen.backups["kit"])
-            self.listing.border_subtitle = told or NO_BACKUPS
+            self.listing.tell(told or NO_BACKUPS)
 
     def open(self) -> None:
         """Asks for them."""

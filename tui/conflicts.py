@@ -43,7 +43,7 @@ class ConflictsPane(Pane):
         """Only what can be done now is shown."""
         return self.chosen is not None if action in ("compare", "decide") else True
 
-    def on_data_table_row_selected(self) -> None:
+    def on_listing_chosen(self) -> None:
         """Enter, or a second click."""
         self.action_compare()
 

@@ -32,10 +32,10 @@ class DevicesPane(Pane):
         """A line for each."""
         return [] if seen.status is None else device_lines(seen.status, seen.devices)
 
-    def show(self, seen: Seen) -> None:
+    def draw(self, seen: Seen) -> None:
         """Who has one device only is told how to get a second."""
-        super().show(seen)
-        self.listing.border_subtitle = ALONE if len(seen.devices) == 1 else ""
+        super().draw(seen)
+        self.listing.tell(ALONE if len(seen.devices) == 1 else "")
 
     def _device(self) -> DeviceEntry | None:
         return next((one for one in self.seen.devices if one["id"] == self.chosen), None)

@@ -52,11 +52,16 @@ class FoldersPane(Pane):
         return [] if seen.status is None else folder_lines(seen.status)
 
     def show(self, seen: Seen) -> None:
-        """What is on its way, too."""
+        """How fast things are is followed wherever the person is."""
+        entries = [] if seen.transfers is None else seen.transfers["transfers"]
+        self._speeds.note(done_of(seen.folders, entries), time.monotonic())
         super().show(seen)
+
+    def draw(self, seen: Seen) -> None:
+        """What is on its way, too."""
+        super().draw(seen)
         entries = [] if seen.transfers is None else seen.transfers["transfers"]
         more = 0 if seen.transfers is None else seen.transfers["more"]
-        self._speeds.note(done_of(seen.folders, entries), time.monotonic())
         self._transfers.show(transfer_lines(seen.folders, entries, more, self._speeds))
         self._transfers.set_class(bool(self._transfers.row_count), "moving")
 
@@ -84,7 +89,7 @@ class FoldersPane(Pane):
             return folder is not None and (folder["path"] is None) == (action == "attach")
         return True
 
-    def on_data_table_row_selected(self) -> None:
+    def on_listing_chosen(self) -> None:
         """Enter on a folder shows what was deleted from it, or asks for its path."""
         folder = self._folder()
         if folder is not None and folder["path"] is not None:

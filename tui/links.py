@@ -60,9 +60,8 @@ class LinksPane(Pane):
         super().__init__(daemon, LINK_HEADINGS, NO_LINKS, "link-list")
         self._links: Sequence[Link] = ()
 
-    def show(self, seen: Seen) -> None:
+    def draw(self, seen: Seen) -> None:
         """Links are no part of the picture."""
-        self.seen = seen
 
     def open(self) -> None:
         """Asks for them, if there is somebody to be asked."""
@@ -73,7 +72,7 @@ class LinksPane(Pane):
     def action_look(self) -> None:
         """Asks again."""
         if not self._links:
-            self.listing.border_subtitle = ASKING
+            self.listing.tell(ASKING)
         self.run_worker(self._look(), exclusive=True, group="look")
 
     async def _look(self) -> None:
@@ -96,7 +95,7 @@ class LinksPane(Pane):
     def _link(self) -> Link | None:
         return next((link for link in self._links if link["id"] == self.chosen), None)
 
-    def on_data_table_row_selected(self) -> None:
+    def on_listing_chosen(self) -> None:
         """Enter, or a second click."""
         self.action_qr()
 

@@ -8,7 +8,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.screen import Screen
-from textual.widgets import Static
 
 from peer.command_line.terminal import term_safe
 from peer.errors import PeerError
@@ -30,6 +29,7 @@ from tui.rows import question_of
 from tui.search import SearchScreen
 from tui.settings import SettingsScreen
 from tui.tab_bar import TabBar
+from tui.told import Told
 from tui.trail import TrailScreen
 from tui.trouble import TroublePane
 from tui.watch import Seen, Standing, Watch
@@ -65,8 +65,8 @@ class MainScreen(Screen[None]):
         super().__init__()
         self._daemon = daemon
         self.daemon_watch = Watch(daemon, self._show)
-        self._headline = Static(self.seen.told, id="headline", markup=False)
-        self._question = Static("", id="question", markup=False)
+        self._headline = Told(self.seen.told, id="headline")
+        self._question = Told(id="question")
         self._tabs = TabBar()
         self._panes: dict[str, Pane] = {
             "folders": FoldersPane(daemon), "devices": DevicesPane(daemon),
@@ -74,7 +74,7 @@ class MainScreen(Screen[None]):
             "relays": RelaysPane(daemon), "news": NewsPane(daemon), "links": LinksPane(daemon),
             "backup": BackupsPane(daemon),
         }  # fmt: skip
-        self._detail = Static("", id="line-detail", markup=False)
+        self._detail = Told(id="line-detail")
         self._keys = KeyLine()
         self._was_welcomed = False
         self._invitation: QrScreen | None = None
@@ -110,7 +110,7 @@ class MainScreen(Screen[None]):
     def _show(self, seen: Seen) -> None:
         if not self._keys.is_attached:
             return  # the person has left meanwhile
-        self._headline.update(seen.told)
+        self._headline.say(seen.told)
         self._headline.set_class(seen.standing in (Standing.LOST, Standing.TROUBLED), "lost")
         for pane in self._panes.values():
             pane.show(seen)
@@ -119,7 +119,7 @@ class MainScreen(Screen[None]):
         elif seen.standing is Standing.RUNNING and isinstance(self.app.screen, WelcomeScreen):
             self.app.screen.dismiss(None)  # it was made by another hand
         asked = "" if seen.status is None else question_of(seen.status, self._chosen_folder)
-        self._question.update(f"{asked}  {QUESTION_KEYS}")
+        self._question.say(f"{asked}  {QUESTION_KEYS}" if asked else "")
         self._question.set_class(bool(asked), "asked")
         self._renew()
 
@@ -132,7 +132,7 @@ class MainScreen(Screen[None]):
         if not self._keys.is_attached:
             return
         detail = self._pane.detail
-        self._detail.update(detail)
+        self._detail.say(detail)
         self._detail.set_class(bool(detail), "told")
         if self._keys.renew():
             self.refresh_bindings()
@@ -145,7 +145,7 @@ class MainScreen(Screen[None]):
         self._pane.open()
         self._renew()
 
-    def on_data_table_row_highlighted(self) -> None:
+    def on_listing_moved(self) -> None:
         """Another line: what can be done is another thing there."""
         self._renew()
 

@@ -40,14 +40,22 @@ class Pane(Vertical):
         return ()
 
     def show(self, seen: Seen) -> None:
-        """Another picture; as long as there is none, nothing is said."""
+        """Another picture, which is drawn as soon as somebody looks at this tab."""
         self.seen = seen
+        if self.display:
+            self.draw(seen)
+
+    def draw(self, seen: Seen) -> None:
+        """Brings the table up to date; as long as there is no picture, nothing is said."""
         if seen.status is not None:
             self.listing.show(self.lines(seen))
 
     def open(self) -> None:
-        """The person is here now."""
-        self.listing.focus()
+        """The person is here now. What is known already is drawn with the key that leads here, in
+        one layout: whatever else is to be known comes as another picture.
+        """
+        self.draw(self.seen)
+        self.screen.set_focus(self.listing)
 
     @property
     def chosen(self) -> str | None:

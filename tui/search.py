@@ -88,14 +88,14 @@ class SearchScreen(Screen[None]):
         if len(self._found) == 1:
             self.action_versions()
 
-    def on_data_table_row_highlighted(self) -> None:
+    def on_listing_moved(self) -> None:
         """What of its text was found."""
         chosen = self._list.chosen
         entry = next((one for one in self._found if one["place"] == chosen), None)
         if entry is not None and entry.get("snippet"):
             self._detail.update(term_safe(entry["snippet"]))
 
-    def on_data_table_row_selected(self) -> None:
+    def on_listing_chosen(self) -> None:
         """Enter, or a second click, on a file."""
         self.action_versions()
 

@@ -63,11 +63,11 @@ class SettingsScreen(Screen[None]):
         self._list.focus()
         self.run_worker(self._look(), exclusive=True)
 
-    def on_data_table_row_highlighted(self) -> None:
+    def on_listing_moved(self) -> None:
         """What is allowed of another one."""
         self._detail.update(self._list.detail or LATER)
 
-    def on_data_table_row_selected(self) -> None:
+    def on_listing_chosen(self) -> None:
         """Enter, or a second click."""
         self.action_change()
 

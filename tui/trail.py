@@ -71,7 +71,7 @@ class TrailScreen(Screen[None]):
         """Older ones only where there are any."""
         return self._next is not None if action == "older" else True
 
-    def on_data_table_row_highlighted(self) -> None:
+    def on_listing_moved(self) -> None:
         """All of what the line says."""
         self._detail.update(self._list.detail or CHECK)
 

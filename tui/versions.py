@@ -69,7 +69,7 @@ class VersionsScreen(Screen[None]):
         self._list.focus()
         self._look()
 
-    def on_data_table_row_highlighted(self) -> None:
+    def on_listing_moved(self) -> None:
         """Another version: what it holds."""
         self.run_worker(self._look_into(), group="preview", exclusive=True)
 
@@ -109,7 +109,7 @@ class VersionsScreen(Screen[None]):
         told = f"Version {chosen['version']} (-) beside what is there now (+):"
         return (await asyncio.to_thread(compare, old, new)).rows, told
 
-    def on_data_table_row_selected(self) -> None:
+    def on_listing_chosen(self) -> None:
         """Enter, or a second click, on a version."""
         self.action_restore()
 

@@ -2,10 +2,9 @@
 a daemon that has many files.
 
 python -m tests.bench.bench_faces [--files N] [--text-bytes N] [--only search,api,screen]
-    [--transfer-bytes N]
 
-The screen is measured twice: at rest, and while another device's daemon sends a large file, as fast
-as it can.
+The screen is measured twice: at rest, and while another device's daemon sends large files, as fast
+as it can; more of them are made for as long as it is measured.
 """
 
 from __future__ import annotations
@@ -19,13 +18,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Final
+from typing import Final, Self
 
 import numpy
 
@@ -46,6 +46,12 @@ REPEATS: Final = 40
 FOLDER: Final = FolderId(b"f" * 32)
 ALONE: Final = ("--no-discovery",)
 KEY_PAUSE_S: Final = 0.3
+KEY_ROUNDS: Final = 16
+SENT_BYTES: Final = 1 << 30
+"""Of one of the files that are sent meanwhile; there are always at least two on their way."""
+BLOCK_BYTES: Final = 8 << 20
+MARK_EVERY: Final = 32 << 10
+"""In which bytes no two blocks are the same: less than the smallest chunk of a large file."""
 ENDINGS: Final = ("txt", "md", "pdf", "docx", "py", "html")
 
 
@@ -75,11 +81,16 @@ class Times(list[float]):
     spent_s = 0.0
 
 
+def high_of(times: Sequence[float]) -> float:
+    """What 95 of 100 stay below."""
+    return statistics.quantiles(times, n=20, method="inclusive")[-1]
+
+
 def say(what: str, times: Times, limit_ms: float) -> None:
     """One line: the middle, what 95 of 100 stay below, and the processor time of each, which says
     on a busy machine what a quiet one would take.
     """
-    high = statistics.quantiles(times, n=20)[-1] * 1e3
+    high = high_of(times) * 1e3
     middle = statistics.median(times) * 1e3
     verdict = "ok" if high <= limit_ms else f"more than {limit_ms:g} ms"
     spent = times.spent_s / len(times) * 1e3
@@ -193,14 +204,52 @@ def measure_search(files: int, text_bytes: int) -> None:
         index.close()
 
 
+class Feeder:
+    """Makes files to be sent, for as long as it is open."""
+
+    def __init__(self, root: Path, client: ControlClient) -> None:
+        self._root, self._client = root, client
+        self._block = numpy.frombuffer(os.urandom(BLOCK_BYTES), dtype=numpy.uint64).copy()
+        self._files = self._blocks = 0
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._feed)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._is_over.set()
+        self._thread.join()
+
+    def left_bytes(self) -> int:
+        """What was made and is not on the other side."""
+        folders = self._client.status()["folders"]
+        got = next((one["bytes"] for one in folders if one["name"] == "sent"), 0)
+        return self._files * SENT_BYTES - got
+
+    def _feed(self) -> None:
+        while not self._is_over.is_set():
+            if self._files < 2 or self.left_bytes() <= SENT_BYTES:
+                self._make()
+            self._is_over.wait(0.1)
+
+    def _make(self) -> None:
+        made = self._root.parent / "made"
+        with made.open("wb") as file:
+            for _ in range(SENT_BYTES // BLOCK_BYTES):
+                self._blocks += 1
+                self._block[:: MARK_EVERY // 8] = self._blocks
+                file.write(self._block.data)
+        made.rename(self._root / f"large {self._files}")
+        self._files += 1
+
+
 @contextmanager
-def receiving(directory: Path, client: ControlClient, port: int, size_bytes: int) -> Iterator[None]:
-    """Meanwhile another device, with a daemon of its own, sends a file to the one that is asked."""
+def receiving(directory: Path, client: ControlClient, port: int) -> Iterator[Feeder]:
+    """Meanwhile another device, with a daemon of its own, sends files to the one that is asked."""
     home, root = directory / "other", directory / "sent"
     root.mkdir()
-    with (root / "large").open("wb") as file:
-        for _ in range(max(1, size_bytes >> 23)):
-            file.write(os.urandom(1 << 23))
     words = [sys.executable, "-m", "peer", "--home", str(home)]
     code = client.invite()["code"]
     join = [*words, "join", code, "--name", "other", "--address", f"127.0.0.1:{port}"]
@@ -210,18 +259,18 @@ def receiving(directory: Path, client: ControlClient, port: int, size_bytes: int
         other = ControlClient(home)
         wait_until(lambda: other.status() is not None)
         other.add_folder(root, "sent")
-        wait_until(lambda: other.status()["folders"][-1]["files"] == 1)
         wait_until(lambda: any(one["name"] == "sent" for one in client.status()["folders"]))
         (directory / "got").mkdir()
         client.attach_folder("sent", directory / "got")
-        wait_until(lambda: client.status()["totals"]["received_bytes"] > 1 << 24, interval_s=0.02)
-        yield
+        with Feeder(root, client) as feeder:
+            wait_until(lambda: client.status()["totals"]["received_bytes"] > 1 << 28)
+            yield feeder
     finally:
         daemon.terminate()
         daemon.wait()
 
 
-def measure_daemon(files: int, which: set[str], transfer_bytes: int) -> None:
+def measure_daemon(files: int, which: set[str]) -> None:
     """A real daemon with so many files, asked over its socket and shown on a screen."""
     with tempfile.TemporaryDirectory() as directory:
         home, root = Path(directory) / "home", Path(directory) / "files"
@@ -249,10 +298,16 @@ def measure_daemon(files: int, which: set[str], transfer_bytes: int) -> None:
                 say("suggestions by the API", timed(lambda: client.suggest("rep", 8)), 15)
             if "screen" in which:
                 measure_screen(home)
-                with receiving(Path(directory), client, port, transfer_bytes):
-                    measure_screen(home, "while a file comes")
-                    left = sum(one["need_bytes"] for one in client.status()["folders"])
-                    print(f"screen: {left / 1e6:.0f} MB of it were still to come", flush=True)
+                with receiving(Path(directory), client, port) as feeder:
+                    began, before = time.monotonic(), client.status()["totals"]["received_bytes"]
+                    measure_screen(home, "while files come")
+                    took_s = time.monotonic() - began
+                    came = client.status()["totals"]["received_bytes"] - before
+                    left = feeder.left_bytes()
+                    print(
+                        f"  meanwhile {came / took_s / 1e6:.0f} MB/s came, and {left / 1e6:.0f} MB"
+                        " were still to come", flush=True,
+                    )  # fmt: skip
         finally:
             daemon.terminate()
             daemon.wait()
@@ -288,24 +343,28 @@ def measure_screen(home: Path, when: str = "at rest") -> None:
     print(f"screen: there with all its keys after {time.perf_counter() - began:.2f} s", flush=True)
     drain(terminal, 3)
     times, spent = Times(), spent_by(child)
+    busy: list[float] = []
     # Each of these changes what is to be seen: the heading of a table that was not shown before.
-    for key, heading in ((b"2", b"round trip"), (b"6", b"when"), (b"5", b"relay")) * 8:
-        began = time.perf_counter()
+    for key, heading in ((b"2", b"round trip"), (b"6", b"when"), (b"5", b"relay")) * KEY_ROUNDS:
+        began, ran = time.perf_counter(), ran_s(child)
         os.write(terminal, key)
         read_until(terminal, heading)
         times.append(time.perf_counter() - began)
+        busy.append(ran_s(child) - ran)
         drain(terminal, KEY_PAUSE_S)
     times.spent_s = spent_by(child) - spent
     load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
     say(f"screen {when}: key to paint", times, 50)
-    print(f"  the processor time is with {KEY_PAUSE_S} s of looking after each; load {load}")
-    if when != "at rest":
-        os.kill(child, 9)
-        os.waitpid(child, 0)
-        return
-    before = spent_by(child)
-    drain(terminal, 20)
-    print(f"screen: idle {(spent_by(child) - before) / 20:.2%} of a core (1 % wanted)", flush=True)
+    print(
+        f"  of processor time until it is painted: median {statistics.median(busy) * 1e3:.1f} ms,"
+        f" p95 {high_of(busy) * 1e3:.1f} ms; that above is with {KEY_PAUSE_S} s of looking after"
+        f" each; load {load}", flush=True,
+    )  # fmt: skip
+    if when == "at rest":
+        before = spent_by(child)
+        drain(terminal, 20)
+        idle = (spent_by(child) - before) / 20
+        print(f"screen: idle {idle:.2%} of a core (1 % wanted)", flush=True)
     os.kill(child, 9)
     os.waitpid(child, 0)
 
@@ -327,6 +386,12 @@ def drain(terminal: int, seconds: float) -> None:
             os.read(terminal, 1 << 16)
 
 
+def ran_s(process: int) -> float:
+    """Seconds for which its threads were on a processor, to the nanosecond; Linux only."""
+    tasks = Path(f"/proc/{process}/task").glob("*/schedstat")
+    return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
+
+
 def spent_by(process: int) -> float:
     """Seconds of processor time."""
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
@@ -337,7 +402,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=100_000)
     parser.add_argument("--text-bytes", type=int, default=10**9)
-    parser.add_argument("--transfer-bytes", type=int, default=3 * 10**9)
     parser.add_argument("--only", default="search,api,screen")
     given = parser.parse_args()
     parts = set(given.only.split(","))
@@ -345,4 +409,4 @@ if __name__ == "__main__":
     if "search" in parts:
         measure_search(given.files, given.text_bytes)
     if parts & {"api", "screen"}:
-        measure_daemon(given.files, parts, given.transfer_bytes)
+        measure_daemon(given.files, parts)

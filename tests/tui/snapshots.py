@@ -193,7 +193,7 @@ async def beginning(home: Path, size: tuple[int, int], camera: Camera) -> None:
     app = PatientApp(home)
     async with app.run_test(size=size) as pilot:
         stage = Stage(app, pilot, None)  # type: ignore[arg-type]
-        await stage.until(lambda: "Is it your first" in shown(stage))
+        await stage.until(lambda: "Is it your first" in shown(stage) and "8 Backup" in shown(stage))
         await camera.take(stage, "welcome")
         await stage.press("j")
         await stage.until(lambda: "The code that" in shown(stage))

@@ -58,8 +58,7 @@ class Stage:
         return self.app.screen.query_one(f"#{name}", Listing)
 
     def cells(self, name: str) -> list[list[str]]:
-        listing = self.listing(name)
-        return [[str(c) for c in listing.get_row_at(n)] for n in range(listing.row_count)]
+        return [list(line.cells) for line in self.listing(name).lines]
 
     def text(self, name: str) -> str:
         return str(self.app.screen.query_one(f"#{name}", Static).content)

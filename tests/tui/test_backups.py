@@ -46,7 +46,7 @@ def test_what_is_at_risk_is_said_first() -> None:
 async def test_it_is_asked_for_when_somebody_looks(tmp_path: Path) -> None:
     async with screen(tmp_path) as stage:
         assert ("backups",) not in stage.daemon.calls
-        assert stage.listing("backup-list").border_subtitle != NO_BACKUPS  # nobody knows yet
+        assert stage.listing("backup-list").told != NO_BACKUPS  # nobody knows yet
         await stage.press("8")
         await stage.until(lambda: len(stage.cells("backup-list")) == 2)
         await stage.until(lambda: "1 at risk" in stage.text("line-detail"))

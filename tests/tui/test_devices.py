@@ -13,16 +13,16 @@ from tui.watch import Seen, Standing
 
 async def test_devices_are_shown_and_removed(tmp_path: Path) -> None:
     async with screen(tmp_path) as stage:
+        await stage.press("2")
         assert stage.cells("device-list")[0][2] == "this device"
         assert all("\x1b" not in cell for row in stage.cells("device-list") for cell in row)
-        await stage.press("2")
         assert "Add" not in stage.keys()
         await stage.press("d")
         await stage.shows(Confirm)
         await stage.press("y")
         await stage.acts(("remove_device", DEVICE_ID))
-        assert stage.listing("device-list").border_subtitle == ""
+        assert stage.listing("device-list").told == ""
         pane = stage.app.screen.query_one(DevicesPane)
         status = await stage.daemon.status()
         pane.show(Seen(Standing.RUNNING, "", status, [status["device"]]))
-        assert pane.listing.border_subtitle == ALONE
+        assert pane.listing.told == ALONE

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from textual.screen import Screen
 
 from tests.peer.fake_daemon import FOLDER_ID, running
 from tests.tui.stage import Stage, screen
 from tui.app import HoldfastApp
+from tui.backups import BackupsPane
 from tui.main_screen import MainScreen
 from tui.qr import QrScreen
 from tui.welcome import WelcomeScreen
@@ -17,11 +24,13 @@ async def test_it_shows_what_the_daemon_says(tmp_path: Path) -> None:
         assert stage.text("headline").startswith("alpha · 0 of 1 in sync, photos: syncing")
         (folder,) = stage.cells("folder-list")
         assert folder[1:3] == ["photos", "syncing, 3 left (1.4 MB)"]
-        assert stage.cells("trouble-list")[0][1] == "a/b"
-        assert stage.cells("device-list")[0][2] == "this device"
         assert "\x1b" not in stage.app.export_screenshot()
         assert {"Add", "Invite", "Pause", "Versions", "Remove", "Quit"} <= stage.keys()
         assert "Meant" not in stage.keys()
+        await stage.press("3")  # drawn with the key, from what is known
+        assert stage.cells("trouble-list")[0][1] == "a/b"
+        await stage.press("2")
+        assert stage.cells("device-list")[0][2] == "this device"
 
 
 async def test_it_survives_a_daemon_that_goes_and_comes(tmp_path: Path) -> None:
@@ -56,3 +65,38 @@ async def test_a_question_is_shown_and_answered(tmp_path: Path) -> None:
         for key, answer in (("y", "accept"), ("n", "restore")):
             await stage.press(key)
             await stage.acts(("answer_hold", FOLDER_ID, answer))
+
+
+async def test_a_key_and_numbers_that_run_are_painted_with_few_layouts(tmp_path: Path) -> None:
+    """Each of them lays out and paints the whole screen, which takes a person's patience."""
+    async with screen(tmp_path) as stage:
+        for key in "23456781":
+            await stage.press(key)
+        await stage.until(lambda: stage.app.screen.query_one(BackupsPane).seen.backups)
+        await stage.until(lambda: stage.cells("transfer-list"))
+        with layouts(stage) as made:
+            for key in "231":
+                await stage.press(key)
+                # The second: the line below the table comes, or goes.
+                assert 1 <= len(made) <= 2
+                made.clear()
+            for done in range(700_000, 1_400_000, 140_000):
+                stage.daemon.transfers.entries[0]["done_bytes"] = done
+                stage.daemon.events.publish("notifications", unread=1)
+                share = f" {done / 1_400_000:.0%}"
+                await stage.until(lambda share=share: share in stage.cells("transfer-list")[1][2])  # type: ignore[misc]
+            assert len(made) <= 1  # what the last key may have left to do
+
+
+@contextmanager
+def layouts(stage: Stage) -> Iterator[list[None]]:
+    """Each layout that is made of the screen."""
+    made: list[None] = []
+    real = Screen._refresh_layout
+
+    def refresh_layout(self: Screen[object], *given: Any, **options: Any) -> None:
+        made.append(None)
+        real(self, *given, **options)
+
+    with patch.object(Screen, "_refresh_layout", refresh_layout):
+        yield made

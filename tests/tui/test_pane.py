@@ -18,9 +18,9 @@ async def test_it_is_silent_until_there_is_a_picture_and_says_what_was_refused(
         pane = RelaysPane(stage.app.daemon)
         await stage.app.screen.mount(pane)
         pane.show(Seen(Standing.LOST, "gone"))
-        assert pane.listing.border_subtitle in (None, "")
+        assert pane.listing.told == ""
         pane.show(Seen(Standing.RUNNING, "", await stage.daemon.status()))
-        assert pane.listing.border_subtitle == NO_RELAYS
+        assert pane.listing.told == NO_RELAYS
 
         async def refuse() -> None:
             raise UnknownFolder("There is no \x1b such folder.")

@@ -16,5 +16,6 @@ async def test_what_is_too_long_for_its_table_is_read_below_it(tmp_path: Path) -
         await stage.press("1")
         await stage.until(lambda: stage.text("line-detail") == "")
         stage.daemon.errors = []
+        await stage.press("3")
         listing = stage.listing("trouble-list")
-        await stage.until(lambda: listing.border_subtitle == NO_TROUBLE)
+        await stage.until(lambda: listing.told == NO_TROUBLE)
