@@ -3,6 +3,7 @@
 import * as errors from "./errors.js";
 import { Rate } from "./rate.js";
 import { showFailure } from "./ui.js";
+import { BegunUploads } from "./upload_begun.js";
 import { Sending, stopped } from "./upload_send.js";
 import { UploadView } from "./upload_ui.js";
 
@@ -15,9 +16,11 @@ const ENDS = new Set([
 
 /** Shows what the link takes, and sends what the person gives. */
 export async function presentUpload(home, upload) {
-  const sending = new Sending(home, upload);
-  const room = await sending.room();
-  const view = new UploadView(upload, room, {
+  const begun = await BegunUploads.open(upload.gate);
+  const sending = new Sending(home, upload, begun);
+  const [room, count] = [await sending.room(), await begun.count()];
+  const view = new UploadView(upload, room, count, {
+    wasBegun: (file, path) => sending.wasBegun(file, path),
     onAdd: (file, path) => sending.add(file, path),
     onRemove: (outgoing) => sending.remove(outgoing),
     onSend: (label) => run(sending, view, label),

@@ -78,8 +78,11 @@ export async function sealHead(publicKey, linkId, uploadId, gate, plain, seed, p
   return { head: concat(wrapped, sealed), sealer };
 }
 
-/** Seals a file's segments, each where it belongs: none can be moved, dropped or added. */
-class SegmentSealer {
+/**
+ * Seals a file's segments, each where it belongs: none can be moved, dropped or added. Of one file a segment is sealed
+ * under its number, so another content under the same key would give both away: who goes on compares first.
+ */
+export class SegmentSealer {
   constructor(key, base, linkId, uploadId) {
     this.key = key;
     this.base = base;

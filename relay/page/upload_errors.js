@@ -34,7 +34,7 @@ export class ReadingError extends LinkError {
 export class BrokenError extends LinkError {
   static kind = "broken";
   static title = "The connection broke";
-  static advice = "Nothing that was sent is lost. When you are online again, press Go on; keep this page open.";
+  static advice = "Nothing that was sent is lost. When you are online again, press Go on; or open the link again and choose the same files.";
   static again = true;
 }
 

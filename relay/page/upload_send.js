@@ -1,13 +1,15 @@
 /**
  * Sends files, one after the other, each in sealed pieces. What the relay has is asked of the relay, so a connection
- * that breaks costs one piece, and a file that was begun is gone on with as long as the page is open.
+ * that breaks costs one piece, and a file that was begun is gone on with: by a page that was closed, too, if what it
+ * had sent was of the same bytes.
  */
 
-import { toBase64Url } from "./bytes.js";
+import { isEqual, toBase64Url } from "./bytes.js";
 import { StoppedError, UnreachableError } from "./errors.js";
 import { check, said, sleep } from "./home.js";
+import { hashOf } from "./upload_begun.js";
 import {
-  BATCH_ID_SIZE, encodeList, sealHead, SEED_SIZE, SEGMENT_SIZE, segmentCount, UPLOAD_ID_SIZE,
+  BATCH_ID_SIZE, encodeList, sealHead, SEED_SIZE, SEGMENT_SIZE, SegmentSealer, segmentCount, UPLOAD_ID_SIZE,
 } from "./upload_crypto.js";
 import { BrokenError, NoRoomError, ReadingError, REFUSALS } from "./upload_errors.js";
 
@@ -32,8 +34,16 @@ class Outgoing {
     this.path = path;
     this.id = random(UPLOAD_ID_SIZE);
     this.sealed = null;
+    /** Of each part that was sealed, also by a page before this one. */
+    this.hashes = [];
+    /** What it is kept under in this browser, and what lets go of it; empty where it is not kept. */
+    this.name = "";
+    this.release = null;
     /** Whether the relay keeps a place for it. */
     this.hasBegun = false;
+    this.isChecking = false;
+    /** Whether another page had begun it with other bytes, or what it had sent cannot be compared. */
+    this.isAnew = false;
     this.isWhole = false;
     /** Bytes of the file that the relay has. */
     this.done = 0;
@@ -42,9 +52,10 @@ class Outgoing {
 
 /** What goes to one upload link: files are added, and sent; what was sent stays in here. */
 export class Sending {
-  constructor(home, upload) {
+  constructor(home, upload, begun) {
     this.home = home;
     this.upload = upload;
+    this.begun = begun;
     this.files = [];
     this.batch = random(BATCH_ID_SIZE);
   }
@@ -55,8 +66,22 @@ export class Sending {
     return outgoing;
   }
 
-  remove(outgoing) {
+  /** Whether a page before this one had begun to send it, and a place is kept for it. */
+  async wasBegun(file, path) {
+    return this.begun.has(await this.begun.nameOf(file, path));
+  }
+
+  async remove(outgoing) {
     this.files = this.files.filter((each) => each !== outgoing);
+    await this.forget(outgoing);
+  }
+
+  async forget(outgoing) {
+    const { name, release } = outgoing;
+    if (!release) return;
+    [outgoing.name, outgoing.release] = ["", null];
+    await this.begun.remove(name);
+    release();
   }
 
   get left() {
@@ -83,27 +108,77 @@ export class Sending {
   async send(label, signal, onProgress) {
     const all = this.files;
     for (const outgoing of this.left) {
-      await this.prepare(outgoing, label, all.indexOf(outgoing), all.length);
-      await this.sendOne(outgoing, signal, onProgress);
+      const seal = () => this.seal(outgoing, label, all.indexOf(outgoing), all.length);
+      if (!outgoing.sealed) {
+        if (!(await this.resume(outgoing, signal, onProgress))) await seal();
+      }
+      await this.sendOne(outgoing, signal, onProgress, seal);
+      await this.forget(outgoing);
       onProgress(outgoing);
     }
     this.batch = random(BATCH_ID_SIZE); // what follows is another batch
   }
 
+  /** Takes up what a page before this one had begun; false if there is nothing of these very bytes. */
+  async resume(outgoing, signal, onProgress) {
+    // Of a single part there is nothing to go on with.
+    if (segmentCount(outgoing.file.size) < 2) return false;
+    const name = await this.begun.nameOf(outgoing.file, outgoing.path);
+    const taken = await this.begun.take(name);
+    if (!taken) return false;
+    [outgoing.name, outgoing.release] = [name, taken.release];
+    if (!taken.file) return false;
+    const { id, head, key, base } = taken.file;
+    const sealed = { head, sealer: new SegmentSealer(key, base, this.upload.linkId, id) };
+    if (!(await this.isSame(outgoing, sealed, taken.hashes, signal, onProgress))) {
+      outgoing.isAnew = true;
+      return false;
+    }
+    [outgoing.id, outgoing.sealed, outgoing.hashes] = [id, sealed, taken.hashes];
+    return true;
+  }
+
+  /** Whether the file has what was sealed of it; nothing of this leaves the page. */
+  async isSame(outgoing, sealed, hashes, signal, onProgress) {
+    outgoing.isChecking = true;
+    try {
+      for (let index = 0; index < hashes.length; index++) {
+        signal.throwIfAborted();
+        onProgress(outgoing);
+        const hash = await hashOf(await this.sealedPart(outgoing.file, sealed, index));
+        if (!isEqual(hash, hashes[index])) return false;
+      }
+      return true;
+    } finally {
+      outgoing.isChecking = false;
+    }
+  }
+
   /** A head is sealed once: the upload goes on under it. */
-  async prepare(outgoing, label, number, count) {
-    if (outgoing.sealed) return;
+  async seal(outgoing, label, number, count) {
     const { file, path } = outgoing;
+    outgoing.id = random(UPLOAD_ID_SIZE);
+    outgoing.hashes = [];
     const { publicKey, linkId, gate } = this.upload;
     const modified = Math.max(0, Math.floor(file.lastModified || 0));
     const plain = encodeList([HEAD_VERSION, path, file.size, modified, label, this.batch, number, count]);
     outgoing.sealed = await sealHead(publicKey, linkId, outgoing.id, gate, plain, random(SEED_SIZE));
+    if (!outgoing.name) return;
+    const { head, sealer } = outgoing.sealed;
+    const isKept = await this.begun.begin(outgoing.name, { id: outgoing.id, head, key: sealer.key, base: sealer.base });
+    if (!isKept) await this.forget(outgoing);
   }
 
-  async sendOne(outgoing, signal, onProgress) {
+  async sendOne(outgoing, signal, onProgress, seal) {
     for (let failures = 0; ; ) {
       try {
         let { at, whole } = await this.begin(outgoing, signal);
+        if (at > outgoing.hashes.length) {
+          // The relay has more of it than this browser knows of: there is nothing to compare that with.
+          outgoing.isAnew = true;
+          await seal();
+          continue;
+        }
         note(outgoing, at, whole);
         onProgress(outgoing);
         let count = 1;
@@ -144,21 +219,34 @@ export class Sending {
   }
 
   /** A few segments from one on, as a blob: no more of the file is in memory. */
-  async sealFrom({ file, sealed }, first, count) {
-    const segments = segmentCount(file.size);
+  async sealFrom(outgoing, first, count) {
+    const { file, sealed, hashes } = outgoing;
+    const end = Math.min(first + count, segmentCount(file.size));
+    const known = hashes.length;
     const parts = [];
-    for (let index = first; index < Math.min(first + count, segments); index++) {
-      const slice = file.slice(index * SEGMENT_SIZE, (index + 1) * SEGMENT_SIZE);
-      let plain;
-      try {
-        plain = await slice.arrayBuffer();
-      } catch {
-        throw new ReadingError(file.name);
-      }
-      if (plain.byteLength !== slice.size) throw new ReadingError(file.name);
-      parts.push(await sealed.sealer.seal(index, plain, index === segments - 1));
+    for (let index = first; index < end; index++) {
+      const part = await this.sealedPart(file, sealed, index);
+      const hash = await hashOf(part);
+      if (index === hashes.length) hashes.push(hash);
+      else if (!isEqual(hash, hashes[index])) throw new ReadingError(file.name);
+      parts.push(part);
     }
+    // Before they are sent, or it would not be known later that they were.
+    const isKept = hashes.length === known || !outgoing.name || (await this.begun.add(outgoing.name, known, hashes.slice(known)));
+    if (!isKept) await this.forget(outgoing);
     return new Blob(parts);
+  }
+
+  async sealedPart(file, { sealer }, index) {
+    const slice = file.slice(index * SEGMENT_SIZE, (index + 1) * SEGMENT_SIZE);
+    let plain;
+    try {
+      plain = await slice.arrayBuffer();
+    } catch {
+      throw new ReadingError(file.name);
+    }
+    if (plain.byteLength !== slice.size) throw new ReadingError(file.name);
+    return sealer.seal(index, plain, index === segmentCount(file.size) - 1);
   }
 
   /** With the ticket; one that the relay has forgotten is claimed anew. */

@@ -8,9 +8,13 @@ const PROMISE = "Encrypted in your browser. Only whoever made this link can read
 /** More rows make a phone stutter; the others are sent all the same. */
 const ROWS_MAX = 500;
 
+function begunWords(count) {
+  return count === 1 ? "Choose it again, unchanged, and it goes on where it was." : "Choose them again, unchanged, and they go on where they were.";
+}
+
 /** What the person sees and does; `actions` are called for it. */
 export class UploadView {
-  constructor(upload, room, actions) {
+  constructor(upload, room, begun, actions) {
     this.upload = upload;
     this.room = room;
     this.actions = actions;
@@ -30,6 +34,7 @@ export class UploadView {
     slots.send.addEventListener("click", () => this.actions.onSend(slots.label.value.trim()));
     slots.stop.addEventListener("click", () => this.onStop?.());
     this.takeDrops();
+    if (begun) this.say(`${countWords(begun)} not sent whole`, begunWords(begun), "begun");
     document.getElementById("main").focus();
   }
 
@@ -57,22 +62,29 @@ export class UploadView {
   }
 
   /** Adds files to the list; those that the link does not take are named and left out. */
-  add(found) {
+  async add(found) {
     const refused = [];
+    const begun = await Promise.all(found.map(({ file, path }) => this.actions.wasBegun(file, path)));
     let [files, bytes] = [this.room.files, this.room.bytes];
-    for (const { file } of this.actions.left()) {
+    for (const { file, wasBegun } of this.actions.left()) {
+      if (wasBegun) continue;
       files += 1;
       bytes += file.size;
     }
-    for (const { file, path } of found) {
-      const why = this.refusal(file, files, bytes);
+    for (const [index, { file, path }] of found.entries()) {
+      const wasBegun = begun[index]; // what has its place already is among those that the link has
+      const why = wasBegun ? "" : this.refusal(file, files, bytes);
       if (why) {
         refused.push(`${shownName(path)}: ${why}`);
         continue;
       }
-      files += 1;
-      bytes += file.size;
-      this.addRow(this.actions.onAdd(file, path));
+      if (!wasBegun) {
+        files += 1;
+        bytes += file.size;
+      }
+      const outgoing = this.actions.onAdd(file, path);
+      outgoing.wasBegun = wasBegun;
+      this.addRow(outgoing);
     }
     this.say(refused.length ? "Not added" : "", refused.slice(0, 5).join("; "), refused.length ? "refused" : "");
     this.refresh();
@@ -92,7 +104,7 @@ export class UploadView {
     const name = baseName(outgoing.path);
     slots.folder.textContent = shownName(outgoing.path.slice(0, outgoing.path.length - name.length));
     slots.name.textContent = shownName(name);
-    slots.size.textContent = sizeWords(outgoing.file.size);
+    slots.size.textContent = sizeWords(outgoing.file.size) + (outgoing.wasBegun ? " · was begun, and goes on" : "");
     slots.remove.setAttribute("aria-label", `Remove ${shownName(name)}`);
     slots.remove.addEventListener("click", () => {
       this.actions.onRemove(outgoing);
@@ -109,7 +121,7 @@ export class UploadView {
     const left = this.actions.left();
     const { send } = this.slots;
     send.disabled = this.isBusy || left.length === 0;
-    const hasBegun = left.some((outgoing) => outgoing.hasBegun);
+    const hasBegun = left.some((outgoing) => outgoing.hasBegun || outgoing.wasBegun);
     const size = left.reduce((sum, each) => sum + each.file.size, 0);
     const what = `${countWords(left.length)} (${sizeWords(size)})`;
     send.textContent = left.length === 0 ? "Send" : hasBegun ? `Go on with ${what}` : `Send ${what}`;
@@ -140,7 +152,9 @@ export class UploadView {
     if (!slots) return;
     const size = sizeWords(outgoing.file.size);
     slots.remove.hidden = outgoing.isWhole;
-    slots.size.textContent = outgoing.isWhole ? `${size} · sent ✓` : `${sizeWords(outgoing.done)} of ${size}`;
+    const done = outgoing.isWhole ? `${size} · sent ✓` : `${sizeWords(outgoing.done)} of ${size}`;
+    const anew = outgoing.isAnew ? " · begun anew: it is not what was begun before" : "";
+    slots.size.textContent = outgoing.isChecking ? `${size} · comparing with what was sent…` : done + anew;
   }
 
   sent(count) {
@@ -151,7 +165,7 @@ export class UploadView {
 
   failed({ title, advice, kind }) {
     this.end();
-    const words = kind === "stopped" ? "What was sent stays; Go on sends the rest." : advice;
+    const words = kind === "stopped" ? "What was sent stays; Go on sends the rest. If you close the page, open the link again within the hour." : advice;
     this.say(title, words, kind);
     this.slots.send.focus();
   }
@@ -174,7 +188,7 @@ export class UploadView {
     const strong = document.createElement("strong");
     strong.textContent = title;
     outcome.replaceChildren(...(title ? [strong, advice] : []));
-    outcome.classList.toggle("bad", Boolean(title) && !["sent", "stopped"].includes(kind));
+    outcome.classList.toggle("bad", Boolean(title) && !["begun", "sent", "stopped"].includes(kind));
     outcome.dataset.kind = kind;
   }
 }

@@ -5,8 +5,10 @@ refuses, and what it says.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,13 +31,40 @@ from tests.relay.upload_stage import (
     put_upload_link,
     sealed_file,
 )
-from tests.relay.web_stage import WebStage, web_stage
+from tests.relay.web_stage import WebStage, text_of, web_stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 RANDOM = Seeded("test of the upload view")
 PHOTO = RANDOM(3_400_000)
 INPUT = "input[type=file]"
+OPENED = """
+async function all(store) {
+    const database = await new Promise((resolve) => {
+        const request = indexedDB.open("holdfast uploads", 1);
+        request.onsuccess = () => resolve(request.result);
+    });
+    const request = database.transaction(store, "readwrite").objectStore(store);
+    return { store: request, found: await new Promise((resolve) => {
+        const asked = request.getAll();
+        asked.onsuccess = () => resolve(asked.result);
+    }) };
+}
+"""
+KEPT = (
+    "async () => {"
+    + OPENED
+    + """
+    const { found: files } = await all("files");
+    const { found: parts } = await all("parts");
+    const latin1 = new TextDecoder("latin1");
+    const text = files.map((file) => JSON.stringify(file) + latin1.decode(file.head)).join();
+    const hashes = parts.reduce((sum, part) => sum + part.bytes.length / 32, 0);
+    const readable = files.some((file) => file.key.extractable);
+    return { files: files.length, parts: hashes, readable, text };
+}"""
+)
+FORGET_PARTS = "async () => {" + OPENED + "(await all('parts')).store.clear(); }"
 
 
 class Stage:
@@ -159,6 +188,89 @@ async def test_who_stops_goes_on_where_it_was(stage: Stage) -> None:
         await press(visit, "Go on with 1 file")
         await visit.outcome("sent")
     assert stage.opened(link)["photo.jpg"][1] == PHOTO
+
+
+async def begun_and_closed(stage: Stage, visit: Visit, link: UploadLinkMade, path: Path) -> bytes:
+    """Sends the first part of a file, and closes the page; the id of the upload."""
+    await visit.state("upload")
+    await visit.page.route("**/uploads/*/1", lambda route: None)  # it hangs
+    await visit.page.locator(INPUT).set_input_files(path)
+    await press(visit, "Send 1 file")
+    await expect(visit.page.locator(".size")).to_have_text("1 MB of 3.4 MB")
+    (upload_id,) = stage.web.links.uploads._uploads[link.made.link_id]
+    # Whoever looks into the browser finds neither the file's name nor the link's secret.
+    kept = await visit.page.evaluate(KEPT)
+    secret = address_of(link.made).split("#")[1]
+    assert (kept["files"], kept["readable"]) == (1, False)
+    assert kept["parts"] > 1, "those that are on their way are known, too"
+    assert "photo" not in kept["text"]
+    assert secret not in kept["text"]
+    await visit.page.close()
+    visit.requests.clear()
+    return upload_id
+
+
+@asynccontextmanager
+async def visited_again(stage: Stage, link: UploadLinkMade, first: Visit) -> AsyncIterator[Visit]:
+    page = await first.context.new_page()
+    again = Visit(page, first.context, first.complaints, first.requests)
+    page.on("pageerror", lambda error: again.complaints.append(str(error)))
+    await page.goto(f"http://{LOOPBACK}:{stage.web.port}{address_of(link.made)}")
+    await again.state("upload")
+    yield again
+
+
+@pytest.mark.row("A39")
+async def test_a_page_that_was_closed_goes_on_with_the_same_file(
+    stage: Stage, tmp_path: Path
+) -> None:
+    link = await stage.link(files_max=1)  # its place is kept, and taken by nobody else
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(PHOTO)
+    async with stage.visit(link) as visit:
+        upload_id = await begun_and_closed(stage, visit, link, path)
+        async with visited_again(stage, link, visit) as again:
+            await expect(again.page.locator(".outcome")).to_contain_text("1 file not sent whole")
+            await again.picture("upload-begun")
+            await again.page.locator(INPUT).set_input_files(path)
+            await expect(again.page.locator(".size")).to_contain_text("was begun, and goes on")
+            await press(again, "Go on with 1 file")
+            await again.outcome("sent")
+            puts = [request for request in again.requests if "/uploads/" in request]
+            assert len(puts) >= 2
+            assert all(f"/uploads/{text_of(upload_id)}" in request for request in puts)
+            assert not any("/0 " in request for request in puts), "the first part is there"
+            assert (await again.page.evaluate(KEPT))["files"] == 0
+    assert list(stage.web.links.uploads._uploads[link.made.link_id]) == [upload_id]
+    assert stage.opened(link)["photo.jpg"][1] == PHOTO
+
+
+@pytest.mark.row("A39")
+@pytest.mark.parametrize("what", ["the file was changed", "what was sent is not known any more"])
+async def test_what_cannot_be_gone_on_with_begins_anew_and_says_so(
+    stage: Stage, tmp_path: Path, what: str
+) -> None:
+    link = await stage.link()
+    path, data = tmp_path / "photo.jpg", PHOTO
+    path.write_bytes(PHOTO)
+    async with stage.visit(link) as visit:
+        upload_id = await begun_and_closed(stage, visit, link, path)
+        if what == "the file was changed":  # and whoever did it put its time back
+            before = path.stat()
+            data = PHOTO[:1_500_000] + b"x" + PHOTO[1_500_001:]
+            path.write_bytes(data)
+            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        async with visited_again(stage, link, visit) as again:
+            if what != "the file was changed":
+                await again.page.evaluate(FORGET_PARTS)
+            await again.page.locator(INPUT).set_input_files(path)
+            await press(again, "Go on with 1 file")
+            await again.outcome("sent")
+            await expect(again.page.locator(".size")).to_contain_text("sent ✓ · begun anew")
+            # Nothing is sealed a second time under what was used for other bytes.
+            old = [r for r in again.requests if f"/uploads/{text_of(upload_id)}/" in r]
+            assert old == []
+    assert stage.opened(link)["photo.jpg"][1] == data
 
 
 @pytest.mark.row("A39")
