@@ -18,8 +18,8 @@ const ENDS = new Set([
 export async function presentUpload(home, upload) {
   const begun = await BegunUploads.open(upload.gate);
   const sending = new Sending(home, upload, begun);
-  const [room, count] = [await sending.room(), await begun.count()];
-  const view = new UploadView(upload, room, count, {
+  const [room, left] = [await sending.room(), await begun.left()];
+  const view = new UploadView(upload, room, left, {
     wasBegun: (file, path) => sending.wasBegun(file, path),
     onAdd: (file, path) => sending.add(file, path),
     onRemove: (outgoing) => sending.remove(outgoing),
@@ -47,7 +47,7 @@ async function run(sending, view, label) {
       rate.update(sending.done, now);
       view.update(sending.done, rate);
     });
-    view.sent(before);
+    view.sent(before, await sending.room().catch(() => null));
   } catch (caught) {
     const error = errors.asLinkError(caught);
     if (ENDS.has(error.constructor)) showFailure(error);

@@ -1,7 +1,8 @@
 /**
  * What this browser keeps of files that are being sent, so that a page that was closed goes on: under what a file was
- * sealed, and a hash of each sealed part, written before the part is sent. Neither the link's secret nor a file's name
- * is in it, and a page's code cannot read the key. Where a browser keeps nothing, an upload begins anew.
+ * sealed, and a hash of each sealed part, written before the part is sent. Neither the link's secret nor a name is in it
+ * that can be read without the link, and a page's code cannot read the key. Where a browser keeps nothing, an upload
+ * begins anew.
  */
 
 import { concat, toBase64Url, utf8 } from "./bytes.js";
@@ -10,6 +11,7 @@ const DATABASE = "holdfast uploads";
 const FILES = "files";
 const PARTS = "parts";
 const FILE_LABEL = utf8("holdfast/1 upload begun\0");
+const LABEL_LABEL = utf8("holdfast/1 upload begun by\0");
 const LINK_LABEL = utf8("holdfast/1 uploads begun\0");
 export const HASH_SIZE = 32;
 /** Longer than a relay keeps a place for who does not come back. */
@@ -42,10 +44,29 @@ export class BegunUploads {
     this.link = link;
   }
 
-  /** How many files of this link were begun and are not whole. */
-  async count() {
+  /** How many files of this link were begun and are not whole, and who said that they are theirs. */
+  async left() {
     const all = await this.read([FILES], (transaction) => transaction.objectStore(FILES).getAll(), []);
-    return all.filter((file) => file.link === this.link).length;
+    const own = all.filter((file) => file.link === this.link).sort((a, b) => b.at - a.at);
+    return { count: own.length, label: own.length ? await this.openLabel(own[0].label) : "" };
+  }
+
+  async labelKey(use) {
+    return crypto.subtle.importKey("raw", await hashOf(concat(LABEL_LABEL, this.gate)), "AES-GCM", false, [use]);
+  }
+
+  async sealLabel(label) {
+    const iv = crypto.getRandomValues(new Uint8Array(12));
+    return { iv, sealed: await crypto.subtle.encrypt({ name: "AES-GCM", iv }, await this.labelKey("encrypt"), utf8(label)) };
+  }
+
+  async openLabel({ iv, sealed }) {
+    try {
+      const key = await this.labelKey("decrypt");
+      return new TextDecoder().decode(await crypto.subtle.decrypt({ name: "AES-GCM", iv }, key, sealed));
+    } catch {
+      return "";
+    }
   }
 
   /** By what a file is known again. Who has this browser and not the link learns no name of it. */
@@ -80,8 +101,8 @@ export class BegunUploads {
   }
 
   /** Keeps under what a file is sealed; false if it cannot be. */
-  async begin(name, { id, head, key, base }) {
-    const file = { name, link: this.link, id, head, key, base, at: Date.now() };
+  async begin(name, { id, head, key, base, label }) {
+    const file = { name, link: this.link, id, head, key, base, label: await this.sealLabel(label), at: Date.now() };
     return this.write([FILES, PARTS], (transaction) => {
       transaction.objectStore(PARTS).delete(partsOf(name));
       transaction.objectStore(FILES).put(file);

@@ -165,7 +165,8 @@ export class Sending {
     outgoing.sealed = await sealHead(publicKey, linkId, outgoing.id, gate, plain, random(SEED_SIZE));
     if (!outgoing.name) return;
     const { head, sealer } = outgoing.sealed;
-    const isKept = await this.begun.begin(outgoing.name, { id: outgoing.id, head, key: sealer.key, base: sealer.base });
+    const { key, base } = sealer;
+    const isKept = await this.begun.begin(outgoing.name, { id: outgoing.id, head, key, base, label });
     if (!isKept) await this.forget(outgoing);
   }
 

@@ -34,7 +34,8 @@ export class UploadView {
     slots.send.addEventListener("click", () => this.actions.onSend(slots.label.value.trim()));
     slots.stop.addEventListener("click", () => this.onStop?.());
     this.takeDrops();
-    if (begun) this.say(`${countWords(begun)} not sent whole`, begunWords(begun), "begun");
+    slots.label.value = begun.label;
+    if (begun.count) this.say(`${countWords(begun.count)} not sent whole`, begunWords(begun.count), "begun");
     document.getElementById("main").focus();
   }
 
@@ -157,7 +158,12 @@ export class UploadView {
     slots.size.textContent = outgoing.isChecking ? `${size} · comparing with what was sent…` : done + anew;
   }
 
-  sent(count) {
+  /** All are there; `room` is what the link takes yet, if that is known. */
+  sent(count, room) {
+    if (room) {
+      this.room = room;
+      this.slots.facts.textContent = this.facts();
+    }
     this.end();
     this.say(`${countWords(count)} sent`, "They are on their way, sealed. You can close this page, or send more.", "sent");
     this.slots.choose.focus();
@@ -190,5 +196,6 @@ export class UploadView {
     outcome.replaceChildren(...(title ? [strong, advice] : []));
     outcome.classList.toggle("bad", Boolean(title) && !["begun", "sent", "stopped"].includes(kind));
     outcome.dataset.kind = kind;
+    if (title) outcome.scrollIntoView({ block: "nearest" });
   }
 }

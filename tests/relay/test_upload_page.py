@@ -58,7 +58,8 @@ KEPT = (
     const { found: files } = await all("files");
     const { found: parts } = await all("parts");
     const latin1 = new TextDecoder("latin1");
-    const text = files.map((file) => JSON.stringify(file) + latin1.decode(file.head)).join();
+    const bytes = (file) => latin1.decode(file.head) + latin1.decode(file.label.sealed);
+    const text = files.map((file) => JSON.stringify(file) + bytes(file)).join();
     const hashes = parts.reduce((sum, part) => sum + part.bytes.length / 32, 0);
     const readable = files.some((file) => file.key.extractable);
     return { files: files.length, parts: hashes, readable, text };
@@ -195,6 +196,7 @@ async def begun_and_closed(stage: Stage, visit: Visit, link: UploadLinkMade, pat
     await visit.state("upload")
     await visit.page.route("**/uploads/*/1", lambda route: None)  # it hangs
     await visit.page.locator(INPUT).set_input_files(path)
+    await visit.page.get_by_label("Your name").fill("Augusta")
     await press(visit, "Send 1 file")
     await expect(visit.page.locator(".size")).to_have_text("1 MB of 3.4 MB")
     (upload_id,) = stage.web.links.uploads._uploads[link.made.link_id]
@@ -203,7 +205,7 @@ async def begun_and_closed(stage: Stage, visit: Visit, link: UploadLinkMade, pat
     secret = address_of(link.made).split("#")[1]
     assert (kept["files"], kept["readable"]) == (1, False)
     assert kept["parts"] > 1, "those that are on their way are known, too"
-    assert "photo" not in kept["text"]
+    assert not any(name in kept["text"] for name in ("photo", "Augusta"))
     assert secret not in kept["text"]
     await visit.page.close()
     visit.requests.clear()
@@ -231,11 +233,13 @@ async def test_a_page_that_was_closed_goes_on_with_the_same_file(
         upload_id = await begun_and_closed(stage, visit, link, path)
         async with visited_again(stage, link, visit) as again:
             await expect(again.page.locator(".outcome")).to_contain_text("1 file not sent whole")
+            await expect(again.page.get_by_label("Your name")).to_have_value("Augusta")
             await again.picture("upload-begun")
             await again.page.locator(INPUT).set_input_files(path)
             await expect(again.page.locator(".size")).to_contain_text("was begun, and goes on")
             await press(again, "Go on with 1 file")
             await again.outcome("sent")
+            await expect(again.page.locator(".facts")).to_contain_text("0 files and 13 MB left")
             puts = [request for request in again.requests if "/uploads/" in request]
             assert len(puts) >= 2
             assert all(f"/uploads/{text_of(upload_id)}" in request for request in puts)
