@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
+from typing import Final
 
 from crypto.ids import LogId
 from protocol.changesets import FrontierEntry
 from protocol.log_positions import Log
+
+BRANCH_LENGTH_MAX: Final = 512
+"""How far behind two heads the place is looked for where a log was forked."""
 
 
 def missing_from(
@@ -40,3 +44,19 @@ def offer_from(log: Log, held: int) -> tuple[int, int]:
         return held + 1, 0
     first = max(log.start, log.counting_floor[0])
     return first, next((at for at, floor in log.floors if floor == first), 0)
+
+
+def branch_from(
+    log: Log | None, theirs: FrontierEntry, quarantined: Container[FrontierEntry]
+) -> int:
+    """From where on to show a log to somebody whose head is of another branch; 0 if it is not, as
+    far as this can be known here.
+    """
+    ours = None if log is None else log.hash_at(theirs.seq)
+    if log is None or ours == theirs.hash:
+        return 0
+    if ours is None and FrontierEntry(*theirs) not in quarantined:
+        return 0
+    if 0 < log.forked_at <= theirs.seq:
+        return max(log.start, log.forked_at)
+    return max(log.start, theirs.seq - BRANCH_LENGTH_MAX)

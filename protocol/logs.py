@@ -8,7 +8,7 @@ so every replica comes to the same verdicts whoever it got the changesets from.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from crypto.changesets import verify_slot
@@ -26,6 +26,7 @@ from protocol.changesets import (
     log_id_of,
     open_changeset,
 )
+from protocol.declarations import Declaration, Declarations
 from protocol.epochs import EpochChain
 from protocol.errors import (
     BadEpoch,
@@ -41,7 +42,7 @@ from protocol.folder_actions import Pin, Role
 from protocol.folder_ledger import FolderLedger
 from protocol.held_changesets import HELD_SIZE_MAX, HeldChangesets, Position
 from protocol.log_checks import check_lamport, grown, is_full_at, missing
-from protocol.log_offers import missing_from, offer_from
+from protocol.log_offers import branch_from, missing_from, offer_from
 from protocol.log_outcomes import (
     Accepted,
     Draft,
@@ -61,9 +62,6 @@ from protocol.log_positions import Log, LogRow
 QUARANTINED_MAX: Final = 16384
 """Positions remembered of branches and logs that do not count; more is a flood, and forgotten."""
 
-BRANCH_LENGTH_MAX: Final = 512
-"""How far behind two heads the place is looked for where a log was forked."""
-
 
 class LogBook:
     """The logs of one folder, and what waits to enter them."""
@@ -77,6 +75,7 @@ class LogBook:
         self._quarantined: dict[FrontierEntry, int] = {}
         """(log, seq, hash) -> Lamport time, of what is kept on no log: it counts as present."""
         self._held = HeldChangesets(held_size_max)
+        self._declarations = Declarations()
         self._changed: set[LogId] = set()
         self._void_changes: list[VoidChange] = []
         self._versions: tuple[object, object] = (ledger.version, epochs.version)
@@ -137,15 +136,7 @@ class LogBook:
         """From where on to show a log to somebody whose head is of another branch; 0 if it is not,
         as far as this can be known here.
         """
-        log = self._logs.get(theirs.log_id)
-        ours = None if log is None else log.hash_at(theirs.seq)
-        if log is None or ours == theirs.hash:
-            return 0
-        if ours is None and FrontierEntry(*theirs) not in self._quarantined:
-            return 0
-        if 0 < log.forked_at <= theirs.seq:
-            return max(log.start, log.forked_at)
-        return max(log.start, theirs.seq - BRANCH_LENGTH_MAX)
+        return branch_from(self._logs.get(theirs.log_id), theirs, self._quarantined)
 
     def missing_from(self, theirs: Iterable[FrontierEntry]) -> list[tuple[LogId, int, int]]:
         """What somebody with this frontier lacks: (log, first, last) for each log."""
@@ -168,6 +159,11 @@ class LogBook:
         told again piece by piece, and until the last one nodes may lack a place or a parent.
         """
         return sorted((log.log_id, log.floor) for log in self._logs.values() if not log.is_whole)
+
+    def declarations(self) -> list[tuple[LogId, Declaration]]:
+        """What to show, of logs that are not whole, whoever is told what rests on them."""
+        self._declarations.drop_where(lambda log_id: self._logs[log_id].is_whole)
+        return self._declarations.all()
 
     def pins(self, device_ids: Iterable[DeviceId]) -> tuple[Pin, ...]:
         """The accepted head of every log of these devices: what a removal of them pins."""
@@ -351,19 +347,22 @@ class LogBook:
 
     # ------------------------------------------------------------ storing
 
-    def take_changed(self) -> list[LogRow]:
-        """The rows of the logs that changed since the last call, to be stored with changesets."""
+    def take_changed(self) -> list[tuple[str, bytes]]:
+        """Values of the logs that changed since the last call, to be stored with changesets."""
+        self.declarations()
         rows = [self._logs[log_id].row() for log_id in sorted(self._changed)]
         self._changed.clear()
-        return rows
+        told = [(f"declared:{i.hex()}", wire) for i, wire in self._declarations.take_changed()]
+        return [(f"log:{row.log_id.hex()}", row.encode()) for row in rows] + told
 
     def restore(
         self,
-        rows: Iterable[LogRow],
+        values: Mapping[str, bytes],
         positions: Iterable[tuple[LogId, int, bytes, int]],
         quarantined: Iterable[tuple[LogId, int, bytes, int]] = (),
     ) -> None:
-        """Takes up stored rows, with (log, seq, hash, Lamport time) of changesets, by seq."""
+        """Takes up stored values, with (log, seq, hash, Lamport time) of changesets, by seq."""
+        rows = [LogRow.decode(v) for name, v in values.items() if name.startswith("log:")]
         told: defaultdict[LogId, list[tuple[int, bytes, int]]] = defaultdict(list)
         for log_id, seq, hash_, lamport in positions:
             told[log_id].append((seq, hash_, lamport))
@@ -374,6 +373,7 @@ class LogBook:
                 feed_from = row.seq + 1 if is_cut else 0
                 change = VoidChange(row.log_id, row.undone_from, row.void_from, feed_from)
                 self._void_changes.append(change)
+        self._declarations.restore(v for n, v in values.items() if n.startswith("declared:"))
         self._versions = (None, None)  # the ledgers may have grown since
         for log_id, seq, hash_, lamport in quarantined:
             self._remember(log_id, seq, hash_, lamport)
@@ -419,6 +419,7 @@ class LogBook:
             return self._quarantine(changeset, Fault.FORKED)
         if log.note_floor(slot):  # signed: whoever is behind it may begin there
             self._changed.add(log.log_id)
+            self._declarations.keep(changeset)
             self._held.told_below(log.log_id, slot.floor)
         if slot.seq > log.seq + 1 and slot.seq != log.floor:
             first = log.floor if log.seq + 1 < log.floor <= slot.seq else log.seq + 1

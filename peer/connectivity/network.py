@@ -287,7 +287,7 @@ class Network:
             self._show_branches(connection, folder_id)
 
     def _show_branches(self, connection: Connection, folder_id: FolderId) -> None:
-        """Shows a device what it cannot ask for of logs that were forked."""
+        """Shows a device what it cannot ask for: of logs that were forked, or are not whole."""
         folder = self._folder_with(connection, folder_id)
         if folder is None or folder_id not in connection.shared_there:
             return
@@ -302,12 +302,16 @@ class Network:
                 )
             )
         except (PeerError, sqlite3.Error) as error:
-            log.warning("a forked log could not be read: %s", error)  # its folder says so too
+            log.warning(
+                "what is to be shown of logs could not be read: %s", error
+            )  # its folder says so too
             return
         if self.connections.get(connection.device_id) is not connection:
             return
-        for log_id, first_seq, wires in due:
-            connection.session.offer_changesets(folder.folder_id, log_id, first_seq, wires)
+        for log_id, first_seq, wires, is_beside in due:
+            session = connection.session
+            tell = session.show_changesets if is_beside else session.offer_changesets
+            tell(folder.folder_id, log_id, first_seq, wires)
         connection.poke()
 
     def applied(self, folder_id: FolderId, entries: Sequence[FrontierEntry]) -> None:

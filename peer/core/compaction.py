@@ -103,7 +103,7 @@ class Compaction:
         sealed = book.seal(author.keys, draft, records, author.random)
         book.accept(sealed)
         made = sealed.changeset
-        logs = [(f"log:{row.log_id.hex()}", row.encode()) for row in book.take_changed()]
+        logs = book.take_changed()
         stored = (made.log_id, made.slot.seq, made.hash, made.slot.lamport, made.wire)
         values = [*logs, (TELL_AGAIN, b"")] if is_last else logs
         await Commit(changesets=[stored], values=values)

@@ -321,7 +321,7 @@ class Engine:
     async def _commit(
         self, turn: Turn, changesets: Iterable[Changeset], over: Sequence[Version] = ()
     ) -> None:
-        rows = [(f"log:{row.log_id.hex()}", row.encode()) for row in self.book.take_changed()]
+        rows = self.book.take_changed()
         stored = [(c.log_id, c.slot.seq, c.hash, c.slot.lamport, c.wire) for c in changesets]
         changed = turn.rows_to_store(), turn.rows_to_delete()
         await Commit(*changed, stored, rows, ended=over, deeds=deeds_of(turn))

@@ -272,7 +272,7 @@ class _Rewinding:
             row = turn.rows[node_id]
             if row.state == NOTHING and row.base == NOTHING:
                 turn.removed.add(node_id)
-        logs = [(f"log:{row.log_id.hex()}", row.encode()) for row in self._book.take_changed()]
+        logs = self._book.take_changed()
         await Commit(
             turn.rows_to_store(), turn.rows_to_delete(), _stored([*self._new, *authored]), logs,
             _stored(self._aside), list(self._cut.items()),

@@ -1,5 +1,6 @@
-"""What other devices have to be shown of forked logs: frontiers are compared by how far they go, so
-two branches of one log would never meet, and who has seen the one that lost could not be followed.
+"""What other devices have to be shown of logs without asking for it. Frontiers are compared by how
+far they go: two branches of one log would never meet, who has seen the one that lost could not be
+followed, and nobody would hear of the floor of a log that has no position here yet.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ class Showing(NamedTuple):
     log_id: LogId
     first_seq: int
     wires: list[bytes]
+    is_beside: bool = False
+    """Whether what else is told of the log goes on as it would without them."""
 
 
 class Branches:
@@ -51,22 +54,28 @@ class Branches:
     def differ(self, device_id: DeviceId, folder_id: FolderId, book: LogBook) -> bool:
         """Whether there may be something to show."""
         heads = self._heads.get((device_id, folder_id), {})
-        return bool(book.forks()) or any(book.branch_from(head) for head in heads.values())
+        is_known = not (book.forks() or book.declarations())
+        return not is_known or any(book.branch_from(head) for head in heads.values())
 
     async def due(
         self, device_id: DeviceId, folder_id: FolderId, book: LogBook, store: IndexStore
     ) -> list[Showing]:
-        """What this device has to be shown: our branch where its head is another, and what lost,
-        for others rest on it. Each once.
+        """What this device has to be shown: our branch where its head is another, what lost, for
+        others rest on it, and what declares the floors of logs that are not whole. Each once.
         """
         shown = self._shown.setdefault((device_id, folder_id), set())
+        heads = self._heads.get((device_id, folder_id), {})
         due: list[Showing] = []
+        for log_id, (seq, hash_, wire) in book.declarations():
+            if hash_ not in shown and not (log_id in heads and heads[log_id].seq >= seq):
+                shown.add(hash_)
+                due.append(Showing(log_id, seq, [wire], is_beside=True))
         for log_id in book.forks():
             for seq, hash_, wire in await store.aside(log_id, SHOWN_BYTES_MAX):
                 if hash_ not in shown:
                     shown.add(hash_)
                     due.append(Showing(log_id, seq, [wire]))
-        for head in list(self._heads.get((device_id, folder_id), {}).values()):
+        for head in list(heads.values()):
             first = book.branch_from(head)
             log = book.log(head.log_id)
             if not first or log is None:

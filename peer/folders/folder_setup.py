@@ -36,7 +36,6 @@ from peer.folders.upkeep import DAY_S, Policy, Upkeep
 from peer.history.version_store import VersionPolicy
 from protocol.changesets import INCARNATION_SIZE, FrontierEntry
 from protocol.errors import ProtocolError
-from protocol.log_positions import LogRow
 from protocol.logs import LogBook
 from protocol.names import exact_key, name_problem
 
@@ -108,8 +107,7 @@ async def _open(
     try:
         with damage_told():
             values = await store.values()
-            rows = [LogRow.decode(v) for name, v in values.items() if name.startswith("log:")]
-            book.restore(rows, await store.positions(), await store.quarantined())
+            book.restore(values, await store.positions(), await store.quarantined())
             directories = await store.load_directories(folds)
     except (LookupError, ValueError, AssertionError, ProtocolError) as error:
         raise IndexDamaged(f"The folder's index contradicts itself: {error!r}") from error

@@ -81,7 +81,7 @@ class Retention:
         for log_id, floor in due.items():
             book.drop_below(log_id, floor)
         self.leftover.update(due)
-        logs = [(f"log:{row.log_id.hex()}", row.encode()) for row in book.take_changed()]
+        logs = book.take_changed()
         await Commit(values=logs)
 
     async def sweep(self, book: LogBook) -> None:

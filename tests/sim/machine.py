@@ -30,7 +30,6 @@ from peer.folders.limits import Limits
 from peer.folders.upkeep import Policy, Upkeep
 from protocol.changesets import log_id_of
 from protocol.handshake import PeerKeys
-from protocol.log_positions import LogRow
 from protocol.logs import LogBook
 from tests.protocol import people
 from tests.sim.database import Database, new_index
@@ -222,8 +221,7 @@ class Machine:
         store = WatchedStore(database, self)
         book = LogBook(self.place.ledger, self.place.epochs)
         values = await store.values()
-        rows = [LogRow.decode(v) for name, v in values.items() if name.startswith("log:")]
-        book.restore(rows, await store.positions())
+        book.restore(values, await store.positions())
         directories = await store.load_directories(self.files.folds_case)
         self.town.watch.loaded(self, directories)
         self.commit = None

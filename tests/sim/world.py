@@ -22,7 +22,6 @@ from peer.core.rows import Directories
 from peer.core.turn import is_directory
 from peer.folders.upkeep import Policy, Upkeep
 from protocol.changesets import Changeset
-from protocol.log_positions import LogRow
 from protocol.logs import LogBook
 from protocol.names import conflict_name
 from protocol.nodes import ROOT, Kind, Node
@@ -67,12 +66,11 @@ class Device:
         """Takes up what the index and the disk hold, as after a crash."""
         self.disk.before_operation = lambda number, operation: None
         book = LogBook(self.place.ledger, self.place.epochs)
-        rows = [LogRow.decode(v) for n, v in self.index.values.items() if n.startswith("log:")]
         positions = [
             (log, seq, hash_, lamport)
             for (log, seq), (hash_, lamport, _) in sorted(self.index.changesets.items())
         ]
-        book.restore(rows, positions)
+        book.restore(self.index.values, positions)
         before, self.directories = (
             self.directories,
             self.index.load_directories(self.disk.folds_case),

@@ -26,7 +26,6 @@ from peer.core.turn import Turn
 from protocol import version_vector as vv
 from protocol.changesets import Changeset, decode_changeset
 from protocol.folder_actions import Remove, Role
-from protocol.log_positions import LogRow
 from protocol.logs import LogBook
 from protocol.nodes import NOTHING, ROOT, Node, join
 from protocol.records import Stamp, encode_records
@@ -81,7 +80,7 @@ class Reader:
         place = self.place
         place.book = LogBook(place.ledger, place.epochs)
         place.book.restore(
-            [LogRow.decode(v) for n, v in kept.values.items() if n.startswith("log:")],
+            kept.values,
             sorted((*at, hash_, lamport) for at, (hash_, lamport, _) in kept.changesets.items()),
             [(*at, lamport) for at, (lamport, _) in kept.aside.items()],
         )

@@ -15,7 +15,7 @@ from peer.folders.index_store import IndexStore
 from peer.status import FolderState
 from protocol import messages
 from tests.peer.device_stage import devices, folder_of, until
-from tests.protocol.test_logs import log_of, pair
+from tests.protocol.test_logs import compact, log_of, pair
 
 DEVICE, FOLDER = DeviceId(b"d" * 32), FolderId(b"f" * 32)
 
@@ -135,3 +135,17 @@ async def test_a_head_of_another_branch_is_shown_ours_once(store: IndexStore) ->
     assert await branches.due(DEVICE, FOLDER, one.book, store) == []
     branches.forget(DEVICE)
     assert not branches.differ(DEVICE, FOLDER, one.book)
+
+
+async def test_a_floor_of_a_log_that_is_not_here_is_shown_once(store: IndexStore) -> None:
+    one, two = pair()
+    one.write()
+    again = compact(one)[-1]
+    two.receive(again.wire)
+    branches, shown = Branches(), (log_of(one), again.slot.seq, [again.wire], True)
+    assert branches.differ(DEVICE, FOLDER, two.book)
+    assert await branches.due(DEVICE, FOLDER, two.book, store) == [shown]
+    assert await branches.due(DEVICE, FOLDER, two.book, store) == []
+    branches.forget(DEVICE)
+    branches.told(DEVICE, FOLDER, [messages.FrontierEntry(*e) for e in one.book.frontier()])
+    assert await branches.due(DEVICE, FOLDER, two.book, store) == []  # who holds it needs none
