@@ -49,6 +49,7 @@ from peer.folders.folder_requests import FolderRequests
 from peer.folders.folder_setup import index_path
 from peer.folders.openings import Openings
 from peer.history.history_requests import HistoryRequests
+from peer.journal.trails import Trails
 from peer.journal.witness import Witness
 from peer.mail.mailboxes import Mailboxes
 from peer.reporting import Reports
@@ -116,7 +117,7 @@ class Daemon:
             [KINDS[name] for name in config.links],
         )  # fmt: skip
         self.network.on_paths = self.punching.paths_received
-        self.network.on_own[RelaysReceived] = lambda event: self.relays.receive(event.records)
+        self.network.on_own[RelaysReceived] = lambda event, _: self.relays.receive(event.records)
         self._listener.on_datagram = self.punching.datagram_received
         self.mailboxes = Mailboxes(home, self.ledgers, self.network, self._membership_changed)
         self.relays.attend = self.mailboxes.attend
@@ -179,6 +180,8 @@ class Daemon:
         notices = await self.witness.open(name, is_suspect=suspicion is not None)
         for notice in (*home.notices, *notices):
             log.warning("%s", notice)
+        self.trails = Trails(self.witness, self.ledgers, self.network)
+        await self.trails.start()
         await self._listen()
         self.invitations = Invitations(
             self.ledgers,
@@ -341,6 +344,7 @@ class Daemon:
         if self.ledgers.is_own(connection.device_id):
             connection.session.send(messages.RelaysKnown(self.relays.records))
             connection.session.send(self.backups.known)
+            connection.session.send(self.trails.known())
         now = time.time()
         try:
             async with self.home.store.transaction() as write:

@@ -159,6 +159,13 @@ class BackupsReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class TrailsReceived:
+    """The other side showed how its audit trail ends, and what it holds of others' trails."""
+
+    checkpoints: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PeerState:
     """The other side said what it still lacks of a folder."""
 
@@ -205,5 +212,6 @@ Event = (
     | PathsReceived
     | RelaysReceived
     | BackupsReceived
+    | TrailsReceived
     | Closed
 )

@@ -32,6 +32,7 @@ from protocol.fields import (
     unsigned,
 )
 from protocol.relay_records import RECORDS, RelayRecord
+from protocol.trail import CHECKPOINT_LENGTH_MAX, CHECKPOINTS_MAX
 
 PROTOCOL_VERSION: Final = 1
 DEVICE_NAME_LENGTH_MAX: Final = 64
@@ -73,6 +74,7 @@ class MessageNumber(IntEnum):
     PATHS = 31
     RELAYS = 32
     BACKUPS = 33
+    TRAILS = 34
 
 
 class LedgerHeads(NamedTuple):
@@ -231,6 +233,14 @@ class BackupsKnown:
     records: tuple[BackupRecord, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class TrailsKnown:
+    """Shows how the sender's audit trail ends, and how far it knows those of the user's others."""
+
+    checkpoints: tuple[bytes, ...]
+    """Encoded and signed (`protocol.trail`): of the sender the last one of each chain."""
+
+
 Message = (
     Greeting
     | LedgerHeadsKnown
@@ -250,6 +260,7 @@ Message = (
     | Paths
     | RelaysKnown
     | BackupsKnown
+    | TrailsKnown
 )
 
 
@@ -317,6 +328,9 @@ FORMS: Final[dict[MessageNumber, Form]] = {
     ),
     MessageNumber.RELAYS: Form(RelaysKnown, 16 << 10, (RECORDS,)),
     MessageNumber.BACKUPS: Form(BackupsKnown, _LARGE, (VAULT_SECRET, BACKUPS)),
+    MessageNumber.TRAILS: Form(
+        TrailsKnown, 64 << 10, (list_of(bounded_bytes(CHECKPOINT_LENGTH_MAX), 0, CHECKPOINTS_MAX),)
+    ),
 }
 _NUMBERS: Final = {form.type: number for number, form in FORMS.items()}
 # For each number: the longest payload and the record to read.

@@ -47,6 +47,7 @@ from protocol.events import (
     PeerGreeted,
     PeerState,
     RelaysReceived,
+    TrailsReceived,
     WrapsReceived,
 )
 from protocol.folder_exchange import FolderExchange, split_by_bytes
@@ -69,6 +70,7 @@ from protocol.messages import (
     Pong,
     RelaysKnown,
     State,
+    TrailsKnown,
     Unshare,
     Want,
     Wraps,
@@ -410,6 +412,9 @@ class Session:
     def _on_backups(self, message: BackupsKnown) -> None:
         self._events.append(BackupsReceived(message.vault_secret, message.records))
 
+    def _on_trails(self, message: TrailsKnown) -> None:
+        self._events.append(TrailsReceived(message.checkpoints))
+
     def _on_state(self, message: State) -> None:
         if self._folder(message.folder_id) is not None:
             self._events.append(
@@ -455,6 +460,7 @@ HANDLERS: Final[dict[SessionState, dict[type[Message], _Handler]]] = {
         State: Session._on_state,
         RelaysKnown: Session._on_relays,
         BackupsKnown: Session._on_backups,
+        TrailsKnown: Session._on_trails,
         Ping: Session._on_ping,
         Pong: Session._on_pong,
         Close: Session._on_close,

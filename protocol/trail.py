@@ -18,6 +18,10 @@ from protocol.errors import Malformed
 
 NONCE_SIZE: Final = 16
 COUNT_MAX: Final = 1 << 53
+CHECKPOINT_LENGTH_MAX: Final = 256
+"""Of an encoded one, which takes some 170 bytes."""
+CHECKPOINTS_MAX: Final = 128
+"""Told in one message: of the sender's chains, and of those of the user's other devices."""
 _VERSION: Final = 1
 _LABEL: Final = "audit checkpoint"
 

@@ -31,6 +31,7 @@ from peer.backup.read_back import ReadBack
 from peer.backup.sealed_chunks import SealedChunks
 from peer.backup.share_transfers import NODE_TROUBLE, Opened
 from peer.backup.vaults import Vaults
+from peer.connectivity.connection import Connection
 from peer.connectivity.network import Network
 from peer.core.versions import Version
 from peer.device.home import Home
@@ -291,7 +292,7 @@ class Backups:
         record = record._replace(version=next_version(self._records))
         await self._keep_records({**self._records, record.folder_id: record})
 
-    async def _received(self, event: BackupsReceived) -> None:
+    async def _received(self, event: BackupsReceived, _: Connection) -> None:
         if event.vault_secret and not self._vault_secret:
             await self.keep_vault_secret(event.vault_secret)
         await self._keep_records(merge(self._records, event.records))

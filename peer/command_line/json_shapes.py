@@ -137,6 +137,19 @@ class LogEntries(TypedDict):
     """`number`, `time` (seconds since 1970), `what`, `text` (a sentence), and what is to it."""
 
 
+class HeldTrail(TypedDict):
+    """What this device holds of another one's trail, signed."""
+
+    device: str
+    name: str
+    entries: int
+    signed_s: int
+    seen_s: int
+    """When the device last showed a trail in keeping with it, in seconds since 1970; 0: never."""
+    problem: str
+    """What contradicts it; empty if nothing does."""
+
+
 class TrailVerdict(TypedDict):
     """What checking the trail came to."""
 
@@ -149,6 +162,7 @@ class TrailVerdict(TypedDict):
     problems: list[str]
     """Empty if it holds."""
     notes: list[str]
+    held: list[HeldTrail]
 
 
 class Marked(TypedDict):

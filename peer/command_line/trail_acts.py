@@ -57,14 +57,28 @@ def _chosen(
 
 def verify(arguments: argparse.Namespace) -> Answer:
     """Check that nothing in the trail was changed, left out or put in."""
+    from peer.journal.held_checkpoints import HeldCheckpoints
     from peer.journal.trail_file import TRAIL_NAME, verify_trail
 
     home = home_of(arguments)
     if not (home / "key").exists():
         raise NoDevice
     verdict = verify_trail(home / TRAIL_NAME)
+    held = HeldCheckpoints(home / TRAIL_NAME)
+    held.load()
     data = verdict._asdict() | {
-        "device_id": verdict.device_id.hex() if verdict.device_id is not None else None
+        "device_id": verdict.device_id.hex() if verdict.device_id is not None else None,
+        "held": [
+            {
+                "device": one.checkpoint.device_id.hex(),
+                "name": one.name,
+                "entries": one.checkpoint.entries,
+                "signed_s": one.checkpoint.time_s,
+                "seen_s": one.seen_s,
+                "problem": one.problem,
+            }
+            for one in held.all()
+        ],
     }
 
     def show() -> None:
@@ -81,8 +95,13 @@ def verify(arguments: argparse.Namespace) -> Answer:
                 else "and none is signed yet: the device signs every few minutes."
             )
             print(f"Each follows from the one before it, {signed}")
+        for one in held.all():
+            until = terminal.format_moment(one.checkpoint.time_s)
+            said = one.problem or f"in keeping with the {one.checkpoint.entries} entries it had"
+            print(terminal.term_safe(f"{one.name}, by what it signed on {until}: {said}."))
 
-    return Answer(data, show, TrailBroken() if verdict.problems else None)
+    is_broken = verdict.problems or any(one.problem for one in held.all())
+    return Answer(data, show, TrailBroken() if is_broken else None)
 
 
 def notifications(arguments: argparse.Namespace) -> Answer:

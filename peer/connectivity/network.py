@@ -41,6 +41,7 @@ from protocol.events import (
     PeerState,
     ReceivedChunk,
     RelaysReceived,
+    TrailsReceived,
     WrapsReceived,
 )
 from protocol.handshake import PeerKeys
@@ -89,8 +90,8 @@ class Network:
         self.past_received_bytes = 0
         self._tasks = tasks
         self._on_greeted, self._on_membership = on_greeted, on_membership
-        self.on_own: dict[type, Callable[[Any], Coroutine[Any, Any, None]]] = {}
-        """Who takes in what another device of the user says of relays and copies, by its kind."""
+        self.on_own: dict[type, Callable[[Any, Connection], Coroutine[Any, Any, None]]] = {}
+        """Who takes in what another own device says of relays, copies and trails, by its kind."""
         self._transfers = Transfers()
         self._branches = Branches()
         self._requests: dict[tuple[DeviceId, int], int] = {}
@@ -255,7 +256,9 @@ class Network:
             for connection in self.status():
                 self._share(connection, folder_id)
 
-    def tell_own(self, message: messages.RelaysKnown | messages.BackupsKnown) -> None:
+    def tell_own(
+        self, message: messages.RelaysKnown | messages.BackupsKnown | messages.TrailsKnown
+    ) -> None:
         """Tells the user's own devices what they all go by."""
         for connection in self.status():
             if self.ledgers.is_own(connection.device_id):
@@ -405,10 +408,10 @@ class Network:
             case ChunksMissing(folder_id, _, ids):
                 self._transfers.missing(connection.device_id, folder_id, ids)
                 self.drive()
-            case RelaysReceived() | BackupsReceived():
+            case RelaysReceived() | BackupsReceived() | TrailsReceived():
                 # Who is not the user's own does not say where the user's devices meet.
                 if ledgers.is_own(connection.device_id) and type(event) in self.on_own:
-                    await self.on_own[type(event)](event)
+                    await self.on_own[type(event)](event, connection)
             case PeerState():
                 pass
             case PathsReceived():

@@ -17,6 +17,7 @@ from crypto.ids import DeviceId, LogId
 from crypto.keys import DeviceKeys
 from peer.core.deeds import Deeds, Named
 from peer.journal.trail_file import TRAIL_NAME, TrailFile
+from protocol.trail import Checkpoint
 
 CHECKPOINT_INTERVAL_S: Final = 300.0
 """CRYPTO 11; also how much a power cut can take."""
@@ -50,6 +51,18 @@ class Trail:
         self._keys = keys
         self._name = ""
         self._file: TrailFile | None = None
+        self.on_signed: Callable[[], None] = lambda: None
+        """Called when more of the trail is signed, for those who are to hold it."""
+
+    def sign(self) -> Checkpoint | None:
+        """Signs all that is in the trail now; None if there is no trail in this run."""
+        if self._file is None:
+            return None
+        try:
+            self._file.sign(int(time.time()))
+        except OSError as error:
+            log.warning("the audit trail cannot be signed: %s", error)
+        return self._file.checkpoint
 
     def open(self, name: str, *, begins_anew: bool) -> list[str]:
         """Goes on with the trail of this device; says what was found wrong with it."""
@@ -113,11 +126,14 @@ class Trail:
             await asyncio.sleep(CHECKPOINT_INTERVAL_S)
             if self._file is None:
                 continue
+            before = self._file.checkpoint
             try:
                 self._file.sign(int(time.time()))
                 await asyncio.to_thread(self._file.sync)
             except OSError as error:
                 log.warning("the audit trail cannot be made durable: %s", error)
+            if self._file is not None and self._file.checkpoint != before:
+                self.on_signed()
 
     def close(self) -> None:
         """The last entry, and a checkpoint of all."""

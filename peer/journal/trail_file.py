@@ -13,6 +13,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -343,6 +344,53 @@ def verify_trail(directory: Path) -> Verdict:
         last, signed = segment.end, segment.checkpoint.entries
         before = segment
     return Verdict(device_id, entries, first, last, signed, problems, notes)
+
+
+def heads_of(directory: Path) -> dict[bytes, Checkpoint]:
+    """The last signed checkpoint of each chain of a trail, by its nonce. Blocking."""
+    heads: dict[bytes, Checkpoint] = {}
+    for path in segments_of(directory):
+        try:
+            segment = read_segment(path)
+        except (BadSegment, OSError) as error:
+            log.warning("%s cannot be read: %s", path.name, error)
+            continue
+        heads[segment.begins.nonce] = segment.checkpoint
+    return heads
+
+
+def goes_through(directory: Path, checkpoint: Checkpoint) -> bool:
+    """Whether a trail is still what was signed by that checkpoint, or what was has given way to
+    later segments. Blocking.
+    """
+    segments = segments_of(directory)
+    if len(segments) >= SEGMENTS_MAX and int(segments[0].stem) > 1:
+        with suppress(BadSegment):
+            first = read_segment(segments[0]).begins
+            is_later = first.nonce != checkpoint.nonce or first.entries > checkpoint.entries
+            if is_later and first.time_s >= checkpoint.time_s:
+                return True
+    return hash_at(directory, checkpoint) == checkpoint.hash
+
+
+def hash_at(directory: Path, checkpoint: Checkpoint) -> bytes | None:
+    """What the hash of the entry is that a checkpoint names, in the same chain; None if the trail
+    has no such entry any more. Blocking.
+    """
+    wanted = checkpoint.entries
+    for path in segments_of(directory):
+        try:
+            segment = read_segment(path)
+        except (BadSegment, OSError):
+            continue
+        if segment.begins.nonce != checkpoint.nonce or not segment.start <= wanted <= segment.end:
+            continue
+        last = segment.begins.hash
+        lines = [line for line in path.read_bytes().split(b"\n") if line.startswith(b"E ")]
+        for line in lines[: wanted - segment.start]:
+            last = extend(last, line.split(b" ", 2)[2])
+        return last
+    return None
 
 
 def read_back(directory: Path) -> Iterator[Line]:

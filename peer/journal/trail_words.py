@@ -63,7 +63,7 @@ def sentence(entry: Mapping[str, Any]) -> str:
             return f"{entry.get('folder')}: {entry.get('path')} came from {label} by a link."
         case "lost":
             return f"{entry.get('count')} entries are missing: the disk did not take them."
-        case "repaired":
+        case "repaired" | "contradicted":
             return str(entry.get("found"))
     return what
 

@@ -108,6 +108,7 @@ def test_ledgers_wraps_and_states_pass_through() -> None:
     playbook >> m.State(FOLDER, 1, 2, True) << e.PeerState(FOLDER, 1, 2, True)
     playbook >> m.RelaysKnown(()) << e.RelaysReceived(())
     playbook >> m.BackupsKnown(b"v" * 32, ()) << e.BackupsReceived(b"v" * 32, ())
+    playbook >> m.TrailsKnown((b"c",)) << e.TrailsReceived((b"c",))
     entries = [bytes([number]) * 60_000 for number in range(20)]
     playbook >> call("send_ledger", 1, FOLDER, entries)
     playbook << m.Ledger(1, FOLDER, tuple(entries[:17]))

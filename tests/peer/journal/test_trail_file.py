@@ -11,7 +11,16 @@ import pytest
 
 from crypto.keys import DeviceKeys
 from peer.journal import trail_file
-from peer.journal.trail_file import TrailFile, read_back, segments_of, verify_trail
+from peer.journal.trail_file import (
+    SEGMENTS_MAX,
+    TrailFile,
+    goes_through,
+    hash_at,
+    heads_of,
+    read_back,
+    segments_of,
+    verify_trail,
+)
 
 KEYS = DeviceKeys.generate(Random(1).randbytes)
 NOW = 1_700_000_000
@@ -190,3 +199,38 @@ def test_no_name_forges_a_line_and_none_is_too_long(tmp_path: Path) -> None:
     trail.close(NOW)
     assert whats(tmp_path) == ["a\nE 00 {}", "long"]
     assert b"\x1b" not in segments_of(tmp_path)[0].read_bytes()
+
+
+@pytest.mark.row("A41")
+def test_a_trail_goes_through_what_it_has_signed_and_not_once_it_was_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trail_file, "SEGMENT_SIZE_MAX", 2000)
+    trail = open_trail(tmp_path)
+    signed = [trail.checkpoint]
+    for number in range(60):
+        trail.append({"time": NOW, "what": f"w{number}"}, NOW)
+        trail.sign(NOW)
+        signed.append(trail.checkpoint)
+    assert 1 < len(segments_of(tmp_path)) < SEGMENTS_MAX
+    assert all(goes_through(tmp_path, each) for each in signed)
+    assert heads_of(tmp_path) == {signed[-1].nonce: signed[-1]}
+    assert hash_at(tmp_path, signed[-1]._replace(entries=61)) is None
+    assert not goes_through(tmp_path, signed[7]._replace(hash=b"x" * 32))
+    assert not goes_through(tmp_path, signed[7]._replace(nonce=b"x" * 16))
+    middle = next(path for path in segments_of(tmp_path) if b"w30" in path.read_bytes())
+    whole = middle.read_bytes()
+    middle.write_bytes(whole.replace(b"w30", b"w31"))
+    assert not goes_through(tmp_path, signed[31])
+    assert goes_through(tmp_path, signed[3])
+    middle.write_bytes(whole)
+    # What gave way to later segments is not missed; what was taken away at the end is.
+    for number in range(60, 600):
+        trail.append({"time": NOW + number, "what": f"w{number}"}, NOW + number)
+    trail.close(NOW + 600)
+    assert len(segments_of(tmp_path)) == SEGMENTS_MAX
+    assert goes_through(tmp_path, signed[7])
+    last = trail.checkpoint
+    segments_of(tmp_path)[-1].unlink()
+    assert not goes_through(tmp_path, last)
+    assert not goes_through(tmp_path, signed[7]), "fewer than there can be: something is gone"
