@@ -148,7 +148,7 @@ class Daemon:
         )
         self.search_upkeep = SearchUpkeep(
             home.path / "search.db", partial(index_path, home), self.network.folders,
-            has_texts=config.search_text,
+            has_texts=config.search_text, on_changed=partial(self.witness.events.publish, "search"),
         )  # fmt: skip
         self.openings.on_opened = self.search_upkeep.attend
         self.searches = SearchRequests(
@@ -157,7 +157,7 @@ class Daemon:
         self.backups = Backups(
             home, self.ledgers, self.network, tasks, self.folder_requests.find,
             lambda: {folder_id: self._name_of(s) for folder_id, s in self.stored.items()},
-            lambda: self.relays.records, self._membership_changed,
+            lambda: self.relays.records, self._membership_changed, self.transfers.now,
         )  # fmt: skip
         self.users = UserRequests(home.path / "key", self._profile)
         self.share_links = ShareLinkRequests(

@@ -230,7 +230,7 @@ async def _attached(folder: Folder, stored: StoredFolder, name: str) -> FolderSt
         "files": summary.files,
         "bytes": summary.size_bytes,
         "need_files": summary.need_files,
-        "need_bytes": folder.fetcher.pending_bytes if folder.fetcher is not None else 0,
+        "need_bytes": folder.fetcher.lacking_bytes if folder.fetcher is not None else 0,
         "errors": errors,  # type: ignore[typeddict-item]
     }
     if folder.history is not None:

@@ -222,11 +222,11 @@ class UnderWayEntry(TypedDict):
     """Something that the daemon does because it was asked to, and has not answered yet."""
 
     act: str
-    """restore (of a directory), or link (made of a path)."""
+    """restore (of a directory), link (made of a path), or repair (of a folder's copies)."""
     subject: str
-    """The path."""
+    """The path, or the folder as it was named."""
     unit: str
-    """bytes or files."""
+    """bytes, files or packs."""
     done: int
     size: int
     """0 while it is not known."""

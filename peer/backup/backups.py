@@ -33,6 +33,7 @@ from peer.backup.share_transfers import NODE_TROUBLE, Opened
 from peer.backup.vaults import Vaults
 from peer.connectivity.connection import Connection
 from peer.connectivity.network import Network
+from peer.control.under_way import UnderWay
 from peer.core.versions import Version
 from peer.device.home import Home
 from peer.device.home_store import Folder as StoredFolder
@@ -93,10 +94,13 @@ class Backups:
         names: Callable[[], Mapping[FolderId, str]],
         relays: Callable[[], tuple[Any, ...]],
         on_membership: Callable[[], Awaitable[None]],
+        now: UnderWay,
     ) -> None:
         """`find` gives the folder that a person names; `names` what all folders are called;
-        `relays` the records of the user's relays; `on_membership` is told when a ledger has grown.
+        `relays` the records of the user's relays; `on_membership` is told when a ledger has grown;
+        `now` shows how far a repair is.
         """
+        self._now = now
         self._home, self._ledgers, self._network, self._tasks = home, ledgers, network, tasks
         self._find, self._names, self._on_membership = find, names, on_membership
         self._pool = NodePool(home.keys, tasks)
@@ -185,7 +189,9 @@ class Backups:
         backup.audit.hasten()
         await self._tried(stored.folder_id, backup.store)
         async with self._passing[stored.folder_id]:
-            healed = await backup.healing.complete(record, counts_away=False)
+            backup.healing.seen = (0, 0)
+            with self._now.doing("repair", folder, "packs", lambda: backup.healing.seen):
+                healed = await backup.healing.complete(record, counts_away=False)
             await backup.lists.tell(backup.present(), backup.addresses)
         away = [a for node, a in backup.addresses.items() if node not in backup.present()]
         return {

@@ -48,6 +48,8 @@ class ShareHealing:
 
     def __init__(self, backup: FolderBackup) -> None:
         self._backup = backup
+        self.seen = (0, 0)
+        """How many packs the last pass, or the one that goes on, has looked after, of how many."""
 
     async def complete(self, record: BackupRecord, *, counts_away: bool = True) -> Healed:
         """Has shares stored that nobody holds. A node that is away counts as one that holds what it
@@ -63,7 +65,9 @@ class ShareHealing:
                 held_by_pack.setdefault(holding.pack, {})[holding.share] = holding.node
         slots: dict[int, list[PackSlot]] | None = None
         rebuilt = lacking = lost = 0
-        for pack in await store.packs():
+        packs = await store.packs()
+        for number, pack in enumerate(packs):
+            self.seen = (number, len(packs))
             held = held_by_pack.get(pack.number, {})
             count = pack.descriptor.count
             if len(held) >= count:

@@ -11,7 +11,7 @@ from peer.backup.durability_model import nines
 from peer.command_line import terminal
 from peer.command_line.acts import Answer, client_of, home_of, run_async, say
 from peer.command_line.passphrase import ask_passphrase
-from peer.command_line.progress import drawn
+from peer.command_line.progress import drawn, watched
 from peer.errors import PeerError
 
 if TYPE_CHECKING:
@@ -57,7 +57,10 @@ def backup_remove(arguments: argparse.Namespace) -> Answer:
 
 def backup_repair(arguments: argparse.Namespace) -> Answer:
     """Store anew what is missing at super-nodes."""
-    made = client_of(arguments).repair_backup(arguments.folder)
+    client, folder = client_of(arguments), arguments.folder
+    made = watched(
+        arguments, client, "repair", folder, "packs", lambda: client.repair_backup(folder)
+    )
     lines = [f"{made['rebuilt']} shares of {made['folder']} were made again and stored."]
     if made["lacking"]:
         lines.append(

@@ -32,6 +32,7 @@ Words = Callable[[float], str]
 WORDS: Final[Mapping[str, tuple[Words, Words]]] = {
     BYTES: (terminal.format_size, lambda rate: f"{terminal.format_size(rate)}/s"),
     "files": (lambda count: f"{count:,.0f}", lambda rate: f"{rate:,.0f} files/s"),
+    "packs": (lambda count: f"{count:,.0f} packs", lambda rate: f"{rate:,.1f} packs/s"),
 }
 """How an amount of a unit, and a rate, are written."""
 

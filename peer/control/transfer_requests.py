@@ -50,9 +50,7 @@ class TransferRequests:
 async def _entry(name: str, folder: Folder, job: Job) -> TransferEntry:
     owner = next(iter(job.owners), job.key[0])
     path = await folder.drive(folder.engine.path_of(owner))
-    lacking = sum(length for places in list(job.missing.values()) for _, length in places)
-    size = job.content.size
     return {
         "folder": name, "folder_id": folder.folder_id.hex(), "path": "/".join(path or ()),
-        "size": size, "done_bytes": max(0, size - lacking),
+        "size": job.content.size, "done_bytes": max(0, job.content.size - job.lacking_bytes),
     }  # fmt: skip

@@ -63,6 +63,11 @@ class Job:
     is_executable: bool = False
     is_begun: bool = False
     """Something that came from others is in the staged file."""
+    lacking_bytes: int = field(init=False)
+    """What is missing of it; counted, for people are told of it while it changes."""
+
+    def __post_init__(self) -> None:
+        self.lacking_bytes = _lacking(self)
 
 
 @dataclass(slots=True)
@@ -118,6 +123,11 @@ class Fetcher:
         they are as soon as somebody has it.
         """
         self._serial = 0
+
+    @property
+    def lacking_bytes(self) -> int:
+        """What is still to come of the files on their way; less with each piece that comes."""
+        return sum(job.lacking_bytes for job in self.jobs.values())
 
     def is_pending(self, node: NodeId, hash_: bytes) -> bool:
         """True when these bytes are on their way, or known to be with nobody here."""
@@ -231,6 +241,7 @@ class Fetcher:
         for job, data in zip(small, self._disk.read_ranges(requests), strict=True):
             if data is not None and self._hasher.chunk_id(data) == job.key[1]:
                 job.missing.clear()
+                job.lacking_bytes = 0
                 done.append((job, data))
         for job in jobs:
             if _is_small(job):
@@ -238,6 +249,7 @@ class Fetcher:
             if job.staged is None:
                 job.staged = self._disk.open_staged(job.temp_name, job.content.size)
             job.copied |= copy_here(job.staged, job.missing, places)
+            job.lacking_bytes = _lacking(job)
             if not job.missing:
                 done.append((job, None))
         return done
@@ -287,6 +299,7 @@ class Fetcher:
         if any(length != len(data) for _, length in places):
             results.false.append(job)
             return
+        job.lacking_bytes -= len(data) * len(places)
         if job.staged is None:
             results.done.append((job, bytes(data)))
             return
@@ -340,6 +353,7 @@ class Fetcher:
             for chunk_id in not_as_named(staged, job.copied):
                 job.missing[chunk_id] = job.copied[chunk_id]
             job.copied.clear()
+            job.lacking_bytes = _lacking(job)
             if not job.missing:
                 staged.abandon()
             return False
@@ -466,6 +480,10 @@ class Fetcher:
 def _abandon(staged: StagedFile) -> None:
     with suppress(DiskError):  # the next run deletes it
         staged.abandon()
+
+
+def _lacking(job: Job) -> int:
+    return sum(length for places in job.missing.values() for _, length in places)
 
 
 def _is_small(job: Job) -> bool:

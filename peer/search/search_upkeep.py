@@ -41,6 +41,8 @@ READER_IDLE_S: Final = 30.0
 BUSY: Final = frozenset((FolderState.SCANNING, FolderState.SYNCING))
 NOT_READABLE: Final = frozenset((FolderState.NO_DISK, FolderState.OFFERED))
 LAST_ID: Final = 1 << 62
+TOLD_EVERY_S: Final = 2.0
+"""While much is being taken in; soon enough for who waits for something to be found."""
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
@@ -67,7 +69,9 @@ class SearchUpkeep:
         folders: Mapping[FolderId, Folder],
         *,
         has_texts: bool = True,
+        on_changed: Callable[[], None] = lambda: None,
     ) -> None:
+        """`on_changed` hears that other things may be found now."""
         self._path, self._index_path, self._folders = path, index_path, folders
         self._has_texts = has_texts
         self._notes: dict[FolderId, _Notes] = {}
@@ -79,6 +83,8 @@ class SearchUpkeep:
         self._reading_db: sqlite3.Connection | None = None
         self._reader = TextReader()
         self._is_closed = False
+        self._on_changed = on_changed
+        self._told_at = float("-inf")
 
     # ------------------------------------------------------------ notes
 
@@ -138,8 +144,13 @@ class SearchUpkeep:
             try:
                 if self._index is None:
                     await self._open()
+                has_worked = False
                 while await self._step(loop.time()):
-                    pass
+                    has_worked = True
+                    if loop.time() >= self._told_at + TOLD_EVERY_S:
+                        self._tell(loop.time())
+                if has_worked:
+                    self._tell(loop.time())
             except sqlite3.OperationalError as error:
                 log.warning("the search index cannot be kept up: %s", error)
                 await asyncio.sleep(BUSY_S_MAX)
@@ -147,6 +158,10 @@ class SearchUpkeep:
                 log.warning("the search index is damaged: %s", error)
                 await self._begin_anew()
             await self._rest()
+
+    def _tell(self, now: float) -> None:
+        self._told_at = now
+        self._on_changed()
 
     async def _rest(self) -> None:
         """Until there is a note, or a folder's state is another one; or has not been for long."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -82,8 +83,23 @@ async def test_a_person_has_the_part_of_who_is_away_made_again_at_once(tmp_path:
         gone = next(iter({h.node for h in await backup.store.holdings()}))
         number = [address.relay_id for address in some.addresses].index(gone)
         await some.stages[number].relay.stop()
-        made = await one.backups.repair("f")
         packs = len(await backup.store.packs())
+        put, told = backup.put, []
+
+        async def put_and_look(*given: Any, **options: Any) -> Any:
+            told.extend(one.transfers.now.listed())
+            return await put(*given, **options)
+
+        backup.put = put_and_look  # type: ignore[method-assign]
+        made = await one.backups.repair("f")
+        assert told[0] == {
+            "act": "repair",
+            "subject": "f",
+            "unit": "packs",
+            "done": 0,
+            "size": packs,
+        }
+        assert one.transfers.now.listed() == []
         assert made["away"] == [str(some.addresses[number])]
         assert (made["rebuilt"], made["lacking"], made["lost"]) == (packs, 0, 0)
         heals = await backup.store.notes.heals(99)

@@ -156,10 +156,15 @@ async def test_a_file_in_chunks_comes_in_any_order(stage: Stage) -> None:
     ((key, chunks),) = stage.asked.wanted.items()
     assert key == (F, wanted.content.hash)
     assert chunks == [(chunk_id(p), len(p)) for p in (PARTS[0], PARTS[1], PARTS[3])]
+    left = wanted.content.size
+    assert stage.fetcher.lacking_bytes == left
     for part in (PARTS[3], PARTS[0]):
         await stage.fetcher.received([received(part)])
         assert stage.fetcher.staged == {}
+        left -= len(part) * PARTS.count(part)
+        assert stage.fetcher.lacking_bytes == left  # with each piece, and not at the file's end
     await stage.fetcher.received([received(PARTS[1])])
+    assert stage.fetcher.lacking_bytes == 0
     assert stage.published(F, wanted.content) == b"".join(PARTS)
 
 

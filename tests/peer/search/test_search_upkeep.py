@@ -65,6 +65,15 @@ async def test_it_follows_what_people_do(tmp_path: Path) -> None:
         await found(daemon, "ambassador", [])
         await until(lambda: daemon.search_upkeep.is_idle)
         assert (await daemon.suggest("ambas", 5))["suggestions"] == []
+        told = daemon.witness.events._number
+        (root / "late.txt").write_text("A walrus.")
+        await found(daemon, "walrus", ["late.txt"])
+        await until(  # who shows what is found asks again when it hears of that
+            lambda: any(
+                event.kind == "search" and event.number > told
+                for event in daemon.witness.events._kept
+            )
+        )
 
 
 @pytest.mark.parametrize("damage", ["none", "lost", "overwritten", "behind"])
