@@ -10,6 +10,7 @@ from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, Static
+from textual.widgets.button import ButtonVariant
 
 from peer.command_line.terminal import term_safe
 
@@ -80,25 +81,33 @@ class Ask(ModalScreen[dict[str, str] | None]):
 
 
 class Confirm(ModalScreen[bool]):
-    """A question of yes or no; no is the answer of a person who leaves."""
+    """A question of yes or no. No is the answer of a person who leaves, and of Enter too, unless
+    nothing can be lost by it.
+    """
 
+    AUTO_FOCUS = ""
     BINDINGS: ClassVar[list[BindingType]] = [
         ("y", "answer(True)", "Yes"),
         ("n", "answer(False)", "No"),
         ("escape", "answer(False)", "No"),
     ]
 
-    def __init__(self, question: str, act: str) -> None:
+    def __init__(self, question: str, act: str, *, is_harmless: bool = False) -> None:
         super().__init__()
-        self._question, self._act = question, act
+        self._question, self._act, self._is_harmless = question, act, is_harmless
 
     def compose(self) -> ComposeResult:
         """The question and its two answers."""
         with Vertical(classes="dialog"):
             yield Label(self._question, classes="title", markup=False)
             with Horizontal(classes="buttons"):
-                yield Button(f"{self._act} (y)", variant="error", id="yes")
+                variant: ButtonVariant = "primary" if self._is_harmless else "error"
+                yield Button(f"{self._act} (y)", variant=variant, id="yes")
                 yield Button("No (n)", id="no")
+
+    def on_mount(self) -> None:
+        """What Enter means."""
+        self.set_focus(self.query_one("#yes" if self._is_harmless else "#no"))
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         """A button by mouse or key."""

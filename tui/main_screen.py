@@ -208,7 +208,7 @@ class MainScreen(Screen[None]):
 
     def action_search(self) -> None:
         """Find files by their names."""
-        self.app.push_screen(SearchScreen(self._daemon))
+        self.app.push_screen(SearchScreen(self._daemon, self.daemon_watch))
 
     def action_trail(self) -> None:
         """Who did what."""

@@ -18,12 +18,11 @@ from tui.key_line import KeyLine
 from tui.listing import Listing
 from tui.rows import FOUND_HEADINGS, found_lines
 from tui.versions import VersionsScreen
+from tui.watch import Watch
 
 HELP: Final = (
     "Names and words; type:pdf after:2026-01 before:2026 larger:20M smaller:1G folder:NAME"
 )
-LOOK_AGAIN_S: Final = 2.0
-"""Between looks while nothing is found: longer than a look takes, and soon enough for a person."""
 
 
 class _Suggestions(Suggester):
@@ -51,9 +50,9 @@ class SearchScreen(Screen[None]):
         ("escape", "app.pop_screen", "Back"),
     ]
 
-    def __init__(self, daemon: Daemon) -> None:
+    def __init__(self, daemon: Daemon, watch: Watch) -> None:
         super().__init__()
-        self._daemon = daemon
+        self._daemon, self._watch = daemon, watch
         self._found: list[SearchEntry] = []
         self._input = Input(
             placeholder="What are you looking for?", id="query", suggester=_Suggestions(daemon)
@@ -71,11 +70,15 @@ class SearchScreen(Screen[None]):
     def on_mount(self) -> None:
         """Type at once."""
         self._input.focus()
-        self.set_interval(LOOK_AGAIN_S, self._look_again)
+        self._watch.on_found = self._look_again
+
+    def on_unmount(self) -> None:
+        """Nobody looks any more."""
+        self._watch.on_found = None
 
     def _look_again(self) -> None:
-        """What was saved a moment ago may be in the index by now."""
-        if self._input.value.strip() and not self._found:
+        """What was saved a moment ago is in the index now."""
+        if self._input.value.strip():
             self.run_worker(self._look(self._input.value), exclusive=True)
 
     def on_input_changed(self, event: Input.Changed) -> None:

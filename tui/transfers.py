@@ -83,11 +83,10 @@ def transfer_lines(
     out: list[Line] = []
     for folder in folders:
         if folder["need_bytes"]:
-            whole = folder["bytes"] + folder["need_bytes"]
-            out.append(
-                _line(folder["id"], f"{folder['name']}: {folder['need_files']} files",
-                      folder["bytes"], whole, folder["need_bytes"], speeds)
-            )  # fmt: skip
+            came = sum(one["done_bytes"] for one in entries if one["folder_id"] == folder["id"])
+            done, left = folder["bytes"] + came, folder["need_bytes"]
+            name = f"{folder['name']}: {folder['need_files']} files"
+            out.append(_line(folder["id"], name, done, done + left, left, speeds))
         for one in entries:
             if one["folder_id"] == folder["id"] and one["path"]:
                 left = one["size"] - one["done_bytes"]

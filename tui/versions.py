@@ -123,7 +123,7 @@ class VersionsScreen(Screen[None]):
         if chosen is None or not chosen["version"]:
             return
         question = f"Put version {chosen['version']} back as {term_safe(chosen['path'])}?"
-        self.app.push_screen(Confirm(question, "Restore"), self._on_confirmed)
+        self.app.push_screen(Confirm(question, "Restore", is_harmless=True), self._on_confirmed)
 
     def action_restore_to(self) -> None:
         """Bring the chosen version to another path."""

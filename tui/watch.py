@@ -90,6 +90,8 @@ class Watch:
         self._is_starting = False
         self.is_told = False
         """Whether the daemon tells of what happens just now."""
+        self.on_found: Callable[[], None] | None = None
+        """Who hears that other things may be found than a moment ago."""
 
     async def run(self) -> None:
         """Looks, for as long as the screen is open."""
@@ -135,9 +137,12 @@ class Watch:
         last_id: str | None = None
         while True:
             try:
-                async for told, _ in self._daemon.events(last_id):
+                async for told, kind in self._daemon.events(last_id):
                     last_id, self.is_told = told, True
-                    self.look()
+                    if kind in ("search", "reset") and self.on_found is not None:
+                        self.on_found()
+                    if kind != "search":  # nothing of a picture is another thing by that
+                        self.look()
             except PeerError:
                 pass  # the next look says what is wrong
             self.is_told = False

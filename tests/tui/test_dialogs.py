@@ -42,10 +42,14 @@ async def test_leaving_is_no_answer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "is_yes"), [(["y"], True), (["n"], False), (["escape"], False), (["enter"], True)]
+    ("keys", "is_yes"), [(["y"], True), (["n"], False), (["escape"], False), (["enter"], False)]
 )
 async def test_yes_and_no(keys: list[str], is_yes: bool) -> None:
     assert await answer(Confirm("Is it?", "Yes"), *keys) == [is_yes]
+
+
+async def test_enter_means_yes_where_nothing_is_lost() -> None:
+    assert await answer(Confirm("Is it?", "Yes", is_harmless=True), "enter") == [True]
 
 
 async def test_a_kit_is_not_closed_by_habit() -> None:

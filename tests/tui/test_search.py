@@ -31,6 +31,24 @@ async def test_what_is_typed_is_found(tmp_path: Path) -> None:
         assert "more" in stage.text("detail")
 
 
+async def test_it_is_asked_again_when_other_things_may_be_found_and_not_before(
+    tmp_path: Path,
+) -> None:
+    async with screen(tmp_path) as stage:
+        await stage.until(lambda: stage.app.screen.daemon_watch.is_told)  # type: ignore[attr-defined]
+        await open_search(stage)
+        await stage.press("n")
+        await stage.until(lambda: stage.listing("found").row_count == 2)
+        asked = stage.daemon.calls.count(("search", "n", 50))
+        stage.daemon.events.publish("notifications", unread=1)
+        stage.daemon.events.publish("search")
+        await stage.until(lambda: stage.daemon.calls.count(("search", "n", 50)) > asked)
+        assert stage.daemon.calls.count(("search", "n", 50)) == asked + 1
+        await stage.press("escape")
+        await stage.closed()
+        assert stage.app.screen.daemon_watch.on_found is None  # type: ignore[attr-defined]
+
+
 async def test_nothing_typed_finds_nothing(tmp_path: Path) -> None:
     async with screen(tmp_path) as stage:
         await open_search(stage)

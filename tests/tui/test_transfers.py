@@ -47,7 +47,7 @@ def test_a_folder_stands_above_its_files() -> None:
     speeds.note({key: count + 100_000 for key, count in done.items()}, 1.0)
     folder, file, more = transfer_lines(folders, [ENTRY], 2, speeds)
     assert folder.cells[1:] == (
-        "photos: 3 files", "████████░░  78%", "6.4 MB", "50.0 kB/s", "28.0 s",
+        "photos: 3 files", "████████░░  79%", "6.7 MB", "50.0 kB/s", "28.0 s",
     )  # fmt: skip
     assert file.cells[1:] == ("  a\\x1b", "██░░░░░░░░  25%", "1.0 MB", "50.0 kB/s", "15.0 s")
     assert (folder.key, file.key) == (FOLDER_ID, key_of(ENTRY))
