@@ -8,9 +8,9 @@ became of them, and every failure in full. Takes one to two seconds a round, for
 again soon what a disk refused; needs strace. `--step 5` takes every fifth N.
 
 With `--results FILE` each round is a line of that file too, and a sweep that was interrupted goes
-on where it was: rounds in the file are not played again, but for those that lost something. With
-`--report` nothing is played; what the file says is written to SWEPT.md, where `python -m
-tests.trust` finds it. The exit code is 1 if anything was lost.
+on where it was: rounds that were played of this state of the product are not played again, but for
+those that lost something. With `--report` nothing is played; what the file says is written to
+SWEPT.md, where `python -m tests.trust` finds it. The exit code is 1 if anything was lost.
 """
 
 import argparse
@@ -29,6 +29,8 @@ from tests.end_to_end.nursery import shared
 from tests.end_to_end.rounds import NOT_REACHED, SCENARIOS, Rounds
 
 Key = tuple[str, str, str]
+Outcomes = dict[int, str]
+"""By N, what became of the round."""
 REPORT = Path(__file__).parent / "SWEPT.md"
 HEADER = """\
 # What was swept
@@ -36,8 +38,9 @@ HEADER = """\
 A real daemon was killed, or its disk failed, at the N-th call of a kind, and all that was saved had
 to be there afterwards on both devices, and nothing else. Made by
 `python -m tests.end_to_end.sweep --results FILE --report`. *Whole*: every N up to the first two
-that no round reached; of the other cells some N, the first or every fifth, and cells that are not
-here were not swept.
+that no round reached. Where one commit is named, all these rounds were played at that state of the
+product, the last one of which that can be said; where several are, over these together. What was
+lost at any state and has not passed since counts. Cells that are not here were not swept.
 
 | scenario | call | fault | rounds | lost | extent | commits |
 |---|---|---|---|---|---|---|
@@ -57,15 +60,26 @@ def _place(key: Key) -> tuple[int, int, int]:
     return SCENARIOS.index(scenario), calls.index(call), list(FAULTS).index(fault)
 
 
+def is_whole(rounds: Outcomes) -> bool:
+    """Whether these are all N up to the first two that no round reached."""
+    end = next((n for n in sorted(rounds) if _is_unreached(rounds, n, n + 1)), 0)
+    return end > 0 and all(n in rounds for n in range(1, end))
+
+
+def _is_unreached(rounds: Outcomes, *numbers: int) -> bool:
+    return all(rounds.get(n) == NOT_REACHED for n in numbers)
+
+
 class Results:
     """What became of each round, in a file of a line each if there is one."""
 
     def __init__(self, path: Path | None, commit: str) -> None:
         self._path = path
         self._commit = commit
-        self.outcomes: dict[tuple[Key, int], str] = {}
+        self.cells: dict[Key, dict[str, Outcomes]] = {}
+        """By commit, in the order in which they were swept."""
         self.failures: dict[tuple[Key, int], str] = {}
-        self.commits: dict[Key, set[str]] = {}
+        """Rounds that lost something and were not played again."""
         if path is not None:
             with contextlib.suppress(FileNotFoundError):
                 for line in path.read_text().splitlines():
@@ -74,28 +88,31 @@ class Results:
     def report(self) -> str:
         """The same as a table of Markdown."""
         lines = []
-        for cell in sorted({key for key, _ in self.outcomes}, key=_place):
-            rounds = {n: outcome for (key, n), outcome in self.outcomes.items() if key == cell}
-            missed = [n for n, outcome in rounds.items() if outcome == NOT_REACHED]
-            lost = sum(outcome == LOST for outcome in rounds.values())
-            is_whole = any(n + 1 in missed for n in missed) and len(rounds) == max(rounds)
-            extent = "whole" if is_whole else "in part"
-            commits = ", ".join(sorted(self.commits[cell]))
-            counts = f"{len(rounds) - len(missed)} | {lost} | {extent} | {commits}"
-            lines.append(f"| {' | '.join(cell)} | {counts} |\n")
+        for cell in sorted(self.cells, key=_place):
+            by_commit = self.cells[cell]
+            rounds = {n: o for outcomes in by_commit.values() for n, o in outcomes.items()}
+            commits = list(by_commit)
+            if whole := [commit for commit in commits if is_whole(by_commit[commit])]:
+                commits, rounds = whole[-1:], by_commit[whole[-1]]
+            reached = sum(outcome != NOT_REACHED for outcome in rounds.values())
+            lost = sum(key == cell for key, _ in self.failures)
+            extent = "whole" if is_whole(rounds) else "in part"
+            lines.append(
+                f"| {' | '.join(cell)} | {reached} | {lost} | {extent} | {', '.join(commits)} |\n"
+            )
         return HEADER + "".join(lines)
 
     def _take(self, row: dict[str, str | int]) -> None:
-        key = (str(row["scenario"]), str(row["call"]), str(row["fault"])), int(row["n"])
-        self.outcomes[key] = str(row["outcome"])
-        self.commits.setdefault(key[0], set()).add(str(row["commit"]))
-        self.failures.pop(key, None)
-        if row["outcome"] == LOST:
-            self.failures[key] = str(row["failure"])
+        cell = str(row["scenario"]), str(row["call"]), str(row["fault"])
+        n, outcome = int(row["n"]), str(row["outcome"])
+        self.cells.setdefault(cell, {}).setdefault(str(row["commit"]), {})[n] = outcome
+        self.failures.pop((cell, n), None)
+        if outcome == LOST:
+            self.failures[cell, n] = str(row["failure"])
 
     def known(self, key: Key, n: int) -> str | None:
         """What became of this round, if it needs not be played again."""
-        outcome = self.outcomes.get((key, n))
+        outcome = self.cells.get(key, {}).get(self._commit, {}).get(n)
         return None if outcome == LOST else outcome
 
     def add(self, key: Key, n: int, outcome: str, failure: str, took_s: float) -> None:
@@ -108,20 +125,17 @@ class Results:
                 file.write(json.dumps(row | {"took_s": round(took_s, 2)}) + "\n")
 
     def table(self) -> str:
-        """What became of all rounds."""
-        cells: dict[Key, collections.Counter[str]] = {}
-        for (key, _), outcome in self.outcomes.items():
-            counts = cells.setdefault(key, collections.Counter())
-            if outcome != NOT_REACHED:
-                counts[outcome.split(":")[0]] += 1
+        """What became of all rounds of this state of the product."""
         lines = ["scenario | call | fault | rounds | outcomes"]
-        for key, counts in cells.items():
+        total: collections.Counter[str] = collections.Counter()
+        for key, by_commit in self.cells.items():
+            outcomes = by_commit.get(self._commit, {}).values()
+            counts = collections.Counter(o.split(":")[0] for o in outcomes if o != NOT_REACHED)
             parts = ", ".join(f"{n} {outcome}" for outcome, n in counts.most_common())
             lines.append(f"{' | '.join(key)} | {counts.total()} | {parts}")
-        total = sum(cells.values(), collections.Counter())
-        lines.append(f"all: {total.total()} rounds; {len(self.failures)} lost; {dict(total)}")
-        lines.append(f"at {', '.join(sorted(set().union(*self.commits.values())))}")
-        return "\n".join(lines)
+            total += counts
+        lines.append(f"all: {total.total()} rounds at {self._commit}; {dict(total)}")
+        return "\n".join([*lines, f"{len(self.failures)} lost at this or another state"])
 
 
 class Sweep:
