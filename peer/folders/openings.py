@@ -145,6 +145,11 @@ class Openings:
         folder.is_paused = stored.state is StoredState.PAUSED
         folder.store.tell = partial(self.on_deeds, folder)
         self.on_opened(folder)
+        before = self._network.folders.get(folder.folder_id)
+        if before is not None and _holds_less(folder, before):
+            # How far it holds the logs does not name what it holds no more: whoever is linked with
+            # us would never send that again. Whom we begin anew with does.
+            self._network.remove_folder(folder.folder_id)
         self._network.add_folder(folder)
         self._running[stored.folder_id] = self._tasks.create_task(self._run(folder))
         return folder
@@ -259,3 +264,9 @@ class Openings:
     async def renew_incarnation(self, folder_id: FolderId, incarnation: bytes) -> None:
         """Writes down which log this device writes in the folder from now on."""
         await self.store(replace(self.stored[folder_id], incarnation=incarnation))
+
+
+def _holds_less(folder: Folder, before: Folder) -> bool:
+    """Whether changes that were here are here no more, for the index was lost."""
+    held = folder.engine.book.seq_of
+    return any(held(log_id) < seq for log_id, seq, _ in before.engine.frontier)

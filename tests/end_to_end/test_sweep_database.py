@@ -54,9 +54,28 @@ def damage_database(database: Path, damage: Callable[[Path], None]) -> None:
     damage(database)
 
 
+def damage_under_its_reader(database: Path) -> None:
+    """What SQLite holds in memory it does not read again until somebody else has written."""
+    with contextlib.closing(sqlite3.connect(database)) as db:
+        [(version,)] = db.execute("PRAGMA user_version")
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with database.open("r+b") as file:
+            file.seek(4096)
+            file.write(os.urandom(database.stat().st_size - 4096))
+        db.execute(f"PRAGMA user_version = {version}")
+
+
 def index_of(device: Device) -> Path:
     [index] = (device.home / "folders").glob("*.db")
     return index
+
+
+def incarnation_of(device: Device) -> bytes:
+    """What tells this device's logs of the folder from those that it wrote before."""
+    with contextlib.closing(sqlite3.connect(f"file:{device.home}/home.db?mode=ro", uri=True)) as db:
+        [(incarnation,)] = db.execute("SELECT incarnation FROM folders")
+    assert isinstance(incarnation, bytes)
+    return incarnation
 
 
 def conflicts(device: Device) -> list[str]:
@@ -126,12 +145,13 @@ def test_a_home_without_database_and_copy(tmp_path: Path) -> None:
 
 @pytest.mark.row("F09")
 def test_an_index_that_is_damaged_while_it_is_used(shared_pair: Pair) -> None:
+    """It is put aside, and what is on the disk is told under another incarnation."""
     one, other = shared_pair
+    before = incarnation_of(other)
     for number in range(30):
         save(one, f"d/{number}", f"{number}")
     wait_for_tree((other.folder / "d/29").exists, *shared_pair)
-    fill_with_rubbish(index_of(other))
-    fill_with_rubbish(Path(f"{index_of(other)}-wal"))
+    damage_under_its_reader(index_of(other))
     for number in range(30, 60):
         save(one, f"d/{number}", f"{number}")
         save(other, f"e/{number}", f"{number}")
@@ -141,6 +161,8 @@ def test_an_index_that_is_damaged_while_it_is_used(shared_pair: Pair) -> None:
     assert {n for n in tree if n.startswith(("d/", "e/"))} == (
         {f"d/{n}" for n in range(60)} | {f"e/{n}" for n in range(30, 60)}
     )
+    assert list((other.home / "folders").glob("*.damaged-*")) != []
+    assert incarnation_of(other) != before
 
 
 # ---------------------------------------------------------------- old

@@ -16,7 +16,7 @@ from crypto.ids import FolderId
 from peer.core.commands import Command, Commit, LoadChangesets
 from peer.daemon import Daemon
 from peer.device.home_store import FolderState as StoredState
-from peer.errors import DiskError, DiskFull
+from peer.errors import DiskError, DiskFull, IndexDamaged
 from peer.folders.folder_setup import index_path
 from peer.folders.index_store import IndexStore
 from peer.folders.openings import WILL_TRY, Failure
@@ -237,6 +237,28 @@ async def test_an_index_that_cannot_be_read_ends_no_link(
         street.write(two, "f", "asked for again")
         await street.comes(one, "f", "asked for again")
         assert asked == 3
+        assert next(iter(two.network.connections.values())) is link
+
+
+@pytest.mark.row("F09")
+async def test_an_index_that_is_lost_while_others_are_linked(homes: Path, tmp_path: Path) -> None:
+    """They send again what they had sent before; neither the link nor the daemon begins anew."""
+    copy_homes(homes, tmp_path)
+    async with devices(tmp_path) as stage:
+        street = await lay_out(stage)
+        one, two = street.one, street.two
+        (stored,) = [s for s in two.stored.values() if s.name == "f"]
+        await until_state(two, "f", FolderState.IN_SYNC)
+        link = next(iter(two.network.connections.values()))
+        await two.openings.reopen(stored, IndexDamaged("It is malformed."))
+        street.write(one, "f", "of one")
+        await street.comes(two, "f", "of one")
+        street.write(two, "f", "of two")
+        await street.comes(one, "f", "of two")
+        await until_state(two, "f", FolderState.IN_SYNC)
+        assert sorted(path.name for path in stage.root("one").iterdir() if path.is_file()) == [
+            "at first", "of one", "of two"
+        ]  # fmt: skip
         assert next(iter(two.network.connections.values())) is link
 
 
