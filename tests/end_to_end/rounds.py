@@ -37,6 +37,10 @@ REPEATS_MAX: Final = 400
 """Failed calls after which a daemon is said to loop: it is to try again after seconds."""
 KEPT: Final = 400
 """Files that stay: of so many, what some rounds delete and rewrite is no reason to ask a person."""
+ROUNDS_MAX: Final = 50
+"""Of a pair: what it remembers of each round makes the next ones longer, and after hundreds there
+were more calls for every N that was played.
+"""
 LOOK_S: Final = 0.03
 STATES_AT_REST: Final = frozenset({"in sync", "trouble", "no space", "no disk"})
 NOT_REACHED: Final = "not reached"
@@ -50,7 +54,7 @@ class Lost(AssertionError):
 
 class Rounds:
     """A pair whose second device meets the faults; both are in sync between two rounds, and the
-    second is stopped. After a round that failed there is a new pair.
+    second is stopped. After a round that failed there is a new pair, and after many.
     """
 
     one: Device
@@ -61,6 +65,7 @@ class Rounds:
         self._pairs = itertools.count()
         self._serial = itertools.count()
         self._has_pair = False
+        self._played = 0
         self._firsts: dict[bytes, int] = {}
         """By log, the first position that the second device's index held when the round began, if
         it is to compact.
@@ -77,8 +82,11 @@ class Rounds:
 
     def play(self, scenario: str, point: Point, fault: str, n: int) -> str:
         """One round; what became of the fault, or Lost."""
+        if self._played == ROUNDS_MAX:
+            self._end_pair()
         if not self._has_pair:
             self._make_pair()
+        self._played += 1
         try:
             return self._play(scenario, point, fault, n)
         except BaseException:
@@ -89,6 +97,7 @@ class Rounds:
         directory = self._directory / f"pair-{next(self._pairs)}"
         directory.mkdir(parents=True)
         self._serial = itertools.count()
+        self._played = 0
         self.one, self.other = make_pair(directory, "tls")
         self._has_pair = True
         for number in range(KEPT):
