@@ -1,4 +1,4 @@
-"""kill -9 of either daemon at random instants while small files sync: nothing is lost, nothing is
+"""kill -9 of either daemon at random instants while files sync: nothing is lost, nothing is
 left over. The daemons come from a nursery: twenty starts of programs, each with all of Holdfast to
 import, take minutes on a machine with other work.
 """
@@ -13,6 +13,8 @@ import pytest
 from tests.end_to_end.device import Device, end, explain, make_pair, try_tree, wait_until
 
 KILLS = 20
+LARGE_BYTES = 3 << 20
+"""Of a file that comes in pieces; the small ones come whole."""
 FILES = 1_200
 
 
@@ -24,6 +26,9 @@ def write_some(root: Path, serial: int, made: dict[str, bytes], choose: random.R
         name = f"d{serial % 8}/{serial}-{number}"
         made[name] = choose.randbytes(choose.randrange(200, 12_000))
         (root / name).write_bytes(made[name])
+    if serial % 3 == 0:
+        made["large"] = choose.randbytes(LARGE_BYTES)
+        (root / "large").write_bytes(made["large"])
     for name in choose.sample(sorted(made), 5):
         made[name] = choose.randbytes(500)
         (root / name).write_bytes(made[name])

@@ -9,6 +9,7 @@ import errno
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from crypto.ids import NodeId
 from peer.core import commands as c
 from peer.core.disk_types import DiskError
 from peer.core.engine import FIRST_PAGE
@@ -23,6 +25,10 @@ from peer.device.home_store import HomeStore
 from peer.disk import syscalls
 from peer.disk.durability import sync_files
 from peer.folders.index_store import IndexStore
+from protocol.log_outcomes import Accepted
+from protocol.log_positions import LogRow
+from protocol.logs import LogBook
+from protocol.records import Stamp, decode_records
 from tests.peer.folder_stage import FolderDevice, two_places
 from tests.protocol.people import Place
 
@@ -345,16 +351,42 @@ async def scan_and_tell(base: Path, place: Place, told: int, killed_at: str, nth
     await device.scan()
 
 
-@pytest.mark.row("F05")
+async def scan_again(base: Path, place: Place, reader: LogBook) -> Counter[NodeId]:
+    """A start after a kill, and a scan to its end; how often each node was told by then, as another
+    device reads it.
+    """
+    store = await IndexStore.open(base / "one.db")
+    values = await store.values()
+    rows = [LogRow.decode(v) for name, v in values.items() if name.startswith("log:")]
+    place.book.restore(rows, await store.positions(), await store.quarantined())
+    await store.close()
+    device = await FolderDevice.open(base, "one", place)
+    told: Counter[NodeId] = Counter()
+    try:
+        await device.scan()
+        log = place.book.log_id(place.keys.device_id, device.engine.incarnation)
+        for wire in await device.store.perform(c.LoadChangesets(log, 0, 1 << 20)):
+            received = reader.receive(wire)
+            assert isinstance(received, Accepted)
+            reader.accept(received)
+            slot = received.changeset.slot
+            stamp = Stamp(log, slot.seq, slot.lamport)
+            told.update(list(decode_records(received.body.records, stamp, received.frontier).nodes))
+        return told
+    finally:
+        await device.close()
+
+
+@pytest.mark.row("F02", "F05")
 @pytest.mark.parametrize("nth", [1, 2])
 @pytest.mark.parametrize("killed_at", ["before", "within", "after"])
 def test_what_was_told_is_in_the_index_of_who_was_killed(
     tmp_path: Path, killed_at: str, nth: int
 ) -> None:
     """A process of its own, its index real. Told and not stored, a position would be given to
-    another changeset after the next start.
+    another changeset after the next start. The scan is gone on with, and tells nothing twice.
     """
-    place, _ = two_places()
+    place, other = two_places()
     device = tmp_path / "one"
     for name in ("a", "d/b"):  # read and told apart from the directory, so these are two commits
         (device / name).parent.mkdir(exist_ok=True, parents=True)
@@ -381,3 +413,6 @@ def test_what_was_told_is_in_the_index_of_who_was_killed(
     there = asyncio.run(stored())
     assert there == list(range(1, nth + (killed_at == "after")))
     assert last_told <= len(there)
+    times = asyncio.run(scan_again(tmp_path, place, other.book))
+    assert len(times) == len(("a", "d", "d/b"))
+    assert set(times.values()) == {1}

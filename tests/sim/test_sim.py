@@ -11,12 +11,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path as SystemPath
 
 import pytest
 
 from tests.sim.chronicle import live, whole
 from tests.sim.history import play
+from tests.sim.steps import KINDS
+from tests.sim.town import Town
 
 ROOT = SystemPath(__file__).parents[2]
 TOWNS = 500
@@ -31,11 +34,28 @@ PLAYED_ELSEWHERE = "4 3 --machines 3 --once --traces"
 """Twice as many more would take minutes where the machine is busy."""
 
 
+STRIKES = {"power cut", "killed", "error", "database error", "wrong bytes"}
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Counter[object]:
+    """How often each thing happens in the towns of a test; of the steps, each kind."""
+    counts: Counter[object] = Counter()
+    note = Town.note
+
+    def count(town: Town, *what: object) -> None:
+        counts[what[2] if what[0] == "step" else what[0]] += 1
+        note(town, *what)
+
+    monkeypatch.setattr(Town, "note", count)
+    return counts
+
+
 @pytest.mark.row(
     "F01", "F02", "F03", "F04", "F06", "F08", "F10", "F11", "F13", "F14", "F20", "F22", "F39"
 )
 @pytest.mark.parametrize("first", range(0, TOWNS, AT_ONCE))
-def test_towns(first: int) -> None:
+def test_towns(first: int, told: Counter[object]) -> None:
     for seed in range(first, first + AT_ONCE):
         command = f"python -m tests.sim --machines 3 --shrink {seed}"
         try:
@@ -43,6 +63,8 @@ def test_towns(first: int) -> None:
         except Exception as error:
             raise AssertionError(command) from error
         assert traces[0] == traces[1], f"seed {seed} is two towns"
+    if not first:  # a thousand steps, in which everything that may happen does
+        assert {*STRIKES, *(kind.removeprefix("_") for kind in KINDS)} <= told.keys()
 
 
 @pytest.mark.row("F01", "F02", "F03", "F04", "F11", "F13", "F15", "F18", "F22", "F39")
