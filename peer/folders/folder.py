@@ -342,7 +342,8 @@ class Folder:
             return True
         intake, delivery = self.intake, self.delivery
         is_whole = self._wholeness.is_whole(self.engine.book, now)
-        is_pressed = is_whole and delivery is not None and delivery.is_pressing
+        awaits_logs = self._joining is not None and not self._has_adopted  # delivers nothing yet
+        is_pressed = is_whole and not awaits_logs and delivery is not None and delivery.is_pressing
         looks_first = intake is not None and intake.looks_first(self._joining is not None)
         if self._inbox and (self.is_paused or not (looks_first or is_pressed)):
             await self._ingest()

@@ -21,6 +21,7 @@ from peer.disk.disk import PosixDisk
 from peer.folders.deletion_guard import UNLIMITED
 from peer.folders.folder import RETRY_S, Folder
 from peer.folders.index_store import IndexStore
+from peer.folders.joining import Joining
 from peer.folders.limits import Limits
 from peer.status import FolderState
 from protocol.changesets import Changeset, FrontierEntry
@@ -195,6 +196,29 @@ async def test_a_mount_point_without_its_disk_deletes_nothing(scene: Scene) -> N
         await until(lambda: folder.progress.state is FolderState.NO_DISK)
         assert folder.engine.frontier == before
         assert scene.others.told == []
+
+
+# ---------------------------------------------------------------- who joins
+
+
+async def test_who_joins_takes_in_all_that_comes_before_it_fetches(scene: Scene) -> None:
+    """It waits for the rest of the logs to compare its disk with, and knows of files already that
+    it could ask for.
+    """
+    one, two = scene.one, scene.two
+    (one.root / "last").write_bytes(b"last")
+    for name in ("first", "second", "last"):
+        (two.root / name).write_bytes(name.encode())
+        await two.scan()
+    async with running(scene) as folder:
+        folder.begin_joining(Joining(asyncio.get_running_loop().time(), {}, has_others=True))
+        folder.note_frontier(two.engine.frontier)
+        for number, wire in enumerate(two.authored, 1):  # one comes when the one before is taken in
+            folder.changesets_received((wire,), "two", number)
+            await until(lambda n=number: scene.others.answered[-1:] == [n])  # type: ignore[misc]
+        await until(lambda: folder.engine.is_joining is False)
+    assert len(scene.others.answered) == len(two.authored) > 2
+    assert {entry.log_id for entry in scene.others.told} == {e.log_id for e in two.engine.frontier}
 
 
 # ---------------------------------------------------------------- what others are told
