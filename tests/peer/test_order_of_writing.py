@@ -26,7 +26,6 @@ from peer.disk import syscalls
 from peer.disk.durability import sync_files
 from peer.folders.index_store import IndexStore
 from protocol.log_outcomes import Accepted
-from protocol.log_positions import LogRow
 from protocol.logs import LogBook
 from protocol.records import Stamp, decode_records
 from tests.peer.folder_stage import FolderDevice, two_places
@@ -357,8 +356,7 @@ async def scan_again(base: Path, place: Place, reader: LogBook) -> Counter[NodeI
     """
     store = await IndexStore.open(base / "one.db")
     values = await store.values()
-    rows = [LogRow.decode(v) for name, v in values.items() if name.startswith("log:")]
-    place.book.restore(rows, await store.positions(), await store.quarantined())
+    place.book.restore(values, await store.positions(), await store.quarantined())
     await store.close()
     device = await FolderDevice.open(base, "one", place)
     told: Counter[NodeId] = Counter()
