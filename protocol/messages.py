@@ -241,6 +241,9 @@ class TrailsKnown:
     """Encoded and signed (`protocol.trail`): of the sender the last one of each chain."""
 
 
+OwnKnown = RelaysKnown | BackupsKnown | TrailsKnown
+"""What only devices of one user tell each other."""
+
 Message = (
     Greeting
     | LedgerHeadsKnown

@@ -84,7 +84,7 @@ class Network:
         """
         self.direct_problems: dict[DeviceId, str] = {}
         """Why there is no direct way to a device that a relay leads to: a sentence."""
-        self.on_paths: Callable[[Connection, PathsReceived], None] = _ignore_paths
+        self.on_paths: Callable[[Connection, PathsReceived], None] = lambda *told: None
         """Takes part in rounds of probes."""
         self.past_sent_bytes = 0
         self.past_received_bytes = 0
@@ -256,9 +256,7 @@ class Network:
             for connection in self.status():
                 self._share(connection, folder_id)
 
-    def tell_own(
-        self, message: messages.RelaysKnown | messages.BackupsKnown | messages.TrailsKnown
-    ) -> None:
+    def tell_own(self, message: messages.OwnKnown) -> None:
         """Tells the user's own devices what they all go by."""
         for connection in self.status():
             if self.ledgers.is_own(connection.device_id):
@@ -593,10 +591,6 @@ def _rank(link: Link) -> int:
     if not link.is_relayed:
         return 2
     return 1 if link.kind is LinkKind.QUIC else 0
-
-
-def _ignore_paths(connection: Connection, event: PathsReceived) -> None:
-    """Nobody looks for direct ways here."""
 
 
 def _entries(entries: Iterable[FrontierEntry]) -> list[messages.FrontierEntry]:
