@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Final, TypedDict
+from typing import TypedDict
 
 from crypto.ids import FolderId
-from crypto.share_links import LinkKey
 from peer.backup.backups import Backups
 from peer.connectivity.relays import Relays
 from peer.control.under_way import UnderWay
@@ -23,6 +21,7 @@ from peer.history.history_requests import HistoryRequests
 from peer.share_links.link_ahead import LEASE_S as AHEAD_LEASE_S
 from peer.share_links.link_ahead import LinksAhead
 from peer.share_links.link_content import Given, given_at
+from peer.share_links.link_ending import ENDS, end_at_relay, meant
 from peer.share_links.link_leases import LinkLeases
 from peer.share_links.link_maker import LinkMaker, Made, Wish
 from peer.share_links.link_packing import LinkPacking, Making
@@ -33,9 +32,7 @@ from protocol.errors import BadName, LinkError, StorageRefused
 from protocol.link_messages import LinkUse
 from protocol.names import check_name
 from protocol.relay_address import RelayAddress
-from protocol.share_url import ShareUrl, text_of
-
-ENDS: Final = ("", "expired", "revoked", "used up")
+from protocol.share_url import text_of
 
 
 class LinkEntry(TypedDict):
@@ -179,24 +176,12 @@ class ShareLinkRequests:
         if await self._uploads.revoke(url_or_id):
             return
         store = await self._store.get()
-        found = [
-            link
-            for link in await store.links()
-            if url_or_id in (text_of(link.link_id), str(_url(link)), link.name)
-        ]
+        found = meant(await store.links(), url_or_id)
         if len(found) != 1:
             raise UnknownLink
         (link,) = found
-        now_s = int(time.time())
-        signature = LinkKey.from_secret(link.key).revocation(now_s)
-        try:
-            async with link_relay(RelayAddress.parse(link.relay), self._home.keys) as relay:
-                await relay.revoke(link.link_id, now_s, signature)
-        except (LinkError, StorageRefused) as error:
-            raise RelayUnreachable(
-                f"{error} The link is not ended: try again when the relay can be reached."
-            ) from error
-        await store.revoked(link.link_id, now_s)
+        ended_s = await end_at_relay(link.relay, self._home.keys, link.link_id, link.key)
+        await store.revoked(link.link_id, ended_s)
 
     # Private
 
@@ -252,10 +237,6 @@ class ShareLinkRequests:
         return [*first, *others, *more]
 
 
-def _url(link: MadeLink) -> ShareUrl:
-    return ShareUrl(link.base, link.link_id, link.secret)
-
-
 def _entry(link: MadeLink, uses: Mapping[bytes, LinkUse] | None) -> LinkEntry:
     """`uses`: what its relay says of links; None while it cannot be asked."""
     use = (uses or {}).get(link.link_id)
@@ -269,7 +250,7 @@ def _entry(link: MadeLink, uses: Mapping[bytes, LinkUse] | None) -> LinkEntry:
         state = ENDS[use.ended] if 0 < use.ended < len(ENDS) else "live"
     return {
         "id": text_of(link.link_id),
-        "url": str(_url(link)),
+        "url": str(link.url),
         "name": link.name,
         "files": link.files,
         "bytes": link.size,

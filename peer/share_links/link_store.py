@@ -20,6 +20,7 @@ from crypto.primitives import HASH_SIZE, open_sealed, seal
 from peer.device.database import open_private_database
 from peer.device.transaction import transaction
 from peer.errors import HomeDamaged
+from protocol.share_url import ShareUrl
 
 FORMAT: Final = 1
 AT_ONCE: Final = 500
@@ -62,6 +63,11 @@ class MadeLink(NamedTuple):
     expires_s: int
     downloads_max: int
     revoked_s: int
+
+    @property
+    def url(self) -> ShareUrl:
+        """All of it."""
+        return ShareUrl(self.base, self.link_id, self.secret)
 
 
 class NamedPack(NamedTuple):

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import sqlite3
-import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from crypto.uploads import gate_of
 from peer.device.opened import Opened
 from peer.errors import LinkNotMade, RelayUnreachable
 from peer.history.history_requests import HistoryRequests
+from peer.share_links.link_ending import ENDS, end_at_relay, meant
 from peer.share_links.link_relay import LinkRelay, NewBlob, link_relay, serving_relay
 from peer.share_links.upload_files import NoPlace
 from peer.share_links.upload_intake import Came, NoRoom, Trouble, UploadIntake
@@ -43,7 +43,7 @@ from peer.share_links.upload_store import (
 )
 from protocol.errors import LinkError, StorageRefused
 from protocol.relay_address import RelayAddress
-from protocol.share_url import ShareUrl, text_of
+from protocol.share_url import text_of
 from protocol.storage_messages import StoreOutcome
 from protocol.upload_head import NAME_LENGTH_MAX, UploadManifest
 from protocol.upload_messages import Waiting
@@ -55,7 +55,6 @@ ASKED_EVERY_S: Final = 15.0
 ASKED_LATER_MAX_S: Final = 300.0
 """A relay that does not answer is asked after twice as long each time, up to this."""
 SENDERS_LISTED_MAX: Final = 20
-ENDS: Final = ("", "expired", "revoked", "used up")
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,25 +201,12 @@ class UploadLinks:
         relay cannot be told.
         """
         store = await self._store.get()
-        found = [
-            link
-            for link in await store.links()
-            if url_or_id in (text_of(link.link_id), str(_url(link)), link.name)
-            and not link.revoked_s
-        ]
+        found = meant([link for link in await store.links() if not link.revoked_s], url_or_id)
         if len(found) != 1:
             return False
         (link,) = found
-        now_s = int(time.time())
-        signature = LinkKey.from_secret(link.secrets.key).revocation(now_s)
-        try:
-            async with link_relay(RelayAddress.parse(link.relay), self._keys) as relay:
-                await relay.revoke(link.link_id, now_s, signature)
-        except (LinkError, StorageRefused) as error:
-            raise RelayUnreachable(
-                f"{error} The link is not ended: try again when the relay can be reached."
-            ) from error
-        await store.revoked(link.link_id, now_s)
+        ended_s = await end_at_relay(link.relay, self._keys, link.link_id, link.secrets.key)
+        await store.revoked(link.link_id, ended_s)
         return True
 
     # ------------------------------------------------------------ what comes
@@ -384,7 +370,7 @@ class UploadLinks:
         waiting = 0 if link.is_over else self._waiting.get(link.link_id)
         return {
             "id": text_of(link.link_id),
-            "url": str(_url(link)),
+            "url": str(link.url),
             "name": link.name,
             "place": "" if root is None else str(root / link.directory),
             "has_password": link.has_password,
@@ -402,10 +388,6 @@ class UploadLinks:
             "problem": self._problems.get(link.link_id, ""),
             "relay": link.relay,
         }
-
-
-def _url(link: UploadLink) -> ShareUrl:
-    return ShareUrl(link.base, link.link_id, link.secrets.secret)
 
 
 def _senders(arrivals: Sequence[Arrival]) -> list[SenderEntry]:

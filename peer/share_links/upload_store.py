@@ -19,6 +19,7 @@ from crypto.ids import FolderId
 from crypto.primitives import open_sealed, seal
 from peer.device.database import open_private_database
 from peer.errors import HomeDamaged
+from protocol.share_url import ShareUrl
 
 FORMAT: Final = 1
 _SECRET_SIZE: Final = 32
@@ -56,6 +57,11 @@ class UploadLink:
     bytes_max: int
     revoked_s: int = 0
     is_over: bool = False
+
+    @property
+    def url(self) -> ShareUrl:
+        """All of it."""
+        return ShareUrl(self.base, self.link_id, self.secrets.secret)
 
 
 class ArrivalState(IntEnum):

@@ -1,0 +1,58 @@
+"""How a link of this device ends, of either kind: who means which, and what its relay is told."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Final, Protocol, TypeVar
+
+from crypto.keys import DeviceKeys
+from crypto.share_links import LinkKey
+from peer.errors import RelayUnreachable
+from peer.share_links.link_relay import link_relay
+from protocol.errors import LinkError, StorageRefused
+from protocol.relay_address import RelayAddress
+from protocol.share_url import ShareUrl, text_of
+
+ENDS: Final = ("", "expired", "revoked", "used up")
+"""By the number that a relay says."""
+
+
+class Named(Protocol):
+    """As much of a link as a person names it by."""
+
+    @property
+    def link_id(self) -> bytes:
+        """Its id."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def url(self) -> ShareUrl:
+        """All of it."""
+
+
+L = TypeVar("L", bound=Named)
+
+
+def meant(links: Iterable[L], words: str) -> list[L]:
+    """Those of these links whose id, URL or name this is."""
+    return [link for link in links if words in (text_of(link.link_id), str(link.url), link.name)]
+
+
+async def end_at_relay(relay: str, keys: DeviceKeys, link_id: bytes, key: bytes) -> int:
+    """Has a link's relay end it, by the link's own key; when, in seconds since 1970. Raises
+    RelayUnreachable.
+    """
+    now_s = int(time.time())
+    signature = LinkKey.from_secret(key).revocation(now_s)
+    try:
+        async with link_relay(RelayAddress.parse(relay), keys) as place:
+            await place.revoke(link_id, now_s, signature)
+    except (LinkError, StorageRefused) as error:
+        raise RelayUnreachable(
+            f"{error} The link is not ended: try again when the relay can be reached."
+        ) from error
+    return now_s

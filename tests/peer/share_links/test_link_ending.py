@@ -1,0 +1,41 @@
+"""Which link a person means, and that its end is not claimed while its relay does not know it."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+import pytest
+
+from crypto.share_links import LINK_SEED_SIZE, LinkKey
+from peer.errors import RelayUnreachable
+from peer.share_links.link_ending import end_at_relay, meant
+from protocol.share_url import ShareUrl, text_of
+from tests.relay.relay_stage import new_keys, relaying
+
+
+class Link(NamedTuple):
+    """As much of one."""
+
+    link_id: bytes
+    name: str
+
+    @property
+    def url(self) -> ShareUrl:
+        return ShareUrl("https://relay.example", self.link_id, b"s" * 32)
+
+
+def test_a_link_is_meant_by_its_id_its_url_or_its_name() -> None:
+    one, two, same = Link(b"1" * 16, "one"), Link(b"2" * 16, "two"), Link(b"3" * 16, "two")
+    links = (one, two, same)
+    for words in (text_of(one.link_id), str(one.url), "one"):
+        assert meant(links, words) == [one]
+    assert meant(links, "two") == [two, same]
+    assert meant(links, "") == meant(links, "on") == []
+
+
+async def test_a_relay_that_serves_no_links_has_ended_none() -> None:
+    key = LinkKey.from_seed(os.urandom(LINK_SEED_SIZE))
+    async with relaying() as relay:
+        with pytest.raises(RelayUnreachable, match="not ended"):
+            await end_at_relay(str(relay.address), new_keys(), key.link_id, key.secret)
