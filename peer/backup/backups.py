@@ -217,7 +217,8 @@ class Backups:
 
     def check_read_back(self) -> None:
         """Raises NotReadBack while not all has come back to a device that was made by the kit."""
-        self.read_back.check(self._names())
+        kept = [folder_id for folder_id, record in self._records.items() if record.is_on]
+        self.read_back.check({folder_id: self._name_of(folder_id) for folder_id in kept})
 
     def places(self, folder_id: FolderId) -> Sequence[RelayAddress]:
         """The nodes at which a folder is kept."""

@@ -48,11 +48,13 @@ class ReadBack:
                 await write.put_setting(UNREAD_SETTING, write_unread(self._unread))
 
     def check(self, names: Mapping[FolderId, str]) -> None:
-        """Raises NotReadBack while a folder is not read back; `names` is what they are called."""
-        if self._unread:
-            said = ", ".join(sorted(names.get(id_, id_.hex()[:16]) for id_ in self._unread))
+        """Raises NotReadBack while one of the folders is not read back that nodes keep still, which
+        are those with names.
+        """
+        if unread := self._unread & names.keys():
+            said = ", ".join(sorted(names[id_] for id_ in unread))
             raise NotReadBack(
                 f"{said}: not all of it has come back from the super-nodes yet, and what the other"
-                " device wrote there would not count any more. Try again when `holdfast backup"
-                " status` shows that this is over."
+                " device wrote there would not count any more. Try again later; if super-nodes are"
+                " lost for good, name others with `holdfast backup add` first."
             )

@@ -29,6 +29,7 @@ async def test_it_lasts_until_each_folder_is_read(tmp_path: Path) -> None:
     await again.load()
     with pytest.raises(NotReadBack, match="photos: not all"):
         again.check({TWO: "photos"})
+    again.check({ONE: "what else is kept"})
     await again.is_read(TWO)
     again.check({})
     assert not again.is_awaited
