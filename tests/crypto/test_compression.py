@@ -186,11 +186,11 @@ def test_bombs_go_off_nowhere() -> None:
     claims = [(bomb, claimed) for claimed in (1, 4096, CONTENT_SIZE_MAX, 200 << 20)]
     claims += [(frame, 100_000) for frame in lying_frames()]
     tracemalloc.start()
-    start = time.perf_counter()
+    start = time.process_time()  # of ours alone, whatever else the machine does
     for frame, claimed in claims:
         with pytest.raises(OpenError):
             decompress(Codec.ZSTD, frame, claimed)
-    elapsed_s = time.perf_counter() - start
+    elapsed_s = time.process_time() - start
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 3 << 20

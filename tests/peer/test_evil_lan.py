@@ -6,11 +6,9 @@ import asyncio
 import os
 import socket
 import ssl
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -48,6 +46,7 @@ from tests.peer.device_stage import (
 )
 from tests.peer.evil_stage import EvilStage, bounded_memory, counted_frames, evil_stage
 from tests.protocol.link_stage import Server, serving
+from tests.work import counted_work
 
 MDNS = ("224.0.0.251", 5353)
 
@@ -304,21 +303,12 @@ async def work_of_a_sync(scene: EvilStage, files: int) -> int:
     """
     scene_root, shown = scene.root(scene.one), scene.root(scene.two)
     name = os.urandom(4).hex()
-    made = 0
-
-    def count(_frame: FrameType, event: str, _what: object) -> None:
-        nonlocal made
-        made += event in ("call", "c_call")
-
-    sys.setprofile(count)
-    try:
+    with counted_work() as work:
         (scene_root / name).mkdir()
         for number in range(files):
             (scene_root / name / str(number)).write_bytes(os.urandom(500))
         await until(lambda: (shown / name).is_dir() and len(os.listdir(shown / name)) == files, 60)
-    finally:
-        sys.setprofile(None)
-    return made
+    return work.calls
 
 
 @asynccontextmanager
