@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import ClassVar, Final
+
+from textual.binding import Binding, BindingType
 
 from peer.command_line.terminal import format_moment, format_size, format_time, term_safe
+from peer.control.control_client import suiting_scheme
+from peer.errors import PeerError
 from peer.status import BackupEntry, BackupNode
 from tui.daemon import Daemon
+from tui.dialogs import Ask, Confirm, Field
 from tui.pane import Pane
 from tui.rows import DAY_CHARACTERS, Line, Tone
 from tui.watch import Seen
 
 BACKUP_HEADINGS: Final = ("", "copies of", "health", "state", "shares", "size", "stored until")
-NO_BACKUPS: Final = "No copies at super-nodes. `holdfast backup add FOLDER --nodes A,B,...` begins."
+NO_BACKUPS: Final = "No copies at super-nodes. Press a to keep a folder there."
+SCHEME_WORDS: Final = "K/N: any K of N shares bring it back; nothing: what suits so many"
 _TONES: Final = {
     "healthy": ("●", Tone.GOOD),
     "degraded": ("●", Tone.ASKS),
@@ -78,8 +84,23 @@ def summary(backups: Sequence[BackupEntry], has_kit: bool) -> str:
     return term_safe(f"{told}{kit}")
 
 
+def scheme_of(text: str, nodes: int) -> tuple[int, int] | None:
+    """What was typed for so many nodes; None if it is no scheme."""
+    if not text:
+        return suiting_scheme(nodes)
+    needed, _, count = text.partition("/")
+    is_scheme = needed.isascii() and needed.isdigit() and count.isascii() and count.isdigit()
+    return (int(needed), int(count)) if is_scheme else None
+
+
 class BackupsPane(Pane):
     """The copies at super-nodes, which are asked for when somebody looks."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("a", "add", "Add", tooltip="Keep a folder at super-nodes from now on"),
+        Binding("m", "repair", "Mend", tooltip="Look at all copies now, store what is missing"),
+        Binding("d", "remove", "Remove", tooltip="Keep a folder there no more"),
+    ]
 
     def __init__(self, daemon: Daemon) -> None:
         super().__init__(daemon, BACKUP_HEADINGS, NO_BACKUPS, "backup-list")
@@ -99,6 +120,81 @@ class BackupsPane(Pane):
         """Asks for them."""
         super().open()
         self.post_message(self.Acted())
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Only what can be done now is shown."""
+        if action == "add":
+            return any(one["path"] is not None for one in self.seen.folders)
+        return self._backup() is not None if action in ("repair", "remove") else True
+
+    def _backup(self) -> BackupEntry | None:
+        """The copies that the person is on; a node is its folder's."""
+        known = [] if self.seen.backups is None else self.seen.backups["backups"]
+        chosen = (self.chosen or "").partition("/")[0]
+        return next((one for one in known if one["id"] == chosen), None)
+
+    def action_add(self) -> None:
+        """A folder more, likely the first that is not kept, at the relays of this device."""
+        known = [] if self.seen.backups is None else self.seen.backups["backups"]
+        kept = {one["id"] for one in known}
+        here = [one for one in self.seen.folders if one["path"] is not None]
+        here.sort(key=lambda one: one["id"] in kept)
+        fields = [
+            Field("folder", "The folder", here[0]["name"] if here else ""),
+            Field("nodes", "Super-nodes, with commas between", ",".join(
+                one["address"] for one in self.seen.relays)),
+            Field("scheme", SCHEME_WORDS, is_optional=True),
+        ]  # fmt: skip
+        self.app.push_screen(Ask("Keep copies at super-nodes", fields, "Keep"), self._add)
+
+    def _add(self, values: dict[str, str] | None) -> None:
+        if values is None:
+            return
+        nodes = [one.strip() for one in values["nodes"].split(",") if one.strip()]
+        scheme, folder = scheme_of(values["scheme"].strip(), len(nodes)), values["folder"].strip()
+        if scheme is None:
+            self.app.notify(f"{SCHEME_WORDS}.", severity="error", markup=False)
+        else:
+            self.carry_out(
+                self._daemon.add_backup(folder, nodes, scheme),
+                f"{folder} is kept at {len(nodes)} super-nodes from now on.",
+            )
+
+    def action_repair(self) -> None:
+        """What is missing is stored anew, at once."""
+        one = self._backup()
+        if one is not None:
+            self.app.notify("All copies are looked at…")
+            self.run_worker(self._repair(one["id"]), group="repair", exclusive=True)
+
+    async def _repair(self, folder: str) -> None:
+        try:
+            made = await self._daemon.repair_backup(folder)
+        except PeerError as error:
+            self.tell(error)
+            return
+        if self.is_attached:
+            told = [f"{made['rebuilt']} shares were made again."]
+            if made["lacking"]:
+                told.append(f"{made['lacking']} packs lack shares still: name more super-nodes.")
+            told += [f"Could not be reached: {address}" for address in made["away"]]
+            self.app.notify(term_safe(" ".join(told)), markup=False)
+            self.post_message(self.Acted())
+
+    def action_remove(self) -> None:
+        """A folder less."""
+        one = self._backup()
+        if one is None:
+            return
+        folder, name = one["id"], term_safe(one["folder"])
+
+        def remove(is_meant: bool | None) -> None:
+            if is_meant:
+                said = f"{name} is kept up at super-nodes no more."
+                self.carry_out(self._daemon.remove_backup(folder), said)
+
+        question = f"Keep {name} at super-nodes no more? What is there goes within 90 days."
+        self.app.push_screen(Confirm(question, "Remove"), remove)
 
 
 def _safe(cells: Sequence[str]) -> tuple[str, ...]:

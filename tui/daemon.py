@@ -17,6 +17,7 @@ from peer.status import (
     LogPage,
     Overview,
     RelayEntry,
+    RepairReport,
     RestoreReport,
     SearchAnswer,
     SettingEntry,
@@ -103,6 +104,20 @@ class Daemon:
     def events(self, last_id: str | None) -> AsyncIterator[tuple[str, str]]:
         """The id and the kind of what happens from an event on, or from now."""
         return self._client.events(last_id)
+
+    async def add_backup(self, folder: str, nodes: Sequence[str], scheme: tuple[int, int]) -> None:
+        """A folder is kept at super-nodes from now on, any so many of so many shares of which
+        bring it back.
+        """
+        await _ask(self._client.add_backup, folder, nodes, *scheme)
+
+    async def remove_backup(self, folder: str) -> None:
+        """It is kept there no more."""
+        await _ask(self._client.remove_backup, folder)
+
+    async def repair_backup(self, folder: str) -> RepairReport:
+        """What is missing of its copies is stored anew."""
+        return await _ask(self._client.repair_backup, folder)
 
     async def search(self, query: str) -> SearchAnswer:
         """Files and directories by name."""

@@ -12,6 +12,7 @@ from peer.command_line import terminal
 from peer.command_line.acts import Answer, client_of, home_of, run_async, say
 from peer.command_line.passphrase import ask_passphrase
 from peer.command_line.progress import drawn, watched
+from peer.control.control_client import suiting_scheme
 from peer.errors import PeerError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ WAIT_S: Final = 1.0
 
 def backup_add(arguments: argparse.Namespace) -> Answer:
     """Keep a folder at super-nodes."""
-    needed, count = arguments.scheme or (_needed_of(len(arguments.nodes)), len(arguments.nodes))
+    needed, count = arguments.scheme or suiting_scheme(len(arguments.nodes))
     client = client_of(arguments)
     entry = client.add_backup(arguments.folder, arguments.nodes, needed, count)
     if arguments.wait:
@@ -38,11 +39,6 @@ def backup_add(arguments: argparse.Namespace) -> Answer:
         f" {needed} of {count} shares bring it back. `holdfast backup status` shows how far it is.",
         *(f"Mind: {warning}" for warning in entry["warnings"]),
     )
-
-
-def _needed_of(nodes: int) -> int:
-    """What is needed of so many where nothing is said: 4 of 7, 2 of 3, 1 of 2, 1 of 1."""
-    return max(1, (nodes + 1) * 4 // 8)
 
 
 def backup_remove(arguments: argparse.Namespace) -> Answer:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from textual.widgets import Input
 
 from peer.status import BackupEntry
-from tests.peer.fake_daemon import BACKUP
+from tests.peer.fake_daemon import BACKUP, FOLDER_ID, RELAY
 from tests.tui.stage import screen
-from tui.backups import NO_BACKUPS, backup_lines, summary
+from tui.backups import NO_BACKUPS, backup_lines, scheme_of, summary
+from tui.dialogs import Ask, Confirm
 from tui.rows import Tone
 
 
@@ -50,3 +52,36 @@ async def test_it_is_asked_for_when_somebody_looks(tmp_path: Path) -> None:
         await stage.press("8")
         await stage.until(lambda: len(stage.cells("backup-list")) == 2)
         await stage.until(lambda: "1 at risk" in stage.text("line-detail"))
+
+
+def test_a_scheme_is_what_was_typed_or_what_suits() -> None:
+    assert scheme_of("", 7) == (4, 7)
+    assert scheme_of("2/3", 7) == (2, 3)
+    assert [scheme_of(text, 7) for text in ("2", "2/", "/3", "a/b", "-1/3")] == [None] * 5
+
+
+async def test_a_folder_is_kept_mended_and_kept_no_more_by_keys(tmp_path: Path) -> None:
+    async with screen(tmp_path) as stage:
+        await stage.press("8")
+        await stage.until(lambda: {"Add", "Mend", "Remove"} <= stage.keys())
+        await stage.press("a")
+        await stage.shows(Ask)
+        assert stage.app.screen.query_one("#field-folder", Input).value == "photos"
+        nodes = stage.app.screen.query_one("#field-nodes", Input)
+        assert nodes.value == str(RELAY)  # those that this device knows
+        await stage.press("enter", "enter", *"x/3", "enter")
+        await stage.until(lambda: any("K/N" in n.message for n in stage.app._notifications))
+        await stage.press("a")
+        await stage.shows(Ask)
+        await stage.press("enter", "enter", "enter")
+        await stage.acts(("add_backup", "photos", [RELAY], 1, 1))
+        await stage.press("down", "m")  # a node is its folder's
+        await stage.acts(("repair_backup", FOLDER_ID))
+        await stage.until(lambda: any("3 shares" in n.message for n in stage.app._notifications))
+        await stage.press("d", "enter")
+        await stage.closed()
+        await stage.acts()  # Enter is no
+        await stage.press("d")
+        await stage.shows(Confirm)
+        await stage.press("y")
+        await stage.acts(("remove_backup", FOLDER_ID))

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from peer.command_line.terminal import term_safe
-from tests.tui.snapshots import SIZES, Scene, described, name_of, read, scenes_of, write
+from tests.peer.fake_daemon import BACKUP, LINK, NOTICE
+from tests.tui.snapshots import SIZES, Scene, described, name_of, read, scenes_of, shown, write
+from tests.tui.stage import screen
 
 
 def difference(old: Scene, new: Scene) -> str:
@@ -44,3 +46,29 @@ def test_what_is_kept_is_what_was_seen(tmp_path: Path) -> None:
     write(tmp_path / "kept", {"a screen": one, "b": other})
     assert read(tmp_path / "kept") == {"a screen": one, "b": other}
     assert difference(one, other).split("\n")[3:] == ["- 0 |abc", "+ 0 |abd"]
+
+
+async def test_names_are_read_as_no_markup_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Brackets in names are no control characters, and end a screen that reads them as styles."""
+    name = "[/x][red]"
+    monkeypatch.setitem(NOTICE, "text", f"In {name}, two edits were kept.")
+    monkeypatch.setitem(LINK, "name", name)
+    monkeypatch.setitem(BACKUP, "folder", name)
+    monkeypatch.setitem(BACKUP, "problem", name)
+    async with screen(tmp_path, (120, 40)) as stage:
+        daemon = stage.daemon
+        daemon.names, daemon.errors = [name], [{"path": name, "reason": name}]
+        daemon.copies[0].update(path=name, original=name, device=name, folder=name)
+        daemon.transfers.entries[0].update(path=name, folder_id=name.encode().hex())
+        daemon.question = f"{name} are gone. Was it meant?"
+        daemon.files.put("/data/photos/a", name.encode())
+        await stage.until(lambda: name in stage.text("question"))
+        for keys in (
+            "1", "d", "n", "v", "escape", "3", "4", "enter", "escape", "6", "7", "enter", "escape",
+            "d", "n", "8", "d", "n", "slash", "n", "escape", "l", "escape", "comma", "escape", "1",
+        ):  # fmt: skip
+            await stage.press(keys)
+            if keys.isdigit():
+                await stage.until(lambda: name in shown(stage))
