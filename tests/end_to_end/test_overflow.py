@@ -26,6 +26,7 @@ def fill_queue(root: Path) -> None:
 @pytest.mark.row("F37")
 def test_what_the_watcher_missed_is_found(new_pair: tuple[Device, Device]) -> None:
     one, other = new_pair
+    (one.folder / "noise").mkdir()  # by itself: a directory of which any event came is looked at
     for name in ("to edit", "to remove", "to rename"):
         (one.folder / name).write_text(name)
     wait_until((other.folder / "to edit").exists, lambda: explain(new_pair))
@@ -33,7 +34,7 @@ def test_what_the_watcher_missed_is_found(new_pair: tuple[Device, Device]) -> No
     assert one.process is not None
     one.process.send_signal(signal.SIGSTOP)
     # If anything below fails, a stopped daemon is still killed: SIGKILL needs nobody to wake up.
-    fill_queue(one.folder)
+    fill_queue(one.folder / "noise")
     (one.folder / "new" / "deep").mkdir(parents=True)
     (one.folder / "new" / "deep" / "file").write_text("made when the queue was full")
     (one.folder / "to edit").write_text("edited when the queue was full")

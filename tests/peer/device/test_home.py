@@ -152,6 +152,7 @@ def start_holder(path: Path) -> subprocess.Popen[bytes]:
     )
 
 
+@pytest.mark.row("F32")
 async def test_a_killed_daemon_leaves_no_lock(path: Path) -> None:
     await made(path)
     holder = start_holder(path)
@@ -293,6 +294,7 @@ async def test_a_copied_home_is_noticed(path: Path, tmp_path: Path) -> None:
     assert await suspicion(path) is None
 
 
+@pytest.mark.row("F31")
 async def test_a_restored_database_is_noticed(path: Path) -> None:
     await made(path)
     backup = (path / "home.db").read_bytes()
@@ -301,6 +303,7 @@ async def test_a_restored_database_is_noticed(path: Path) -> None:
     assert "older" in (await suspicion(path) or "")
 
 
+@pytest.mark.row("F31")
 async def test_a_database_saved_while_in_use_and_put_back_is_noticed(
     path: Path, tmp_path: Path
 ) -> None:
