@@ -60,8 +60,8 @@ async def test_names_are_read_as_no_markup_anywhere(
     async with screen(tmp_path, (120, 40)) as stage:
         daemon = stage.daemon
         daemon.names, daemon.errors = [name], [{"path": name, "reason": name}]
-        daemon.copies[0].update(path=name, original=name, device=name, folder=name)
-        daemon.transfers.entries[0].update(path=name, folder_id=name.encode().hex())
+        daemon.copies[0].update({"path": name, "original": name, "device": name, "folder": name})
+        daemon.transfers.entries[0].update({"path": name, "folder_id": name.encode().hex()})
         daemon.question = f"{name} are gone. Was it meant?"
         daemon.files.put("/data/photos/a", name.encode())
         await stage.until(lambda: name in stage.text("question"))
