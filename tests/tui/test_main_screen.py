@@ -13,7 +13,6 @@ from textual.screen import Screen
 from tests.peer.fake_daemon import FOLDER_ID, running
 from tests.tui.stage import Stage, screen
 from tui.app import HoldfastApp
-from tui.backups import BackupsPane
 from tui.main_screen import MainScreen
 from tui.qr import QrScreen
 from tui.welcome import WelcomeScreen
@@ -72,7 +71,6 @@ async def test_a_key_and_numbers_that_run_are_painted_with_few_layouts(tmp_path:
     async with screen(tmp_path) as stage:
         for key in "23456781":
             await stage.press(key)
-        await stage.until(lambda: stage.app.screen.query_one(BackupsPane).seen.backups)
         await stage.until(lambda: stage.cells("transfer-list"))
         with layouts(stage) as made:
             for key in "231":
