@@ -51,12 +51,24 @@ class Forked:
 
     def wait(self, timeout: float) -> int:
         """Waits for the exit code; TimeoutExpired."""
-        deadline = time.monotonic() + timeout
+        began_at = time.monotonic()
         while (code := self.poll()) is None:
-            if time.monotonic() > deadline:
+            passed_s = time.monotonic() - began_at
+            if passed_s > timeout:
                 raise subprocess.TimeoutExpired("a forked daemon", timeout)
+            if passed_s > timeout / 2:
+                self._free_of_tracer()
             time.sleep(POLL_S)
         return code
+
+    def _free_of_tracer(self) -> None:
+        """What was killed stays where it is until its tracer has seen the end of each thread, and
+        strace misses one now and then.
+        """
+        with contextlib.suppress(OSError):  # either has ended
+            is_dead = "\nState:\tZ" in Path(f"/proc/{self.pid}/status").read_text()
+            if is_dead and (tracer := tracer_of(self.pid)):
+                os.kill(tracer, signal.SIGKILL)
 
     def send_signal(self, how: signal.Signals) -> None:
         """Sends it a signal, if it still runs."""
