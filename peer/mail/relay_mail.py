@@ -394,14 +394,19 @@ class RelayMail:
         shown = positions(self._network.applied_frontiers.get(folder.folder_id, ()))
         is_all_applied = shown == ours and not mail.holdings.unapplied(others, ours)
         for box in boxes:
-            places = mail.known.get(box.keys.tag, {})
+            there = box.groups(Area.CHANGESETS)
+            places = mail.places(box.keys, folder.engine.book, there)
+            known = [(group, places[group]) for group in there if group in places]
             groups = [
                 group
-                for group in box.groups(Area.CHANGESETS)
-                if (place := places.get(group)) is not None
-                and place.seq <= lacking.get(place.log_id, ours.get(place.log_id, 0))
+                for group, place in known
+                if place.seq <= lacking.get(place.log_id, ours.get(place.log_id, 0))
             ]
-            if is_all_applied:
+            # Of changes that the folder has not taken in nobody can say which contents are theirs.
+            is_all_held = len(known) == len(there) and all(
+                place.seq <= ours.get(place.log_id, 0) for _, place in known
+            )
+            if is_all_applied and is_all_held and ours:
                 groups += box.groups(Area.CONTENTS)
             if groups:
                 await box.drop(groups)

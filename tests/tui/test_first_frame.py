@@ -61,7 +61,7 @@ def test_the_terminal_is_left_as_it_was(tmp_path: Path, monkeypatch: pytest.Monk
             assert not termios.tcgetattr(theirs)[3] & termios.ECHO
             raise KeyboardInterrupt
         assert termios.tcgetattr(theirs) == before
-    told = os.read(ours, 1 << 16).decode()
+    told = read_until(ours, LEAVE.encode()).decode()
     assert told.startswith(ENTER)
     assert "There is no device" in frame
     assert told.endswith(LEAVE)

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from peer.device.removing import expel_revoked, revoke
 from peer.mail import relay_mail
 from peer.mail.mailbox import Mailbox
 from protocol.ledger import LedgerKind
-from protocol.mailbox_items import ControlEntry, Heartbeat
+from protocol.mailbox_items import ControlEntry, Heartbeat, positions
 from protocol.mailbox_messages import MailboxListed, MailboxMessage
 from relay.registry import Client
 from tests.peer.device_stage import device_id, folder_of, make_homes, until
@@ -329,6 +330,33 @@ async def test_a_new_folder_is_told_of_by_the_mailbox_of_another(town: Apart) ->
     await until(lambda: (there / "in it").is_file())
     assert (there / "in it").read_bytes() == b"new"
     assert not two.network.counts
+
+
+async def test_contents_stay_until_the_changes_are_taken_in(town: Apart) -> None:
+    """Who holds no changes of a folder, or not all that are there, lacks none of their bytes."""
+    one, two = town.daemons
+    await town.connect(0)
+    await town.write(0, "in it", b"small")
+    await town.until_put(0)
+    (mail,) = one.mailboxes._relays.values()
+    folder = folder_of(one)
+    (box,) = mail._boxes[folder.folder_id].values()
+    assert box.groups(Area.CONTENTS)
+    one.mailboxes._mail_of(folder.folder_id).holdings.told(  # it has said so on a link
+        device_id(two), positions(folder.engine.frontier), int(time.time()), applied=True
+    )
+    for head in (None, 1):
+        held = [entry._replace(seq=head) for entry in folder.engine.frontier if head]
+        one.network.applied_frontiers[folder.folder_id] = held
+        at = SimpleNamespace(
+            folder_id=folder.folder_id,
+            engine=SimpleNamespace(frontier=held, book=folder.engine.book),
+        )
+        await mail._drop(at, [box])  # type: ignore[arg-type]
+        assert box.groups(Area.CONTENTS)
+    one.network.applied_frontiers[folder.folder_id] = folder.engine.frontier
+    await mail._drop(folder, [box])
+    assert not box.groups(Area.CONTENTS)
 
 
 async def test_ledgers_of_others_and_rubbish_are_left_out(town: Apart) -> None:
