@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -44,6 +44,19 @@ CREATE INDEX IF NOT EXISTS page_by_pack ON page (pack);
 """
 """The packs of folders at super-nodes that links name; and of pages, by a hash of what they list,
 the packs in which that lies. Lists of links are older than these.
+"""
+
+
+_CHUNKS: Final = """
+SELECT id, pack_id, descriptor_id, offset, length, codec, plain_len, epoch, sealed_hash
+FROM chunk JOIN pack ON pack.number = chunk.pack
+WHERE folder = ? AND relay = ? AND lease_s >= ? AND id IN (%s)
+"""
+_PAGES: Final = """
+SELECT list, needs, chunk.id, pack_id, descriptor_id, offset, length, codec, plain_len, epoch,
+    sealed_hash
+FROM page JOIN chunk USING (folder, id, pack) JOIN pack ON pack.number = page.pack
+WHERE folder = ? AND relay = ? AND lease_s >= ? AND list IN (%s) ORDER BY pack.number
 """
 
 
@@ -194,18 +207,8 @@ class LinkStore:
         self, relay_id: RelayId, folder_id: FolderId, ids: Sequence[ChunkId], until_s: int
     ) -> dict[ChunkId, StoredChunk]:
         """Chunks that lie at a relay, in packs that are leased until then."""
-        found: dict[ChunkId, StoredChunk] = {}
-        for start in range(0, len(ids), AT_ONCE):
-            part = ids[start : start + AT_ONCE]
-            marks = ", ".join("?" * len(part))
-            rows = await self._db.execute_fetchall(
-                "SELECT id, pack_id, descriptor_id, offset, length, codec, plain_len, epoch,"  # noqa: S608
-                " sealed_hash FROM chunk JOIN pack ON pack.number = chunk.pack WHERE folder = ?"
-                f" AND relay = ? AND lease_s >= ? AND id IN ({marks})",
-                (folder_id, relay_id, until_s, *part),
-            )
-            found |= {row[0]: StoredChunk(*row) for row in rows}
-        return found
+        rows = self._leased(_CHUNKS, relay_id, folder_id, ids, until_s)
+        return {row[0]: StoredChunk(*row) async for row in rows}
 
     async def find_pages(
         self, relay_id: RelayId, folder_id: FolderId, lists: Sequence[bytes], until_s: int
@@ -214,20 +217,27 @@ class LinkStore:
         several the one that was put last.
         """
         found: dict[bytes, KnownPage] = {}
-        for start in range(0, len(lists), AT_ONCE):
-            part = lists[start : start + AT_ONCE]
-            marks = ", ".join("?" * len(part))
-            rows = await self._db.execute_fetchall(
-                "SELECT list, needs, chunk.id, pack_id, descriptor_id, offset, length, codec,"  # noqa: S608
-                " plain_len, epoch, sealed_hash FROM page JOIN chunk USING (folder, id, pack)"
-                " JOIN pack ON pack.number = page.pack WHERE folder = ? AND relay = ?"
-                f" AND lease_s >= ? AND list IN ({marks}) ORDER BY pack.number",
-                (folder_id, relay_id, until_s, *part),
-            )
-            for list_, needs, *chunk in rows:
-                each = (needs[at : at + HASH_SIZE] for at in range(0, len(needs), HASH_SIZE))
-                found[list_] = KnownPage(StoredChunk(*chunk), frozenset(each))
+        async for row in self._leased(_PAGES, relay_id, folder_id, lists, until_s):
+            list_, needs, *chunk = row
+            each = (needs[at : at + HASH_SIZE] for at in range(0, len(needs), HASH_SIZE))
+            found[list_] = KnownPage(StoredChunk(*chunk), frozenset(each))
         return found
+
+    async def _leased(
+        self,
+        sql: str,
+        relay_id: RelayId,
+        folder_id: FolderId,
+        keys: Sequence[bytes],
+        until_s: int,
+    ) -> AsyncIterator[sqlite3.Row]:
+        """The rows that a statement on what lies at a relay finds for any of these keys."""
+        for start in range(0, len(keys), AT_ONCE):
+            part = keys[start : start + AT_ONCE]
+            marks = ", ".join("?" * len(part))
+            values = (folder_id, relay_id, until_s, *part)
+            for row in await self._db.execute_fetchall(sql % marks, values):
+                yield row
 
     async def put_pages(
         self, relay_id: RelayId, folder_id: FolderId, pages: Mapping[bytes, KnownPage]
