@@ -54,8 +54,8 @@ class Branches:
     def differ(self, device_id: DeviceId, folder_id: FolderId, book: LogBook) -> bool:
         """Whether there may be something to show."""
         heads = self._heads.get((device_id, folder_id), {})
-        is_known = not (book.forks() or book.declarations())
-        return not is_known or any(book.branch_from(head) for head in heads.values())
+        is_any = bool(book.forks() or book.declarations())
+        return is_any or any(book.branch_from(head) for head in heads.values())
 
     async def due(
         self, device_id: DeviceId, folder_id: FolderId, book: LogBook, store: IndexStore

@@ -81,8 +81,7 @@ class Retention:
         for log_id, floor in due.items():
             book.drop_below(log_id, floor)
         self.leftover.update(due)
-        logs = book.take_changed()
-        await Commit(values=logs)
+        await Commit(values=book.take_changed())
 
     async def sweep(self, book: LogBook) -> None:
         """Deletes some of what is stored below a log's first position.

@@ -392,7 +392,7 @@ class RelayMail:
         ours = positions(folder.engine.frontier)
         lacking = mail.holdings.lacking(others, ours)
         shown = positions(self._network.applied_frontiers.get(folder.folder_id, ()))
-        is_all_applied = shown == ours and not mail.holdings.unapplied(others, ours)
+        is_all_applied = bool(ours) and shown == ours and not mail.holdings.unapplied(others, ours)
         for box in boxes:
             there = box.groups(Area.CHANGESETS)
             places = mail.places(box.keys, folder.engine.book, there)
@@ -406,7 +406,7 @@ class RelayMail:
             is_all_held = len(known) == len(there) and all(
                 place.seq <= ours.get(place.log_id, 0) for _, place in known
             )
-            if is_all_applied and is_all_held and ours:
+            if is_all_applied and is_all_held:
                 groups += box.groups(Area.CONTENTS)
             if groups:
                 await box.drop(groups)
