@@ -5,14 +5,15 @@
 Whoever stores a pack sees random bytes of one of few lengths. A member opens it from its end: the
 hint tells the epoch, the trailer tells where the index is.
 
-The index is a table of fixed-width rows, where the construction first had CBOR: this package parses
-none, the number of rows follows from the length, and slots lie end to end, so that no offset needs
-to be stored or believed.
+The index is a table, where the construction first had CBOR, of which this package parses none. Its
+rows are short, for of a small file they are a good part of what is stored beside its bytes: slots
+lie end to end, so no offset is stored or believed, and of a chunk's id a row has 16 bytes. A reader
+looks for a chunk that it can name, and needs the whole id to open it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from struct import Struct
@@ -42,10 +43,16 @@ HINT_SIZE: Final = 8
 TRAILER_BOX_SIZE: Final = SEAL_OVERHEAD + 8
 TAIL_SIZE: Final = HINT_SIZE + TRAILER_BOX_SIZE
 _RUNGS_PER_DOUBLING: Final = 8
-_VERSION: Final = 1
+SHORT_ID_SIZE: Final = 16
+"""What an index has of a chunk's id: too much to be met by chance, or by trying."""
+_FIXED_ROWS: Final = 1
+"""The version of the index whose rows are all of one width and have whole ids; it is still read."""
+_VERSION: Final = 2
 
 _INDEX_HEAD: Final = Struct(">BBI")
-_INDEX_ROW: Final = Struct(">32sIBI")
+_FIXED_ROW: Final = Struct(">32sIBI")
+_NUMBER_SIZE_MAX: Final = 4
+"""Bytes of a number in a row, of seven bits each: no length is as large as 256 MiB."""
 _TRAILER: Final = Struct(">II")
 
 
@@ -61,6 +68,7 @@ class PackSlot:
     """Where in a pack one sealed chunk or log item lies; `length` counts sealed bytes."""
 
     id: bytes
+    """Of a chunk whose pack's index was read no more than its first SHORT_ID_SIZE bytes."""
     offset: int
     length: int
     codec: int
@@ -130,6 +138,8 @@ class PackWriter:
         self._parts = [random(SALT_SIZE) if data is None else data]
         self._size = len(self._parts[0])
         self.slots = list(slots)
+        self._rows = [_row(kind, slot) for slot in slots]
+        self._rows_size = sum(map(len, self._rows))
         assert self._size == SALT_SIZE + sum(slot.length for slot in self.slots)
 
     @property
@@ -146,15 +156,19 @@ class PackWriter:
         """Whether a slot of this size still fits; an empty pack takes any single one."""
         if not self.slots:
             return True
-        return self._size_with(1, sealed_size) <= PACK_SIZE_TARGET
+        row_size_max = _id_size(self.kind) + 2 * _NUMBER_SIZE_MAX
+        return self._size_with(row_size_max, sealed_size) <= PACK_SIZE_TARGET
 
     def add(self, slot_id: bytes, sealed: SealedChunk) -> PackSlot:
         """Appends a sealed chunk or log item under its 32-byte id."""
         assert self.has_room_for(len(sealed.sealed)), "close the pack and begin another"
         length = len(sealed.sealed)
         slot = PackSlot(slot_id, self._size, length, sealed.codec, sealed.plain_len)
+        row = _row(self.kind, slot)
         self._parts.append(sealed.sealed)
         self._size += length
+        self._rows.append(row)
+        self._rows_size += len(row)
         self.slots.append(slot)
         return slot
 
@@ -162,8 +176,7 @@ class PackWriter:
         """The finished pack; the writer is not used again."""
         assert self.slots, "an empty pack is not written"
         salt, key = self.salt, derive(self._read_secret, "pack key", self.salt)
-        rows = (_INDEX_ROW.pack(s.id, s.length, s.codec, s.plain_len) for s in self.slots)
-        table = _INDEX_HEAD.pack(_VERSION, self.kind, len(self.slots)) + b"".join(rows)
+        table = _INDEX_HEAD.pack(_VERSION, self.kind, len(self.slots)) + b"".join(self._rows)
         index_box = self._seal(key, "pack index", salt, table)
         trailer = _TRAILER.pack(self._size, len(index_box))
         size = self._size_with(0, 0)
@@ -178,9 +191,8 @@ class PackWriter:
         fresh = self._random(SEAL_RANDOM_SIZE)
         return seal(key, label, salt, plaintext=plaintext, random32=fresh)
 
-    def _size_with(self, more_slots: int, more_bytes: int) -> int:
-        rows = _INDEX_ROW.size * (len(self.slots) + more_slots)
-        index_size = SEAL_OVERHEAD + _INDEX_HEAD.size + rows
+    def _size_with(self, more_rows: int, more_bytes: int) -> int:
+        index_size = SEAL_OVERHEAD + _INDEX_HEAD.size + self._rows_size + more_rows
         return padded_pack_size(self._size + more_bytes + index_size + TAIL_SIZE)
 
 
@@ -211,11 +223,11 @@ def open_pack_index(
     if len(table) < _INDEX_HEAD.size:
         raise OpenError
     version, kind, count = _INDEX_HEAD.unpack_from(table)
-    is_known = version == _VERSION and kind in list(PackKind)
-    if not is_known or len(table) != _INDEX_HEAD.size + count * _INDEX_ROW.size:
+    if version not in (_FIXED_ROWS, _VERSION) or kind not in list(PackKind):
         raise OpenError
+    read_rows = _fixed_rows if version == _FIXED_ROWS else _short_rows
     slots, offset = [], SALT_SIZE
-    for slot_id, length, codec, plain_len in _INDEX_ROW.iter_unpack(table[_INDEX_HEAD.size :]):
+    for slot_id, length, codec, plain_len in read_rows(PackKind(kind), count, table):
         is_sane = CHUNK_SEAL_OVERHEAD <= length <= CHUNK_SIZE_MAX + CHUNK_SEAL_OVERHEAD
         if not is_sane or codec > 1 or plain_len > CHUNK_SIZE_MAX:
             raise OpenError
@@ -235,3 +247,60 @@ def open_pack(read_secret: bytes, data: bytes) -> PackIndex:
         raise OpenError
     offset, length = open_pack_trailer(read_secret, salt, data[-TRAILER_BOX_SIZE:], len(data))
     return open_pack_index(read_secret, salt, data[offset : offset + length], offset)
+
+
+# ------------------------------------------------------------ rows of an index
+
+
+def _id_size(kind: PackKind) -> int:
+    # Nobody can name what is in a pack of logs before it has read that.
+    return SHORT_ID_SIZE if kind is PackKind.CHUNKS else 32
+
+
+def _row(kind: PackKind, slot: PackSlot) -> bytes:
+    """`id || number(length << 1 | codec)`, and of what is compressed how much that has saved."""
+    saved = slot.plain_len + CHUNK_SEAL_OVERHEAD - slot.length
+    assert saved >= 0 if slot.codec else saved == 0, "compressed where it helps, and not else"
+    row = slot.id[: _id_size(kind)] + _number(slot.length << 1 | slot.codec)
+    return row + _number(saved) if slot.codec else row
+
+
+def _number(value: int) -> bytes:
+    """Seven bits a byte, the lowest first; the last byte alone is below 128."""
+    digits = bytearray()
+    while value >= 0x80:
+        digits.append(value & 0x7F | 0x80)
+        value >>= 7
+    digits.append(value)
+    return bytes(digits)
+
+
+def _read_number(table: bytes, at: int) -> tuple[int, int]:
+    """A number, and where it ends."""
+    value = 0
+    for place, digit in enumerate(table[at : at + _NUMBER_SIZE_MAX]):
+        value |= (digit & 0x7F) << 7 * place
+        if digit < 0x80:
+            if place and not digit:
+                break  # a second spelling of the same number
+            return value, at + place + 1
+    raise OpenError
+
+
+def _fixed_rows(kind: PackKind, count: int, table: bytes) -> Iterator[tuple[bytes, int, int, int]]:
+    if len(table) != _INDEX_HEAD.size + count * _FIXED_ROW.size:
+        raise OpenError
+    yield from _FIXED_ROW.iter_unpack(table[_INDEX_HEAD.size :])
+
+
+def _short_rows(kind: PackKind, count: int, table: bytes) -> Iterator[tuple[bytes, int, int, int]]:
+    at, id_size = _INDEX_HEAD.size, _id_size(kind)
+    for _ in range(count):
+        slot_id = table[at : at + id_size]
+        number, at = _read_number(table, at + id_size)
+        length, codec, saved = number >> 1, number & 1, 0
+        if codec:
+            saved, at = _read_number(table, at)
+        yield slot_id, length, codec, length - CHUNK_SEAL_OVERHEAD + saved
+    if at != len(table):
+        raise OpenError

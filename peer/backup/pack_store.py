@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 import aiosqlite
 
 from crypto.ids import RelayId
-from crypto.packs import PackIndex, PackKind, PackSlot
+from crypto.packs import SHORT_ID_SIZE, PackIndex, PackKind, PackSlot
 from crypto.shares import Descriptor, decode_descriptor
 from peer.backup.pack_hashes import PackHashes
 from peer.backup.pack_notes import PackNotes
@@ -118,7 +118,10 @@ class PackStore:
             ((number,),) = await self._db.execute_fetchall(sql, values)
             await self._db.executemany(
                 "INSERT OR REPLACE INTO slot VALUES (?,?,?,?,?,?)",
-                [(s.id, number, s.offset, s.length, s.codec, s.plain_len) for s in index.slots],
+                [
+                    (s.id[:SHORT_ID_SIZE], number, s.offset, s.length, s.codec, s.plain_len)
+                    for s in index.slots
+                ],
             )
         return int(number)
 
@@ -201,15 +204,18 @@ class PackStore:
         found: dict[bytes, Place] = {}
         several: dict[bytes, list[Place]] = {}
         for part in _parts(ids):
+            # By an earlier version whole ids were kept.
+            of_row = {id_[:SHORT_ID_SIZE]: id_ for id_ in part} | {id_: id_ for id_ in part}
             sql = (
                 "SELECT id, pack, offset, length, codec, plain_len FROM slot"  # noqa: S608
-                f" WHERE id IN ({_marks(part)}) ORDER BY pack"
+                f" WHERE id IN ({_marks(of_row)}) ORDER BY pack"
             )
-            for r in await self._db.execute_fetchall(sql, part):
-                place = Place(r[1], PackSlot(r[0], *r[2:]))
-                if r[0] in found:
-                    several.setdefault(r[0], [found[r[0]]]).append(place)
-                found[r[0]] = place
+            for r in await self._db.execute_fetchall(sql, list(of_row)):
+                id_ = of_row[r[0]]
+                place = Place(r[1], PackSlot(id_, *r[2:]))
+                if id_ in found:
+                    several.setdefault(id_, [found[id_]]).append(place)
+                found[id_] = place
         if several:
             whole = await self._held({place.pack for some in several.values() for place in some})
             for id_, some in several.items():
@@ -230,7 +236,7 @@ class PackStore:
         return whole
 
     async def slots(self, number: int) -> list[PackSlot]:
-        """What is in a pack."""
+        """What is in a pack, by what the store has of each id."""
         sql = "SELECT id, offset, length, codec, plain_len FROM slot WHERE pack = ? ORDER BY offset"
         return [PackSlot(*r) for r in await self._db.execute_fetchall(sql, (number,))]
 
@@ -331,5 +337,5 @@ def _parts(values: Sequence[T]) -> Iterator[list[T]]:
         yield list(values[start : start + AT_ONCE])
 
 
-def _marks(values: Sequence[Any]) -> str:
+def _marks(values: Collection[Any]) -> str:
     return ",".join("?" * len(values))

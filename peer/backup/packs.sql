@@ -9,7 +9,7 @@ CREATE TABLE pack (
     renewed_s INTEGER NOT NULL          -- when its leases were last prolonged
 );
 CREATE TABLE slot (
-    id BLOB NOT NULL,                   -- of a chunk, a changeset or a ledger entry
+    id BLOB NOT NULL,                   -- of a chunk, a changeset or a ledger entry, its first 16 bytes; whole where an earlier version wrote it
     pack INTEGER NOT NULL REFERENCES pack (number) ON DELETE CASCADE,
     offset INTEGER NOT NULL,
     length INTEGER NOT NULL,

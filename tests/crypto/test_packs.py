@@ -17,9 +17,11 @@ from crypto.packs import (
     LEAF_SIZE,
     PACK_SIZE_MAX,
     PACK_SIZE_TARGET,
+    SHORT_ID_SIZE,
     TAIL_SIZE,
     TRAILER_BOX_SIZE,
     Pack,
+    PackIndex,
     PackKind,
     PackWriter,
     is_pack_of,
@@ -46,12 +48,18 @@ def pack_of(*contents: bytes) -> Pack:
     return writer.close()
 
 
+def as_read(index: PackIndex) -> PackIndex:
+    """What comes out of a pack of chunks: of ids no more than what an index has of them."""
+    short = tuple(replace(slot, id=slot.id[:SHORT_ID_SIZE]) for slot in index.slots)
+    return PackIndex(index.kind, short)
+
+
 @settings(max_examples=25)
 @given(st.lists(st.binary(max_size=5000), min_size=1, max_size=12))
 def test_what_was_packed_is_found_again(contents: list[bytes]) -> None:
     pack = pack_of(*contents)
     assert pack_id(pack.data) == pack.pack_id
-    assert open_pack(READ, pack.data) == pack.index
+    assert open_pack(READ, pack.data) == as_read(pack.index)
     for slot, data in zip(pack.index.slots, contents, strict=True):
         chunk_id = ChunkId(slot.id)
         assert open_chunk(READ, chunk_id, slot.cut(pack.data), HASHER) == data
@@ -114,7 +122,28 @@ def test_the_largest_chunk_has_a_pack_to_itself() -> None:
     assert not writer.has_room_for(28)
     pack = writer.close()
     assert len(pack.data) == PACK_SIZE_MAX
-    assert open_pack(READ, pack.data) == pack.index
+    assert open_pack(READ, pack.data) == as_read(pack.index)
+
+
+def test_a_small_file_takes_eighteen_bytes_of_its_index() -> None:
+    some, more = pack_of(*map(Seeded("few"), [2550] * 3)), Seeded("more")
+    many = pack_of(*map(Seeded("few"), [2550] * 3), *map(more, [2550] * 7))
+
+    def index_size(pack: Pack) -> int:
+        tail = pack.data[-TRAILER_BOX_SIZE:]
+        return open_pack_trailer(READ, pack.data[:32], tail, len(pack.data))[1]
+
+    assert index_size(many) - index_size(some) == 7 * 18
+
+
+def test_whether_a_slot_fits_is_known_before_it_is_there() -> None:
+    """With as many as come before an eighth of a rung is full, by every length of a row."""
+    for codec, size in ((0, 60), (0, 9000), (1, 300_000)):
+        writer = PackWriter(READ, PackKind.CHUNKS, Seeded(f"fit {size}"))
+        sealed = SealedChunk(codec, size if not codec else 2 * size, bytes(size + 28))
+        while writer.has_room_for(size + 28):
+            writer.add(len(writer.slots).to_bytes(32, "big"), sealed)
+        assert len(writer.close().data) == PACK_SIZE_TARGET
 
 
 def test_a_pack_left_open_is_continued() -> None:
@@ -124,7 +153,8 @@ def test_a_pack_left_open_is_continued() -> None:
         READ, PackKind.CHUNKS, os.urandom, data=bytes(writer.data), slots=writer.slots
     )
     second = again.add(b"\x02" * 32, SealedChunk(0, 2, bytes(30)))
-    assert open_pack(READ, again.close().data).slots == (first, second)
+    expected = as_read(PackIndex(PackKind.CHUNKS, (first, second)))
+    assert open_pack(READ, again.close().data) == expected
     with pytest.raises(AssertionError):
         PackWriter(READ, PackKind.CHUNKS, os.urandom, data=bytes(71), slots=[first])
 
@@ -155,10 +185,11 @@ def test_two_packs_of_the_same_chunk_have_nothing_in_common() -> None:
 @pytest.mark.row("A07")
 def test_every_changed_byte_that_matters_is_refused() -> None:
     pack = pack_of(b"a" * 300, Seeded("b")(300))
-    end = pack.index.slots[-1].offset + pack.index.slots[-1].length
+    tail = pack.data[-TRAILER_BOX_SIZE:]
+    offset, length = open_pack_trailer(READ, pack.data[:32], tail, len(pack.data))
     boxes = [
         *range(32),  # salt
-        *range(end, end + 40 + 6 + 2 * 41),  # index box
+        *range(offset, offset + length),  # index box
         *range(len(pack.data) - TAIL_SIZE, len(pack.data)),  # hint and trailer box
     ]
     for at in boxes:
@@ -196,7 +227,7 @@ def index_box(table: bytes) -> bytes:
 
 BAD_TABLES = {
     "empty": b"",
-    "another version": b"\x02\0" + (1).to_bytes(4, "big") + ROW,
+    "another version": b"\x03\0" + (1).to_bytes(4, "big") + ROW,
     "another kind": b"\x01\x02" + (1).to_bytes(4, "big") + ROW,
     "a row too few": b"\x01\0" + (2).to_bytes(4, "big") + ROW,
     "a row too many": b"\x01\0" + (0).to_bytes(4, "big") + ROW,
@@ -217,6 +248,35 @@ def test_an_index_that_no_writer_makes_is_refused(case: str) -> None:
     for index_offset in (32, 32 + 27, 32 + 40, 32 + 80, 32 + 2**32 - 1):
         with pytest.raises(OpenError):
             open_pack_index(READ, SALT, index_box(BAD_TABLES[case]), index_offset)
+
+
+SHORT_ID = b"\x05" * SHORT_ID_SIZE
+BAD_SHORT_TABLES = {
+    "another kind": b"\x02\x02" + (1).to_bytes(4, "big") + SHORT_ID + b"\x50",
+    "a row too few": b"\x02\0" + (2).to_bytes(4, "big") + SHORT_ID + b"\x50",
+    "a row too many": b"\x02\0" + (0).to_bytes(4, "big") + SHORT_ID + b"\x50",
+    "half a row": b"\x02\0" + (1).to_bytes(4, "big") + SHORT_ID,
+    "half a number": b"\x02\0" + (1).to_bytes(4, "big") + SHORT_ID + b"\xd0",
+    "no saving": b"\x02\0" + (1).to_bytes(4, "big") + SHORT_ID + b"\x51",
+    "a second spelling": b"\x02\0" + (1).to_bytes(4, "big") + SHORT_ID + b"\xd0\0",
+    "a number of five bytes": b"\x02\0" + (1).to_bytes(4, "big") + SHORT_ID + b"\xd0\x80\x80\x80\1",
+    "four billion rows": b"\x02\0" + b"\xff" * 4 + SHORT_ID + b"\x50",
+    "shorter than the pack": b"\x02\0" + (1).to_bytes(4, "big") + SHORT_ID + b"\x4e",
+    "a slot below the overhead": b"\x02\0" + (1).to_bytes(4, "big") + SHORT_ID + b"\x36",
+    "a slot of 32 MiB": b"\x02\0" + (1).to_bytes(4, "big") + SHORT_ID + b"\x80\x80\x80\x20",
+    "a plain length of 32 MiB": b"\x02\0" + (1).to_bytes(4, "big") + SHORT_ID
+    + b"\x51\x80\x80\x80\x10",
+    "a log item's row": b"\x02\1" + (1).to_bytes(4, "big") + SHORT_ID + b"\x50",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD_SHORT_TABLES)
+def test_a_short_index_that_no_writer_makes_is_refused(case: str) -> None:
+    good = index_box(b"\x02\0" + (1).to_bytes(4, "big") + SHORT_ID + b"\x50")
+    assert open_pack_index(READ, SALT, good, 32 + 40).slots[0].id == SHORT_ID
+    for index_offset in (32, 32 + 27, 32 + 40, 32 + 80, 32 + (32 << 20)):
+        with pytest.raises(OpenError):
+            open_pack_index(READ, SALT, index_box(BAD_SHORT_TABLES[case]), index_offset)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,11 +10,12 @@ import pytest
 
 from crypto.chunks import CHUNK_NONCE_SIZE, seal_chunk
 from crypto.ids import ChunkId, RelayId
-from crypto.packs import PackIndex, PackKind, PackWriter
+from crypto.packs import SHORT_ID_SIZE, PackIndex, PackKind, PackWriter
 from crypto.shares import Descriptor, describe
 from peer.backup.pack_store import Holding, PackStore, Totals
 from protocol.erasure import encode
 from tests.crypto.seeded import Seeded
+from tests.crypto.test_packs import as_read
 
 NODE, OTHER = RelayId(b"n" * 32), RelayId(b"o" * 32)
 
@@ -45,11 +47,31 @@ async def test_what_lies_where(store: PackStore) -> None:
     assert {id_: place.pack for id_, place in found.items()} == {A: number, B: number}
     assert [place.slot for place in found.values()] == list(index.slots)
     assert await store.unknown([one.id(), C]) == [C]
-    assert await store.slots(number) == list(index.slots)
+    assert await store.slots(number) == list(as_read(index).slots)
     assert await store.add(one, index, 200) == number
     later, again = packed("two", [B, C])
     second = await store.add(later, again, 300)
     assert (await store.find([B]))[B].pack == second
+
+
+async def test_a_pack_is_known_by_its_index_as_by_what_was_put_into_it(store: PackStore) -> None:
+    one, index = packed("one", [A, B])
+    number = await store.add(one, as_read(index), 100)
+    found = await store.find([A, B, C])
+    assert [place.slot for place in found.values()] == list(index.slots), "by the ids asked for"
+    await store.add(one, index, 100)
+    assert await store.slots(number) == list(as_read(index).slots), "and once, however it came"
+
+
+async def test_whole_ids_of_an_earlier_version_are_found(store: PackStore, tmp_path: Path) -> None:
+    one, index = packed("one", [A, B])
+    number = await store.add(one, index, 100)
+    with sqlite3.connect(tmp_path / "packs") as db:
+        for slot in index.slots:
+            short = slot.id[:SHORT_ID_SIZE]
+            db.execute("UPDATE slot SET id = ? WHERE id = ?", (slot.id, short))
+    found = await store.find([A, B, C])
+    assert [(p.pack, p.slot) for p in found.values()] == [(number, slot) for slot in index.slots]
 
 
 async def test_what_lies_in_several_packs_is_looked_for_where_it_can_be_had(
