@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from base64 import b32decode, b32encode
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final
 
@@ -62,7 +63,9 @@ def fingerprint_of(relay_id: RelayId) -> str:
     return b32encode(relay_id).decode().rstrip("=").lower()
 
 
+@lru_cache(1024)
 def _read_fingerprint(text: str) -> RelayId:
+    # Of a pack's holders each is named with every share.
     try:
         relay_id = RelayId(b32decode(text.upper() + "=" * (-len(text) % 8)))
     except ValueError:

@@ -46,24 +46,31 @@ async def set_holders(
     """Who holds shares of a pack, in place of who was said to before. What a node does not show it
     has not found because somebody named it once more.
     """
-    failing = await db.execute_fetchall(
-        "SELECT failing_since_s, pack, node, number FROM holders WHERE pack = ?"
-        " AND failing_since_s IS NOT NULL",
-        (pack,),
+    failing = list(
+        await db.execute_fetchall(
+            "SELECT failing_since_s, pack, node, number FROM holders WHERE pack = ?"
+            " AND failing_since_s IS NOT NULL",
+            (pack,),
+        )
     )
     await db.execute_fetchall("DELETE FROM holders WHERE pack = ?", (pack,))
-    for holder in holders:
-        node_id = RelayAddress.parse(holder.address).relay_id
-        ((node,),) = await db.execute_fetchall(
-            "INSERT INTO nodes (node_id, address, met_s, first_missed_s) VALUES (?, ?, ?, NULL)"
-            " ON CONFLICT DO UPDATE SET address = excluded.address RETURNING node",
-            (node_id, holder.address, now_s),
-        )
-        await add_holder(db, pack, node, holder.number)
+    # Many values by one statement: each is a visit to SQLite's thread, which costs more than it.
+    named = [(RelayAddress.parse(h.address).relay_id, h.address, h.number) for h in holders]
     await db.executemany(
-        "UPDATE holders SET failing_since_s = ? WHERE pack = ? AND node = ? AND number = ?",
-        [tuple(row) for row in failing],
+        "INSERT INTO nodes (node_id, address, met_s, first_missed_s) VALUES (?, ?, ?, NULL)"
+        " ON CONFLICT DO UPDATE SET address = excluded.address",
+        [(node_id, address, now_s) for node_id, address, _ in named],
     )
+    await db.executemany(
+        "INSERT INTO holders SELECT ?, node, ?, NULL FROM nodes WHERE node_id = ?"
+        " ON CONFLICT DO NOTHING",
+        [(pack, number, node_id) for node_id, _, number in named],
+    )
+    if failing:
+        await db.executemany(
+            "UPDATE holders SET failing_since_s = ? WHERE pack = ? AND node = ? AND number = ?",
+            [tuple(row) for row in failing],
+        )
 
 
 async def add_holder(db: aiosqlite.Connection, pack: int, node: int, number: int) -> None:

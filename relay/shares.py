@@ -136,8 +136,7 @@ class Shares:
         try:
             is_here = await self._begin(incoming, descriptor, lease_until_s, holders)
             if not is_here:
-                await _whole(self._open, incoming)
-                incoming.next_leaf = await _whole(self._right_leaves, incoming)
+                incoming.next_leaf = await _whole(self._open, incoming)
                 return incoming
         except BaseException:
             self.leave(incoming)
@@ -203,10 +202,9 @@ class Shares:
             await rows.set_hashes(db, pack, name.number, rows.joined(hashes))
         return pack
 
-    def _open(self, incoming: Incoming) -> None:
+    def _open(self, incoming: Incoming) -> int:
+        """Opens its file; how many leaves of an earlier try are right."""
         incoming.descriptor = self.files.begin(incoming.name)
-
-    def _right_leaves(self, incoming: Incoming) -> int:
         for index, expected in enumerate(incoming.hashes):
             leaf = self.files.read_incoming(incoming.descriptor, index, 1)
             if len(leaf) != LEAF_SIZE or leaf_hashes(leaf, index) != [expected]:
