@@ -275,6 +275,13 @@ class FileChanged(PeerError):
     http_status = 412
 
 
+class NotOnItsWay(PeerError):
+    """No file of this path is on its way to this device. `holdfast status` shows what is."""
+
+    exit_code = 52
+    http_status = 409
+
+
 # 30-39: this device's own files, addresses and relays.
 
 

@@ -233,6 +233,8 @@ async def _attached(folder: Folder, stored: StoredFolder, name: str) -> FolderSt
         "need_bytes": folder.fetcher.lacking_bytes if folder.fetcher is not None else 0,
         "errors": errors,  # type: ignore[typeddict-item]
     }
+    if folder.fetcher is not None and folder.fetcher.resting:
+        answer["paused_files"], answer["paused_bytes"] = folder.fetcher.paused_lack
     if folder.history is not None:
         answer["kept_versions"], answer["kept_bytes"] = folder.history.kept
     if folder.asks:

@@ -30,6 +30,8 @@ class FolderState(StrEnum):
     """Something is being fetched, written or still to be sent out."""
     TROUBLE = "trouble"
     """All that can be synced is; each of `errors` names a path that cannot, and why."""
+    PARTLY_PAUSED = "partly paused"
+    """All is synced but for the bytes of files that a person has paused."""
     IN_SYNC = "in sync"
     """Disk and replica agree; `errors` may name pipes, sockets and devices, which are skipped."""
 
@@ -58,6 +60,10 @@ class FolderStatus(TypedDict):
     need_bytes: int
     """Files that are still to be written here, and the bytes still to be fetched for them."""
     errors: list[PathProblem]
+    paused_files: NotRequired[int]
+    """Files among the needed whose bytes wait because a person has paused them."""
+    paused_bytes: NotRequired[int]
+    """What is to come of these, which is not in `need_bytes`."""
     kept_versions: NotRequired[int]
     """Earlier versions of files that are kept on this disk, and below their bytes, as of a few
     minutes ago.
@@ -216,6 +222,8 @@ class TransferEntry(TypedDict):
     """From the folder's root; empty while that is not known."""
     size: int
     done_bytes: int
+    paused: bool
+    """Whether it waits because a person has paused it."""
 
 
 class UnderWayEntry(TypedDict):

@@ -77,6 +77,11 @@ class Daemon:
         """A folder rests, or goes on."""
         await _ask(self._client.pause if is_paused else self._client.resume, folder_id)
 
+    async def set_transfer_paused(self, path: Path, is_paused: bool) -> None:
+        """A file that is on its way waits, or goes on."""
+        client = self._client
+        await _ask(client.pause_transfer if is_paused else client.resume_transfer, path)
+
     async def answer(self, folder_id: str, answer: HoldAnswer) -> None:
         """The person's word on many changes."""
         await _ask(self._client.answer, folder_id, answer)

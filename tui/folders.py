@@ -13,13 +13,13 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
 from peer.command_line.terminal import term_safe
-from peer.status import FolderState, FolderStatus
+from peer.status import FolderState, FolderStatus, TransferEntry
 from tui.daemon import Daemon
 from tui.dialogs import Ask, Confirm, Field
 from tui.listing import Listing
 from tui.pane import Pane
 from tui.rows import FOLDER_HEADINGS, Line, folder_lines
-from tui.transfers import TRANSFER_HEADINGS, Speeds, done_of, transfer_lines
+from tui.transfers import TRANSFER_HEADINGS, Speeds, done_of, key_of, transfer_lines
 from tui.versions import VersionsScreen
 from tui.watch import Seen
 
@@ -32,7 +32,7 @@ class FoldersPane(Pane):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("a", "add", "Add", tooltip="Sync a directory of this device"),
         Binding("t", "attach", "Attach", tooltip="Put an offered folder on this device"),
-        Binding("p", "pause", "Pause", tooltip="Let a folder rest, or go on"),
+        Binding("p", "pause", "Pause", tooltip="Let a folder, or a file on its way, rest or go on"),
         Binding("v", "versions", "Versions", tooltip="What files were, and bring them back"),
         Binding("d", "remove", "Remove", tooltip="Sync a folder no more on this device"),
     ]
@@ -79,6 +79,13 @@ class FoldersPane(Pane):
 
     def _folder(self) -> FolderStatus | None:
         return next((one for one in self.seen.folders if one["id"] == self.chosen), None)
+
+    def _transfer(self) -> TransferEntry | None:
+        """The file that the person is on, below the folders."""
+        if not self._transfers.has_focus or self.seen.transfers is None:
+            return None
+        key, entries = self._transfers.chosen, self.seen.transfers["transfers"]
+        return next((one for one in entries if key_of(one) == key), None)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Only what can be done now is shown."""
@@ -130,9 +137,14 @@ class FoldersPane(Pane):
         )
 
     def action_pause(self) -> None:
-        """A folder rests, or goes on."""
-        folder = self._folder()
-        if folder is not None:
+        """A folder rests, or goes on; or a file that is on its way."""
+        folder, transfer = self._folder(), self._transfer()
+        if folder is not None and folder["path"] is not None and transfer is not None:
+            is_paused = not transfer["paused"]
+            said = f"{transfer['path']} {'is paused' if is_paused else 'goes on'}."
+            path = Path(folder["path"]) / transfer["path"]
+            self.carry_out(self._daemon.set_transfer_paused(path, is_paused), said)
+        elif folder is not None:
             is_paused = folder["state"] != FolderState.PAUSED
             said = f"{folder['name']} is {'paused' if is_paused else 'going on'}."
             self.carry_out(self._daemon.set_paused(folder["id"], is_paused), said)

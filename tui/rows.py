@@ -11,7 +11,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from peer.command_line.terminal import format_moment, format_size, format_time, term_safe
+from peer.command_line.terminal import (
+    format_moment,
+    format_size,
+    format_time,
+    paused_words,
+    term_safe,
+)
 from peer.status import (
     ConflictEntry,
     DeviceEntry,
@@ -64,6 +70,7 @@ _SIGNS: Final[dict[str, tuple[str, Tone]]] = {
     FolderState.SCANNING: ("↻", Tone.BUSY),
     FolderState.SYNCING: ("↻", Tone.BUSY),
     FolderState.TROUBLE: ("!", Tone.BAD),
+    FolderState.PARTLY_PAUSED: ("‖", Tone.QUIET),
     FolderState.IN_SYNC: ("●", Tone.GOOD),
 }
 
@@ -98,10 +105,13 @@ def folder_lines(status: Status) -> list[Line]:
 def _folder_line(folder: FolderStatus) -> Line:
     sign, tone = _SIGNS.get(folder["state"], ("?", Tone.BAD))
     state = folder["state"]
-    if folder["need_files"]:
-        state = f"{state}, {folder['need_files']} left"
+    paused = folder.get("paused_files", 0)
+    if (left := folder["need_files"] - paused) > 0:
+        state = f"{state}, {left} left"
         if folder["need_bytes"]:
             state = f"{state} ({format_size(folder['need_bytes'])})"
+    if paused:
+        state = f"{state}, {paused_words(folder)}"
     cells = (
         sign, folder["name"], state, str(folder["files"]), format_size(folder["bytes"]),
         shortened(folder["path"]) if folder["path"] else "not on this device",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from peer.command_line.terminal import format_size, format_time, term_safe
+from peer.command_line.terminal import count_files, format_size, format_time, term_safe
 from peer.status import FolderStatus, TransferEntry
 from tui.rows import SMOOTHING, Line, Tone
 
@@ -83,18 +83,26 @@ def transfer_lines(
     out: list[Line] = []
     for folder in folders:
         if folder["need_bytes"]:
-            came = sum(one["done_bytes"] for one in entries if one["folder_id"] == folder["id"])
+            mine = [one for one in entries if one["folder_id"] == folder["id"]]
+            came = sum(one["done_bytes"] for one in mine if not one["paused"])
             done, left = folder["bytes"] + came, folder["need_bytes"]
-            name = f"{folder['name']}: {folder['need_files']} files"
+            moving = folder["need_files"] - folder.get("paused_files", 0)
+            name = f"{folder['name']}: {count_files(max(1, moving))}"
             out.append(_line(folder["id"], name, done, done + left, left, speeds))
         for one in entries:
             if one["folder_id"] == folder["id"] and one["path"]:
                 left = one["size"] - one["done_bytes"]
                 name, key = f"  {one['path']}", key_of(one)
-                out.append(_line(key, name, one["done_bytes"], one["size"], left, speeds))
+                line = _line(key, name, one["done_bytes"], one["size"], left, speeds)
+                out.append(_paused(line) if one["paused"] else line)
     if more:
         out.append(Line("more", ("", f"  and {more} more", "", "", "", ""), Tone.QUIET))
     return out
+
+
+def _paused(line: Line) -> Line:
+    _, *cells, _, _ = line.cells
+    return line._replace(cells=("‖", *cells, "paused", ""), tone=Tone.QUIET)
 
 
 def _line(key: str, name: str, done: int, size: int, left: int, speeds: Speeds) -> Line:

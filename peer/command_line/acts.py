@@ -202,8 +202,15 @@ def invite(arguments: argparse.Namespace) -> Answer:
 
 def status(arguments: argparse.Namespace) -> Answer:
     """Ask the daemon how everything stands."""
-    status = client_of(arguments).status()
-    return Answer(status, lambda: terminal.print_status(status))
+    client = client_of(arguments)
+    status = client.status()
+
+    def show() -> None:
+        has_paused = any("paused_files" in folder for folder in status["folders"])
+        listed = client.transfers()["transfers"] if has_paused else []
+        terminal.print_status(status, [one for one in listed if one["paused"]])
+
+    return Answer(status, show)
 
 
 def devices(arguments: argparse.Namespace) -> Answer:
@@ -328,15 +335,29 @@ def folder_remove(arguments: argparse.Namespace) -> Answer:
 
 
 def pause(arguments: argparse.Namespace) -> Answer:
-    """Pause a folder, or all."""
+    """Pause a folder, all, or one file that is on its way."""
+    file = _file_alone(arguments)
+    if file is not None:
+        client_of(arguments).pause_transfer(file)
+        return say({}, f"{file} waits until `holdfast resume --file` lets it go on.")
     client_of(arguments).pause(arguments.folder)
     return say({}, f"Paused {arguments.folder or 'all folders'}.")
 
 
 def resume(arguments: argparse.Namespace) -> Answer:
-    """Resume a folder, or all."""
+    """Resume a folder, all, or one file."""
+    file = _file_alone(arguments)
+    if file is not None:
+        client_of(arguments).resume_transfer(file)
+        return say({}, f"{file} goes on.")
     client_of(arguments).resume(arguments.folder)
     return say({}, f"Resumed {arguments.folder or 'all folders'}.")
+
+
+def _file_alone(arguments: argparse.Namespace) -> Path | None:
+    if arguments.file is not None and arguments.folder is not None:
+        raise UsageError("Give either a folder or --file.")
+    return None if arguments.file is None else Path(arguments.file).absolute()
 
 
 def conflicts(arguments: argparse.Namespace) -> Answer:

@@ -232,6 +232,9 @@ def make_parser() -> argparse.ArgumentParser:
     resume = add("resume", acts.resume, "go on after a pause")
     for command in (pause, resume):
         command.add_argument("folder", nargs="?", metavar="FOLDER", help="all folders if not given")
+        command.add_argument(
+            "--file", type=Path, metavar="PATH", help="only this file, which is on its way here"
+        )
     answer = add("answer", acts.answer, "answer a folder that asks whether many changes were meant")
     answer.add_argument("folder", metavar="FOLDER")
     answer.add_argument("answer", choices=[answer.value for answer in HoldAnswer])

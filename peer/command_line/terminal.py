@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # rich takes 0.1 s to import, and most commands print JSON or
         RelayList,
         SearchAnswer,
         Status,
+        TransferEntry,
         VersionList,
     )
 
@@ -103,10 +104,18 @@ def print_error(sentence: str) -> None:
 
 def _describe_folder(folder: "FolderStatus") -> str:
     """The state in words, with what is still needed where that is known."""
-    if folder["need_files"] == 0:
-        return folder["state"]
-    left = f"{folder['need_files']} files, {format_size(folder['need_bytes'])} left"
-    return f"{folder['state']} ({left})"
+    paused = folder.get("paused_files", 0)
+    said = []
+    if (left := folder["need_files"] - paused) > 0:
+        said.append(f"{left} files, {format_size(folder['need_bytes'])} left")
+    if paused:
+        said.append(paused_words(folder))
+    return f"{folder['state']} ({'; '.join(said)})" if said else folder["state"]
+
+
+def paused_words(folder: "FolderStatus") -> str:
+    """What of a folder waits by a person's will."""
+    return f"{count_files(folder.get('paused_files', 0))} paused by you"
 
 
 SHOWN_BYTES_S: Final = 1_000.0
@@ -119,8 +128,10 @@ def _moved(count: int, rate: float) -> str:
     return f"{size}, {format_size(rate)}/s" if rate >= SHOWN_BYTES_S else size
 
 
-def print_status(status: "Status") -> None:
-    """Print folders, what they ask, what to know of them, what is not synced and why, and links."""
+def print_status(status: "Status", paused: Sequence["TransferEntry"] = ()) -> None:
+    """Print folders, what they ask, what to know of them, what is not synced and why, what is
+    paused, and links.
+    """
     device = status["device"]
     print(f"This device is {term_safe(device['name'])} ({device['id'][:8]}).")
     if not status["folders"]:
@@ -147,6 +158,10 @@ def print_status(status: "Status") -> None:
         for problem in folder["errors"]:
             where = f"{folder['name']}/{problem['path']}"
             print(f"{term_safe(where)}: {term_safe(problem['reason'])}")
+    for one in paused:
+        where = term_safe(f"{one['folder']}/{one['path']}")
+        here = f"{format_size(one['done_bytes'])} of {format_size(one['size'])} are here"
+        print(f"{where}: Paused by you; {here}. `holdfast resume --file PATH` lets it go on.")
     if not status["links"]:
         print("No other device is connected.")
         return

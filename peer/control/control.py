@@ -406,6 +406,8 @@ ROUTES: tuple[tuple[str, str, _Act], ...] = (
     ("GET", "/api/notifications", _notifications),
     ("POST", "/api/notifications/mark_as_read", _mark_as_read),
     ("GET", "/api/sync/transfers", lambda d, f: home_control.transfers(d.transfers, f)),
+    ("POST", "/api/sync/transfers/pause", lambda d, f: home_control.pause(d.transfers, f)),
+    ("POST", "/api/sync/transfers/resume", lambda d, f: home_control.resume(d.transfers, f)),
     ("GET", "/api/config", lambda d, f: home_control.settings(d.home_requests, f)),
     ("POST", "/api/config/set", lambda d, f: home_control.change(d.home_requests, f)),
     ("GET", "/api/log", lambda d, f: control_people.log(d.witness, f)),

@@ -162,6 +162,14 @@ class ControlClient:
         """Resume a folder, or all."""
         self.request("POST", "/api/sync/resume", {"folder": name_or_id})
 
+    def pause_transfer(self, path: Path) -> None:
+        """Let a file that is on its way wait."""
+        self.request("POST", "/api/sync/transfers/pause", {"path": str(path.absolute())})
+
+    def resume_transfer(self, path: Path) -> None:
+        """Let it go on."""
+        self.request("POST", "/api/sync/transfers/resume", {"path": str(path.absolute())})
+
     def answer(self, name_or_id: str, answer: HoldAnswer) -> None:
         """Answer a folder that asks."""
         self.request("POST", "/api/sync/answer", {"folder": name_or_id, "answer": answer.value})

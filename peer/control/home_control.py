@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 from peer.control.control_fields import Fields
@@ -25,6 +26,12 @@ class TransferApi(Protocol):
     async def listed(self) -> TransferList:
         """The files on their way."""
 
+    async def pause(self, path: Path) -> None:
+        """Let one of them wait."""
+
+    async def resume(self, path: Path) -> None:
+        """Let it go on."""
+
 
 async def settings(home: HomeApi, fields: Fields) -> Mapping[str, Any]:
     """`GET /api/config`."""
@@ -43,3 +50,17 @@ async def transfers(api: TransferApi, fields: Fields) -> Mapping[str, Any]:
     """`GET /api/sync/transfers`."""
     fields.end()
     return await api.listed()
+
+
+async def pause(api: TransferApi, fields: Fields) -> None:
+    """`POST /api/sync/transfers/pause`."""
+    path = fields.path("path")
+    fields.end()
+    await api.pause(path)
+
+
+async def resume(api: TransferApi, fields: Fields) -> None:
+    """`POST /api/sync/transfers/resume`."""
+    path = fields.path("path")
+    fields.end()
+    await api.resume(path)

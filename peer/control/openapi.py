@@ -67,6 +67,12 @@ class FolderPlace(TypedDict):
     path: Place
 
 
+class FilePlace(TypedDict):
+    """A file, by its path on this machine."""
+
+    path: Place
+
+
 class FolderTime(TypedDict):
     """To what time a directory is to go back."""
 
@@ -279,6 +285,10 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         "The beginning of a version", VersionToRead, s.VersionBytes
     ),
     ("GET", "/api/sync/transfers"): Operation("What is on its way", gives=s.TransferList),
+    ("POST", "/api/sync/transfers/pause"): Operation(
+        "Let a file that is on its way wait; a newer version of it waits as well", FilePlace
+    ),
+    ("POST", "/api/sync/transfers/resume"): Operation("Let it go on", FilePlace),
     ("GET", "/api/config"): Operation("All settings", gives=s.SettingList),
     ("POST", "/api/config/set"): Operation("Change a setting", Change, s.SettingEntry),
     ("POST", "/api/versions/restore"): Operation(

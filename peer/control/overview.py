@@ -70,7 +70,7 @@ async def overview(daemon: OverviewApi, fields: Fields) -> Mapping[str, Any]:
     has_conflicts, has_backups = fields.flag("conflicts"), fields.flag("backups")
     fields.end()
     status = await daemon.status()
-    is_moving = any(folder["need_bytes"] for folder in status["folders"])
+    is_moving = any(f["need_bytes"] or "paused_files" in f for f in status["folders"])
     nothing: TransferList = {"transfers": [], "more": 0, "under_way": []}
     answer: Overview = {
         "status": status,

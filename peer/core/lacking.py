@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from crypto.ids import NodeId
@@ -41,6 +41,13 @@ async def reasons(
     if len(ids) > TOLD_MAX:
         told[()] = f"The same is true of {len(ids) - TOLD_MAX} more files."
     return told
+
+
+async def places(resident: Directories, ids: Iterable[NodeId]) -> dict[NodeId, Path]:
+    """Where each of these is shown, or is to be; the latter of what is not here yet."""
+    rows = await LoadRows(sorted(ids))
+    known: dict[NodeId, Row] = dict(rows)
+    return {node_id: await _path(resident, row, known) for node_id, row in rows.items()}
 
 
 def _author(row: Row) -> str:

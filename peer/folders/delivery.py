@@ -20,6 +20,7 @@ from peer.core.lacking import reasons
 from peer.core.refusals import Refusals
 from peer.disk.hinting import Hinting
 from peer.folders.fetcher import Fetcher
+from peer.folders.pausing import Pausing
 from peer.folders.performing import Performer
 from peer.folders.progress import Progress
 from peer.status import FolderState
@@ -44,6 +45,8 @@ ASK_AGAIN_S: Final = 5.0
 """When to ask for bytes again that nobody had."""
 RETRY_SOON_S: Final = 0.2
 """After something on the disk was not as planned: it is looked at again first."""
+SETTLED: Final = frozenset((FolderState.IN_SYNC, FolderState.PARTLY_PAUSED))
+"""In these a folder looks after its logs and its history."""
 PASSING: Final = frozenset(
     {
         RefusalKind.CHANGED,
@@ -71,6 +74,7 @@ class Delivery:
     ) -> None:
         """`is_asking`: changes of this disk are held; what they are in the way of has to wait."""
         self.fetcher = fetcher
+        self.pausing = Pausing(engine, performer, fetcher, self.nodes_came)
         self._is_asking = is_asking
         self._engine, self._disk, self._performer = engine, disk, performer
         self._hinting, self._progress = hinting, progress
@@ -194,6 +198,7 @@ class Delivery:
     async def note_lack(self, need: int) -> None:
         """At rest, with so many nodes that the disk does not show."""
         fetcher = self.fetcher
+        await self.pausing.settle()
         if not need:
             self._refusals.all_done()
             fetcher.forget_begun()
@@ -207,6 +212,16 @@ class Delivery:
         elif not need and fetcher.staged:
             names = fetcher.drop(list(fetcher.staged))
             await self._performer.on_disk(lambda: self._disk.discard_staged(names))
+
+    @property
+    def lacking_state(self) -> FolderState:
+        """How a folder stands that is at rest and does not show all there is."""
+        fetcher = self.fetcher
+        if fetcher.unavailable:  # some of it is on its way, or may be
+            return FolderState.SYNCING
+        if self._progress.undelivered:
+            return FolderState.TROUBLE
+        return FolderState.PARTLY_PAUSED if fetcher.resting else FolderState.SYNCING
 
     async def _lacking(self) -> dict[Path, str]:
         """What is not here, and why."""
@@ -254,6 +269,7 @@ class Delivery:
     async def _take_survey(self, ids: Sequence[NodeId]) -> None:
         """Looks again at nodes whose records or bytes have come."""
         fetcher = self.fetcher
+        fetcher.look_again(ids)
         survey = await self._performer.drive(
             self._engine.survey_nodes(ids, fetcher.staged, fetcher.is_lost, self._refusals.held)
         )

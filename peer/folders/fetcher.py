@@ -8,7 +8,7 @@ nothing here is visible to the person until the engine publishes it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -41,6 +41,8 @@ SMALL_BYTES_MAX: Final = 512 << 10
 FALSE_RECORD: Final = "The hash or size that a device gave for this file is not that of its bytes."
 BEGUN_MAX: Final = 8
 """Large files kept half fetched, each with a descriptor; of more the oldest begins anew."""
+PAUSED_BEGUN_MAX: Final = 32
+"""The same of those that a person has paused."""
 LARGE_OPEN_MAX: Final = 32
 """Large files written at a time: each holds a descriptor and its chunks' places."""
 
@@ -105,6 +107,10 @@ class Fetcher:
         self.problems: dict[Key, str] = {}
         self.staged_owners: list[NodeId] = []
         """Nodes some of whose bytes were staged since somebody took this list."""
+        self.paused: set[NodeId] = set()
+        """Files whose bytes are not to come until the person says so; change it by `pause`."""
+        self.resting: dict[Key, Need] = {}
+        """What is wanted of these."""
         self.owners: dict[Key, NodeId] = {}
         """Of what is unavailable or a problem: whose record asks for it."""
         self.has_refused = False
@@ -143,11 +149,15 @@ class Fetcher:
 
     # ------------------------------------------------------------ what is needed
 
-    async def need(self, needs: Iterable[Need]) -> None:
-        """Starts to get these bytes, as far as there is room for them."""
+    async def need(self, needs: Iterable[Need], *, is_asked: bool = False) -> None:
+        """Starts to get these bytes, as far as there is room for them; those of a file that is
+        paused only if the person asked for just them.
+        """
         small: list[tuple[Job, bytes]] = []
         chunked: list[Job] = []
-        needs = list(needs)
+        needs = [n for n in needs if is_asked or not self._rests(n)]
+        if not needs:
+            return
         free = await self._in_disk_thread(self._disk.free_bytes)
         room = free - self._free_min_bytes - self.pending_bytes
         wanted = sum(need.content.size for need in needs)
@@ -392,6 +402,47 @@ class Fetcher:
         self.owners[job.key] = next(iter(job.owners), job.key[0])
         self.staged_owners += job.owners
 
+    # ------------------------------------------------------------ what is paused
+
+    def pause(self, nodes: Iterable[NodeId]) -> None:
+        """The bytes of these files wait; what is here of them stays for later."""
+        self.paused.update(nodes)
+        for job in [j for j in self.jobs.values() if j.owners.keys() <= self.paused]:
+            owner = next(iter(job.owners))
+            self.resting[job.key] = Need(job.key[0], job.content, owner, job.is_executable)
+            if job.is_begun:
+                self._leave(job)
+            else:
+                self._forget(job)
+
+    def resume(self, nodes: Collection[NodeId]) -> None:
+        """They may come, as soon as they are wanted again."""
+        self.paused.difference_update(nodes)
+        self.look_again(nodes)
+
+    def look_again(self, nodes: Collection[NodeId]) -> None:
+        """Whatever is wanted of these files is about to be said anew."""
+        if self.resting:
+            self.resting = {k: n for k, n in self.resting.items() if n.owner not in nodes}
+
+    def _rests(self, need: Need) -> bool:
+        key = (need.node, need.content.hash)
+        if need.owner not in self.paused or key in self.jobs or key in self.staged:
+            return False  # or somebody else wants the same bytes
+        self.resting[key] = need
+        return True
+
+    def resting_bytes(self, key: Key) -> int:
+        """What is still to come of a file that is paused."""
+        job = self._begun.get(key)
+        return self.resting[key].content.size if job is None else job.lacking_bytes
+
+    @property
+    def paused_lack(self) -> tuple[int, int]:
+        """How many files are paused, and what is to come of them."""
+        files = {need.owner for need in self.resting.values()}
+        return len(files), sum(map(self.resting_bytes, self.resting))
+
     # ------------------------------------------------------------ what does not arrive
 
     def recheck(self, key: Key) -> None:
@@ -454,7 +505,10 @@ class Fetcher:
         self._wait_no_more(job)
         self._close(job)
         self._begun[job.key] = job
-        if len(self._begun) > BEGUN_MAX:
+        passing = [key for key in self._begun if key not in self.resting]
+        if len(passing) > BEGUN_MAX:
+            self._abandon(self._begun.pop(passing[0]))
+        elif len(self._begun) > BEGUN_MAX + PAUSED_BEGUN_MAX:
             self._abandon(self._begun.pop(next(iter(self._begun))))
 
     def _forget(self, job: Job) -> None:

@@ -25,11 +25,18 @@ from peer.core.engine import Engine
 from peer.disk.watcher import Watcher
 from peer.folders.conflicts import Conflicts
 from peer.folders.deletion_guard import DeletionGuard
-from peer.folders.delivery import Delivery
+from peer.folders.delivery import SETTLED, Delivery
 from peer.folders.fetcher import Fetcher
 from peer.folders.floor import Floor
 from peer.folders.floor_keeping import FloorKeeper, keep_nothing
-from peer.folders.index_store import JOINED, ChunkPlace, IndexStore, Summary, index_error
+from peer.folders.index_store import (
+    JOINED,
+    ChunkPlace,
+    IndexBehind,
+    IndexStore,
+    Summary,
+    index_error,
+)
 from peer.folders.intake import Intake
 from peer.folders.joining import Joining
 from peer.folders.limits import Limits
@@ -52,15 +59,6 @@ log = logging.getLogger(__name__)
 RETRY_S: Final = 5.0
 """After the disk refused something, was full or gone, nothing is tried for so long."""
 T = TypeVar("T")
-
-
-class IndexBehind(Exception):
-    """A commit failed, and the engine knows what its index does not: open the folder anew."""
-
-    def __init__(self, cause: DiskError) -> None:
-        super().__init__(str(cause))
-        self.cause = cause
-        """What a person is told."""
 
 
 class Folder:
@@ -309,8 +307,9 @@ class Folder:
         if self.delivery is not None and not self.is_paused:
             if not self._wholeness.is_waiting:  # else what is ready may not be shown yet
                 deadlines.append(self.delivery.next_due())
-            if self.progress.state is FolderState.IN_SYNC and self.delivery.is_at_rest:
-                deadlines.append(self.floor_keeper.due)
+            if self.progress.state in SETTLED and self.delivery.is_at_rest:
+                if self.progress.state is FolderState.IN_SYNC:
+                    deadlines.append(self.floor_keeper.due)
                 if self.history is not None:
                     deadlines.append(self.history.spares.next_due())
         if self.intake is not None and not self.is_paused:
@@ -378,7 +377,7 @@ class Folder:
             self.progress.state = FolderState.SYNCING
         elif delivery.is_at_rest:
             await self._note_settled(delivery)
-            return self.progress.state is FolderState.IN_SYNC and await self._keep_up()
+            return self.progress.state in SETTLED and await self._keep_up()
         return False
 
     async def _keep_up(self) -> bool:
@@ -510,9 +509,8 @@ class Folder:
             self.progress.state = FolderState.ASKING
         elif self._tell_lacking():
             self.progress.state = FolderState.SYNCING
-        elif need:  # as long as some of it is on its way, or may be
-            is_stuck = self.progress.undelivered and not self.lacks_bytes
-            self.progress.state = FolderState.TROUBLE if is_stuck else FolderState.SYNCING
+        elif need:
+            self.progress.state = delivery.lacking_state
         else:
             self.progress.state = FolderState.IN_SYNC
             book = self.engine.book

@@ -127,6 +127,8 @@ async def _open(
         folder_id, engine, store, disk, serving, watcher, neighbours, limits, hasher,
         on_incarnation,
     )  # fmt: skip
+    if folder.delivery is not None:
+        folder.delivery.pausing.restore(values)
     folder.upkeep = Upkeep(engine, limits.policy, values)
     folder.floor_keeper = FloorKeeper(floor, lambda: keep_floor(home.store, folder_id, floor))
     folder.progress.summary = await store.summary()

@@ -43,6 +43,7 @@ from protocol.nodes import NO_NODE, NOTHING, ROOT, is_copy
 
 JOINED: Final = "joined"
 """The value that says that what the disk held before it was in the folder has been looked at."""
+PAUSED: Final = "paused"
 SHOWN: Final = "shown"
 """The value that keeps how many files are shown here, and their bytes."""
 AT_ONCE: Final = 500
@@ -73,6 +74,15 @@ def index_error(what: str, error: sqlite3.OperationalError) -> DiskError:
     if "full" in str(error):  # SQLite says it in words only
         return DiskFull(f"{text} Free some space on the disk that Holdfast's home is on.")
     return DiskError(f"{text} Look into the system's log before trusting that disk.")
+
+
+class IndexBehind(Exception):
+    """A commit failed, and the engine knows what its index does not: open the folder anew."""
+
+    def __init__(self, cause: DiskError) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+        """What a person is told."""
 
 
 class ChunkPlace(NamedTuple):
@@ -463,7 +473,7 @@ class IndexStore:
             " size = 0, executable = 0, mtime_ns = 0, inode = 0, disk_size = 0,"
             " disk_mtime_ns = 0, disk_ctime_ns = 0 WHERE base IS NOT x'' OR flags <> 0",
             "DELETE FROM chunk",
-            f"DELETE FROM value WHERE name IN ('{JOINED}', '{SHOWN}')",  # noqa: S608
+            f"DELETE FROM value WHERE name IN ('{JOINED}', '{PAUSED}', '{SHOWN}')",  # noqa: S608
         )
         self._counts = None
         self._forget_summary()

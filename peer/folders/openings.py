@@ -26,7 +26,8 @@ from peer.device.home_store import FolderState as StoredState
 from peer.device.ledgers import Ledgers
 from peer.errors import DiskFull, IndexDamaged, PeerError
 from peer.folders import folder_setup
-from peer.folders.folder import Folder, IndexBehind
+from peer.folders.folder import Folder
+from peer.folders.index_store import IndexBehind
 from peer.status import FolderState
 from protocol.changesets import INCARNATION_SIZE
 

@@ -86,7 +86,7 @@ class Restoring:
             self._asked[item] = (item, content.hash)
             content = content._replace(mtime_ns=shown.mtime_ns)
             needs.append(Need(item, content, item, shown.is_executable))
-        await self._fetcher.need(needs)
+        await self._fetcher.need(needs, is_asked=True)
 
     async def _bring_back(self, items: Sequence[NodeId], now: float) -> None:
         performer, fetcher = self._performer, self._fetcher

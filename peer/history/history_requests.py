@@ -118,14 +118,7 @@ class HistoryRequests:
 
     def locate(self, path: Path) -> tuple[Folder, History, tuple[str, ...]]:
         """The folder that a path on this machine is in, and its names there; raises NotInFolder."""
-        for stored in self._stored():
-            folder = self._folders.get(stored.folder_id)
-            if stored.path is None or folder is None or folder.history is None:
-                continue
-            names = _names_below(stored.path, path)
-            if names is not None:
-                return folder, folder.history, names
-        raise NotInFolder(f"{path} is in none of your folders. `holdfast folder list` shows them.")
+        return locate(self._stored(), self._folders, path)
 
     def root(self, folder: Folder) -> str:
         """Where a folder is on this disk."""
@@ -150,6 +143,22 @@ class HistoryRequests:
                 raise PathUnusable(f"{out} is in another folder. Choose a path outside of it.")
             return names
         return None
+
+
+def locate(
+    stored: Iterable[StoredFolder], folders: Mapping[FolderId, Folder], path: Path
+) -> tuple[Folder, History, tuple[str, ...]]:
+    """The folder of these that a path on this machine is in, and its names there; raises
+    NotInFolder.
+    """
+    for one in stored:
+        folder = folders.get(one.folder_id)
+        if one.path is None or folder is None or folder.history is None:
+            continue
+        names = _names_below(one.path, path)
+        if names is not None:
+            return folder, folder.history, names
+    raise NotInFolder(f"{path} is in none of your folders. `holdfast folder list` shows them.")
 
 
 def _names_below(root: Path, path: Path) -> tuple[str, ...] | None:

@@ -13,6 +13,8 @@ _PLAIN: Final = {
 _ASKED: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     "/api/sync/pause": lambda w: f"Paused {w.get('folder', 'all folders')}.",
     "/api/sync/resume": lambda w: f"Resumed {w.get('folder', 'all folders')}.",
+    "/api/sync/transfers/pause": lambda w: f"Paused {w.get('path')} on its way here.",
+    "/api/sync/transfers/resume": lambda w: f"Let {w.get('path')} go on coming here.",
     "/api/sync/answer": lambda w: f"Answered {w.get('folder')}: {w.get('answer')}.",
     "/api/sync/conflict/resolve": lambda w: (
         f"Kept {w.get('keep')} of the conflict {w.get('path')}."

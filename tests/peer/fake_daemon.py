@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from base64 import b64encode
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -235,10 +235,11 @@ class FakeFiles:
 class FakeTransfers:
     """What is on its way."""
 
-    def __init__(self) -> None:
+    def __init__(self, note: Callable[..., None]) -> None:
+        self._note = note
         self.entries: list[TransferEntry] = [
             {"folder": "photos", "folder_id": FOLDER_ID, "path": "a/la\x1brge", "size": 1_400_000,
-             "done_bytes": 350_000},
+             "done_bytes": 350_000, "paused": False},
         ]  # fmt: skip
         self.under_way: list[UnderWayEntry] = []
         self.asked = 0
@@ -246,6 +247,19 @@ class FakeTransfers:
     async def listed(self) -> TransferList:
         self.asked += 1
         return {"transfers": self.entries, "more": 2, "under_way": self.under_way}
+
+    async def pause(self, path: Path) -> None:
+        self._note("pause_transfer", path)
+        self._set(path, is_paused=True)
+
+    async def resume(self, path: Path) -> None:
+        self._note("resume_transfer", path)
+        self._set(path, is_paused=False)
+
+    def _set(self, path: Path, *, is_paused: bool) -> None:
+        for entry in self.entries:
+            if str(path).endswith(entry["path"]):
+                entry["paused"] = is_paused
 
 
 class FakeUsers(UserRequests):
@@ -263,7 +277,7 @@ class FakeDaemon:
         self.share_links = FakeLinks(self.calls)
         self.coming: list[dict[str, object]] = []
         """What is otherwise of its copies, look by look."""
-        self.transfers = FakeTransfers()
+        self.transfers = FakeTransfers(self.note)
         self.files = FakeFiles()
         self.home_requests = FakeHome(self)
         self.old = b"what it was\n"
@@ -316,6 +330,11 @@ class FakeDaemon:
             "need_bytes": 1_400_000,
             "errors": [{"path": one["path"], "reason": one["reason"]} for one in self.errors],
         }
+        waiting = [one for one in self.transfers.entries if one["paused"]]
+        if waiting and folder["id"] == FOLDER_ID:
+            folder["paused_files"] = len(waiting)
+            folder["paused_bytes"] = sum(one["size"] - one["done_bytes"] for one in waiting)
+            folder["need_bytes"] -= folder["paused_bytes"]
         if self.question:
             folder["question"] = self.question
         return folder

@@ -23,8 +23,8 @@ from peer.device.ledgers import FolderMembership, Ledgers
 from peer.disk.disk import PosixDisk
 from peer.disk.watcher import Hints, Watcher
 from peer.folders.deletion_guard import UNLIMITED
-from peer.folders.folder import Folder, IndexBehind
-from peer.folders.index_store import JOINED, IndexStore
+from peer.folders.folder import Folder
+from peer.folders.index_store import JOINED, IndexBehind, IndexStore
 from peer.folders.joining import Joining
 from peer.folders.limits import Limits
 from peer.folders.upkeep import Policy, Upkeep

@@ -76,6 +76,15 @@ async def test_the_cursor_stays_and_what_is_on_its_way_is_its_folders(tmp_path: 
         await stage.press("tab")
         stage.listing("transfer-list").move_cursor(row=row)
         await stage.until(lambda: "a/la" in stage.text("line-detail"))
+        place = Path("/data/photos/a/la\x1brge")
+        await stage.press("p")
+        await stage.until(lambda: ("pause_transfer", place) in stage.daemon.calls)
+        await stage.until(lambda: "paused" in [cells[4] for cells in stage.cells("transfer-list")])
+        assert "1 file paused by you" in stage.cells("folder-list")[1][2]
+        assert "a/la" in stage.text("line-detail")
+        await stage.press("p")
+        await stage.until(lambda: ("resume_transfer", place) in stage.daemon.calls)
+        stage.listing("transfer-list").move_cursor(row=row - 1)
         await stage.press("p")
         await stage.until(lambda: ("pause", FOLDER_ID) in stage.daemon.calls)
 

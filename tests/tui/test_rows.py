@@ -40,6 +40,12 @@ def test_a_folder_says_what_is_left(status: Status) -> None:
     (line,) = folder_lines(status)
     assert line.cells == ("↻", "photos", "syncing, 3 left (1.4 MB)", "10", "5.0 MB", "/data/photos")
     assert line.tone is Tone.BUSY
+    (line,) = folder_lines(change(status, paused_files=1))
+    assert line.cells[2] == "syncing, 2 left (1.4 MB), 1 file paused by you"
+    paused = change(status, state="partly paused", paused_files=3, need_bytes=0)
+    (line,) = folder_lines(paused)
+    assert (line.cells[0], line.cells[2]) == ("‖", "partly paused, 3 files paused by you")
+    del status["folders"][0]["paused_files"]
     (line,) = folder_lines(change(status, state="in sync", need_files=0, path=None))
     assert line.cells[2:] == ("in sync", "10", "5.0 MB", "not on this device")
 

@@ -6,11 +6,12 @@ import pytest
 
 from peer.status import TransferEntry
 from tests.peer.fake_daemon import FOLDER_ID, FakeDaemon
+from tui.rows import Tone
 from tui.transfers import LEFT_MAX_S, Speeds, bar, done_of, key_of, left_words, transfer_lines
 
 ENTRY: TransferEntry = {
     "folder": "photos", "folder_id": FOLDER_ID, "path": "a\x1b", "size": 1_000_000,
-    "done_bytes": 250_000,
+    "done_bytes": 250_000, "paused": False,
 }  # fmt: skip
 
 
@@ -52,3 +53,14 @@ def test_a_folder_stands_above_its_files() -> None:
     assert file.cells[1:] == ("  a\\x1b", "██░░░░░░░░  25%", "1.0 MB", "50.0 kB/s", "15.0 s")
     assert (folder.key, file.key) == (FOLDER_ID, key_of(ENTRY))
     assert more.cells[1] == "  and 2 more"
+
+
+def test_one_that_is_paused_stands_still() -> None:
+    folder = FakeDaemon().folder(0)
+    folder["paused_files"] = 1
+    paused: TransferEntry = {**ENTRY, "path": "b", "paused": True}
+    top, moving, waiting = transfer_lines([folder], [ENTRY, paused], 0, Speeds())
+    assert top.cells[1:4] == ("photos: 2 files", "████████░░  79%", "6.7 MB")
+    assert moving.cells[0] == "↓"
+    assert waiting.cells == ("‖", "  b", "██░░░░░░░░  25%", "1.0 MB", "paused", "")
+    assert waiting.tone is Tone.QUIET

@@ -15,7 +15,7 @@ from peer.command_line import acts
 from peer.command_line.cli import main
 from peer.command_line.passphrase import PASSPHRASE_FILE_VARIABLE, PASSPHRASE_VARIABLE
 from peer.command_line.relay_token import TOKEN_VARIABLE
-from peer.errors import KeyFileUnusable, TroubleFound
+from peer.errors import KeyFileUnusable, TroubleFound, UsageError
 from protocol.relay_address import RelayAddress
 from protocol.relay_token import format_token
 from tests.peer.fake_daemon import RELAY, running
@@ -41,7 +41,9 @@ async def test_each_command_asks_the_daemon(
             "relay remove relay.example",
             "pause",
             "pause photos",
+            "pause --file a/b",
             "resume",
+            "resume --file a/b",
             "answer photos accept",
             "answer photos restore",
             "conflicts",
@@ -65,7 +67,9 @@ async def test_each_command_asks_the_daemon(
             ("remove_relay", "relay.example"),
             ("pause", None),
             ("pause", "photos"),
+            ("pause_transfer", tmp_path / "a" / "b"),
             ("resume", None),
+            ("resume_transfer", tmp_path / "a" / "b"),
             ("answer_hold", "photos", "accept"),
             ("answer_hold", "photos", "restore"),
             ("conflicts",),
@@ -314,3 +318,27 @@ def test_the_doctor_fails_when_it_finds_trouble(
     assert not checks["home"]["is_well"]
     assert main(["--home", str(home), "doctor"]) == TroubleFound.exit_code
     assert f"chmod go= {home}" in capsys.readouterr().out
+
+
+async def test_a_folder_and_a_file_are_not_paused_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with running(tmp_path) as daemon:
+        for word in ("pause", "resume"):
+            assert await command(tmp_path, word, "photos", "--file", "a") == UsageError.exit_code
+        assert daemon.calls == []
+    assert "either a folder or --file" in capsys.readouterr().err
+
+
+async def test_status_names_the_files_that_wait_by_the_persons_will(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with running(tmp_path) as daemon:
+        assert await command(tmp_path, "status") == 0
+        assert "aused by you" not in capsys.readouterr().out
+        assert daemon.transfers.asked == 0
+        await daemon.transfers.pause(Path("/data/photos/a/la\x1brge"))
+        assert await command(tmp_path, "status") == 0
+    told = capsys.readouterr().out
+    assert "2 files, 350.0 kB left; 1 file paused by you" in told
+    assert "photos/a/la\\x1brge: Paused by you; 350.0 kB of 1.4 MB are here." in told

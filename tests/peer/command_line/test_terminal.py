@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peer.command_line import terminal
+from peer.status import TransferEntry
 from tests.peer.fake_daemon import FakeDaemon
 
 UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -75,8 +76,12 @@ async def test_a_status_prints_what_others_named_without_obeying_it(
         "name": evil, "path": evil, "question": evil, "warnings": ["Look after it.", evil],
     }  # fmt: skip
     status["links"][0] |= {"name": evil, "address": evil}
-    terminal.print_status(status)
+    paused: TransferEntry = {
+        "folder": evil, "folder_id": "", "path": evil, "size": 2, "done_bytes": 1, "paused": True,
+    }  # fmt: skip
+    terminal.print_status(status, [paused])
     shown = capsys.readouterr().out
+    assert "Paused by you; 1 B of 2 B are here." in shown
     assert "Look after it." in shown
     assert not UNSAFE.search(shown.replace("\n", ""))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from peer.control import home_control
@@ -18,6 +20,19 @@ async def test_each_request_is_passed_on() -> None:
     assert daemon.calls == [("settings",), ("set", "a.b", "7")]
     answer = await home_control.transfers(daemon.transfers, Fields({}))
     assert answer["transfers"] == daemon.transfers.entries
+
+
+async def test_a_transfer_is_paused_and_goes_on() -> None:
+    daemon = FakeDaemon()
+    await home_control.pause(daemon.transfers, Fields({"path": "/data/a"}))
+    await home_control.resume(daemon.transfers, Fields({"path": "/data/a"}))
+    for asked in ({}, {"path": "a"}, {"path": "/data/a", "more": 1}):
+        with pytest.raises(UsageError):
+            await home_control.pause(daemon.transfers, Fields(dict(asked)))
+        with pytest.raises(UsageError):
+            await home_control.resume(daemon.transfers, Fields(dict(asked)))
+    place = Path("/data/a")
+    assert daemon.calls == [("pause_transfer", place), ("resume_transfer", place)]
 
 
 @pytest.mark.parametrize("asked", [{}, {"key": "a"}, {"key": "a", "value": 7}, {"value": "7"}])

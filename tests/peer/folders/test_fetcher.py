@@ -16,7 +16,7 @@ from peer.core.disk_types import DiskFull, Publish, Stat
 from peer.core.engine import Need
 from peer.core.versions import Version
 from peer.disk.disk import PosixDisk
-from peer.folders.fetcher import BEGUN_MAX, SMALL_BYTES_MAX, Fetcher
+from peer.folders.fetcher import BEGUN_MAX, PAUSED_BEGUN_MAX, SMALL_BYTES_MAX, Fetcher
 from peer.folders.index_store import ChunkPlace, IndexStore
 from protocol.events import ReceivedChunk
 from protocol.nodes import ROOT, Content, Node
@@ -355,6 +355,54 @@ async def test_half_files_that_nobody_wants_are_let_go(stage: Stage) -> None:
     assert len(stage.staged_names()) == BEGUN_MAX
     stage.fetcher.forget_begun()
     assert stage.staged_names() == []
+
+
+async def test_half_files_that_are_paused_outlast_those_that_nobody_has(stage: Stage) -> None:
+    fetcher = stage.fetcher
+    for number in range(PAUSED_BEGUN_MAX + 2 * BEGUN_MAX):
+        wanted = need(file_id(20 + number), PARTS[0], PARTS[1], b"%d" % number)
+        await fetcher.need([wanted])
+        await fetcher.received([received(PARTS[0])])
+        if number < PAUSED_BEGUN_MAX:
+            fetcher.pause([wanted.node])
+        else:
+            fetcher.give_up((wanted.node, wanted.content.hash))
+    assert len(stage.staged_names()) == PAUSED_BEGUN_MAX + BEGUN_MAX
+    assert len(fetcher.resting) == PAUSED_BEGUN_MAX
+    assert all(key in fetcher._begun for key in fetcher.resting)
+    more = need(file_id(99), PARTS[0], PARTS[1], b"more")
+    await fetcher.need([more])
+    await fetcher.received([received(PARTS[0])])
+    fetcher.pause([more.node])
+    assert len(stage.staged_names()) == PAUSED_BEGUN_MAX + BEGUN_MAX
+    assert fetcher.resting_bytes((file_id(20), need(file_id(20), *PARTS[:2], b"0").content.hash))
+
+
+async def test_what_is_paused_is_wanted_only_by_whom_a_person_asked(stage: Stage) -> None:
+    fetcher = stage.fetcher
+    fetcher.pause([F, G])
+    await fetcher.need([need(F, b"one"), need(G, b"two")])
+    assert stage.asked.wanted == {}
+    assert fetcher.paused_lack == (2, 6)
+    await fetcher.need([need(F, b"one")], is_asked=True)
+    assert list(stage.asked.wanted) == [(F, chunk_id(b"one"))]
+    fetcher.look_again([F])
+    assert fetcher.paused_lack == (1, 3)
+    fetcher.resume([G])
+    assert fetcher.paused_lack == (0, 0)
+    await fetcher.need([need(G, b"two")])
+    assert len(stage.asked.wanted) == 2
+
+
+async def test_a_file_that_somebody_else_wants_too_is_not_stopped(stage: Stage) -> None:
+    """The bytes of a conflict copy, say, without which something else cannot be shown."""
+    wanted = need(F, b"one")
+    await stage.fetcher.need([wanted, wanted._replace(owner=G)])
+    stage.fetcher.pause([F])
+    assert len(stage.asked.wanted) == 1
+    assert stage.fetcher.paused_lack == (0, 0)
+    await stage.fetcher.received([received(b"one")])
+    assert stage.fetcher.staged_owners == [F, G]
 
 
 async def test_what_is_dropped_is_forgotten_and_its_temp_files_named(stage: Stage) -> None:
