@@ -164,6 +164,18 @@ class FolderLedger(Ledger):
                     owed.append((other, min(revoking)))
         return sorted(owed)
 
+    def removals_owed(self, device_id: DeviceId) -> list[UserId]:
+        """Who said that they leave and is to be removed by a device like this one: with the heads
+        of the logs as pins, and a new epoch, as at any removal.
+        """
+        state = self.state()
+        role = state.role_of_device(device_id)
+        return [
+            user_id
+            for user_id in sorted(state.leaving)
+            if role >= Role.SHARE and role > state.role(user_id)
+        ]
+
     def storages(self) -> list[Storage]:
         """The namespaces that owners have named."""
         levels = self.state().levels
@@ -502,7 +514,7 @@ class FolderLedger(Ledger):
             for act, _, _ in expels:
                 cutting |= 1 << act.entry
         for entry in facts.leaves:
-            if entry in state.levels:
+            if Role.NONE < state.levels.get(entry, Role.NONE) <= Role.WRITE:
                 cutting |= 1 << entry
         return cutting & state.past
 

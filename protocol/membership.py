@@ -4,6 +4,10 @@ Level by level, root first: an entry is judged only by entries of higher levels,
 remove each other, nothing is circular and no tie needs breaking. "Removal beats concurrent grant"
 is the same rule seen from a grant: it stands only if every standing removal of a higher level is in
 its past.
+
+Who leaves is out at once, but for those who may let in and put out others. Their leave asks for
+their removal by somebody higher and changes nothing by itself: who could say at any time that it
+has left, as if before its last acts, would take these back.
 """
 
 from __future__ import annotations
@@ -92,6 +96,8 @@ class FolderState:
     """The level at which each judged entry speaks; who is not here speaks for nobody."""
     expels: Mapping[DeviceId, Sequence[Cut]]
     """The standing expels of each device, whoever its user is."""
+    leaving: frozenset[UserId]
+    """Who said that they leave, and was neither removed nor let in since."""
 
     def role(self, user_id: UserId) -> Role:
         """The user's role; NONE for who is not a member."""
@@ -117,6 +123,10 @@ class _Evaluation:
     def __init__(self, facts: Facts, past: int, stands: Stands) -> None:
         self.facts, self.past = facts, past
         self.levels: dict[int, int] = {}
+        self.leaves: dict[UserId, list[Act]] = {}
+        """By those who may change no membership: these count."""
+        self.asked: dict[UserId, list[Act]] = {}
+        """By those who may."""
         self.expels = {
             device_id: [
                 (act, user_id, expel)
@@ -128,11 +138,10 @@ class _Evaluation:
 
     def state(self) -> FolderState:
         """Assigns levels from the top, then reads off roles and devices."""
-        leaves: dict[Role, dict[UserId, list[Act]]] = {}
         judged = [entry for entry in indices(self.past) if entry in self.facts.judged]
         for level in sorted(Role, reverse=True)[:-1]:
-            leaves[level] = self._judge(judged, level)
-        roles = self._roles(leaves)
+            self._judge(judged, level)
+        roles = self._roles()
         devices: dict[DeviceId, list[Admission]] = {}
         cuts: dict[DeviceId, list[Cut]] = {}
         for device_id, admissions in self.facts.admissions.items():
@@ -142,10 +151,11 @@ class _Evaluation:
                 cuts[device_id] = expelled
             elif members:
                 devices[device_id] = members
-        return FolderState(self.past, roles, devices, self.levels, cuts)
+        leaving = frozenset(filter(self._is_leaving, {*self.leaves, *self.asked}))
+        return FolderState(self.past, roles, devices, self.levels, cuts, leaving)
 
-    def _judge(self, judged: list[int], level: Role) -> dict[UserId, list[Act]]:
-        """Finds the entries that speak at `level`; gives the leaves among them, by user."""
+    def _judge(self, judged: list[int], level: Role) -> None:
+        """Finds the entries that speak at `level`, and the leaves among them."""
         candidates = [
             (entry, user_id)
             for entry in judged
@@ -153,24 +163,26 @@ class _Evaluation:
             for user_id in self.facts.users_at(self.facts.authors[entry], entry)
             if self._speaks(entry, user_id, level, ())
         ]
-        leaves: dict[UserId, list[Act]] = {}
+        leaves = self.asked if level > Role.WRITE else self.leaves
         for entry, user_id in candidates:
-            if entry in self.facts.leaves and user_id != self.facts.root:
+            if entry in self.facts.leaves:
                 leaves.setdefault(user_id, []).append(Act(entry, -1))
         speaking = [
             entry
             for entry, user_id in candidates
-            if user_id not in leaves or self._speaks(entry, user_id, level, leaves[user_id])
+            if user_id not in self.leaves
+            or self._speaks(entry, user_id, level, self.leaves[user_id])
         ]
         self.levels.update((entry, level) for entry in speaking)
-        return leaves
 
     def _speaks(self, entry: int, user_id: UserId, level: Role, leaves: Sequence[Act]) -> bool:
         """Whether the entry, by a device of this user, has this level."""
         past = self.facts.past
-        for act, owner, _ in self.expels.get(self.facts.authors[entry], ()):
-            if not is_in(past[act.entry], entry) and self._may_expel(act, owner, level):
-                return False
+        if any(
+            not is_in(past[act.entry], entry) and self._silences(act, owner, entry, level)
+            for act, owner, _ in self.expels.get(self.facts.authors[entry], ())
+        ):
+            return False
         if user_id == self.facts.root:
             return level == Role.ROOT
         removals = self._removals(user_id, level)
@@ -210,6 +222,18 @@ class _Evaluation:
             and self.levels[act.entry] >= Role.SHARE
         ]
 
+    def _silences(self, act: Act, owner: UserId, entry: int, level: Role) -> bool:
+        """Whether an expel takes its device's entry away, which it did not know."""
+        if self.levels.get(act.entry, 0) > level:
+            return True
+        # What somebody higher has seen who removed the user, no expel by that user takes back that
+        # was not seen with it: a device to expel, and why, can be made up at any time.
+        past = self.facts.past
+        return self._may_expel(act, owner, level) and not any(
+            is_in(past[removal.entry], entry) and not is_in(past[removal.entry], act.entry)
+            for removal in self._removals(owner, level)
+        )
+
     def _may_expel(self, act: Act, owner: UserId, level: int) -> bool:
         """Whether the expel's author is a device of the same user, or of a higher level."""
         author = self.facts.authors[act.entry]
@@ -226,15 +250,29 @@ class _Evaluation:
             if self._may_expel(act, owner, role)
         ]
 
-    def _roles(self, leaves: Mapping[Role, Mapping[UserId, Sequence[Act]]]) -> dict[UserId, Role]:
+    def _roles(self) -> dict[UserId, Role]:
         """The highest role of each user whose grant has every standing removal in its past."""
         roles = {self.facts.root: Role.ROOT}
         for user_id in self.facts.grants:
             for level in (Role.OWNER, Role.SHARE, Role.WRITE, Role.READ):
-                against = [*self._removals(user_id, level), *leaves[level].get(user_id, ())]
+                against = self._removals(user_id, level)
+                if level <= Role.WRITE:
+                    against += self.leaves.get(user_id, [])
                 if user_id not in roles and any(
                     all(self.facts.is_before(act, grant) for act in against)
                     for grant in self._grants(user_id, level)
                 ):
                     roles[user_id] = level
         return roles
+
+    def _is_leaving(self, user_id: UserId) -> bool:
+        """Whether a leave of this user is followed by no removal and by no grant."""
+        levels = (Role.OWNER, Role.SHARE, Role.WRITE, Role.READ)
+        settled = [
+            act for level in levels
+            for act in (*self._removals(user_id, level), *self._grants(user_id, level))
+        ]  # fmt: skip
+        return user_id != self.facts.root and any(
+            not any(self.facts.is_before(leave, act) for act in settled)
+            for leave in (*self.leaves.get(user_id, ()), *self.asked.get(user_id, ()))
+        )

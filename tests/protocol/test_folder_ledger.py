@@ -288,6 +288,26 @@ def test_who_leaves_uncovers_the_epoch_too() -> None:
     assert not place.ledger.rotation_owed()
 
 
+def test_whoever_left_is_to_be_removed_by_somebody_higher() -> None:
+    anna, bert, carl = people()
+    place = Place.found(anna)
+    others = [place.join(bert, Role.SHARE), place.join(carl, Role.WRITE)]
+    for other in others:
+        other.act(Leave())
+        place.learn(other)
+    epoch = place.rotate()
+    assert bert.id in dict(place.ledger.core(epoch.id).recipients)  # until then
+    device = place.keys.device_id
+    assert place.ledger.removals_owed(device) == sorted([bert.id, carl.id])
+    assert others[0].ledger.removals_owed(others[0].keys.device_id) == []
+    for person in (bert, carl):
+        assert place.ledger.removals_owed(device) != []
+        place.remove(person)
+    assert place.ledger.removals_owed(device) == []
+    assert place.ledger.role(bert.id) == Role.NONE
+    assert not place.ledger.rotation_owed()
+
+
 @pytest.mark.row("F30")
 def test_of_two_rotations_at_once_the_smaller_id_seals() -> None:
     anna, bert, _ = people()
