@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,6 +36,10 @@ from protocol.user_ledger import UserLedger, make_certificate
 from protocol.vault import VaultContents, merged
 
 
+def _tell_nobody(done: int, size: int) -> None:
+    """For those who do not wait for it."""
+
+
 class _Recovered(NamedTuple):
     """One folder, with this device in it."""
 
@@ -51,13 +55,15 @@ async def recover(
     name: str,
     passphrase: str | None = None,
     into: Path | None = None,
+    tell: Callable[[int, int], None] = _tell_nobody,
 ) -> dict[str, Any]:
     """Makes the home of a new device of the kit's user, in it all folders; with `into` each on a
-    directory there. Their files come when the daemon runs.
+    directory there. Their files come when the daemon runs. `tell` hears how many bytes of what lies
+    at the relays for the kit were read, and of how many.
     """
     check_label(name)
     kit, keys = KitKeys.from_secret(kit_secret), DeviceKeys.generate(os.urandom)
-    contents = await _find(kit, keys, relays)
+    contents = await _find(kit, keys, relays, tell)
     user = UserLedger.restore(contents.user_entries)
     now = time.time()
     user.add_device(kit, *make_certificate(keys, user.user_id), now)
@@ -90,15 +96,26 @@ async def recover(
     }
 
 
-async def _find(kit: KitKeys, keys: DeviceKeys, relays: Sequence[RelayAddress]) -> VaultContents:
+async def _find(
+    kit: KitKeys,
+    keys: DeviceKeys,
+    relays: Sequence[RelayAddress],
+    tell: Callable[[int, int], None],
+) -> VaultContents:
     """All that lies at any of these relays and is this kit's."""
     found: list[VaultContents] = []
     problems: list[str] = []
+    done = size = 0
+
+    def count(read: int, more: int) -> None:
+        nonlocal done, size
+        done, size = done + read, size + more
+        tell(done, size)
 
     async def look(address: RelayAddress) -> None:
         try:
             async with storing(address, keys) as client:
-                found.extend(await read_vault(client, kit.vault_secret))
+                found.extend(await read_vault(client, kit.vault_secret, count))
         except NODE_TROUBLE as error:
             problems.append(f"{address.host} port {address.port}: {error}")
 

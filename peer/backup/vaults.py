@@ -13,7 +13,7 @@ from crypto.chunks import CHUNK_NONCE_SIZE, open_log_item, seal_log_item
 from crypto.errors import CryptoError
 from crypto.ids import FolderId, RelayId
 from crypto.packs import PackKind, PackWriter, open_pack, pack_id
-from crypto.shares import decode_descriptor, describe
+from crypto.shares import Descriptor, decode_descriptor, describe
 from crypto.vault import vault_key
 from peer.backup.node_keys import open_vault
 from peer.backup.share_transfers import NODE_TROUBLE, Opened, read_pack
@@ -113,8 +113,16 @@ def _sealed(key: bytes, contents: bytes) -> bytes:
     return writer.close().data
 
 
-async def read_vault(client: StorageClient, vault_secret: bytes) -> list[VaultContents]:
-    """What is in the vault at a node, the latest first; nothing if there is none."""
+def _tell_nobody(read: int, more: int) -> None:
+    """For those who do not wait for it."""
+
+
+async def read_vault(
+    client: StorageClient, vault_secret: bytes, on_bytes: Callable[[int, int], None] = _tell_nobody
+) -> list[VaultContents]:
+    """What is in the vault at a node, the latest first; nothing if there is none. `on_bytes` hears
+    of how many bytes more were read, and how many more there are to read.
+    """
     node = await open_vault(client, vault_secret, may_found=False)
     if node is None:
         return []
@@ -125,14 +133,24 @@ async def read_vault(client: StorageClient, vault_secret: bytes) -> list[VaultCo
         described = await client.ask(
             StoreDescribe(client.number(), node.namespace, part), StoreDescribed
         )
-        for one in described.packs:
+        descriptors = [d for one in described.packs if (d := _descriptor(one.descriptor))]
+        on_bytes(0, sum(descriptor.pack_size for descriptor in descriptors))
+        for descriptor in descriptors:
             try:
-                descriptor = decode_descriptor(one.descriptor)
                 data, _ = await read_pack({0: [node]}, descriptor)
                 found.append(_opened(vault_key(vault_secret), data))
             except (CryptoError, ProtocolError, *NODE_TROUBLE) as error:
                 log.info("one version in the vault cannot be read: %r", error)
+            on_bytes(descriptor.pack_size, 0)
     return sorted(found, key=lambda contents: contents.written_s, reverse=True)
+
+
+def _descriptor(data: bytes) -> Descriptor | None:
+    try:
+        return decode_descriptor(data)
+    except CryptoError as error:
+        log.info("one version in the vault is described in no form that is known: %r", error)
+        return None
 
 
 async def _listed(node: Opened) -> list[bytes]:

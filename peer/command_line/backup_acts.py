@@ -131,17 +131,21 @@ def recover(arguments: argparse.Namespace) -> Answer:
     secret = ask_kit()
     passphrase = ask_passphrase(is_new=True) if arguments.passphrase else None
     into = None if arguments.to is None else Path(arguments.to).absolute()
-    made = run_async(
-        recovery.recover(
-            home_of(arguments), secret, arguments.relay, arguments.name, passphrase, into
+    with drawn(arguments) as tell:
+        made = run_async(
+            recovery.recover(
+                home_of(arguments), secret, arguments.relay, arguments.name, passphrase, into, tell
+            )
         )
-    )
     names = ", ".join(folder["name"] for folder in made["folders"]) or "no folder"
     lines = [f"{arguments.name} is a device of yours now. Found: {names}."]
     if into is None:
         lines.append("Next: `holdfast run`, and `holdfast folder attach NAME PATH` for each.")
     else:
-        lines.append(f"Next: `holdfast run`; the files come to {into}.")
+        lines.append(
+            f"Next: `holdfast run`; the files come to {into}. `holdfast status` shows how many are"
+            " on their way."
+        )
     if others := made["others"]:
         count = "One other device is" if len(others) == 1 else f"{len(others)} other devices are"
         lines.append(

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from crypto.packs import LEAF_SIZE
 from peer.backup.folder_backup import FolderBackup
 from peer.backup.recovery import recover
 from peer.command_line.demo_tree import differences, list_tree
@@ -67,7 +68,14 @@ async def test_everything_comes_back_though_a_node_is_gone(tmp_path: Path) -> No
             await recover(stage.home("x"), os.urandom(32), relays, "x")
         with pytest.raises(RelayUnreachable):
             await recover(stage.home("x"), kit, [gone], "x")
-        made = await recover(stage.home("two"), kit, relays, "two", into=tmp_path / "back")
+        told: list[tuple[int, int]] = []
+        made = await recover(
+            stage.home("two"), kit, relays, "two", into=tmp_path / "back",
+            tell=lambda done, size: told.append((done, size)),
+        )  # fmt: skip
+        assert told == sorted(told)
+        assert (told[0][0], told[-1][0]) == (0, told[-1][1])
+        assert told[-1][1] >= 2 * LEAF_SIZE  # a pack at least at each of the two that are there
         assert [(f["name"], f["path"]) for f in made["folders"]] == [
             ("f", str(tmp_path / "back" / "f"))
         ]

@@ -11,11 +11,14 @@ from typing import Any
 
 import pytest
 
+from peer.backup import recovery
 from peer.command_line import cli, progress
+from peer.command_line.kit_input import KIT_VARIABLE
 from peer.command_line.progress import Meter, drawn, is_shown
 from peer.status import RestoreReport
+from protocol.kit import encode_kit
 from tests.peer.device_stage import until
-from tests.peer.fake_daemon import running
+from tests.peer.fake_daemon import RELAY, running
 from tests.peer.link_source import source
 from tests.relay.web_stage import web_stage
 
@@ -163,6 +166,22 @@ async def test_a_request_that_takes_long_is_looked_at_meanwhile(
             is_seen.set()
         assert ended.result() == 0
         assert "77 of 99" not in "".join(text)
+
+
+async def test_recover_draws_how_much_of_the_vault_it_has_read(
+    terminal: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    above = terminal()
+
+    async def recover(*arguments: Any) -> dict[str, Any]:
+        arguments[-1](100_000, 400_000)
+        return {"folders": [], "others": []}
+
+    monkeypatch.setattr(recovery, "recover", recover)
+    monkeypatch.setenv(KIT_VARIABLE, encode_kit(bytes(32)))
+    words = ("--home", str(tmp_path / "home"), "recover", "--relay", str(RELAY), "--name", "new")
+    assert await asyncio.to_thread(cli.main, words) == 0
+    assert "100.0 kB of 400.0 kB" in shown(above)
 
 
 async def test_get_draws_it(terminal: Terminal, tmp_path: Path) -> None:
