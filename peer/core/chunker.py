@@ -10,6 +10,7 @@ GB/s to 0.6: too much for a second wall behind the first.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from pyfastcdc import FastCDC
@@ -54,16 +55,19 @@ def chunk_sizes(file_size: int, previous_average: int | None = None) -> ChunkSiz
     return ChunkSizes(average // 4, average, min(average * 4, CHUNK_BYTES_MAX))
 
 
-def average_of(size_bytes: int, chunks: int) -> int | None:
-    """The average that a file was most likely cut with, from its size and its number of chunks.
+def average_of(chunks: Iterable[tuple[bytes, int]]) -> int | None:
+    """The average that a file was most likely cut with, from its chunks, as (id, length).
 
     What comes out of the cutter is a quarter larger than the nominal average; among powers of two
-    that leaves no doubt once there are some chunks to count.
+    that leaves no doubt once there are some chunks to count. What repeats counts once: a run of
+    zeros is cut into chunks as long as they may be.
     """
-    if chunks < 16:
+    lengths = dict(chunks).values()
+    if len(lengths) < 16:
         return None
+    average_length = sum(lengths) / len(lengths)
     average = AVERAGE_MIN
-    while average < AVERAGE_MAX and size_bytes / chunks > average * 1.25 * 2**0.5:
+    while average < AVERAGE_MAX and average_length > average * 1.25 * 2**0.5:
         average *= 2
     return average
 

@@ -270,7 +270,7 @@ def average_before(row: Row | None) -> int | None:
     if row is None or not row.base.contents or row.id[15] & 3 != Kind.FILE:
         return None
     content = max(row.base.contents, key=Content.key)
-    return average_of(content.size, len(content.manifest) // MANIFEST_ENTRY.size)
+    return average_of(MANIFEST_ENTRY.iter_unpack(content.manifest))
 
 
 __all__ = [

@@ -11,6 +11,7 @@ from peer.core.chunker import (
     CHUNK_BYTES_MAX,
     CHUNKS_MAX,
     Chunker,
+    average_of,
     chunk_sizes,
 )
 
@@ -42,6 +43,18 @@ def test_a_changed_file_keeps_its_average_within_reason(file_size: int, previous
     if file_size <= 2 * previous * CHUNKS_MAX and wanted > previous // 8:
         assert average == previous
     assert file_size <= 2 * average * CHUNKS_MAX or average == AVERAGE_MAX
+
+
+@pytest.mark.parametrize("average", [AVERAGE_MIN, 2 * AVERAGE_MIN])
+@pytest.mark.parametrize("zeros_bytes", [0, 1 << 20, 40 << 20])
+def test_a_file_s_chunks_say_with_which_average_it_was_cut(average: int, zeros_bytes: int) -> None:
+    data = pseudo_random(8 << 20) + bytes(zeros_bytes)
+    chunks, start = [], 0
+    for length in Chunker(SEED).cut(data, chunk_sizes(len(data), average)):
+        chunks.append((data[start : start + length], length))
+        start += length
+    assert average_of(chunks) == average
+    assert average_of(chunks[:15]) is None
 
 
 def test_a_strange_previous_average_is_nothing() -> None:
