@@ -63,9 +63,10 @@ def test_a_sweep_is_summed_up_by_row_and_once() -> None:
     head = "| scenario | call | fault | rounds | lost | extent | commits |\n|---|\n"
     kills = "| receiving | sync | kill | 22 | 0 | whole | a1 |\n| scanning | sync | kill | 3 | 1 | "
     rest = "whole | a1 |\n| scanning | sync | EIO once | 2 | 0 | in part | a1, b2 |\n"
+    rest += "| receiving large files | sync | kill | 4 | 0 | whole | a1 |\n"
     sums = trust.swept(head + kills + rest)
     assert sums == {
-        "F01": "swept: 22 rounds, 0 lost",
+        "F01": "swept: 26 rounds, 0 lost",
         "F02": "swept: 3 rounds, 1 lost",
         "F04": "swept: 2 rounds, 0 lost",
     }

@@ -205,7 +205,7 @@ def swept(text: str) -> dict[str, str]:
     """What the sweep of real daemons came to, by row: its own table, summed up."""
     sums: dict[str, list[int]] = {}
     for scenario, _, fault, rounds, lost, *_ in cells(text):
-        row = SWEPT_ROWS.get(fault) or ("F01" if scenario == "receiving" else "F02")
+        row = SWEPT_ROWS.get(fault) or ("F01" if scenario.startswith("receiving") else "F02")
         counts = sums.setdefault(row, [0, 0])
         counts[0] += int(rounds)
         counts[1] += int(lost)

@@ -2,11 +2,12 @@
 from then on; and what must hold whatever N was.
 
 strace counts calls a thread and a system call, so N reaches whichever thread makes its N-th such
-call first; calls on the two databases are told apart by their paths.
+call first; calls on the two databases, and on large files, are told apart by their paths.
 """
 
 import signal
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -31,6 +32,8 @@ class Point:
     """`home` or `index`: only on these files."""
     path: str = ""
     """Only on what has this name, or this absolute path."""
+    is_on_files: bool = False
+    """Only on the files that are given beside it."""
     faults: tuple[str, ...] = (KILL, FAIL_ONCE, FULL)
 
 
@@ -46,12 +49,23 @@ POINTS: Final = (
     Point("size, time", "ftruncate,utimensat"),
     Point("make", "mkdirat,symlinkat"),
 )
+LARGE_POINTS: Final = (
+    Point("write of a large file", "pwrite64", is_on_files=True),
+    Point("copy to a large file", "copy_file_range", is_on_files=True),
+    Point(
+        "read of a large file", "readv,preadv2,pread64", is_on_files=True, faults=(KILL, FAIL_ONCE)
+    ),
+    Point("writeback of a large file", "sync_file_range", is_on_files=True),
+)
+"""What is done to large files alone: they are written, and read back, piece by piece."""
 
 
 class Injected:
     """A device of a nursery whose next daemon runs under strace."""
 
-    def __init__(self, device: Device, point: Point, fault: str, n: int) -> None:
+    def __init__(
+        self, device: Device, point: Point, fault: str, n: int, files: Sequence[str] = ()
+    ) -> None:
         self.device = device
         self.trace = device.log.with_suffix(".strace")
         self.trace.unlink(missing_ok=True)
@@ -60,7 +74,8 @@ class Injected:
         self.process = device.process
         words = ["strace", "-f", "-qq", "-p", str(self.process.pid), "-o", str(self.trace)]
         words += ["-e", f"trace={point.calls}"]
-        for path in paths_of(device, point):
+        assert files or not point.is_on_files
+        for path in files if point.is_on_files else paths_of(device, point):
             words += ["-P", path]
         words += ["-e", f"inject={point.calls}:{FAULTS.get(fault, fault).format(n=n)}"]
         self._tracer = subprocess.Popen(words, stdin=subprocess.DEVNULL)

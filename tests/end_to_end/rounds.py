@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
+from peer.core.disk_types import INCOMING
 from peer.errors import PeerError
 from tests.end_to_end.device import (
     DEADLINE_S,
@@ -24,15 +25,36 @@ from tests.end_to_end.device import (
     wait_for_same,
     wait_until,
 )
-from tests.end_to_end.inject import Injected, Point
+from tests.end_to_end.inject import LARGE_POINTS, POINTS, Injected, Point
 
 RECEIVING, SCANNING, COMPACTING = "receiving", "scanning", "compacting"
-SCENARIOS: Final = (RECEIVING, SCANNING, COMPACTING)
+RECEIVING_LARGE, SCANNING_LARGE = "receiving large files", "scanning large files"
+WRITE_LARGE, COPY_LARGE, READ_LARGE, WRITEBACK_LARGE = LARGE_POINTS
+SCENARIOS: Final = {
+    RECEIVING: POINTS,
+    SCANNING: POINTS,
+    COMPACTING: POINTS,
+    RECEIVING_LARGE: (
+        *LARGE_POINTS,
+        *(p for p in POINTS if p.name in ("sync", "rename", "unlink", "size, time")),
+    ),
+    SCANNING_LARGE: (READ_LARGE, WRITEBACK_LARGE),
+}
+"""With what is done in each that the others do not do too."""
 CONFIG: Final = {
     COMPACTING: "[folders]\ncompact_changesets_min = 1\ncompact_ratio_min = 0\n"
-    "keep_superseded_days = 0\n"
+    "keep_superseded_days = 0\n",
+    RECEIVING_LARGE: "[history]\ndays = 0\n",
+    SCANNING_LARGE: "[history]\ndays = 0\n",
 }
-"""While compacting, the second device scans too, and tells its whole log again after each round."""
+"""While compacting, the second device scans too, and tells its whole log again after each round.
+Large files that were replaced go, or they would fill the disk.
+"""
+LARGE_BYTES: Final = 9 << 20
+"""Some seventy chunks, and more than is written before the disk is told to begin with it."""
+LARGE_FILES: Final = 2
+LAID_DOWN_MAX: Final = 40
+"""So many times at most one large file is begun within a round."""
 REPEATS_MAX: Final = 400
 """Failed calls after which a daemon is said to loop: it is to try again after seconds."""
 KEPT: Final = 400
@@ -113,7 +135,7 @@ class Rounds:
         self.other.config = CONFIG.get(scenario, "# nothing\n")
         before, after = self._begin(scenario)
         self._firsts = first_positions(self.other) if scenario == COMPACTING else {}
-        injected = Injected(self.other, point, fault, n)
+        injected = Injected(self.other, point, fault, n, self._large_files(scenario, after))
         try:
             outcome = self._settle(injected, before, after)
             if injected.injected > REPEATS_MAX:
@@ -141,8 +163,9 @@ class Rounds:
     def _begin(self, scenario: str) -> tuple[Tree, Tree]:
         """Makes the changes; how the second device's tree is, and how it is to become."""
         before = tree_of(self.other.folder)
-        maker = self.one if scenario == RECEIVING else self.other
-        change(maker.folder, next(self._serial))
+        maker = self.one if scenario in (RECEIVING, RECEIVING_LARGE) else self.other
+        make = change_large if scenario in (RECEIVING_LARGE, SCANNING_LARGE) else change
+        make(maker.folder, next(self._serial))
         after = tree_of(maker.folder)
         if maker is self.one:
             wait_until(
@@ -150,6 +173,26 @@ class Rounds:
                 lambda: f"the changes to be told: {maker.folder_status()} {maker.log_tail()}",
             )
         return before, after
+
+    def _large_files(self, scenario: str, after: Tree) -> list[str]:
+        """The paths of large files where the second device reads or writes them in this round."""
+        if scenario == SCANNING_LARGE:
+            return [str(self.other.path(name)) for name in after if name.startswith("large")]
+        if scenario != RECEIVING_LARGE:
+            return []
+        hashes: list[bytes] = []
+
+        def are_told() -> bool:
+            hashes[:] = hashes_of_large(self.one)
+            return len(hashes) == LARGE_FILES
+
+        wait_until(are_told, lambda: f"large files to be told: {self.one.log_tail()}")
+        incoming = self.other.folder.joinpath(*INCOMING)
+        return [
+            str(incoming / f"{hash_[:8].hex()}-{serial:x}")
+            for hash_ in hashes
+            for serial in range(1, LAID_DOWN_MAX)
+        ]
 
     def _has_told(self) -> bool:
         """Whether the first device has recorded what was just made."""
@@ -258,6 +301,29 @@ def first_positions(device: Device) -> dict[bytes, int]:
             return dict(db.execute("SELECT log, min(seq) FROM changeset GROUP BY log"))
     except sqlite3.Error:
         return {}
+
+
+def hashes_of_large(device: Device) -> list[bytes]:
+    """The hashes of the large files in a device's folder, by which others name their temp files;
+    of what it has not recorded yet as it is, none.
+    """
+    saved = {(path.name, path.stat().st_mtime_ns) for path in device.folder.glob("large *")}
+    (path,) = (device.home / "folders").glob("*.db")
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+        rows = db.execute("SELECT hash, name, disk_mtime_ns FROM node WHERE size >= ?", (1 << 20,))
+        return [hash_ for hash_, name, mtime_ns in rows if (name, mtime_ns) in saved]
+
+
+def change_large(root: Path, serial: int) -> None:
+    """Two large files are saved, one of which was another before: what it keeps of it, in two
+    places, need not come from elsewhere.
+    """
+    new, edited = os.urandom(LARGE_BYTES), os.urandom(LARGE_BYTES)
+    with contextlib.suppress(FileNotFoundError):
+        old = (root / "large 1").read_bytes()
+        edited = old[: LARGE_BYTES // 3] + b"%d" % serial + old[-2 * LARGE_BYTES // 3 :]
+    (root / "large 0").write_bytes(new)
+    (root / "large 1").write_bytes(edited)
 
 
 def change(root: Path, serial: int) -> None:

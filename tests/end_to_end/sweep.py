@@ -10,7 +10,8 @@ again soon what a disk refused; needs strace. `--step 5` takes every fifth N.
 With `--results FILE` each round is a line of that file too, and a sweep that was interrupted goes
 on where it was: rounds that were played of this state of the product are not played again, but for
 those that lost something. With `--report` nothing is played; what the file says is written to
-SWEPT.md, where `python -m tests.trust` finds it. The exit code is 1 if anything was lost.
+SWEPT.md, where `python -m tests.trust` finds it, and what stands there of other cells stays. The
+exit code is 1 if anything was lost.
 """
 
 import argparse
@@ -24,7 +25,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.end_to_end.inject import FAULTS, POINTS, Point
+from tests.end_to_end.inject import FAULTS, LARGE_POINTS, POINTS, Point
 from tests.end_to_end.nursery import shared
 from tests.end_to_end.rounds import NOT_REACHED, SCENARIOS, Rounds
 
@@ -45,7 +46,8 @@ lost at any state and has not passed since counts. Cells that are not here were 
 | scenario | call | fault | rounds | lost | extent | commits |
 |---|---|---|---|---|---|---|
 """
-LOST = "LOST"
+CALLS = [point.name for point in (*POINTS, *LARGE_POINTS)]
+LOST, WHOLE = "LOST", "whole"
 RETRY_S = 0.3
 """After which a daemon tries again what a disk refused: 5 s would be most of a round."""
 UNREACHED_MAX = 2
@@ -56,8 +58,7 @@ varies a little from one round to the next."""
 def _place(key: Key) -> tuple[int, int, int]:
     """Where a cell stands in the report."""
     scenario, call, fault = key
-    calls = [point.name for point in POINTS]
-    return SCENARIOS.index(scenario), calls.index(call), list(FAULTS).index(fault)
+    return list(SCENARIOS).index(scenario), CALLS.index(call), list(FAULTS).index(fault)
 
 
 def is_whole(rounds: Outcomes) -> bool:
@@ -85,22 +86,34 @@ class Results:
                 for line in path.read_text().splitlines():
                     self._take(json.loads(line))
 
-    def report(self) -> str:
-        """The same as a table of Markdown."""
-        lines = []
-        for cell in sorted(self.cells, key=_place):
-            by_commit = self.cells[cell]
-            rounds = {n: o for outcomes in by_commit.values() for n, o in outcomes.items()}
-            commits = list(by_commit)
-            if whole := [commit for commit in commits if is_whole(by_commit[commit])]:
-                commits, rounds = whole[-1:], by_commit[whole[-1]]
-            reached = sum(outcome != NOT_REACHED for outcome in rounds.values())
-            lost = sum(key == cell for key, _ in self.failures)
-            extent = "whole" if is_whole(rounds) else "in part"
-            lines.append(
-                f"| {' | '.join(cell)} | {reached} | {lost} | {extent} | {', '.join(commits)} |\n"
+    def report(self, before: str = "") -> str:
+        """The same as a table of Markdown. Of the table `before` those rows stay of which this file
+        has nothing, or only a part where that had all.
+        """
+        rows = {}
+        for line in before.splitlines(keepends=True):
+            cells = [cell.strip() for cell in line.strip("|\n").split(" | ")]
+            if cells[0] in SCENARIOS:
+                rows[cells[0], cells[1], cells[2]] = line
+        for cell in self.cells:
+            is_better = WHOLE not in rows.get(cell, "") or any(
+                key == cell for key, _ in self.failures
             )
-        return HEADER + "".join(lines)
+            row = self._row(cell)
+            if is_better or WHOLE in row:
+                rows[cell] = row
+        return HEADER + "".join(rows[cell] for cell in sorted(rows, key=_place))
+
+    def _row(self, cell: Key) -> str:
+        by_commit = self.cells[cell]
+        rounds = {n: o for outcomes in by_commit.values() for n, o in outcomes.items()}
+        commits = list(by_commit)
+        if whole := [commit for commit in commits if is_whole(by_commit[commit])]:
+            commits, rounds = whole[-1:], by_commit[whole[-1]]
+        reached = sum(outcome != NOT_REACHED for outcome in rounds.values())
+        lost = sum(key == cell for key, _ in self.failures)
+        extent = WHOLE if is_whole(rounds) else "in part"
+        return f"| {' | '.join(cell)} | {reached} | {lost} | {extent} | {', '.join(commits)} |\n"
 
     def _take(self, row: dict[str, str | int]) -> None:
         cell = str(row["scenario"]), str(row["call"]), str(row["fault"])
@@ -183,9 +196,9 @@ def this_commit() -> str:
 def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scenario", choices=SCENARIOS)
+    parser.add_argument("--scenario", choices=list(SCENARIOS))
     parser.add_argument("--fault", choices=list(FAULTS))
-    parser.add_argument("--point", choices=[point.name for point in POINTS])
+    parser.add_argument("--point", choices=CALLS)
     parser.add_argument("--step", type=int, default=1)
     parser.add_argument("--directory", type=Path)
     parser.add_argument("--results", type=Path)
@@ -193,15 +206,15 @@ def main() -> int:
     chosen = parser.parse_args()
     if chosen.report:
         results = Results(chosen.results, "")
-        REPORT.write_text(results.report())
+        REPORT.write_text(results.report(REPORT.read_text()))
         return bool(results.failures)
     directory = chosen.directory or Path(tempfile.mkdtemp(prefix="holdfast-sweep-"))
     results = Results(chosen.results, this_commit())
     shared().hurry(RETRY_S)
     sweep = Sweep(directory, results)
     try:
-        for scenario in SCENARIOS:
-            for point in POINTS:
+        for scenario, points in SCENARIOS.items():
+            for point in points:
                 for fault in point.faults:
                     if chosen.scenario not in (None, scenario) or chosen.fault not in (None, fault):
                         continue

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.inject import FULL, KILL
-from tests.end_to_end.rounds import NOT_REACHED, RECEIVING
+from tests.end_to_end.rounds import NOT_REACHED, RECEIVING, SCANNING_LARGE
 from tests.end_to_end.sweep import LOST, Key, Results, is_whole
 
 CELL: Key = (RECEIVING, "rename", KILL)
@@ -67,3 +67,22 @@ def test_a_sweep_goes_on_where_it_was_and_begins_anew_with_another_state(tmp_pat
     assert [json.loads(line)["commit"] for line in path.read_text().splitlines()] == ["a1", "a1"]
     assert [Results(path, "a1").known(CELL, n) for n in (1, 2, 3)] == ["in sync", None, None]
     assert Results(path, "b2").known(CELL, 1) is None
+
+
+def test_what_stands_of_other_cells_or_of_all_of_one_stays(tmp_path: Path) -> None:
+    path = tmp_path / "results"
+    other: Key = (SCANNING_LARGE, "read of a large file", KILL)
+    before = note(path, "a1", {1: "in sync"}).report()
+    before = note(tmp_path / "others", "a1", WHOLE, other).report(before)
+    assert before.splitlines()[-2:] == [
+        "| receiving | rename | kill | 1 | 0 | in part | a1 |",
+        "| scanning large files | read of a large file | kill | 2 | 0 | whole | a1 |",
+    ]
+    assert note(tmp_path / "b", "b2", {1: "in sync"}, other).report(before) == before
+    lost = note(tmp_path / "b", "b2", {2: LOST}, other).report(before)
+    assert "| 2 | 1 | in part | b2 |" in lost.splitlines()[-1]
+    whole = note(tmp_path / "c", "c3", WHOLE).report(before)
+    assert whole.splitlines()[-2:] == [
+        "| receiving | rename | kill | 2 | 0 | whole | c3 |",
+        before.splitlines()[-1],
+    ]

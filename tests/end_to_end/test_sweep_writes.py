@@ -6,10 +6,17 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.end_to_end.inject import FAIL_ONCE, FULL, KILL, POINTS
-from tests.end_to_end.rounds import NOT_REACHED, RECEIVING, SCANNING, Rounds
+from tests.end_to_end.inject import FAIL_ONCE, FULL, KILL, LARGE_POINTS, POINTS
+from tests.end_to_end.rounds import (
+    NOT_REACHED,
+    RECEIVING,
+    RECEIVING_LARGE,
+    SCANNING,
+    SCANNING_LARGE,
+    Rounds,
+)
 
-CALLS = {point.name: point for point in POINTS}
+CALLS = {point.name: point for point in (*POINTS, *LARGE_POINTS)}
 
 SAMPLE = [
     (RECEIVING, KILL, "rename", 9),
@@ -22,6 +29,9 @@ SAMPLE = [
     (SCANNING, KILL, "write to the index", 30),
     (SCANNING, FAIL_ONCE, "sync of the index", 4),
     (SCANNING, FULL, "write to the index", 20),
+    (RECEIVING_LARGE, KILL, "write of a large file", 40),
+    (RECEIVING_LARGE, FULL, "write of a large file", 20),
+    (SCANNING_LARGE, FAIL_ONCE, "read of a large file", 3),
 ]
 """About a quarter, a half and three quarters of the way through a round, where most happens."""
 
