@@ -23,7 +23,7 @@ from peer.core.commands import Commit, LoadDirty, LoadRows, ReadFiles
 from peer.core.compaction import TELL_AGAIN, Compaction
 from peer.core.deeds import deeds_of
 from peer.core.disk_types import FileRead, Path, Problem, ReadRequest, Stat, Trouble
-from peer.core.half_done import take_up
+from peer.core.half_done import forget_copies, take_up
 from peer.core.lacking import add_parents, has_seen, with_copies, without
 from peer.core.local_changes import (
     average_before,
@@ -63,7 +63,7 @@ from protocol.nodes import (
     new_node_id,
     versions,
     winning_place,
-)
+)  # fmt: skip
 from protocol.records import Records, Stamp, decode_records, encode_records
 
 ACTS_AT_ONCE: Final = 2_000
@@ -194,6 +194,8 @@ class Engine:
         if not self._has_looked and is_recursive and ROOT in scope:
             self._has_looked = True
             if not self.is_joining and await take_up(self.directories, found, now_ns):
+                found = await self._observe(scope, is_recursive, is_ignored)
+            if not self.is_joining and await forget_copies(self.directories, found):
                 found = await self._observe(scope, is_recursive, is_ignored)
         out = Scanned([], found.to_read, found.later, found.problems, found.listed)
         if deletions_max is not None and len(found.missing) > deletions_max():

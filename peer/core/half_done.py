@@ -5,7 +5,9 @@ Told as an act of this device, equal bytes would be one file with what the other
 edits or deletes that file meanwhile does not know of the act, and would find a conflict copy, or a
 file that outlives its deletion. So nodes that the replica knows and this disk does not show yet are
 looked at once more: where the disk is to the letter what they would make of it (place, bytes, mtime
-and executable bit), they are shown from then on. Everything else is left to the scan.
+and executable bit), they are shown from then on. Everything else is left to the scan, but for
+conflict copies that the plan was to take away: told as deleted or replaced here, their bytes would
+be ended everywhere, where the plan may have meant to show them as the original.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from peer.core.rows import Directories, Row, Shown
 from peer.core.tree import show
 from peer.core.turn import Turn, is_directory
 from protocol.names import exact_key
-from protocol.nodes import NO_NODE, ROOT, winning_place
+from protocol.nodes import NO_NODE, ROOT, Node, copy_id, versions, winning_place
 
 PAGE: Final = 2_000
 READ_AT_ONCE: Final = 100
@@ -57,6 +59,45 @@ async def take_up(resident: Directories, found: Observation, now_ns: int) -> int
         if not drop(turn, bases, wrong):
             break
     return 0
+
+
+async def forget_copies(resident: Directories, found: Observation) -> int:
+    """Stops to show the conflict copies that a plan took away, as though they had not come to this
+    disk yet; returns how many. If there were any, the disk is to be compared anew.
+    """
+    turn = Turn(resident)
+    suspects = await _gone_files(turn, found)
+    await turn.load(sorted({row.origin for row in suspects if row.is_derived}))
+    bases: dict[NodeId, Node] = {}
+    for copy in suspects:
+        if copy.is_derived and _is_over(copy, origin := turn.rows[copy.origin]):
+            base = bases.get(origin.id, origin.base)
+            rest = (c for c in base.contents if copy_id(origin.id, c) != copy.id)
+            bases[origin.id] = base._replace(contents=tuple(rest))
+    if bases:
+        await show(turn, bases)
+        await turn.finish()
+        await Commit(turn.rows_to_store(), turn.rows_to_delete())
+        turn.merge()
+    return len(bases)
+
+
+def _is_over(copy: Row, origin: Row) -> bool:
+    """Whether a plan for the original is to take its conflict copy away."""
+    losers = versions(origin.id, origin.state)[1:]
+    return origin.is_dirty and copy.id not in {copy_id(origin.id, c) for c in losers}
+
+
+async def _gone_files(turn: Turn, found: Observation) -> list[Row]:
+    """The files that are not where the tree shows them. Where something else is in the place of
+    one, that is what a person saved, unless the tree shows it elsewhere.
+    """
+    gone = [item for item in found.missing if not is_directory(item)]
+    replaced = [e for e in found.to_read if e.item and not is_directory(e.item)]
+    await turn.load([*gone, *(entry.item for entry in replaced)])
+    movers = {turn.rows[item].disk.inode for item in gone}
+    over = [e.item for e in replaced if e.stat.inode in movers]
+    return [turn.rows[item] for item in (*gone, *over)]
 
 
 # ---------------------------------------------------------------- which nodes

@@ -258,3 +258,99 @@ async def test_a_second_scan_takes_nothing_for_a_plan_s(pair: Pair) -> None:
     os.utime(two.root / "new", ns=(stat.st_mtime_ns, stat.st_mtime_ns))
     await two.scan()
     assert len(two.authored) == 1
+
+
+# ---------------------------------------------------------------- conflict copies
+
+
+@pytest.fixture(params=[True, False], ids=["versions", "no versions"])
+async def with_copy(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Pair]:
+    """What the first shows as `a`, the second shows with its own copy beside it."""
+    one, two = two_places()
+    devices = (
+        await FolderDevice.open(tmp_path, "one", one),
+        await FolderDevice.open(tmp_path, "two", two),
+    )
+    (devices[0].root / "a").write_bytes(b"first")
+    await devices[0].scan()
+    await devices[1].sync(devices[0])
+    (devices[1].root / "a").write_bytes(b"two's")
+    await devices[1].scan()
+    for data in (b"one", b"one's"):  # the later one is shown
+        (devices[0].root / "a").write_bytes(data)
+        await devices[0].scan()
+    await devices[1].sync(devices[0])
+    assert devices[1].tree()["a"] == b"one's"
+    assert devices[1].tree()[name_of_copy(devices[1])] == b"two's"
+    devices[1].engine.keeps_versions = request.param
+    yield devices
+    for device in devices:
+        await device.close()
+
+
+async def crash_after(pair: Pair, operations: int) -> FolderDevice:
+    """The second device, which ends after so many operations of its plan, and starts again."""
+    one, two = pair
+    await two.ingest(one.authored)
+    kill_after(two, operations)
+    with pytest.raises(Killed):
+        await two.bring(one)
+    return await start_again(two)
+
+
+async def settle(one: FolderDevice, two: FolderDevice) -> None:
+    for _ in range(3):
+        await two.sync(one)
+        await one.sync(two)
+    assert two.tree() == one.tree()
+
+
+def name_of_copy(device: FolderDevice) -> str:
+    (name,) = [path for path in device.tree() if path.startswith("a (")]
+    return name
+
+
+async def delete_unseen(one: FolderDevice, two: FolderDevice) -> None:
+    """The first deletes what it shows, and hears then of what the second had saved."""
+    (one.root / "a").unlink()
+    (one.root / "a").mkdir()
+    await one.scan()
+    await one.sync(two)
+
+
+@pytest.mark.row("F01")
+@pytest.mark.parametrize("operations", [1, 2])
+async def test_a_copy_outlives_who_was_moved_to_its_place(with_copy: Pair, operations: int) -> None:
+    """What a person sees there and deletes is the original, and not the copy."""
+    one, two = with_copy
+    copy = name_of_copy(two)
+    await delete_unseen(one, two)
+    two = await crash_after(with_copy, operations)
+    try:
+        await two.scan()
+        if operations == 2:
+            assert two.tree()[copy] == b"one's"
+            (two.root / copy).unlink()
+            await two.scan()
+        assert copy not in two.tree()
+        await settle(one, two)
+        assert b"two's" in two.tree().values()
+        assert b"one's" not in two.tree().values()
+    finally:
+        await two.close()
+
+
+async def test_what_a_person_saved_there_meanwhile_is_an_edit(with_copy: Pair) -> None:
+    """Only who was moved by the plan does not count as a person."""
+    one, two = with_copy
+    copy = name_of_copy(two)
+    await delete_unseen(one, two)
+    two = await crash_after(with_copy, 1)
+    try:
+        assert not (two.root / copy).exists()
+        (two.root / copy).write_bytes(b"saved by a person")
+        await two.scan()
+        await settle(one, two)
+        assert b"saved by a person" in two.tree().values()
+    finally:
+        await two.close()
