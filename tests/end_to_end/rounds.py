@@ -107,7 +107,7 @@ class Rounds:
         if self._played == ROUNDS_MAX:
             self._end_pair()
         if not self._has_pair:
-            self._make_pair()
+            self._make_pair(scenario)
         self._played += 1
         try:
             return self._play(scenario, point, fault, n)
@@ -115,7 +115,7 @@ class Rounds:
             self._end_pair()
             raise
 
-    def _make_pair(self) -> None:
+    def _make_pair(self, scenario: str) -> None:
         directory = self._directory / f"pair-{next(self._pairs)}"
         directory.mkdir(parents=True)
         self._serial = itertools.count()
@@ -127,6 +127,8 @@ class Rounds:
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(b"%d" % number)
         change(self.one.folder, next(self._serial))
+        if scenario in (RECEIVING_LARGE, SCANNING_LARGE):
+            change_large(self.one.folder, next(self._serial))
         wait_until(lambda: (self.other.folder / "r0/deep/last").exists(), "the first files")
         wait_for_same(self.one, self.other)
         self.other.stop()
