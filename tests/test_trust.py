@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -93,3 +95,23 @@ def test_a_row_s_figure_counts_cases_and_names_failures() -> None:
         figures.pytest_runtest_logreport(each)
     assert figures.of(["a.py::test_b", "a.py::test_c"]) == "3 passed; 2 / 3"
     assert figures.of(["a.py::test_c", "a.py::test_d"]) == "**1 failed**; 1 passed"
+
+
+def test_figures_come_from_the_report_of_any_run(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(
+        "import pytest\n"
+        "@pytest.mark.parametrize('n', [1, 2])\n"
+        "def test_a(n, record_property): record_property('figure', '5 MB')\n"
+        "def test_b(): assert False\n"
+        "@pytest.mark.skip\n"
+        "def test_c(): pass\n"
+    )
+    report = tmp_path / "report.xml"
+    words = ["-q", "-p", "no:cacheprovider", f"--junitxml={report}", "--rootdir", str(tmp_path)]
+    subprocess.run([sys.executable, "-m", "pytest", *words, str(tmp_path)], capture_output=True)
+    figures = trust.Figures()
+    figures.take(report)
+    assert figures.of(["test_it.py::test_a"]) == "2 passed; 5 MB"
+    assert figures.of(["test_it.py::test_b"]) == "**1 failed**; 0 passed"
+    assert figures.has_all(["test_it.py::test_a", "test_it.py::test_b"])
+    assert not figures.has_all(["test_it.py::test_c"])

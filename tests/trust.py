@@ -3,6 +3,8 @@
     python -m tests.trust               writes tests/TRUST.md from the marks of the tests
     python -m tests.trust A07 F01 ...   runs the tests of these rows too, and notes their figures
     python -m tests.trust all           runs the tests of every row
+    python -m tests.trust report.xml    takes the figures from a run of any tests, which was given
+                                        `--junitxml=report.xml`, of rows that were run whole there
 
 A test names its rows by `@pytest.mark.row("A07")`, and may tell what it measured by
 `record_property("figure", "...")`. Figures stay in the table until their row is run again.
@@ -17,6 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from defusedxml import ElementTree
 
 TESTS = Path(__file__).parent
 TABLE = TESTS / "TRUST.md"
@@ -230,6 +233,22 @@ class Figures:
                 str(value) for key, value in report.user_properties if key == "figure"
             ]
 
+    def take(self, report: Path) -> None:
+        """The same from a report of pytest."""
+        for case in ElementTree.parse(report).iter("testcase"):
+            module, name = case.attrib["classname"], case.attrib["name"].split("[")[0]
+            name = f"{module.removeprefix('tests.').replace('.', '/')}.py::{name}"
+            if case.find("failure") is not None or case.find("error") is not None:
+                self.failed[name] += 1
+            elif case.find("skipped") is None:
+                self.passed[name] += 1
+            told = (one.attrib for one in case.iter("property"))
+            self.told[name] += [one["value"] for one in told if one["name"] == "figure"]
+
+    def has_all(self, names: Iterable[str]) -> bool:
+        """Whether all of these were run."""
+        return all(self.passed[name] or self.failed[name] for name in names)
+
     def of(self, names: Iterable[str]) -> str:
         """What a row's tests came to, in a line."""
         names = list(names)
@@ -252,6 +271,8 @@ def run(rows: Iterable[str], tests: Mapping[str, list[str]]) -> tuple[int, dict[
 
 
 def main(arguments: list[str]) -> int:
+    reports = [Path(one) for one in arguments if one.endswith(".xml")]
+    arguments = [one for one in arguments if not one.endswith(".xml")]
     if unknown := [row for row in arguments if row not in PROMISES and row != "all"]:
         print(f"No such row: {', '.join(unknown)}.", file=sys.stderr)
         return 2
@@ -259,6 +280,10 @@ def main(arguments: list[str]) -> int:
     figures = figures_in(TABLE.read_text()) if TABLE.exists() else {}
     code, new = run(PROMISES if "all" in arguments else arguments, tests)
     figures |= new
+    of_reports = Figures()
+    for report in reports:
+        of_reports.take(report)
+    figures |= {r: of_reports.of(names) for r, names in tests.items() if of_reports.has_all(names)}
     for row, sweep in swept(SWEPT.read_text()).items():
         figures[row] = "; ".join(filter(None, (figures.get(row), sweep)))
     TABLE.write_text(render(tests, figures))
