@@ -103,8 +103,6 @@ def test_figures_come_from_the_report_of_any_run(tmp_path: Path) -> None:
         "@pytest.mark.parametrize('n', [1, 2])\n"
         "def test_a(n, record_property): record_property('figure', '5 MB')\n"
         "def test_b(): assert False\n"
-        "@pytest.mark.skip\n"
-        "def test_c(): pass\n"
     )
     report = tmp_path / "report.xml"
     words = ["-q", "-p", "no:cacheprovider", f"--junitxml={report}", "--rootdir", str(tmp_path)]
