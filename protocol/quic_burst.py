@@ -14,16 +14,21 @@ from aioquic.quic.recovery import MAX_ACK_RANGES, QuicPacketSpace
 from aioquic.quic.stream import QuicStream
 from aioquic.tls import Epoch
 
-from protocol.quic_packets import OFFSET_8_BYTES, STREAM_HEAD, STREAM_TYPE
+from protocol.quic_packets import (
+    OFFSET_8_BYTES,
+    SHORT_STREAM_IDS,
+    STREAM_HEAD,
+    STREAM_TYPE,
+)
 
 if TYPE_CHECKING:
-    from protocol.quic import Connection
+    from protocol.quic_engine import BurstConnection
 
 
 class ReceivedBurst:
     """Packets of one burst after decryption: their data, and what has to be acknowledged."""
 
-    def __init__(self, connection: Connection, space: QuicPacketSpace, now: float) -> None:
+    def __init__(self, connection: BurstConnection, space: QuicPacketSpace, now: float) -> None:
         self._connection = connection
         self._space = space
         self._now = now
@@ -52,6 +57,8 @@ class ReceivedBurst:
         stream = self._connection._streams.get(stream_id)
         if kind != STREAM_TYPE or offset < OFFSET_8_BYTES or stream is None:
             return False
+        if stream_id >= SHORT_STREAM_IDS:
+            return False  # the first byte of a longer id
         offset -= OFFSET_8_BYTES
         receiver, limit = stream.receiver, self._connection._local_max_data
         length = len(plain) - STREAM_HEAD.size

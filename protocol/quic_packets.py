@@ -23,6 +23,8 @@ RESERVED_BITS: Final = 0x18
 KEY_PHASE_BIT: Final = 0x04
 STREAM_HEAD: Final = Struct(">BBQ")
 """The frame of bulk data: type, stream id below 64, offset as an 8-byte integer; no length."""
+SHORT_STREAM_IDS: Final = 64
+"""Stream ids below it are one byte."""
 STREAM_TYPE: Final = 0x0C
 OFFSET_8_BYTES: Final = 0xC0 << 56
 _PROTECTED_BITS: Final = 0x1F
@@ -50,9 +52,9 @@ class PacketKeys:
         return (self.iv ^ number).to_bytes(12, "big")
 
 
-def payload_room(datagram_size: int, connection_id: bytes) -> int:
-    """How much stream data one full packet of `seal_burst` carries."""
-    overhead = 1 + len(connection_id) + NUMBER_SIZE + STREAM_HEAD.size + TAG_SIZE
+def payload_room(datagram_size: int, connection_id: bytes, head_size: int) -> int:
+    """How much stream data one full packet of `seal_burst` carries behind a frame's head."""
+    overhead = 1 + len(connection_id) + NUMBER_SIZE + head_size + TAG_SIZE
     return datagram_size - overhead
 
 

@@ -3,8 +3,8 @@
 aioquic lets a sender have twice of whatever it has sent, read or not, and keeps whatever it is
 given to send. Here a window grows only by what was read, a frame that is no body has a greatest
 length, no table of header fields is kept for anybody, and `unsent_bytes` tells who sends when to
-wait. It leans on private parts of aioquic 1.7, for which `tests/relay/test_http3_connection.py` has
-canaries.
+wait. Long answers go the short way of `protocol/quic_engine.py`. It leans on private parts of
+aioquic 1.7, for which `tests/relay/test_http3_connection.py` has canaries.
 """
 
 from __future__ import annotations
@@ -24,17 +24,14 @@ from aioquic.h3.connection import (
 from aioquic.h3.events import DataReceived, HeadersReceived
 from aioquic.quic import events
 from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.connection import (
-    CONNECTION_LIMIT_FRAME_CAPACITY,
-    Limit,
-    QuicConnection,
-)
+from aioquic.quic.connection import CONNECTION_LIMIT_FRAME_CAPACITY, Limit, QuicConnection
 from aioquic.quic.packet import QuicFrameType
 from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.quic.recovery import QuicPacketSpace
 from aioquic.quic.stream import QuicStream
 
 from protocol.quic import write_stream_window
+from protocol.quic_engine import BurstConnection
 from protocol.quic_packets import CONNECTION_ID_SIZE
 
 IDLE_TIMEOUT_S: Final = 30.0
@@ -120,7 +117,7 @@ def server_configuration(certificate: Path, key: Path) -> QuicConfiguration:
     return configuration
 
 
-class Http3Connection(QuicConnection):
+class Http3Connection(BurstConnection):
     """One connection; time comes in, datagrams go out, and `take_events` says what happened."""
 
     def __init__(self, configuration: QuicConfiguration, **server: Any) -> None:
@@ -237,6 +234,10 @@ class Http3Connection(QuicConnection):
     def has_window_to_give(self) -> bool:
         """Whether so much was read that the visitor should be told."""
         return self._window_end() - self._local_max_data.sent >= self.window // 4
+
+    def may_probe_size(self) -> bool:
+        """Where an answer is long enough to be worth it."""
+        return self.window > NARROW_BYTES
 
     def _window_end(self) -> int:
         held = sum(

@@ -19,6 +19,7 @@ from urllib.parse import unquote
 from starlette.types import ASGIApp, Message
 
 from protocol.quic_door import QuicDoor, destination_id, read_initial
+from protocol.quic_link import TIMER_SLACK_S
 from protocol.quic_packets import CONNECTION_ID_SIZE
 from protocol.udp import SocketAddress, UdpEndpoint
 from relay.doorway import Doorway, Place
@@ -50,6 +51,11 @@ WIDE_MAX: Final = 64
 """How many connections at once may have WIDE_BYTES on their way, each way; others NARROW_BYTES."""
 SLICE_BYTES: Final = 64 << 10
 """What is handed to the engine at once."""
+GATHER_S: Final = 0.001
+"""What comes from who is sent much is taken after so long, by the dozen: each acknowledgement alone
+would cost as much as sealing what it makes room for.
+"""
+GATHERED_MAX: Final = 64
 STALL_S: Final = 60.0
 """The rest of an answer that does not arrive for so long is not waited for."""
 
@@ -123,6 +129,10 @@ class Visit:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._idle: asyncio.TimerHandle | None = None
+        self._came: list[bytes] = []
+        self._came_from: SocketAddress | None = None
+        self._take_soon: asyncio.TimerHandle | None = None
+        self._flush_soon: asyncio.Handle | None = None
         self._moved_bytes = 0
         self._is_wide = self._is_over = False
         self._wait_for_requests()
@@ -130,13 +140,33 @@ class Visit:
     # What comes in
 
     def receive(self, datagrams: list[bytes], address: SocketAddress) -> None:
-        """Takes what came for this connection."""
+        """Takes what came for this connection; while much is on its way out, a few at once."""
+        if address != self._came_from:
+            self._take_what_came()
+            self._came_from = address
+        self._came += datagrams
+        if len(self._came) >= GATHERED_MAX:
+            self._take_what_came()
+        elif self._take_soon is None:
+            is_giving = self._is_wide and self.connection.unsent_bytes() > NARROW_BYTES
+            self._take_soon = self._loop.call_later(
+                GATHER_S if is_giving else 0.0, self._take_what_came
+            )
+
+    def _take_what_came(self) -> None:
+        if self._take_soon is not None:
+            self._take_soon.cancel()
+            self._take_soon = None
+        came, self._came = self._came, []
+        address = self._came_from
+        if not came or self._is_over:
+            return
+        assert address is not None
 
         def take() -> None:
-            for datagram in datagrams:
-                self.connection.receive_datagram(datagram, address, self._loop.time())
+            self.connection.receive(came, address, self._loop.time())
             self._hear()
-            self.flush()
+            self.flush_soon()
 
         self._safely(take)
 
@@ -199,35 +229,44 @@ class Visit:
             self.server.wide += 1
             self.connection.window = WIDE_BYTES
 
+    def flush_soon(self) -> None:
+        """Sends what may be sent, once those who are to run now have said all that they say."""
+        if self._flush_soon is None and not self._is_over:
+            self._flush_soon = self._loop.call_soon(self._safely, self.flush)
+
     def flush(self) -> None:
         """Sends what may be sent now, and sees to the time at which something is due."""
+        if self._flush_soon is not None:
+            self._flush_soon.cancel()
+            self._flush_soon = None
         if self._is_over:
             return
-        batch: list[bytes] = []
-        last: SocketAddress | None = None
-        for datagram, address in self.connection.datagrams_to_send(self._loop.time()):
-            if address != last and batch:
-                assert last is not None
-                self.server.udp.send(batch, last)
-                batch = []
-            batch.append(datagram)
-            last = address
-        if last is not None:
-            self.server.udp.send(batch, last)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        due = self.connection.get_timer()
-        if due is not None:
-            self._timer = self._loop.call_at(due, self._on_timer, due)
+        for datagrams, address in self.connection.take_datagrams(self._loop.time()):
+            self.server.udp.send(datagrams, address)
+        self._set_timer()
 
-    def _on_timer(self, due: float) -> None:
+    def _set_timer(self) -> None:
+        """A timer that is too early only looks and sets itself again: cheaper than moving it."""
+        due = self.connection.get_timer()
+        if self._timer is not None:
+            if due is not None and self._timer.when() <= due:
+                return
+            self._timer.cancel()
+        self._timer = None if due is None else self._loop.call_at(due, self._on_timer)
+
+    def _on_timer(self) -> None:
         self._timer = None
+        if self._is_over:
+            return
+        due, now = self.connection.get_timer(), self._loop.time()
+        if due is None or due > now + TIMER_SLACK_S:
+            self._set_timer()
+            return
 
         def take() -> None:
-            self.connection.handle_timer(max(due, self._loop.time()))
+            self.connection.handle_timer(max(due, now))
             self._hear()
-            self.flush()
+            self.flush_soon()
 
         self._safely(take)
 
@@ -238,7 +277,7 @@ class Visit:
         if self.requests.pop(request.stream_id, None) is not None and not self._is_over:
             self.connection.forget(request.stream_id)
             self._wait_for_requests()
-            self.flush()
+            self.flush_soon()
 
     def end(self) -> None:
         """Closes the connection, with a last word."""
@@ -254,7 +293,7 @@ class Visit:
         self._is_over = True
         self.server.doorway.leave(self._place)
         self.server.wide -= self._is_wide
-        for handle in (self._timer, self._idle):
+        for handle in (self._timer, self._idle, self._take_soon, self._flush_soon):
             if handle is not None:
                 handle.cancel()
         visits = self.server.visits
@@ -361,7 +400,7 @@ class Request:
         body = self._take_body()
         self._visit.moved(len(body))
         if self._connection.has_window_to_give():
-            self._visit.flush()
+            self._visit.flush_soon()
         return {"type": "http.request", "body": body, "more_body": not self._is_whole}
 
     async def _send(self, message: Message) -> None:
@@ -379,10 +418,10 @@ class Request:
             part = body[at : at + SLICE_BYTES]
             self._connection.send(self.stream_id, bytes(part), is_last=False)
             self._visit.moved(len(part))
-            self._visit.flush()
+            self._visit.flush_soon()
         if not message.get("more_body", False):
             self._connection.send(self.stream_id, b"", is_last=True)
-            self._visit.flush()
+            self._visit.flush_soon()
 
     async def _wait_for_room(self) -> None:
         while not self._visit.has_room:

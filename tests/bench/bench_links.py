@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
 from typing import Any
 
-from protocol import quic
+from protocol import quic_engine
 from protocol.link import Link, LinkKind
 from protocol.links import Listener, dial
 from protocol.wire import FRAME_LENGTH_MAX
@@ -29,7 +29,7 @@ class Case:
     name: str
     kind: LinkKind
     frame_bytes: int
-    datagram_sizes: tuple[int, ...] = quic.DATAGRAM_SIZES
+    datagram_sizes: tuple[int, ...] = quic_engine.DATAGRAM_SIZES
 
 
 CASES = [
@@ -54,7 +54,7 @@ def run_loop(main: Callable[[], Awaitable[None]], is_fast: bool) -> None:
 
 def serve(pipe: Pipe, case: Case, total: int, is_fast: bool) -> None:
     """Receives `total` bytes, answers with one frame, tells its processor time."""
-    quic.DATAGRAM_SIZES = case.datagram_sizes
+    quic_engine.DATAGRAM_SIZES = case.datagram_sizes
     done = asyncio.Event()
 
     async def take(link: Link) -> None:
@@ -81,7 +81,7 @@ def serve(pipe: Pipe, case: Case, total: int, is_fast: bool) -> None:
 
 def measure(case: Case, total: int, is_fast: bool) -> tuple[float, float, float]:
     """(MB/s, processor seconds of the sender a GB, of the receiver a GB)."""
-    quic.DATAGRAM_SIZES = case.datagram_sizes
+    quic_engine.DATAGRAM_SIZES = case.datagram_sizes
     here, there = multiprocessing.Pipe()
     process = multiprocessing.Process(target=serve, args=(there, case, total, is_fast))
     process.start()

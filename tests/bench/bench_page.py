@@ -2,9 +2,9 @@
 
 One link to one file of random bytes, on loopback, opened by the system's Chromium without a window:
 saved by the service worker's stream as a download, and by the file system's interface into the
-browser's own. Lines say the rate from the click to the file's end, the most anonymous memory that
-the page's own process had, and what all processors did for it. Nothing fails here: the figures are
-for ARCHITECTURE.md.
+browser's own; over plain HTTP/1.1, or with `--protocol h2` or `h3` over TLS. Lines say the rate
+from the click to the file's end, the most anonymous memory that the page's own process had, and
+what all processors did for it. Nothing fails here: the figures are for ARCHITECTURE.md.
 
 The browser is told what to do through its debugger's pipe and by nothing else: what drives it in
 the tests has it keep a copy of everything that it fetches, for whoever wants to look.
@@ -19,16 +19,18 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from relay.web_files import PageFiles
+from relay.web_server import SELF_SIGNED_NAME
 from tests.bench.machine import cpu_s
 from tests.relay.browsing import CHROMIUM, NO_PICKER, PRIVATE_PICKER
 from tests.relay.made_links import LinkMaker, address_of, put
 from tests.relay.relay_stage import LOOPBACK
+from tests.relay.test_page import key_hash
 from tests.relay.web_stage import web_stage
 
 SAMPLE_S = 0.05
@@ -39,13 +41,22 @@ FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-
 class Debugger:
     """A browser, and the pipe by which it is told what to do."""
 
-    def __init__(self, profile: Path) -> None:
+    def __init__(self, profile: Path, flags: Sequence[str]) -> None:
         to_browser, self._write = os.pipe()
         self._read, from_browser = os.pipe()
         # The browser reads the third descriptor and writes the fourth.
         shell = f'exec "$0" "$@" 3<&{to_browser} 4>&{from_browser}'
         self.process = subprocess.Popen(
-            ["bash", "-c", shell, CHROMIUM, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
+            [
+                "bash",
+                "-c",
+                shell,
+                CHROMIUM,
+                *FLAGS,
+                *flags,
+                f"--user-data-dir={profile}",
+                "about:blank",
+            ],
             pass_fds=(to_browser, from_browser),
             stderr=subprocess.DEVNULL,
         )
@@ -109,10 +120,10 @@ class Debugger:
 
 
 @contextmanager
-def browser() -> Iterator[tuple[Debugger, Path]]:
+def browser(flags: Sequence[str]) -> Iterator[tuple[Debugger, Path]]:
     """A browser with a page, and where its downloads go."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
-        debugger = Debugger(Path(directory) / "profile")
+        debugger = Debugger(Path(directory) / "profile", flags)
         try:
             debugger.attach()
             yield debugger, Path(directory)
@@ -140,9 +151,9 @@ def page_memory() -> int:
     return most
 
 
-def measure(address: str, size: int, what: str, script: str) -> None:
+def measure(address: str, size: int, what: str, script: str, flags: Sequence[str]) -> None:
     """One download, and its line."""
-    with browser() as (debugger, directory):
+    with browser(flags) as (debugger, directory):
         debugger.ask("Page.enable")
         debugger.ask("Page.addScriptToEvaluateOnNewDocument", source=script)
         behaviour = {"behavior": "allow", "downloadPath": str(directory)}
@@ -159,29 +170,46 @@ def measure(address: str, size: int, what: str, script: str) -> None:
         took = time.monotonic() - started
         used = cpu_s(everyone()) - before
         kind = debugger.evaluate("document.querySelector('[data-kind]').dataset.kind")
+        used_protocol = debugger.evaluate(
+            "[...new Set(performance.getEntriesByType('resource').map((r) => r.nextHopProtocol))]"
+            ".join()"
+        )
     print(
         f"{what:<32}{size / took / 1e6:>8.0f} MB/s{most / 1e6:>8.0f} MB"
-        f"{used:>8.1f} s of processors, {kind}",
+        f"{used:>8.1f} s of processors, {kind}, {used_protocol}",
         flush=True,
     )
 
 
-async def run(mib: int) -> None:
+def flags_of(protocol: str, home: Path, port: int) -> list[str]:
+    """What has the browser speak it, and believe a certificate that nobody signed."""
+    if protocol == "http/1.1":
+        return []
+    trust = f"--ignore-certificate-errors-spki-list={key_hash(home / SELF_SIGNED_NAME)}"
+    quic = f"--origin-to-force-quic-on={LOOPBACK}:{port}"
+    return [trust, quic] if protocol == "h3" else [trust]
+
+
+async def run(mib: int, protocol: str) -> None:
     """Serves the link, and measures beside it."""
     size = mib << 20
     with tempfile.TemporaryDirectory() as home:
-        async with web_stage(Path(home), files=PageFiles.load()) as web:
+        is_tls = protocol != "http/1.1"
+        async with web_stage(Path(home), is_tls=is_tls, files=PageFiles.load()) as web:
             link, packs = LinkMaker("bench of the page").make({"large.bin": os.urandom(size)})
             await put(web.links, link, packs)
-            address = f"http://{LOOPBACK}:{web.port}{address_of(link)}"
+            address = f"http{'s' * is_tls}://{LOOPBACK}:{web.port}{address_of(link)}"
+            flags = flags_of(protocol, Path(home), web.port)
             for what, script in (
                 ("download, service worker", NO_PICKER),
                 ("chosen file", PRIVATE_PICKER),
             ):
-                await asyncio.to_thread(measure, address, size, what, script)
+                await asyncio.to_thread(measure, address, size, what, script, flags)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--mib", type=int, default=1024)
-    asyncio.run(run(parser.parse_args().mib))
+    parser.add_argument("--protocol", choices=("http/1.1", "h2", "h3"), default="http/1.1")
+    arguments = parser.parse_args()
+    asyncio.run(run(arguments.mib, arguments.protocol))

@@ -23,7 +23,7 @@ from typing import Any
 from crypto.keys import DeviceKeys
 from peer.connectivity.relay_session import RelaySession
 from peer.connectivity.relays import call_through
-from protocol import quic
+from protocol import quic_engine
 from protocol.datagrams import RelayedAddress
 from protocol.link import Address, Link, LinkKind
 from protocol.links import Listener
@@ -38,7 +38,7 @@ from tests.bench.bench_links import run_loop
 HOST = "127.0.0.1"
 WAITING = b"w" * 16
 FRAME_BYTES = 128 << 10
-DATAGRAM_SIZES = {"1,450 B": (1_450,), "as the path allows": quic.DATAGRAM_SIZES}
+DATAGRAM_SIZES = {"1,450 B": (1_450,), "as the path allows": quic_engine.DATAGRAM_SIZES}
 
 
 def serve_relay(pipe: Pipe, is_fast: bool) -> None:
@@ -103,7 +103,7 @@ def serve_receiver(
     pipe: Pipe, text: str, total: int, sizes: tuple[int, ...], is_fast: bool
 ) -> None:
     """Receives `total` bytes a link and answers with a frame, link after link."""
-    quic.DATAGRAM_SIZES = sizes
+    quic_engine.DATAGRAM_SIZES = sizes
 
     async def take(link: Link) -> None:
         link.admit()
@@ -167,7 +167,7 @@ class Run:
 
 def measure(total: int, sizes: tuple[int, ...], is_fast: bool) -> Run:
     """Starts the three, and sends."""
-    quic.DATAGRAM_SIZES = sizes
+    quic_engine.DATAGRAM_SIZES = sizes
     (relay_pipe, relay_end), (receiver_pipe, receiver_end) = [
         multiprocessing.Pipe() for _ in range(2)
     ]

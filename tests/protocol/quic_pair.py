@@ -7,14 +7,19 @@ from heapq import heappop, heappush
 from random import Random
 
 from aioquic.quic.connection import QuicConnection
+from aioquic.tls import Epoch
 
+from protocol import quic_engine
 from protocol.certificates import LinkCertificate
 from protocol.quic import Connection, client_configuration
 from protocol.quic_door import Door, read_initial
+from protocol.quic_packets import PacketKeys
 
 CLIENT, SERVER = ("192.0.2.1", 1), ("192.0.2.2", 2)
 CERTIFICATE = LinkCertificate.generate()
 DOOR = Door(CERTIFICATE)
+BULK = 2
+DATA = Random(1).randbytes(2 << 20)
 
 
 @dataclass
@@ -56,6 +61,7 @@ class QuicPair:
         seed: int = 0,
         is_admitted: bool = True,
         consumes: bool = True,
+        takes: int | None = None,
     ) -> None:
         self.now = 1_000.0
         self.loss, self.corrupt, self.reorder = loss, corrupt, reorder
@@ -74,6 +80,8 @@ class QuicPair:
         server = DOOR.accept(initial, CLIENT, self.now)
         assert server is not None
         self.server = server
+        if takes is not None:
+            take_at_most(server, takes)
         self.server.receive([first], CLIENT, self.now)
         self._settle()
         self.run(5.0, until=lambda: self.client._handshake_confirmed)
@@ -142,3 +150,25 @@ class QuicPair:
         """Datagrams that an attacker in the place of the other side made."""
         to.receive(datagrams, CLIENT if to is self.server else SERVER, self.now)
         self._settle()
+
+
+def move(pair: QuicPair, data: bytes = DATA, limit_s: float = 60.0) -> float:
+    """Sends data to the server on a bulk stream; gives the time that it took."""
+    begin = pair.now
+    pair.client.send_stream_data(BULK, data)
+    received = pair.server_heard.streams.setdefault(BULK, bytearray())
+    pair.run(limit_s, until=lambda: len(received) >= len(data))
+    assert bytes(received) == data
+    return pair.now - begin
+
+
+def packet_keys(connection: QuicConnection) -> PacketKeys:
+    pair = connection._cryptos[Epoch.ONE_RTT]
+    return quic_engine._packet_keys(pair.send, pair.key_phase, is_sealing=True)
+
+
+def take_at_most(connection: QuicConnection, longest: int) -> None:
+    """Has it tell the other side that it takes no longer datagrams, as browsers do."""
+    usual = connection._serialize_transport_parameters
+    parameter = b"\x03\x02" + (0x4000 | longest).to_bytes(2, "big")
+    connection._serialize_transport_parameters = lambda: usual() + parameter  # type: ignore[method-assign]

@@ -8,7 +8,7 @@ from aioquic.tls import Epoch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol import quic
+from protocol import quic_engine
 from protocol.quic import Connection
 from protocol.quic_packets import OFFSET_8_BYTES, STREAM_HEAD, STREAM_TYPE, seal_burst
 from tests.protocol.quic_pair import CLIENT, QuicPair
@@ -39,7 +39,7 @@ def state(connection: Connection) -> object:
 
 def deliver(drawn: list[Piece], sizes: list[int], *, is_fast: bool) -> object:
     pair = QuicPair()
-    keys = quic._packet_keys(pair.client._cryptos[Epoch.ONE_RTT].send, 0, is_sealing=True)
+    keys = quic_engine._packet_keys(pair.client._cryptos[Epoch.ONE_RTT].send, 0, is_sealing=True)
     payloads = [
         STREAM_HEAD.pack(STREAM_TYPE, stream_id, OFFSET_8_BYTES | start * 100)
         + DATA[start * 100 : (start + count) * 100]

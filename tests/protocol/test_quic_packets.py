@@ -10,7 +10,7 @@ from aioquic.tls import CipherSuite
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol.quic import _packet_keys
+from protocol.quic_engine import _packet_keys
 from protocol.quic_packets import (
     CONNECTION_ID_SIZE,
     STREAM_HEAD,
@@ -97,7 +97,7 @@ def test_what_is_not_ours_is_left_as_it_came() -> None:
 
 def test_full_packets_fill_the_datagram() -> None:
     for size in (1_200, 1_450, 8_900):
-        payload = STREAM_HEAD.pack(0x0C, 2, 0) + bytes(payload_room(size, CID))
+        payload = STREAM_HEAD.pack(0x0C, 2, 0) + bytes(payload_room(size, CID, STREAM_HEAD.size))
         (datagram,) = seal_burst(SEALING, CID, 0, [payload])
         assert len(datagram) == size
     assert len(CID) == CONNECTION_ID_SIZE

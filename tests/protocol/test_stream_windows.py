@@ -6,8 +6,8 @@ import pytest
 
 from protocol.quic import EARLY_WINDOW_BYTES, WINDOW_BYTES
 from protocol.quic_packets import seal_burst
-from tests.protocol.quic_pair import QuicPair
-from tests.protocol.test_quic import BULK, packet_keys, stream_frame
+from tests.protocol.quic_pair import BULK, QuicPair, packet_keys
+from tests.protocol.test_quic import stream_frame
 
 
 @pytest.mark.parametrize("is_admitted", [False, True])

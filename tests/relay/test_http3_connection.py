@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 from aioquic.h3.connection import H3Connection, Setting
 from aioquic.quic.connection import QuicConnection
-from aioquic.quic.events import ConnectionTerminated, StreamReset
+from aioquic.quic.events import ConnectionTerminated, StreamDataReceived, StreamReset
+from aioquic.tls import Epoch
 
 from protocol.quic_door import Initial, QuicDoor, read_initial
+from protocol.quic_engine import _packet_keys
+from protocol.quic_packets import STREAM_HEAD, payload_room, seal_burst
 from relay.http3_connection import (
     FRAME_LENGTH_MAX,
     NARROW_BYTES,
@@ -56,6 +59,7 @@ class Pair:
         self.http: H3Connection
         self.told: list[Event] = []
         self.is_reading = True
+        self.longest = 0
         self.heard: list[Any] = []
         self.roundtrip()
         self.http = H3Connection(self.visitor)
@@ -77,10 +81,28 @@ class Pair:
                 break
 
     def _carry(self, one: QuicConnection, other: QuicConnection, address: Any) -> int:
-        datagrams = one.datagrams_to_send(self.now)
-        for datagram, _ in datagrams:
-            other.receive_datagram(datagram, address, self.now)
+        if isinstance(one, Http3Connection):
+            datagrams = [each for run, _ in one.take_datagrams(self.now) for each in run]
+            for datagram in datagrams:
+                other.receive_datagram(datagram, address, self.now)
+        else:
+            datagrams = [each for each, _ in one.datagrams_to_send(self.now)]
+            self.ours.receive(datagrams, address, self.now)
+        self.longest = max([self.longest, *map(len, datagrams)])
         return len(datagrams)
+
+    def answered(self, stream: int, size: int) -> None:
+        self.ours.answer(stream, [(b":status", b"200")])
+        self.ours.send(stream, bytes(size), is_last=True)
+
+    def arrived(self, stream: int) -> tuple[int, bool]:
+        """How much of an answer, and whether its end."""
+        came = [
+            each
+            for each in self.heard
+            if isinstance(each, StreamDataReceived) and each.stream_id == stream
+        ]
+        return sum(len(each.data) for each in came), any(each.end_stream for each in came)
 
     def ask(self, *, is_whole: bool = True) -> int:
         stream = self.visitor.get_next_available_stream_id()
@@ -225,6 +247,79 @@ def test_what_is_broken_off_is_told_on_both_sides(pair: Pair) -> None:
     pair.ours.break_off(other)
     pair.roundtrip()
     assert [each.stream_id for each in pair.heard if isinstance(each, StreamReset)] == [other]
+
+
+# ---------------------------------------------------------------- the short way of long answers
+
+
+def test_long_answers_arrive_whole_by_the_short_way_on_any_stream(pair: Pair) -> None:
+    pair.ours.window = WIDE_BYTES
+    for number in range(20):
+        stream = pair.ask()
+        assert stream == 4 * number
+        pair.roundtrip()
+        before = pair.longest
+        pair.answered(stream, 100_000)
+        pair.roundtrip(400)
+        size, is_whole = pair.arrived(stream)
+        assert is_whole
+        assert 100_000 < size < 100_100
+        assert pair.ours.is_delivered(stream)
+        assert stream not in pair.ours._streams, "aioquic lets go of it, and allows another"
+    assert pair.longest == before == 8_900
+
+
+def test_an_end_that_no_full_packet_carried_is_told(pair: Pair) -> None:
+    stream = pair.ask()
+    pair.roundtrip()
+    pair.ours.answer(stream, [(b":status", b"200")])
+    pair.roundtrip()
+    before, _ = pair.arrived(stream)
+    room = payload_room(pair.ours.datagram_size, pair.ours._peer_cid.cid, STREAM_HEAD.size)
+    pair.ours.send_stream_data(stream, bytes(8 * room), end_stream=True)
+    pair.roundtrip()
+    assert pair.arrived(stream) == (before + 8 * room, True)
+
+
+def test_an_answer_that_is_broken_off_is_not_gone_on_with(pair: Pair) -> None:
+    pair.ours.window = WIDE_BYTES
+    stream = pair.ask()
+    pair.roundtrip()
+    pair.answered(stream, 800_000)
+    pair.roundtrip(3)
+    assert len(pair.ours._streams[stream].sender._pending)
+    came, _ = pair.arrived(stream)
+    pair.ours.break_off(stream)
+    pair.roundtrip()
+    assert pair.arrived(stream)[0] - came < 20_000, "what was on its way"
+    assert [each.stream_id for each in pair.heard if isinstance(each, StreamReset)] == [stream]
+    assert not pair.ours.take_datagrams(pair.now)
+
+
+def test_the_head_of_a_long_stream_id_is_not_taken_for_a_short_one(pair: Pair) -> None:
+    """Id 192 is `40 c0`; with what stands behind it, it looks like id 64 and a long offset."""
+    waiting, stream = 64, 192
+    asked = -1
+    while asked < stream - 4:
+        asked = pair.ask(is_whole=asked + 4 != waiting)
+        pair.roundtrip()
+        if asked != waiting:
+            pair.answered(asked, 10)
+            pair.roundtrip()
+    pair.visitor.get_next_available_stream_id()
+    receiver = pair.ours._streams[waiting].receiver
+    offset = receiver.highest_offset
+    evil = b"\x0c\x40\xc0" + b"\x00" + offset.to_bytes(6, "big") + bytes(40)
+    keys = pair.visitor._cryptos[Epoch.ONE_RTT]
+    datagrams = seal_burst(
+        _packet_keys(keys.send, keys.key_phase, is_sealing=True),
+        pair.visitor._peer_cid.cid,
+        pair.visitor._packet_number,
+        [evil],
+    )
+    pair.ours.receive(datagrams, CLIENT, pair.now)
+    assert receiver.highest_offset == offset
+    assert pair.ours._streams[stream].receiver.highest_offset == 46
 
 
 # ---------------------------------------------------------------- before there is a connection
