@@ -594,6 +594,20 @@ BUGS: Final = (
         ("protocol/test_membership.py",),
     ),
     Bug(
+        "leave-takes-back", "2 A19", "who let others in takes it back by a second leave",
+        "protocol/membership.py",
+        "        leaves = self.asked if level > Role.WRITE else self.leaves\n",
+        "        leaves = self.leaves\n",
+        ("protocol/test_membership.py",),
+    ),
+    Bug(
+        "expel-takes-back", "2 A19", "a removed person takes back what he did, by an expel",
+        "protocol/membership.py",
+        "        if self.levels.get(act.entry, 0) > level:\n            return True\n",
+        "        if True:\n            return True\n",
+        ("protocol/test_membership.py",),
+    ),
+    Bug(
         "revoked-let-in", "2 A18", "a revoked device of the folder still gets a link",
         "peer/device/ledgers.py",
         "                if found is not None and device_id in"
