@@ -39,6 +39,10 @@ log = logging.getLogger(__name__)
 IDLE_S: Final = 3600
 """So long without a byte, and a place that was claimed is given back. Only the page that began an
 upload can go on with it."""
+GIVES_WAY_S: Final = 600
+"""So long without a byte, as long as a ticket lives, and a place gives way to a sender who would
+have none.
+"""
 BEGUN_PER_MINUTE: Final = 600
 """From one address: each writes to the disk."""
 DISK_SPARE_BYTES: Final = 1 << 30
@@ -73,6 +77,8 @@ class Upload:
     row: UploadRow
     turn: int = 0
     """Which request goes on with it; an older one that is still there writes no more."""
+    requests: int = 0
+    """That bring some of it now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,8 +196,14 @@ class Uploads:
             is_taken = known.row.state == UploadState.TAKEN
             is_same = known.row.size == size and (is_taken or is_equal(known.row.head, head))
             return known if is_same else Refused.OTHER
-        refused = self._refused(rules, size, head)
+        refused, left = self._refused(rules, size, head), dict[bytes, Upload]()
+        if refused in (Refused.TOO_MANY, Refused.NO_ROOM):
+            left = self._idle(link_id, GIVES_WAY_S)
+            for each in left:
+                del self._uploads[link_id][each]
+            refused = self._refused(rules, size, head)
         if refused is not None:
+            self._uploads[link_id] |= left
             return refused
         upload = Upload(
             UploadRow(
@@ -203,11 +215,15 @@ class Uploads:
         try:
             os.close(os.open(self.path(upload.row), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
             async with self._store.transaction() as db:
+                await rows.delete_uploads(db, [each.row for each in left.values()])
                 await rows.write_upload(db, upload.row)
         except BaseException:
             del self._uploads[link_id][upload_id]
+            self._uploads[link_id] |= left
             self.path(upload.row).unlink(missing_ok=True)
             raise
+        for each in left.values():
+            self.path(each.row).unlink(missing_ok=True)
         return upload
 
     def find(self, link_id: bytes, upload_id: bytes) -> Upload | None:
@@ -241,16 +257,14 @@ class Uploads:
 
     async def sweep(self) -> None:
         """Gives back what nobody goes on with, and what was under way when its link ended."""
-        now = self._wall_clock()
         for link_id, uploads in list(self._uploads.items()):
             link = self._links.row_of(link_id)
             is_over = link is None or link.ended != Ended.LIVE
             left = [
                 upload.row
                 for upload in uploads.values()
-                if upload.row.state == UploadState.UNDER_WAY
-                and (is_over or now >= upload.row.used_s + IDLE_S)
-            ]
+                if is_over and upload.row.state == UploadState.UNDER_WAY
+            ] or [upload.row for upload in self._idle(link_id, IDLE_S).values()]
             for row in left:
                 del uploads[row.upload_id]
                 self.path(row).unlink(missing_ok=True)
@@ -261,6 +275,17 @@ class Uploads:
                 for upload in uploads.values():
                     self.path(upload.row).unlink(missing_ok=True)
                 del self._uploads[link_id], self._rules[link_id]
+
+    def _idle(self, link_id: bytes, idle_s: int) -> dict[bytes, Upload]:
+        """What was begun by a link and has not come on for so long."""
+        until = self._wall_clock() - idle_s
+        return {
+            upload_id: upload
+            for upload_id, upload in self._uploads[link_id].items()
+            if upload.row.state == UploadState.UNDER_WAY
+            and not upload.requests
+            and upload.row.used_s <= until
+        }
 
     def _refused(self, rules: UploadRules, size: int, head: bytes) -> Refused | None:
         room = self.room(rules.link_id)

@@ -97,7 +97,11 @@ class UploadEndpoint:
         upload.turn += 1
         turn, start = upload.turn, first * SEALED_SEGMENT_SIZE
         left = sealed_size(row.size) - start
-        end, is_whole = await self._pour(request, upload, start, left)
+        upload.requests += 1
+        try:
+            end, is_whole = await self._pour(request, upload, start, left)
+        finally:
+            upload.requests -= 1
         segments = row.segments_max if end == start + left else end // SEALED_SEGMENT_SIZE
         if segments > first:
             await self._uploads.keep(upload, turn, segments)

@@ -71,19 +71,20 @@ class LinkMaker:
         self._packing, self._sealed, self._random = packing, sealed, random
         self._lister = LinkLister(packing, sealed)
 
-    async def make(self, files: Sequence[Given], wish: Wish, *, is_in_full: bool = False) -> Made:
+    async def make(self, files: Sequence[Given], wish: Wish, *, is_older: bool = False) -> Made:
         """Uploads what is missing and makes the link; raises LinkError or LinkNotMade. A relay that
-        counts what is read of pages as a download is OlderRelay: its link lists all in full.
+        counts what is read of pages as a download is OlderRelay: there a link with a number of
+        downloads lists all in full, and of others the pages count.
         """
         await self._packing.relay.open()
         try:
-            return await self._make(files, wish, is_in_full=is_in_full)
+            return await self._make(files, wish, is_older=is_older)
         except StorageRefused as refusal:
             if refusal.outcome != StoreOutcome.UNKNOWN or self._sealed is None:
                 raise
         # It has lost its part of the folder's packs, and is given what the link needs.
         self._sealed, self._lister = None, LinkLister(self._packing)
-        return await self._make(files, wish, is_in_full=is_in_full)
+        return await self._make(files, wish, is_older=is_older)
 
     def count(self) -> tuple[int, int]:
         """How many bytes of files are put at the relay, of how many that were not there."""
@@ -98,8 +99,9 @@ class LinkMaker:
 
     # Private
 
-    async def _make(self, files: Sequence[Given], wish: Wish, *, is_in_full: bool) -> Made:
+    async def _make(self, files: Sequence[Given], wish: Wish, *, is_older: bool) -> Made:
         relay, store, random = self._packing.relay, self._packing.store, self._random
+        is_in_full = is_older and wish.downloads_max > 0
         listing = await self._lister.list(files, is_in_full=is_in_full)
         key = LinkKey.from_seed(random(LINK_SEED_SIZE))
         secrets = await asyncio.to_thread(
@@ -121,11 +123,10 @@ class LinkMaker:
         packs = listing.packs()
         folder_id = self._packing.making.folder.folder_id
         await store.add(link, random(SEAL_RANDOM_SIZE), folder_id, packs & self._lister.at_nodes)
-        is_counted = wish.downloads_max and not is_in_full
         new = NewBlob(
             key.link_id, secrets.password_salt, token_hash(secrets.token(key.link_id)),
             wish.lifetime_s, wish.downloads_max, self._places(packs),
-            listing.packs_of_pages() if is_counted else frozenset(),
+            frozenset() if is_older else listing.packs_of_pages(),
         )  # fmt: skip
         try:
             await relay.put_link(new, blob)

@@ -122,7 +122,7 @@ class ShareLinkRequests:
             try:
                 made = await self._make(folder, path, files, relay, wish)
             except OlderRelay:
-                made = await self._make(folder, path, files, relay, wish, is_in_full=True)
+                made = await self._make(folder, path, files, relay, wish, is_older=True)
         except StorageRefused as refusal:
             raise LinkNotMade(f"{refusal} No link was made.") from refusal
         except LinkError as error:
@@ -193,7 +193,7 @@ class ShareLinkRequests:
         relay: str | None,
         wish: Wish,
         *,
-        is_in_full: bool = False,
+        is_older: bool = False,
     ) -> Made:
         making = Making(folder, self._ledgers.folders[folder.folder_id].chain)
         async with AsyncExitStack() as stack:
@@ -202,7 +202,7 @@ class ShareLinkRequests:
             sealed = await self._backups.sealed_at(folder.folder_id, place.client)
             maker = LinkMaker(LinkPacking(await self._store.get(), place, making), sealed)
             with self._under_way.doing("link", str(path), "bytes", maker.count):
-                return await maker.make(files, wish, is_in_full=is_in_full)
+                return await maker.make(files, wish, is_older=is_older)
 
     async def _uses(self, addresses: Collection[str]) -> dict[str, dict[bytes, LinkUse] | None]:
         """What relays say of this device's links; None for one that cannot be asked."""

@@ -11,7 +11,7 @@ import pytest
 from relay import uploads as module
 from relay.share_links import Later
 from relay.upload_rows import UploadState
-from relay.uploads import IDLE_S, Refused, Upload, UploadLimits, Uploads
+from relay.uploads import GIVES_WAY_S, IDLE_S, Refused, Upload, UploadLimits, Uploads
 from tests.relay.upload_stage import (
     Sealed,
     UploadLinkMade,
@@ -150,6 +150,33 @@ async def test_a_place_that_nobody_uses_is_given_back(tmp_path: Path) -> None:
         stage.wall_clock.now += IDLE_S
         await stage.uploads.sweep()
         assert isinstance(await begin(stage, link, sealed_file(link, b"y")), Upload)
+
+
+async def test_a_place_that_stands_still_gives_way_to_who_would_have_none(tmp_path: Path) -> None:
+    async with link_stage(tmp_path) as stage:
+        link = make_upload_link(files_max=2, bytes_max=1_000)
+        await put_upload_link(stage, link)
+        first, second, third = (sealed_file(link, b"x" * 400) for _ in range(3))
+        left = await begin(stage, link, first)
+        assert isinstance(left, Upload)
+        stage.wall_clock.now += GIVES_WAY_S - 1
+        coming = await begin(stage, link, second)
+        assert isinstance(coming, Upload)
+        assert await begin(stage, link, third) is Refused.TOO_MANY, "it may go on"
+        stage.wall_clock.now += 1
+        left.requests = 1
+        assert await begin(stage, link, third) is Refused.TOO_MANY, "some of it comes just now"
+        left.requests = 0
+        too_much = sealed_file(link, b"x" * 900)
+        assert await begin(stage, link, too_much) is Refused.NO_ROOM
+        assert stage.uploads.find(link.made.link_id, first.upload_id) is left, "for nothing"
+        assert isinstance(await begin(stage, link, third), Upload)
+        assert not stage.uploads.is_live(left)
+        assert not stage.uploads.path(left.row).exists()
+        again = await restarted(stage)
+        assert again.find(link.made.link_id, first.upload_id) is None
+        assert again.find(link.made.link_id, second.upload_id) is not None
+        assert await begin(stage, link, first) is Refused.TOO_MANY
 
 
 async def test_an_older_request_and_an_ended_link_keep_nothing(tmp_path: Path) -> None:

@@ -99,6 +99,19 @@ async def test_a_long_list_lies_at_the_relay_for_the_next_link(tmp_path: Path) -
                 assert (there / file.path).read_bytes() == data
 
 
+async def test_who_reads_the_list_of_any_link_has_downloaded_nothing(tmp_path: Path) -> None:
+    async with link_relaying(tmp_path / "relay") as stage:
+        files = many(stage.folder)
+        async with link_relay(stage.address, stage.keys) as relay:
+            made = await stage.maker(relay).make(files, Wish())
+            visitor, secrets, manifest = await asyncio.to_thread(opened, made)
+            await asyncio.to_thread(_with_pages, manifest, visitor, secrets, tmp_path)
+            visitor.close()
+            assert (await relay.uses())[made.url.link_id].downloads == 0
+            await asyncio.to_thread(get, made.url, tmp_path / "there", nobody)
+            assert (await relay.uses())[made.url.link_id].downloads == 1
+
+
 @pytest.mark.row("A39")
 async def test_who_reads_the_list_of_a_counted_link_takes_none_of_it(tmp_path: Path) -> None:
     async with link_relaying(tmp_path / "relay") as stage:

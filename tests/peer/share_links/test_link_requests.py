@@ -14,7 +14,7 @@ from peer.share_links import link_listing
 from peer.share_links.link_get import get
 from peer.share_links.link_maker import Wish
 from protocol.errors import Unexpected
-from protocol.link_messages import LinkAnswer, LinkKeep, LinkPages, LinkRequest
+from protocol.link_messages import LinkAnswer, LinkKeep, LinkPages, LinkPut, LinkRequest
 from protocol.share_url import ShareUrl
 from relay.link_desk import LinkTalk
 from tests.peer.device_stage import devices
@@ -74,8 +74,9 @@ async def test_a_link_is_made_listed_and_revoked(one: tuple[Daemon, Path], tmp_p
         await links.create(root / "a.txt", "", None, Wish())
 
 
-async def test_a_relay_that_does_not_know_pages_gets_a_counted_link_all_the_same(
-    one: tuple[Daemon, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("downloads_max", [0, 1])
+async def test_a_relay_that_does_not_know_pages_gets_a_link_all_the_same(
+    one: tuple[Daemon, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, downloads_max: int
 ) -> None:
     daemon, root = one
     answer, heard = LinkTalk.answer, list[LinkRequest]()
@@ -90,10 +91,12 @@ async def test_a_relay_that_does_not_know_pages_gets_a_counted_link_all_the_same
     monkeypatch.setattr(link_listing, "LISTED_MAX", 0)
     async with link_relaying(tmp_path / "relay") as stage:
         await daemon.add_relay(stage.address)
-        made = await daemon.share_links.create(root / "d", "", None, Wish(downloads_max=1))
+        made = await daemon.share_links.create(root / "d", "", None, Wish(0, downloads_max))
         assert [type(each) for each in heard if isinstance(each, LinkPages | LinkKeep)] == [
             LinkPages, LinkKeep,
         ]  # fmt: skip
+        put = [each for each in heard if isinstance(each, LinkPut)][-1]
+        assert len(put.packs) == 2 - downloads_max, "a counted one lists its files in full"
         (listed,) = (await daemon.share_links.listed())["links"]
         assert listed["id"] == made["id"]
         await asyncio.to_thread(get, ShareUrl.parse(made["url"]), tmp_path / "there", lambda: "")
