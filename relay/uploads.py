@@ -199,8 +199,8 @@ class Uploads:
         refused, left = self._refused(rules, size, head), dict[bytes, Upload]()
         if refused in (Refused.TOO_MANY, Refused.NO_ROOM):
             left = self._idle(link_id, GIVES_WAY_S)
-            for each in left:
-                del self._uploads[link_id][each]
+            for idle_id in left:
+                del self._uploads[link_id][idle_id]
             refused = self._refused(rules, size, head)
         if refused is not None:
             self._uploads[link_id] |= left
