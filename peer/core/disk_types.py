@@ -85,6 +85,8 @@ class Trouble(Enum):
     GONE = "gone"
     UNREADABLE = "unreadable"
     """Permission or an I/O error. What cannot be read is not known to be deleted."""
+    UNLISTED = "unlisted"
+    """A directory of which the disk does not say what is in it: what is gone elsewhere may be."""
     UNSUPPORTED = "unsupported"
     """A symlink that is not synced: it leads out of the folder, or its target is not text."""
     SPECIAL = "special"

@@ -54,7 +54,9 @@ class Observation:
     """Parents before children; `item` is the new node's id."""
     moved: list[Entry] = field(default_factory=list)
     missing: list[NodeId] = field(default_factory=list)
-    """Items that are not on the disk any more, with everything that lay in them."""
+    """Items that are not on the disk any more, with everything that lay in them; none of them are
+    known while a directory is unlisted.
+    """
     to_read: list[Entry] = field(default_factory=list)
     """Files and symlinks that are new or look changed: their bytes decide."""
     later: list[NodeId] = field(default_factory=list)
@@ -333,6 +335,8 @@ class Observer:
     # ------------------------------------------------------------ what is gone
 
     async def _expand_missing(self) -> None:
+        if any(p.trouble is Trouble.UNLISTED for p in self.found.problems):
+            return  # it may have been moved to where the disk does not say what is there
         missing = [i for i in self._unseen if i not in self._taken]
         todo = [i for i in self._unseen_directories if i not in self._taken]
         seen: set[NodeId] = set()

@@ -46,6 +46,8 @@ from peer.disk.writer import Writer
 
 _MARKER: Final = "folder-id"
 _MARKER_BYTES_MAX: Final = 256
+_FOR_GOOD: Final = frozenset({errno.EACCES, errno.EPERM, errno.ENAMETOOLONG})
+"""Why a directory cannot be read that nothing could have come into unseen."""
 _EXECUTABLE: Final = {0o100000: False, 0o100100: True, 0o120000: False, 0o120100: False}
 """The bit of files and symlinks, by kind and owner's bit; nothing else is known by its stat."""
 
@@ -359,5 +361,6 @@ class PosixDisk(Disk):
             if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                 return Listing(path, 0, None, [])
             reason = f"The directory cannot be read: {error.strerror}."
-            return Listing(path, 0, None, [Problem(path, reason, Trouble.UNREADABLE)])
+            trouble = Trouble.UNREADABLE if error.errno in _FOR_GOOD else Trouble.UNLISTED
+            return Listing(path, 0, None, [Problem(path, reason, trouble)])
         return Listing(path, inode, entries, problems, None if known is None else left.keys())

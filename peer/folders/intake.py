@@ -14,7 +14,7 @@ from typing import Final
 
 from crypto.ids import FolderId, NodeId
 from peer.core.disk_types import Disk, DiskError, DiskGone, Path, Problem, RangeRequest, Trouble
-from peer.core.engine import Engine, ReadBack
+from peer.core.engine import Engine, ReadBack, Scanned
 from peer.core.observation import Entry
 from peer.core.patience import Patience
 from peer.disk.hinting import Hinting
@@ -80,6 +80,8 @@ class Intake:
         self._later: dict[NodeId, None] = {}
         """Directories with more new files than a scan tells of at once."""
         self._unread: set[Path] = set()
+        self._unlisted: set[Path] = set()
+        """Directories that are looked at with any other: what is gone there may be here."""
         self._patience = Patience(UNREAD_RETRY_MAX_S)
 
     def is_ignored(self, path: Path, is_directory: bool) -> bool:
@@ -137,12 +139,12 @@ class Intake:
             await self._scan([ROOT], True)
             self._rescan_at = asyncio.get_running_loop().time() + self._rescan_interval_s
         elif self._patience.time_came(now):
-            for path in self._unread:
+            for path in self._unread | self._unlisted:
                 self.hinting.add(path[:-1], not path, now)
         elif self._to_read:
             await self._read_back()
         elif due := self.hinting.take_due(now):
-            await self._scan_hints(due)
+            await self._scan_hints(due | dict.fromkeys(self._unlisted, False))
         elif self._later:
             scope = list(self._later)[:LATER_AT_ONCE]
             for item in scope:
@@ -203,10 +205,13 @@ class Intake:
             await self._performer.drive(self._engine.put_back(scanned.missing))
             self._on_missing()
         known = self._progress.problems
-        for path in [p for p in known if p in scanned.listed or p[:-1] in scanned.listed]:
+        listed = scanned.listed
+        beside = self._unlisted - listed  # that they are there still does not say what is in them
+        for path in [p for p in known if p in listed or (p[:-1] in listed and p not in beside)]:
             del known[path]
             self._progress.skipped.discard(path)
             self._unread.discard(path)
+        self._note_unlisted(scanned)
         self._note_problems(scanned.problems)
         if any(entry.name == IGNORE_FILE and entry.parent == ROOT for entry in scanned.to_read):
             await self._read_rules()
@@ -284,6 +289,17 @@ class Intake:
         self._on_authored(read.authored)
         return read
 
+    def _note_unlisted(self, scanned: Scanned) -> None:
+        """Remembers the directories that the disk did not list. When it lists them all again, all
+        that was gone meanwhile is looked for.
+        """
+        had_some = bool(self._unlisted)
+        left = self._unlisted - scanned.listed
+        self._unlisted = {path for path in left if self._engine.find(path)[1]}
+        self._unlisted.update(p.path for p in scanned.problems if p.trouble is Trouble.UNLISTED)
+        if had_some and not self._unlisted:
+            self.rescan()
+
     def _note_problems(self, problems: Sequence[Problem]) -> None:
         """Tells of what is left out; what cannot be read is tried again ever more rarely."""
         for problem in problems:
@@ -292,7 +308,7 @@ class Intake:
                 self._progress.skipped.add(problem.path)
             if problem.trouble is Trouble.UNREADABLE:
                 self._unread.add(problem.path)
-        if self._unread:
+        if self._unread or self._unlisted:
             self._patience.wait(asyncio.get_running_loop().time())
         else:
             self._patience.end()

@@ -127,7 +127,7 @@ class Performer:
         """
         (listing,) = await self.on_disk(lambda: self.disk.list_directories([path]))
         for problem in listing.problems:
-            if problem.trouble is Trouble.UNREADABLE:
+            if problem.trouble in (Trouble.UNREADABLE, Trouble.UNLISTED):
                 where = "/".join(problem.path)
                 raise DiskError(f"{where}: {problem.reason} {DiskError.sentence()}")
         return listing.entries or []

@@ -1,3 +1,4 @@
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -86,16 +87,24 @@ def test_whatever_differs_of_a_file_is_listed(disk: PosixDisk, root: Path, field
     assert listing.entries == [("f", s)]
 
 
+@pytest.mark.parametrize(
+    ("error", "trouble"),
+    [
+        (errno.EIO, Trouble.UNLISTED),
+        (errno.EMFILE, Trouble.UNLISTED),
+        (errno.EACCES, Trouble.UNREADABLE),
+    ],
+)
 def test_what_cannot_be_listed_is_not_taken_for_gone(
-    disk: PosixDisk, root: Path, monkeypatch: pytest.MonkeyPatch
+    disk: PosixDisk, monkeypatch: pytest.MonkeyPatch, error: int, trouble: Trouble
 ) -> None:
     def fail(fd: int) -> None:
-        raise OSError(5, "Input/output error")
+        raise OSError(error, os.strerror(error))
 
     monkeypatch.setattr(os, "scandir", fail)
     (listing,) = disk.list_directories([()])
     assert listing.entries is None
-    assert [problem.trouble for problem in listing.problems] == [Trouble.UNREADABLE]
+    assert [problem.trouble for problem in listing.problems] == [trouble]
 
 
 def test_stat_of_anything(disk: PosixDisk, root: Path) -> None:

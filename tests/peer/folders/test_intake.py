@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+from crypto.ids import NodeId
 from peer.core import observation
+from peer.core.commands import LoadSlots
+from peer.core.disk_types import Path as DiskPath
+from peer.disk.directories import Directories
 from peer.disk.ignore import IGNORE_FILE
 from peer.disk.watcher import Hints
 from peer.errors import DiskError, DiskFull
@@ -134,3 +140,57 @@ async def test_what_was_being_read_when_the_disk_failed_is_read_again(
             while (await scene.store.summary()).files != 1:
                 await asyncio.sleep(0.005)
         await in_sync(folder)
+
+
+# ---------------------------------------------------------------- what the disk does not list
+
+
+@pytest.mark.row("F04")
+async def test_what_is_gone_may_be_where_the_disk_does_not_list(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the look that failed nor a later one beside it tells that it was deleted."""
+    root = scene.one.root
+    for name in ("here", "there"):
+        (root / name).mkdir()
+    (root / "here" / "file").write_text("moved")
+    (root / "here" / "other").write_text("deleted")
+    blind = {("there",)}
+    open_directory = Directories.open
+
+    def fails(directories: Directories, path: DiskPath) -> int:
+        if path in blind:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return open_directory(directories, path)
+
+    async with running(scene) as folder:
+        await in_sync(folder)
+        intake, engine = folder.intake, folder.engine
+        assert intake is not None
+
+        async def at(*path: str) -> list[NodeId]:
+            slot = engine.find(path[:-1])[0], path[-1]
+            return [row.id for row in await scene.store.perform(LoadSlots([slot]))]
+
+        async def step() -> bool:
+            return await intake.step(asyncio.get_running_loop().time() + SOON_S)
+
+        async def look() -> None:
+            (known,), before = await at("here", "file"), engine.frontier
+            monkeypatch.setattr(Directories, "open", fails)
+            (root / "here" / "file").rename(root / "there" / "file")
+            await intake._scan_hints({("here",): False, ("there",): False})
+            (root / "here" / "other").unlink()
+            hints = Saying(Hints(changed={("here",): {"other"}}))
+            intake.hints_come(hints, 0.0)  # type: ignore[arg-type]
+            assert await step()
+            assert engine.frontier == before
+            assert "Input/output error" in folder.progress.problems["there",]
+            blind.clear()
+            while await step():
+                pass
+            assert not folder.progress.problems
+            assert await at("there", "file") == [known]
+            assert await at("here", "file") == await at("here", "other") == []
+
+        await folder.call(look)
