@@ -49,6 +49,7 @@ from peer.folders.folder_requests import FolderRequests
 from peer.folders.folder_setup import index_path
 from peer.folders.openings import Openings
 from peer.history.history_requests import HistoryRequests
+from peer.journal.daemon_log import RECENT
 from peer.journal.trails import Trails
 from peer.journal.witness import Witness
 from peer.mail.mailboxes import Mailboxes
@@ -92,6 +93,8 @@ GENERATION_INTERVAL_S = 3600.0
 
 class Daemon:
     """One device at work (control.DaemonApi)."""
+
+    log_lines = RECENT
 
     def __init__(self, home: Home, config: Config, tasks: asyncio.TaskGroup) -> None:
         self.home, self.config = home, config

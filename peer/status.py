@@ -314,6 +314,28 @@ class LogPage(TypedDict):
     """The cursor of the page that follows; None if there is none."""
 
 
+class LogLine(TypedDict):
+    """One line of the daemon's log."""
+
+    number: int
+    """Counted up within one run of the daemon."""
+    time: float
+    level: str
+    """debug, info, warning, error or critical."""
+    name: str
+    """The part of the program that says it."""
+    text: str
+    """One line, and below it the traceback where there is one."""
+
+
+class LogLines(TypedDict):
+    """The answer to `GET /api/daemon/log`: the oldest first."""
+
+    lines: list[LogLine]
+    cursor: str
+    """What to give as `after`, to be told only what came since."""
+
+
 class ConflictEntry(TypedDict):
     """One conflict copy."""
 

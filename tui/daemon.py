@@ -14,6 +14,7 @@ from peer.status import (
     FolderEntry,
     HoldAnswer,
     Invitation,
+    LogLines,
     LogPage,
     Overview,
     RelayEntry,
@@ -171,6 +172,10 @@ class Daemon:
     async def log(self, cursor: str | None = None) -> LogPage:
         """Who did what: the newest, or the page that another one names."""
         return await _ask(self._client.log, cursor)
+
+    async def log_lines(self, after: str | None) -> LogLines:
+        """The newest lines of the daemon's log, or what came since."""
+        return await _ask(self._client.log_lines, after)
 
     async def links(self) -> Sequence[Mapping[str, Any]]:
         """The share links of this device, asked of their relays."""

@@ -13,6 +13,7 @@ from textual.widgets import Static
 from peer.command_line.terminal import format_moment, term_safe
 from peer.errors import PeerError
 from tui.daemon import Daemon
+from tui.daemon_log import LogScreen
 from tui.key_line import KeyLine
 from tui.listing import Listing
 from tui.rows import Line, Tone
@@ -44,6 +45,7 @@ class TrailScreen(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("o", "older", "Older", tooltip="What was before that"),
         Binding("r", "newest", "Newest", tooltip="From the newest on"),
+        Binding("d", "daemon", "Daemon's log", tooltip="What the daemon says, as it says it"),
         Binding("escape", "app.pop_screen", "Back"),
     ]
 
@@ -83,6 +85,10 @@ class TrailScreen(Screen[None]):
     def action_newest(self) -> None:
         """From the newest on."""
         self.run_worker(self._look(None), exclusive=True)
+
+    def action_daemon(self) -> None:
+        """What is for who looks for a fault."""
+        self.app.push_screen(LogScreen(self._daemon))
 
     async def _look(self, cursor: str | None) -> None:
         try:

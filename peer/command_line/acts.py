@@ -165,9 +165,10 @@ def run(arguments: argparse.Namespace) -> Answer:
     from peer import daemon
     from peer.collector import spare_rows
     from peer.disk import syscalls
+    from peer.journal.daemon_log import RECENT
     from peer.log_format import configure_logging
 
-    configure_logging(is_verbose=hasattr(arguments, "verbose"))
+    configure_logging(is_verbose=hasattr(arguments, "verbose"), also=[RECENT])
     spare_rows()
     syscalls.keep_freed_memory(KEPT_MEMORY_BYTES)
     discovery = False if arguments.no_discovery else None

@@ -25,7 +25,7 @@ from peer.control.control_fields import Fields, read_members
 from peer.control.control_files import FilesApi
 from peer.control.control_guard import Guard, answer_of, problem, unless_known
 from peer.control.control_people import LogApi, UsersApi
-from peer.control.home_control import HomeApi, TransferApi
+from peer.control.home_control import HomeApi, LinesApi, TransferApi
 from peer.control.openapi import document
 from peer.control.overview import overview
 from peer.errors import PeerError, UnknownFolder, UsageError
@@ -140,6 +140,10 @@ class DaemonApi(Protocol):
     @property
     def home_requests(self) -> HomeApi:
         """Who knows settings."""
+
+    @property
+    def log_lines(self) -> LinesApi:
+        """The newest lines of the log."""
 
     @property
     def transfers(self) -> TransferApi:
@@ -424,6 +428,7 @@ ROUTES: tuple[tuple[str, str, _Act], ...] = (
     ("POST", "/api/backups/remove", _remove_backup),
     ("POST", "/api/backups/repair", _repair_backup),
     ("POST", "/api/kit", _show_kit),
+    ("GET", "/api/daemon/log", lambda d, f: home_control.lines(d.log_lines, f)),
     ("POST", "/api/daemon/stop", lambda d, f: _without_fields(d.stop, f)),
 )
 """Everything that can be asked of a daemon: one line each."""

@@ -31,6 +31,7 @@ from peer.status import (
     HoldAnswer,
     Invitation,
     KitSheet,
+    LogLines,
     LogPage,
     NoticeList,
     Overview,
@@ -319,6 +320,11 @@ class ControlClient:
         """Who did what, the newest first: a page, or the one that a page's `next` names."""
         more = "" if cursor is None else f"?cursor={quote(cursor, safe='')}"
         return cast(LogPage, self.request("GET", f"/api/log{more}"))
+
+    def log_lines(self, after: str | None = None) -> LogLines:
+        """The newest lines of the daemon's log, or what came since an answer's `cursor`."""
+        more = "" if after is None else f"?after={quote(after, safe='')}"
+        return cast(LogLines, self.request("GET", f"/api/daemon/log{more}"))
 
     def file_at(self, path: Path) -> FileEntry:
         """What is shown at a path of this machine."""

@@ -1,4 +1,4 @@
-"""The routes of the home in the control API: settings, and what is on its way."""
+"""The routes of the home in the control API: settings, what is on its way, and the daemon's log."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from peer.control.control_fields import Fields
-from peer.status import SettingEntry, SettingList, TransferList
+from peer.status import LogLines, SettingEntry, SettingList, TransferList
 
 
 class HomeApi(Protocol):
@@ -18,6 +18,13 @@ class HomeApi(Protocol):
 
     async def set(self, key: str, value: str) -> SettingEntry:
         """Change one."""
+
+
+class LinesApi(Protocol):
+    """What the control API asks of who keeps the newest lines of the log."""
+
+    def page(self, after: str | None = None, limit: int | None = None) -> LogLines:
+        """Those that there are, or that came since."""
 
 
 class TransferApi(Protocol):
@@ -44,6 +51,13 @@ async def change(home: HomeApi, fields: Fields) -> Mapping[str, Any]:
     key, value = fields.text("key"), fields.text("value")
     fields.end()
     return await home.set(key, value)
+
+
+async def lines(log: LinesApi, fields: Fields) -> Mapping[str, Any]:
+    """`GET /api/daemon/log`."""
+    after, limit = fields.optional_text("after"), fields.optional_number("limit")
+    fields.end()
+    return log.page(after, limit)
 
 
 async def transfers(api: TransferApi, fields: Fields) -> Mapping[str, Any]:

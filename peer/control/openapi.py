@@ -255,6 +255,7 @@ BYTES: Final = "bytes"
 STREAM: Final = "stream"
 _TEXT: Final = {"type": "string", "minLength": 1}
 _NUMBER: Final = {"type": "integer", "minimum": 0, "maximum": (1 << 62) - 1}
+_LOG_CURSOR: Final = "^[0-9a-f]{8}-[0-9]{1,15}$"
 _LIMIT: Final = ("limit", False, _NUMBER)
 OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("GET", "/api/sync/status"): Operation("How everything stands", gives=s.Status),
@@ -332,6 +333,10 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         "Store anew what is missing there", FolderChoice, s.RepairReport
     ),
     ("POST", "/api/kit"): Operation("Check a recovery kit to print it", KitText, s.KitSheet),
+    ("GET", "/api/daemon/log"): Operation(
+        "The newest lines of the daemon's log", gives=s.LogLines,
+        query=(_LIMIT, ("after", False, {"type": "string", "pattern": _LOG_CURSOR})),
+    ),
     ("POST", "/api/daemon/stop"): Operation("Have the daemon stop"),
     ("GET", "/api/files/lookup"): Operation(
         "A file by its path on this machine", gives=s.FileEntry,

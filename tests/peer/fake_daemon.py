@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -16,6 +17,7 @@ from peer.control.control_socket import serve_control
 from peer.control.log_requests import LogChoice
 from peer.control.user_requests import UserRequests
 from peer.errors import FileChanged, PeerError, UnknownFile
+from peer.journal.daemon_log import DaemonLog
 from peer.journal.event_stream import EventStream
 from peer.share_links.link_maker import Wish
 from peer.share_links.link_requests import LinkEntry, LinkListing, NewLinkEntry
@@ -262,6 +264,22 @@ class FakeTransfers:
                 entry["paused"] = is_paused
 
 
+def said() -> DaemonLog:
+    """What the daemon has said, at one time."""
+    log, failed = DaemonLog(), "The request /api/x failed.\nTraceback\nValueError: be\x1bta"
+    for level, name, text in (
+        (logging.INFO, "peer.connectivity.network", "be\x1bta: linked by tls"),
+        (logging.WARNING, "peer.folders.folder", "no space: The disk is full."),
+        (logging.ERROR, "peer.control.control", failed.split("\n")[0]),
+    ):
+        record = logging.LogRecord(name, level, "", 0, text, None, None)
+        record.created = 1_700_000_000.0
+        if level == logging.ERROR:
+            record.exc_text = failed.partition("\n")[2].replace("\x1b", "\\x1b")
+        log.handle(record)
+    return log
+
+
 class FakeUsers(UserRequests):
     """The real ones, of a device whose key file is locked."""
 
@@ -280,6 +298,7 @@ class FakeDaemon:
         self.transfers = FakeTransfers(self.note)
         self.files = FakeFiles()
         self.home_requests = FakeHome(self)
+        self.log_lines = said()
         self.old = b"what it was\n"
         self.acts: list[tuple[str, dict[str, Any]]] = []
         self.events = EventStream()

@@ -2,6 +2,7 @@ import logging
 
 import pytest
 
+from peer.journal.daemon_log import DaemonLog
 from peer.log_format import PACKAGES, SafeFormatter, configure_logging
 
 
@@ -22,7 +23,8 @@ def test_a_log_record_cannot_forge_another() -> None:
 def test_logging_is_set_up_for_all_packages(capsys: pytest.CaptureFixture[str]) -> None:
     loggers = [logging.getLogger(name) for name in PACKAGES]
     try:
-        configure_logging(is_verbose=False)
+        also = DaemonLog()
+        configure_logging(is_verbose=False, also=[also])
         logging.getLogger("protocol.wire").info("told")
         logging.getLogger("protocol.wire").debug("not told")
         shown = capsys.readouterr().err
@@ -33,3 +35,4 @@ def test_logging_is_set_up_for_all_packages(capsys: pytest.CaptureFixture[str]) 
             logger.setLevel(logging.NOTSET)
     assert "INFO protocol.wire: told" in shown
     assert "not told" not in shown
+    assert [line["text"] for line in also.page()["lines"]] == ["told"]

@@ -60,6 +60,8 @@ WALK: Final[tuple[tuple[str, tuple[str, ...], str], ...]] = (
     ("", ("escape",), "allowed is"),
     ("", ("escape",), "d End"),
     ("log", ("l",), "number 9"),
+    ("daemon's log", ("d", "end"), "ValueError"),
+    ("", ("escape",), "number 9"),
     ("", ("escape",), "d End"),
     ("search", ("slash", "n", "o"), "There is more"),
     ("", ("escape", "1"), "2 more"),

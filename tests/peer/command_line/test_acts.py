@@ -282,7 +282,7 @@ def test_run_ends_cleanly_when_told(
     daemon = Daemon(number)
     monkeypatch.setitem(sys.modules, "peer.daemon", daemon)
     monkeypatch.setattr("peer.daemon", daemon, raising=False)
-    monkeypatch.setattr("peer.log_format.configure_logging", lambda is_verbose: None)
+    monkeypatch.setattr("peer.log_format.configure_logging", lambda is_verbose, also: None)
     words = ["run", "--listen", "[::1]:0", "--no-discovery", "--links", "quic"]
     assert main(["--home", str(tmp_path), *words]) == 0
     assert daemon.calls == [(tmp_path, ("::1", 0), False, ("quic",)), ("cleaned up",)]
@@ -302,7 +302,7 @@ def test_run_leaves_to_the_configuration_what_is_not_said(
     daemon = Daemon(None)
     monkeypatch.setitem(sys.modules, "peer.daemon", daemon)
     monkeypatch.setattr("peer.daemon", daemon, raising=False)
-    monkeypatch.setattr("peer.log_format.configure_logging", lambda is_verbose: None)
+    monkeypatch.setattr("peer.log_format.configure_logging", lambda is_verbose, also: None)
     assert main(["--home", str(tmp_path), "run"]) == 0
     assert daemon.calls == [(tmp_path, None, None, None)]
 

@@ -49,3 +49,15 @@ async def test_what_nobody_asked_for_is_refused() -> None:
         await home_control.settings(daemon.home_requests, Fields({"more": "1"}, is_query=True))
     with pytest.raises(UsageError):
         await home_control.transfers(daemon.transfers, Fields({"more": "1"}, is_query=True))
+
+
+async def test_the_newest_lines_of_the_log_are_told() -> None:
+    daemon = FakeDaemon()
+    asked = Fields({"limit": "2"}, is_query=True)
+    told = await home_control.lines(daemon.log_lines, asked)
+    assert [line["level"] for line in told["lines"]] == ["warning", "error"]
+    asked = Fields({"after": told["cursor"]}, is_query=True)
+    assert (await home_control.lines(daemon.log_lines, asked))["lines"] == []
+    for wrong in ({"after": "x"}, {"limit": "x"}, {"more": "1"}):
+        with pytest.raises(UsageError):
+            await home_control.lines(daemon.log_lines, Fields(dict(wrong), is_query=True))
