@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
+from zlib import crc32
 
 import aiosqlite
 
-from crypto.mailbox import Area
+from crypto.mailbox import GROUP_SIZE, NAME_SIZE, Area
 from protocol.mailbox_messages import Item, Listed, NewItem
 from relay.store import RelayStore
 
@@ -21,6 +22,14 @@ class Removed(NamedTuple):
     pseudonym: bytes
     area: int
     size: int
+
+
+class Found(NamedTuple):
+    """Items that were read."""
+
+    items: list[Item]
+    damaged: list[int]
+    """Positions of those that are not what was put: they are not among the items."""
 
 
 @dataclass(slots=True)
@@ -80,14 +89,20 @@ async def listed(store: RelayStore, tag: bytes, after: int, limit: int) -> list[
     return [Listed(*row) for row in rows]
 
 
-async def items(store: RelayStore, tag: bytes, first: int, last: int, limit: int) -> list[Item]:
+async def items(store: RelayStore, tag: bytes, first: int, last: int, limit: int) -> Found:
     """Items from one position to another."""
     rows = await store.rows(
-        "SELECT position, name, sealed FROM mailbox_items WHERE tag = ? AND position BETWEEN ?"
-        " AND ? ORDER BY position LIMIT ?",
+        "SELECT position, name, sealed, checksum FROM mailbox_items WHERE tag = ? AND position"
+        " BETWEEN ? AND ? ORDER BY position LIMIT ?",
         tag, first, last, limit,
     )  # fmt: skip
-    return [Item(*row) for row in rows]
+    found = Found([], [])
+    for position, name, sealed, checksum in rows:
+        if checksum is None or checksum == _checksum(tag, name, sealed):
+            found.items.append(Item(position, name, sealed))
+        else:
+            found.damaged.append(position)
+    return found
 
 
 async def known(db: aiosqlite.Connection, tag: bytes, names: Sequence[bytes]) -> set[bytes]:
@@ -111,10 +126,20 @@ async def insert(
     """Puts items behind the last one."""
     first = use.last_position + 1
     await db.executemany(
-        "INSERT INTO mailbox_items (tag, position, area, name, size, put_s, pseudonym, sealed)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO mailbox_items (tag, position, area, name, size, put_s, pseudonym, sealed,"
+        " checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
-            (tag, position, area, item.name, len(item.sealed), now_s, pseudonym, item.sealed)
+            (
+                tag,
+                position,
+                area,
+                item.name,
+                len(item.sealed),
+                now_s,
+                pseudonym,
+                item.sealed,
+                _checksum(tag, item.name, item.sealed),
+            )
             for position, item in enumerate(new, first)
         ],
     )
@@ -132,6 +157,25 @@ async def delete(db: aiosqlite.Connection, tag: bytes, names: Sequence[bytes]) -
         f"DELETE FROM mailbox_items WHERE tag = ? AND name IN ({_marks(names)}) AND area <> ?"  # noqa: S608
         " RETURNING tag, pseudonym, area, size",
         (tag, *names, int(Area.CONTROL)),
+    )
+    return [Removed(*row) for row in rows]
+
+
+async def delete_damaged(
+    db: aiosqlite.Connection, tag: bytes, positions: Sequence[int]
+) -> list[Removed]:
+    """Takes items away that are not what was put, and with each the first part of what it is a part
+    of: by that who puts things knows whether one is there.
+    """
+    found = await db.execute_fetchall(
+        f"SELECT name FROM mailbox_items WHERE tag = ? AND position IN ({_marks(positions)})",  # noqa: S608
+        (tag, *positions),
+    )
+    first = [name[:GROUP_SIZE].ljust(NAME_SIZE, b"\0") for (name,) in found]
+    rows = await db.execute_fetchall(
+        f"DELETE FROM mailbox_items WHERE tag = ? AND (position IN ({_marks(positions)})"  # noqa: S608
+        f" OR name IN ({_marks(first)})) RETURNING tag, pseudonym, area, size",
+        (tag, *positions, *first),
     )
     return [Removed(*row) for row in rows]
 
@@ -169,5 +213,9 @@ async def delete_old(
     return [Removed(*row) for row in rows]
 
 
-def _marks(names: Sequence[bytes]) -> str:
+def _checksum(tag: bytes, name: bytes, sealed: bytes) -> int:
+    return crc32(sealed, crc32(tag + name))
+
+
+def _marks(names: Sequence[object]) -> str:
     return ", ".join("?" * len(names))

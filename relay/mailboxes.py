@@ -134,6 +134,8 @@ class Mailboxes:
     ) -> None:
         self.uses = Uses()
         self.outcomes: Counter[str] = Counter()
+        self.damaged = 0
+        """Items that the disk had changed, and that were dropped."""
         """What came of the requests since the start; for who watches."""
         self._store, self._relay_id, self._limits = store, relay_id, limits
         self._clock, self._wall_clock = clock, wall_clock
@@ -191,9 +193,12 @@ class Mailboxes:
                 if not self._may(guest, tag, Capability.READ):
                     self._say(talk, _refusal(request, MailboxOutcome.REFUSED))
                     return
-                items = await rows.items(self._store, tag, first, last, ITEMS_MAX + 1)
+                items, damaged = await rows.items(self._store, tag, first, last, ITEMS_MAX + 1)
+                if damaged:
+                    await self._drop_damaged(tag, damaged)
                 fitting = _fitting(items)
-                self._say(talk, MailboxItems(number, fitting, len(fitting) < len(items)))
+                is_more = len(fitting) < len(items) or bool(damaged)
+                self._say(talk, MailboxItems(number, fitting, is_more))
             case MailboxPut() | MailboxDrop():
                 await self._take(client, guest, request)
 
@@ -329,6 +334,19 @@ class Mailboxes:
             and uses.total_bytes + size <= limits.total_bytes
             and (tag in uses.tags or len(uses.tags) < limits.mailboxes)
         )
+
+    async def _drop_damaged(self, tag: bytes, positions: list[int]) -> None:
+        """What the disk has changed is listed no more, and who has the thing puts it again."""
+        try:
+            async with self._store.transaction() as db:
+                removed = await rows.delete_damaged(db, tag, positions)
+        except (sqlite3.Error, OSError) as error:
+            log.error("a damaged item of a mailbox cannot be dropped: %s", error)
+            return
+        self.uses.remove(removed)
+        self.damaged += len(positions)
+        values = {"items": len(positions)}
+        log.error("items of a mailbox were damaged on this disk", extra={"values": values})
 
     # ------------------------------------------------------------ age
 

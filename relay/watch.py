@@ -126,6 +126,8 @@ def _mailboxes(mailboxes: Mailboxes) -> Iterator[Metric]:
     for outcome, count in sorted(mailboxes.outcomes.items()):
         requests.add_metric([outcome], count)
     yield requests
+    words = "Items that the disk has changed, which were dropped."
+    yield CounterMetricFamily("holdfast_relay_mailbox_damaged_items", words, mailboxes.damaged)
 
 
 def _of_nodes(repairer: Repairer) -> Iterator[Metric]:

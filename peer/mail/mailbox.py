@@ -98,6 +98,7 @@ class Mailbox:
                     raise LinkError("The relay lists what cannot be.")
                 self._listed_to = item.position
                 self.items[item.name] = item
+                self._bad.discard(item.name)  # what was rubbish has been put again
             if not answer.is_more or not answer.items:
                 return
 

@@ -46,9 +46,34 @@ async def test_positions_are_a_mailbox_s_own_and_never_used_twice(store: RelaySt
         await rows.delete(db, TAG, [item.name for item in items(0, 3)])
     await put(store, TAG, Area.CHANGESETS, ONE, items(7, 1))
     assert [item.position for item in await rows.listed(store, TAG, 0, 10)] == [4]
-    (item,) = await rows.items(store, TAG, 0, 9, 10)
+    (item,), _ = await rows.items(store, TAG, 0, 9, 10)
     assert item == (4, items(7, 1)[0].name, b"s" * 10)
-    assert await rows.items(store, OTHER, 2, 9, 10) == []
+    assert await rows.items(store, OTHER, 2, 9, 10) == ([], [])
+
+
+async def test_what_the_disk_has_changed_is_told_from_what_was_put(store: RelayStore) -> None:
+    await put(store, TAG, Area.CHANGESETS, ONE, items(0, 4))
+    for sql in (
+        "UPDATE mailbox_items SET sealed = x'00' WHERE position = 2",
+        "UPDATE mailbox_items SET name = CAST(zeroblob(15) || x'09' AS BLOB) WHERE position = 3",
+        "UPDATE mailbox_items SET checksum = NULL WHERE position = 4",  # of an earlier version
+    ):
+        async with store.transaction() as db:
+            await db.execute_fetchall(sql)
+    found = await rows.items(store, TAG, 1, 9, 10)
+    assert [item.position for item in found.items] == [1, 4]
+    assert found.damaged == [2, 3]
+
+
+async def test_with_a_damaged_part_the_first_one_goes_and_nothing_else(store: RelayStore) -> None:
+    parts = [NewItem(bytes([thing]) * 14 + bytes([0, n]), b"s") for thing in (1, 2) for n in (1, 0)]
+    await put(store, TAG, Area.CONTROL, ONE, parts)
+    await put(store, OTHER, Area.CONTROL, ONE, parts)
+    async with store.transaction() as db:
+        removed = await rows.delete_damaged(db, TAG, [1])
+    assert [(one.tag, one.size) for one in removed] == [(TAG, 1)] * 2
+    assert [one.name for one in await rows.listed(store, TAG, 0, 9)] == [p.name for p in parts[2:]]
+    assert len(await rows.listed(store, OTHER, 0, 9)) == 4
 
 
 async def test_names_that_are_there_are_known(store: RelayStore) -> None:

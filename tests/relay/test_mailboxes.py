@@ -315,6 +315,30 @@ async def test_a_closed_relay_keeps_nothing_for_who_was_not_let_in(tmp_path: Pat
     await store.close()
 
 
+@pytest.mark.row("F08")
+async def test_what_the_disk_has_changed_is_dropped_and_can_be_put_again(
+    stage: RelayStage, caplog: pytest.LogCaptureFixture
+) -> None:
+    member = await Member.inside(stage)
+    thing = [NewItem(b"thing" * 2 + b"of 4" + bytes([0, n]), b"p" * SIZE) for n in (1, 0)]
+    assert await member.put(item(7 << 16), *thing, item(8 << 16)) == DONE
+    boxes = stage.relay.desk.mailboxes
+    assert boxes is not None
+    async with boxes._store.transaction() as db:
+        sql = "UPDATE mailbox_items SET sealed = ? WHERE position = 2"
+        await db.execute_fetchall(sql, (b"p" * (SIZE - 1) + b"q",))
+    items, is_more = await member.got(1, 2)
+    assert ([one.position for one in items], is_more) == ([1], True)
+    assert [one.position for one in await member.listed()] == [1, 4], "with its first part"
+    assert boxes.counts() == Counter(mailboxes=1, items=2, bytes=2 * SIZE)
+    assert boxes.damaged == 1
+    assert [r.getMessage() for r in caplog.records if "damaged" in r.getMessage()]
+    assert await member.put(*thing) == DONE
+    items, is_more = await member.got(1, 9)
+    assert [one.position for one in items] == [1, 4, 5, 6]
+    assert not is_more
+
+
 async def test_what_is_kept_and_came_of_requests_is_counted_for_who_watches(
     stage: RelayStage,
 ) -> None:
@@ -332,6 +356,7 @@ async def test_what_is_kept_and_came_of_requests_is_counted_for_who_watches(
         f"holdfast_relay_mailbox_bytes {2 * SIZE}.0",
         'holdfast_relay_mailbox_requests_total{outcome="done"} 2.0',
         'holdfast_relay_mailbox_requests_total{outcome="refused"} 1.0',
+        "holdfast_relay_mailbox_damaged_items_total 0.0",
     ]
     assert member.keys.tag.hex() not in page
 

@@ -202,6 +202,20 @@ async def test_bytes_that_are_not_what_was_put_there_are_left_out() -> None:
 
 
 @pytest.mark.row("A13")
+async def test_what_had_rotted_is_taken_once_it_was_put_again() -> None:
+    session = Session()
+    await mailbox(session).put(Area.CHANGESETS, [(b"a", b"first")])
+    area, right = session.rows[1]
+    session.rows[1] = area, NewItem(right.name, bytes(len(right.sealed)))
+    box = await looked(session)
+    assert await box.take(Area.CHANGESETS, [group(b"a")]) == {}
+    assert box.groups(Area.CHANGESETS) == {}
+    del session.rows[1]  # the relay drops it, and who put it does so once more
+    await mailbox(session).put(Area.CHANGESETS, [(b"a", b"first")])
+    await box.look()
+    assert await box.take(Area.CHANGESETS, box.groups(Area.CHANGESETS)) == {group(b"a"): b"first"}
+
+
 async def test_what_is_listed_and_not_given_is_left_out() -> None:
     session = Session()
     await mailbox(session).put(Area.CHANGESETS, [(b"a", b"1"), (b"b", RANDOM(PART_SIZE_MAX + 1))])

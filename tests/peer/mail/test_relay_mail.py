@@ -76,7 +76,7 @@ async def drop_all(town: Apart) -> None:
 
 
 async def flip(town: Apart) -> None:
-    await change(town, "UPDATE mailbox_items SET sealed = zeroblob(size)")
+    await change(town, "UPDATE mailbox_items SET sealed = zeroblob(size), checksum = NULL")
 
 
 async def swap(town: Apart) -> None:
@@ -84,7 +84,7 @@ async def swap(town: Apart) -> None:
     rows = await town.boxes._store.rows("SELECT position, name FROM mailbox_items ORDER BY name")
     names = [name for _, name in rows]
     async with town.boxes._store.transaction() as db:
-        await db.execute_fetchall("UPDATE mailbox_items SET name = randomblob(16)")
+        await db.execute_fetchall("UPDATE mailbox_items SET name = randomblob(16), checksum = NULL")
         for (position, _), name in zip(rows, names[1:] + names[:1], strict=True):
             await db.execute_fetchall(
                 "UPDATE mailbox_items SET name = ? WHERE position = ?", (name, position)
@@ -95,7 +95,7 @@ async def litter(town: Apart) -> None:
     async with town.boxes._store.transaction() as db:
         for position in range(5000, 5050):
             await db.execute_fetchall(
-                "INSERT INTO mailbox_items SELECT tag, ?, area, ?, 100, put_s, pseudonym, ?"
+                "INSERT INTO mailbox_items SELECT tag, ?, area, ?, 100, put_s, pseudonym, ?, NULL"
                 " FROM mailbox_items LIMIT 1",
                 (position, os.urandom(14) + b"\0\0", os.urandom(min(100, ITEM_SIZE_MAX))),
             )
@@ -267,7 +267,7 @@ async def test_an_old_state_of_a_mailbox_takes_nothing_back(town: Apart) -> None
         await db.execute_fetchall("DELETE FROM mailbox_items")
         for row in old:
             await db.execute_fetchall(
-                "INSERT INTO mailbox_items VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row
+                "INSERT INTO mailbox_items VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row
             )
     await town.connect(0, 1)
     await settle()
