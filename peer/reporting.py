@@ -172,15 +172,23 @@ class Reports:
             warnings.append(stale_warning(silence_s, time.time()))
         if warnings:
             answer["warnings"] = warnings
+        if folder.history is not None:
+            rechecking = folder.history.rechecking
+            if rechecking.round.whole_s:
+                answer["checked_s"] = rechecking.round.whole_s
+            if damaged := rechecking.damage.count(time.time()):
+                answer["damaged_files"] = damaged
         return answer
 
     async def suspicions(self, folder: Folder) -> list[str]:
-        """What a live device of the user has done that none does by itself: a sentence each."""
-        suspects = _suspects(folder)
+        """What this disk, or a live device of the user, has done that none does by itself: a
+        sentence each.
+        """
+        suspects, of_disk = _suspects(folder), _of_disk(folder)
         if not suspects:
-            return []
+            return of_disk
         devices = {entry["id"]: entry for entry in (await self.devices())["devices"]}
-        return [
+        return of_disk + [
             _warning(devices[device_id.hex()], has_forked)
             for device_id, has_forked in sorted(set(suspects))
             if device_id.hex() in devices
@@ -198,7 +206,7 @@ class Reports:
         }
         told_of = self._mailboxes.told_of(folder.folder_id)
         if not suspects and not newer and not told_of:
-            return []
+            return _of_disk(folder)
         live = set(self._ledgers.user.live_devices())
         devices = {entry["id"]: entry for entry in (await self.devices())["devices"]}
         return (
@@ -240,6 +248,10 @@ async def _attached(folder: Folder, stored: StoredFolder, name: str) -> FolderSt
     if folder.asks:
         answer["question"] = _question(folder, stored, name)
     return answer
+
+
+def _of_disk(folder: Folder) -> list[str]:
+    return [] if folder.history is None else folder.history.rechecking.warnings(time.time())
 
 
 def _suspects(folder: Folder) -> list[tuple[DeviceId, bool]]:

@@ -69,6 +69,12 @@ class FolderStatus(TypedDict):
     minutes ago.
     """
     kept_bytes: NotRequired[int]
+    checked_s: NotRequired[int]
+    """All files that were here at this time, in seconds since 1970, were read again since."""
+    damaged_files: NotRequired[int]
+    """Files that the disk has changed by itself, those too that were brought back within the last
+    30 days; `warnings` says more.
+    """
     question: NotRequired[str]
     """The sentence that a folder in the state `asking` waits to have answered."""
     possibly_stale_s: NotRequired[float]

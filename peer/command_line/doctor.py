@@ -50,6 +50,7 @@ def examine(home: Path) -> list[Check]:
         check_config,
         check_port,
         check_disk,
+        check_files,
         check_clock,
         check_watches,
         check_open_files,
@@ -148,6 +149,23 @@ def check_disk(home: Path) -> Check:
     cure = "Make room: databases and kept versions need some."
     is_enough = free_bytes >= FREE_BYTES_MIN
     return Check("disk", is_enough, finding, None if is_enough else cure)
+
+
+def check_files(home: Path) -> Check:
+    """Whether a disk was found to change files by itself."""
+    try:
+        folders = ControlClient(home, timeout_s=5).status()["folders"]
+    except PeerError:
+        return Check("files", True, "Not known while the daemon does not run.")
+    damaged = {f["name"]: f["damaged_files"] for f in folders if f.get("damaged_files")}
+    if not damaged:
+        return Check("files", True, "No disk was found to have changed files by itself.")
+    found = ", ".join(f"{count} in {name}" for name, count in damaged.items())
+    cure = (
+        "`holdfast status` says whether they were brought back. Copy what is only on that disk, and"
+        " look at its health (smartctl) before you trust it."
+    )
+    return Check("files", False, f"The disk has changed files by itself: {found}.", cure)
 
 
 def check_clock(home: Path) -> Check:

@@ -124,6 +124,16 @@ class LoadAuthored(Command[list[tuple[int, Row]]]):
     limit: int
 
 
+@dataclass(frozen=True, slots=True)
+class LoadFilesHere(Command[list[tuple[int, Row]]]):
+    """Up to `limit` files after `after` that are on this disk and were not written to while they
+    were read, each with its number in the index's own order.
+    """
+
+    after: int
+    limit: int
+
+
 class LogSize(NamedTuple):
     """How much a log holds, and how much of it is of use."""
 

@@ -344,6 +344,10 @@ class Disk(ABC):
         """
 
     @abstractmethod
+    def forget_cached(self, paths: Sequence[Path]) -> None:
+        """Has these files read from the disk itself next, where the system allows to ask for it."""
+
+    @abstractmethod
     def stage(self, files: Sequence[StageFile]) -> list[Stat | Problem]:
         """Lays small files and symlinks down in the incoming directory. A Problem's path is the
         temp file's.

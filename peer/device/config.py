@@ -57,6 +57,10 @@ class Config:
     """The same as a share of the folder's files; the smaller of the two holds, but never below 10
     deletions or 50 rewrites.
     """
+    recheck_days: int = 30
+    """Within how many days all files are read again, to find what a disk has changed by itself; 0
+    for never.
+    """
     free_space_min_bytes: int = 256 << 20
     """Below this much free space on a folder's disk nothing is fetched to it."""
     compact_changesets_min: int = 4096
@@ -198,6 +202,7 @@ KEYS: Final[Mapping[str, Key]] = {
         "folders.hold_files", _between(1, 10**9), _write_as_is, "1 to 1000000000 files"
     ),
     "hold_percent": Key("folders.hold_percent", _between(1, 100), _write_as_is, "1 to 100 percent"),
+    "recheck_days": Key("folders.recheck_days", _between(0, 3650), _write_as_is, "0 to 3650 days"),
     "free_space_min_bytes": Key(
         "folders.free_space_min_bytes", _between(0, 1 << 50), _write_as_is, "0 to 2^50 bytes"
     ),

@@ -38,9 +38,10 @@ from peer.core.disk_types import (
     Trouble,
     name_problem,
 )
+from peer.disk import syscalls
 from peer.disk.directories import Directories
 from peer.disk.durability import disk_error, full_sync, sync_all, sync_directories, sync_saved
-from peer.disk.reader import Reader
+from peer.disk.reader import Reader, open_file
 from peer.disk.staging import Staging
 from peer.disk.writer import Writer
 
@@ -116,6 +117,17 @@ class PosixDisk(Disk):
         """Reads ranges of files."""
         with self._batch() as directories:
             return self._reader.read_ranges(directories, requests)
+
+    def forget_cached(self, paths: Sequence[Path]) -> None:
+        """Has files read from the disk itself next."""
+        with self._batch() as directories:
+            for path in paths:
+                fd = open_file(directories, path)
+                if fd >= 0:
+                    try:
+                        syscalls.forget_cached(fd)
+                    finally:
+                        os.close(fd)
 
     def stage(self, files: Sequence[StageFile]) -> list[Stat | Problem]:
         """Lays small files and symlinks down in the incoming directory."""

@@ -102,6 +102,10 @@ class EncodedDisk(Disk):
         """Reads ranges of files."""
         return self._disk.read_ranges([r._replace(path=encoded(r.path)) for r in requests])
 
+    def forget_cached(self, paths: Sequence[Path]) -> None:
+        """Has files read from the disk itself next."""
+        self._disk.forget_cached(list(map(encoded, paths)))
+
     def stage(self, files: Sequence[StageFile]) -> list[Stat | Problem]:
         """Lays small files down; their temporary names are ours."""
         return self._disk.stage(files)

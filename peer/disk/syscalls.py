@@ -144,6 +144,14 @@ def start_writeback(fd: int, offset: int, length: int) -> None:
         )
 
 
+def forget_cached(fd: int) -> None:
+    """Lets go of what the kernel keeps of a file in memory, so that it is read from the disk next;
+    what is still to be written stays. A mere hint, and not there on macOS.
+    """
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def keep_freed_memory(kept_bytes: int) -> bool:
     """Has the C library keep so many freed bytes of each of its heaps for the next who asks, and
     take blocks of up to an eighth of that from there (mallopt of glibc); False where it cannot.

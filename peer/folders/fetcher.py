@@ -104,6 +104,8 @@ class Fetcher:
         self.staged: dict[Key, str] = {}
         self.unavailable: set[Key] = set()
         """Bytes that nobody connected has; asked for again when somebody joins."""
+        self.retries = 0
+        """How often what nobody had was to be asked for again."""
         self.problems: dict[Key, str] = {}
         self.staged_owners: list[NodeId] = []
         """Nodes some of whose bytes were staged since somebody took this list."""
@@ -471,6 +473,7 @@ class Fetcher:
         """Somebody joined, or space was made: what was given up may be asked for again."""
         self.unavailable.clear()
         self.problems.clear()
+        self.retries += 1
         self.owners.clear()
 
     def drop(self, keys: Iterable[Key]) -> list[str]:

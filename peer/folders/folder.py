@@ -132,7 +132,7 @@ class Folder:
         self.restoring = Restoring(self.engine, performer, fetcher, self.rewrites, hinting)
         self.history = History(
             self.engine, self.store, performer, fetcher, hinting, self.rewrites, limits.versions,
-            limits.free_min_bytes, self.wake,
+            limits.free_min_bytes, hasher, limits.recheck_s, self.wake,
         )  # fmt: skip
         self.intake.on_rewritten = self.history.spares.note_rewritten
         self.conflicts = Conflicts(self.history, performer, hinting)
@@ -311,7 +311,7 @@ class Folder:
                 if self.progress.state is FolderState.IN_SYNC:
                     deadlines.append(self.floor_keeper.due)
                 if self.history is not None:
-                    deadlines.append(self.history.spares.next_due())
+                    deadlines.append(self.history.next_due())
         if self.intake is not None and not self.is_paused:
             if self._joining is None or self._has_adopted:
                 deadlines.append(self.intake.next_due())

@@ -130,6 +130,8 @@ async def _open(
     if folder.delivery is not None:
         folder.delivery.pausing.restore(values)
     folder.upkeep = Upkeep(engine, limits.policy, values)
+    if folder.history is not None:
+        folder.history.rechecking.load(values)
     folder.floor_keeper = FloorKeeper(floor, lambda: keep_floor(home.store, folder_id, floor))
     folder.progress.summary = await store.summary()
     await folder.drive(engine.load_name())
@@ -166,6 +168,7 @@ def _limits(config: Config) -> Limits:
             keep_s=config.keep_superseded_days * DAY_S,
         ),
         VersionPolicy(config.history_days * DAY_S, config.history_thinned_days * DAY_S),
+        config.recheck_days * DAY_S,
     )
 
 

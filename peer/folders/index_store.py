@@ -195,6 +195,14 @@ class IndexStore:
                 )
                 found = await self._db.execute_fetchall(sql, (after_number, log, limit))
                 return [(r[-1], _row(r)) for r in found]
+            case c.LoadFilesHere(after_number, limit):
+                sql = (
+                    f"SELECT {_ROW}, number FROM node WHERE number > ? AND kind = 0 AND parent IS"  # noqa: S608
+                    " NOT NULL AND item IS NULL AND inode > 0 AND disk_ctime_ns <> 0"
+                    " ORDER BY number LIMIT ?"
+                )
+                found = await self._db.execute_fetchall(sql, (after_number, limit))
+                return [(r[-1], _row(r)) for r in found]
             case c.MeasureLog(log, from_seq):
                 return await self._measure(log, from_seq)
             case c.DropChangesets(log, before_seq, limit):

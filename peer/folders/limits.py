@@ -24,3 +24,5 @@ class Limits:
     """When logs are compacted."""
     versions: VersionPolicy = field(default_factory=VersionPolicy)
     """How long what was replaced or deleted is kept."""
+    recheck_s: float = 0.0
+    """Within which all files are read again; 0 for never."""

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from crypto.chunks import ChunkHasher
 from crypto.ids import NodeId
 from peer.core import commands as c
 from peer.core.disk_types import (
@@ -42,6 +43,7 @@ from peer.disk.hinting import Hinting
 from peer.folders.fetcher import Fetcher, Key
 from peer.folders.index_store import IndexStore
 from peer.folders.performing import Performer
+from peer.folders.rechecking import Rechecking
 from peer.folders.rewrite_guard import RewriteGuard
 from peer.history.spares import Spares
 from peer.history.version_store import StoredVersion, VersionPolicy
@@ -115,12 +117,17 @@ class History:
         rewrites: RewriteGuard,
         policy: VersionPolicy,
         free_min_bytes: int,
+        hasher: ChunkHasher,
+        recheck_s: float,
         wake: Callable[[], None],
     ) -> None:
         self._engine, self._performer, self._fetcher = engine, performer, fetcher
         self._versions, self._names = store.versions, store.names
         self._hinting, self._rewrites, self._policy = hinting, rewrites, policy
         self._wake = wake
+        self.rechecking = Rechecking(
+            engine, store, performer, fetcher, hinting, hasher, recheck_s, wake
+        )
         self._todo: deque[tuple[Wanted, _Request]] = deque()
         self._asked: dict[Key, tuple[Wanted, _Request]] = {}
         self.spares = Spares(engine, store.versions, performer, policy, free_min_bytes)
@@ -241,7 +248,7 @@ class History:
         if await self.spares.yield_up(self._fetcher.unavailable):
             await self.take_stock()
             return True
-        return bool(gone)
+        return await self.rechecking.step(now) or bool(gone)
 
     async def _ask(self) -> None:
         needs: list[Need] = []
@@ -364,9 +371,14 @@ class History:
 
     async def keep_up(self) -> bool:
         """A piece of what a folder at rest does for its history; False when there is none."""
-        if await self.spares.step(asyncio.get_running_loop().time()):
+        now, now_s = asyncio.get_running_loop().time(), int(time.time())
+        if await self.spares.step(now) or await self.expire(now_s):
             return True
-        return await self.expire(int(time.time()))
+        return await self.rechecking.look(now_s, now)
+
+    def next_due(self) -> float:
+        """When there will be something for it."""
+        return min(self.spares.next_due(), self.rechecking.next_due())
 
     async def expire(self, now_s: int) -> bool:
         """Forgets those whose time is over, a few at once; False when it is up to date."""

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from peer.command_line import doctor
+from peer.control.control_client import ControlClient
 
 
 @pytest.fixture
@@ -16,7 +17,7 @@ def home(tmp_path: Path) -> Path:
 
 def test_everything_is_looked_at_and_trouble_has_a_cure(home: Path) -> None:
     checks = doctor.examine(home)
-    assert len({check.name for check in checks}) == len(checks) == 11
+    assert len({check.name for check in checks}) == len(checks) == 12
     assert all(check.finding for check in checks)
     assert all(check.cure for check in checks if not check.is_well)
 
@@ -91,6 +92,17 @@ def test_a_full_disk(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "GB free" in doctor.check_disk(home / "not" / "made").finding
     monkeypatch.setattr("peer.command_line.doctor.FREE_BYTES_MIN", 1 << 62)
     assert not doctor.check_disk(home).is_well
+
+
+def test_a_disk_that_changes_files_by_itself(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert doctor.check_files(home).is_well, "no daemon runs"
+    told: dict[str, object] = {"folders": [{"name": "f"}, {"name": "g", "damaged_files": 0}]}
+    monkeypatch.setattr(ControlClient, "status", lambda self: told)
+    assert doctor.check_files(home).is_well
+    told["folders"] = [{"name": "f"}, {"name": "g", "damaged_files": 2}]
+    check = doctor.check_files(home)
+    assert not check.is_well
+    assert "2 in g" in check.finding
 
 
 def test_the_doctor_changes_nothing(home: Path) -> None:

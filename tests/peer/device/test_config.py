@@ -31,6 +31,7 @@ port_mapping = false
 rescan_interval_s = 60
 hold_files = 10
 hold_percent = 50
+recheck_days = 11
 free_space_min_bytes = 0
 compact_changesets_min = 7
 compact_ratio_min = 9
@@ -54,7 +55,7 @@ def test_every_field_has_a_key() -> None:
 
 def test_everything_can_be_set(tmp_path: Path) -> None:
     listen = (("127.0.0.1", 1), ("::1", 2))
-    numbers = (60, 10, 50, 0, 7, 9, 8)
+    numbers = (60, 10, 50, 11, 0, 7, 9, 8)
     assert read(tmp_path, EVERYTHING) == Config(listen, False, ("quic",), False, *numbers)
 
 
