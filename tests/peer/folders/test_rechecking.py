@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import mmap
 import os
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +23,8 @@ from tests.peer.backup_stage import keep, nodes
 from tests.peer.device_stage import Stage, devices, folder_of, until
 
 DAY_S = 86_400
+DISK_BYTES = 420 << 20
+"""Room for the 256 MiB that are to stay free, in a file with holes."""
 LATER_S = 10**10
 """When a round is due, whenever it has begun."""
 TEXT = b"what a person has written\n" * 100
@@ -72,6 +76,45 @@ async def rot(folder: Folder, root: Path, name: str, at: int = 100) -> bytes:
 
     await folder.call(flips)
     return (root / name).read_bytes()
+
+
+class DiskOfItsOwn:
+    """A directory on a file system in one file, so that a bit of it can be flipped below that;
+    where none may be mounted an ordinary one, in which nothing but `rot` can.
+    """
+
+    def __init__(self, image: Path, place: Path) -> None:
+        place.mkdir()
+        self._image, self._place = image, place
+        image.touch()
+        os.truncate(image, DISK_BYTES)
+        self.is_mounted = _run("mkfs.ext4", "-q", str(image)) and _run(
+            "mount", "-o", "loop", str(image), str(place)
+        )
+        if self.is_mounted:
+            (place / "lost+found").rmdir()
+
+    def flip(self, found_by: bytes) -> None:
+        """One bit of these bytes, which are there once, and of which the kernel hears nothing."""
+        os.sync()
+        with self._image.open("r+b") as file, mmap.mmap(file.fileno(), 0) as data:
+            at = data.find(found_by)
+            assert at >= 0
+            data[at] ^= 1
+            data.flush()
+
+    def remove(self) -> None:
+        """Takes the disk away."""
+        if self.is_mounted:
+            _run("umount", "-l", str(self._place))
+
+
+def _run(*words: str) -> bool:
+    try:
+        done = subprocess.run(words, capture_output=True, timeout=60, check=False)
+    except OSError:  # there is no such program
+        return False
+    return done.returncode == 0
 
 
 async def read_again(folder: Folder) -> None:
@@ -134,6 +177,41 @@ async def test_a_rotted_file_is_brought_back_and_told_as_no_edit(
         assert status["checked_s"] == 1
         warned = await two._reports.suspicions(there)
         assert len(warned) == 1
+
+
+@pytest.mark.row("F08")
+async def test_a_bit_that_flips_below_the_file_system_is_read_and_not_remembered(
+    tmp_path: Path,
+) -> None:
+    disk = DiskOfItsOwn(tmp_path / "image", tmp_path / "two")
+    try:
+        async with devices(tmp_path) as stage:
+            one = await stage.found("one")
+            two = await stage.join(one, "two")
+            await stage.meet(one, two)
+            here, there = await stage.share(one, two)
+            data = os.urandom(300_000)
+            (stage.root("one") / "note").write_bytes(data)
+            path = stage.root("two") / "note"
+            await until(lambda: path.exists() and path.read_bytes() == data)
+            await until(lambda: there.progress.summary.files == 1)
+            await settle(there, "note")
+            told = here.engine.frontier, there.engine.frontier
+            if disk.is_mounted:
+                disk.flip(data[100_000:100_064])
+                assert path.read_bytes() == data, "as far as the kernel knows"
+            else:
+                await rot(there, stage.root("two"), "note", 100_000)
+            await read_again(there)
+            await until(lambda: there.history and there.history.rechecking.damage.mended)
+            (kept,) = (stage.root("two") / ".holdfast" / "trash").glob("kept-*")
+            assert [at for at, byte in enumerate(kept.read_bytes()) if byte != data[at]] == [
+                100_000
+            ]
+            assert path.read_bytes() == data
+            assert told == (here.engine.frontier, there.engine.frontier)
+    finally:
+        disk.remove()
 
 
 @pytest.mark.row("F38")
@@ -235,6 +313,31 @@ async def test_a_wrong_bit_on_the_way_from_the_disk_is_no_damage(
         assert not rechecking_of(folder).damage.files
         assert not [r for r in caplog.records if r.levelno >= logging.ERROR]
         assert not rechecking_of(folder).warnings(0)
+
+
+async def test_what_is_written_while_it_is_read_is_an_edit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with devices(tmp_path) as stage:
+        one = await stage.found("one")
+        await one.add_folder(stage.root("one"), "f")
+        folder = folder_of(one)
+        await written(stage, ["note"], folder)
+        disk, told = folder.disk, folder.engine.frontier
+        assert disk is not None
+        reads = disk.read_ranges
+
+        def after_a_write(requests: Sequence[RangeRequest]) -> list[bytes | None]:
+            (stage.root("one") / "note").write_bytes(b"anew")
+            return reads(requests)
+
+        monkeypatch.setattr(disk, "read_ranges", after_a_write)
+        await read_again(folder)
+        monkeypatch.undo()
+        assert not rechecking_of(folder).damage.files
+        assert not [r for r in caplog.records if r.levelno >= logging.ERROR]
+        await until(lambda: folder.engine.frontier != told)
+        assert (stage.root("one") / "note").read_bytes() == b"anew"
 
 
 async def test_a_round_is_not_begun_before_its_time_and_never_if_it_is_off(tmp_path: Path) -> None:
