@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from crypto.ids import NodeId
 from peer.core.applying import Applied
 from peer.core.disk_types import Disk, Path, RefusalKind
 from peer.core.engine import FIRST_PAGE, Engine, Survey
-from peer.core.lacking import reasons
+from peer.core.lacking import places, reasons
 from peer.core.refusals import Refusals
 from peer.disk.hinting import Hinting
 from peer.folders.fetcher import Fetcher
@@ -82,7 +82,8 @@ class Delivery:
         self._ready: dict[NodeId, Node] = {}
         self._fresh: deque[NodeId] = deque()
         """Nodes whose record or bytes have just come."""
-        self._ripe_at = float("inf")
+        self._ripe_at = 0.0
+        """Until something is ready, what is staged is looked at as it comes."""
         self._retry_at = float("inf")
         self._ask_again_at = float("inf")
         self._refusals = Refusals()
@@ -157,6 +158,9 @@ class Delivery:
     async def step(self) -> bool:
         """Surveys, fetches and applies; False when the disk shows all that can be shown."""
         fetcher = self.fetcher
+        if fetcher.coming:
+            coming, fetcher.coming = fetcher.coming, set()
+            await self._tell_no_more(coming)
         if self._retry_at < float("inf"):
             return False
         if fetcher.staged_owners and (
@@ -234,6 +238,16 @@ class Delivery:
             return {}
         return await self._performer.drive(reasons(self._engine.directories, unavailable, wrong))
 
+    async def _tell_no_more(self, nodes: Iterable[NodeId]) -> None:
+        """Bytes of these have come, so nobody is to read any longer that they wait for somebody.
+        All else that was told stays until it is found out anew.
+        """
+        told = self._progress.undelivered
+        if told:
+            paths = await self._performer.drive(places(self._engine.directories, nodes))
+            for path in paths.values():
+                told.pop(path, None)
+
     def _is_ripe(self) -> bool:
         """True when what is ready has waited long enough for company."""
         return asyncio.get_running_loop().time() >= self._ripe_at
@@ -304,6 +318,7 @@ class Delivery:
             left_out = [n for n in ready if n not in applied.nodes]
             await fetcher.need([n._replace(owner=o) for n in needs for o in [n.owner, *left_out]])
         self._refusals.done(applied.nodes)
+        await self._tell_no_more(applied.nodes)
         self._note_refusals(applied)
         now = asyncio.get_running_loop().time()
         for path in sorted(applied.look_again):

@@ -77,6 +77,8 @@ class _Results:
     done: list[tuple[Job, bytes | None]] = field(default_factory=list)
     bad: list[ChunkId] = field(default_factory=list)
     good: list[ChunkId] = field(default_factory=list)
+    begun: list[Job] = field(default_factory=list)
+    """Files of which a piece has come and another is missing."""
     lost: list[Job] = field(default_factory=list)
     """Files of which a chunk could not be written."""
     false: list[Job] = field(default_factory=list)
@@ -109,6 +111,8 @@ class Fetcher:
         self.problems: dict[Key, str] = {}
         self.staged_owners: list[NodeId] = []
         """Nodes some of whose bytes were staged since somebody took this list."""
+        self.coming: set[NodeId] = set()
+        """Nodes of large files of which a piece has come since somebody took this set."""
         self.paused: set[NodeId] = set()
         """Files whose bytes are not to come until the person says so; change it by `pause`."""
         self.resting: dict[Key, Need] = {}
@@ -276,6 +280,8 @@ class Fetcher:
         Raises DiskFull or DiskError when one could not be written; its file is begun anew later.
         """
         results = await self._in_disk_thread(lambda: self._take(chunks))
+        for job in results.begun:
+            self.coming.update(job.owners)
         await self._finish(results.done)
         for job in results.false:
             self._refuse(job)
@@ -320,6 +326,8 @@ class Fetcher:
         job.is_begun = True
         if not job.missing:
             results.done.append((job, None))
+        else:
+            results.begun.append(job)
 
     async def _finish(self, done: list[tuple[Job, bytes | None]]) -> None:
         done = [(job, data) for job, data in done if self.jobs.get(job.key) is job]

@@ -115,6 +115,45 @@ async def test_bytes_that_nobody_has_are_told_by_their_path(scene: Scene) -> Non
         assert folder.progress.undelivered == {}
 
 
+async def test_what_comes_is_no_longer_told_though_something_else_waits(scene: Scene) -> None:
+    """A large file keeps a folder from rest for hours: what came meanwhile is not said to wait."""
+    data = os.urandom(2 << 20)
+    async with running(scene) as folder:
+        await in_sync(folder)
+        await saved_on_two(scene, folder, small=b"1", lost=b"22")
+        (scene.two.root / "large").write_bytes(data)
+        await scene.two.scan()
+        folder.changesets_received(tuple(scene.two.authored), "two", 1)
+        fetcher = folder.fetcher
+        assert fetcher is not None
+        await until(lambda: len(fetcher.jobs) == 3)
+        (large,) = (job for job in fetcher.jobs.values() if job.content.size == len(data))
+        pieces = [(offset, size) for places in large.missing.values() for offset, size in places]
+        for key in list(fetcher.jobs):
+            fetcher.give_up(key)
+        folder.wake()
+        reason = lacking.NEW.format(who="two")
+        await until(lambda: len(folder.progress.undelivered) == 3)
+        folder.ask_again()
+        await until(lambda: len(fetcher.jobs) == 3)
+        offset, size = pieces[0]
+        await give(folder, b"1", data[offset : offset + size])
+        folder.wake()
+        await until(lambda: folder.progress.undelivered == {("lost",): reason})
+        assert len(fetcher.jobs) == 2  # as it stands while the rest is on its way
+
+
+async def test_a_small_file_does_not_wait_for_a_large_one(scene: Scene) -> None:
+    """Also if it is the first that comes since the daemon runs."""
+    async with running(scene) as folder:
+        await in_sync(folder)
+        await saved_on_two(scene, folder, small=b"1", other=b"22")
+        await give(folder, b"1")
+        await until(lambda: (scene.one.root / "small").exists())
+        assert folder.fetcher is not None
+        assert len(folder.fetcher.jobs) == 1
+
+
 async def test_what_waits_is_told_without_a_break_while_it_is_asked_for_again(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
