@@ -69,7 +69,8 @@ class ChunkSources:
                 self._counts["WrongChunk"] = self._counts.get("WrongChunk", 0) + len(bad)
         now = asyncio.get_running_loop().time()
         self._transfers.received(source_id, folder_id, good, now)
-        self._transfers.missing(source_id, folder_id, list(set(asked).difference(good)))
+        taken = set(good)
+        self._transfers.missing(source_id, folder_id, [c for c in asked if c not in taken])
         self._drive()
         if folder is not None:
             folder.wake()

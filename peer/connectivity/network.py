@@ -531,9 +531,10 @@ class Network:
         device_id, folder_id = connection.device_id, folder.folder_id
         good, bad = await folder.receive_chunks(chunks)
         self._transfers.received(device_id, folder_id, good, asyncio.get_running_loop().time())
-        # What is neither could not be written: it has to be asked for again.
-        lost = {chunk.chunk_id for chunk in chunks}.difference(good)
-        self._transfers.missing(device_id, folder_id, list(lost))
+        # What is neither could not be written: it has to be asked for again, in the same order.
+        taken = set(good)
+        lost = [chunk.chunk_id for chunk in chunks if chunk.chunk_id not in taken]
+        self._transfers.missing(device_id, folder_id, lost)
         if bad:
             self.counts["WrongChunk"] = self.counts.get("WrongChunk", 0) + len(bad)
             connection.close(ErrorCode.WRONG_CHUNK, "a chunk with the wrong hash")

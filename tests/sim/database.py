@@ -6,9 +6,11 @@ What was committed outlives the machine; what was not is gone with it.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from importlib.resources import files
-from typing import Any
+from typing import Any, Final
+
+_WRITING: Final = frozenset({"BEGIN ", "COMMIT", "DELETE", "UPDATE", "INSERT"})
 
 
 class _Result:
@@ -74,19 +76,21 @@ class Database:
         """Called before BEGIN, each write and COMMIT: a fault or a power cut."""
         self.after_commit: Callable[[], None] = lambda: None
 
-    def execute(self, sql: str, parameters: Iterable[Any] = ()) -> _Result:
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> _Result:
         return _Result(self._run(sql, parameters))
 
-    def _run(self, sql: str, parameters: Iterable[Any]) -> sqlite3.Cursor:
+    def _run(self, sql: str, parameters: Sequence[Any]) -> sqlite3.Cursor:
         word = sql[:6]
-        if word in ("BEGIN ", "COMMIT", "DELETE", "UPDATE", "INSERT"):
+        if word == "SELECT":
+            return self._db.execute(sql, parameters)
+        if word in _WRITING:
             self.before(word)
-        cursor = self._db.execute(sql, tuple(parameters))
+        cursor = self._db.execute(sql, parameters)
         if word == "COMMIT":
             self.after_commit()
         return cursor
 
-    async def execute_fetchall(self, sql: str, parameters: Iterable[Any] = ()) -> list[Any]:
+    async def execute_fetchall(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
         return self._run(sql, parameters).fetchall()
 
     async def executemany(self, sql: str, rows: Iterable[Any]) -> sqlite3.Cursor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from crypto.chunks import ChunkHasher
 from peer.core import commands as c
@@ -74,8 +74,7 @@ class Inode:
     entries: dict[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """A name in a directory, and the inode it has."""
 
     directory: int

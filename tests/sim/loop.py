@@ -56,7 +56,7 @@ class Call:
     tenth of what a turn costs.
     """
 
-    __slots__ = ("_arguments", "_callback", "_context", "_when", "is_cancelled")
+    __slots__ = ("_when", "arguments", "callback", "context", "is_cancelled")
 
     def __init__(
         self,
@@ -65,29 +65,20 @@ class Call:
         context: contextvars.Context | None,
         when: float = 0.0,
     ) -> None:
-        self._callback, self._arguments, self._when = callback, arguments, when
-        self._context = contextvars.copy_context() if context is None else context
+        self.callback, self.arguments, self._when = callback, arguments, when
+        self.context = contextvars.copy_context() if context is None else context
         self.is_cancelled = False
 
     def cancel(self) -> None:
         """It will not be called; until its time it lies where it is."""
         self.is_cancelled = True
-        self._callback, self._arguments = _nothing, ()
+        self.callback, self.arguments = _nothing, ()
 
     def cancelled(self) -> bool:
         return self.is_cancelled
 
     def when(self) -> float:
         return self._when
-
-    def run(self, loop: SimLoop) -> None:
-        """Calls it; what goes wrong in it is the loop's to tell."""
-        try:
-            self._context.run(self._callback, *self._arguments)
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as error:  # noqa: BLE001 - as asyncio's own handles do
-            loop.call_exception_handler({"message": f"in {self._callback}", "exception": error})
 
 
 def _nothing(*_: object) -> None:
@@ -199,8 +190,15 @@ class SimLoop(asyncio.BaseEventLoop):
                 due.append(timer)
         for _ in range(len(due)):
             call = due.popleft()
-            if not call.is_cancelled:
-                call.run(self)
+            if call.is_cancelled:
+                continue
+            try:
+                call.context.run(call.callback, *call.arguments)
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as error:  # noqa: BLE001 - as asyncio's own handles do
+                what = f"in {call.callback}"
+                self.call_exception_handler({"message": what, "exception": error})
 
     def _asyncgen_finalizer_hook(self, agen: Any) -> None:
         """When the collector finds a generator is no part of a history."""

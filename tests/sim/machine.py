@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import sqlite3
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -159,7 +160,7 @@ class Machine:
         self.files = files
         self.person.disk = files  # type: ignore[assignment]
         self.town.system.roots[self.root] = files
-        files.before_call = lambda call, name: self.town.faults.before_call(self, call, name)
+        files.before_call = partial(self.town.faults.before_call, self)
         if self.has_watcher:
             files.on_change = self._hint
 
@@ -216,7 +217,7 @@ class Machine:
 
     async def _run(self, life: Life) -> None:
         self.database = database = Database(self.index)
-        database.before = lambda word: self.town.faults.before_statement(self, word)
+        database.before = partial(self.town.faults.before_statement, self)
         database.after_commit = self._committed
         store = WatchedStore(database, self)
         book = LogBook(self.place.ledger, self.place.epochs)

@@ -30,16 +30,17 @@ AT_ONCE = 5
 """In one test: a dozen seconds, so that two processes end at about the same time."""
 
 
-PLAYED_ELSEWHERE = "4 3 --machines 3 --once --traces"
-"""Twice as many more would take minutes where the machine is busy."""
+PLAYED_ELSEWHERE = "4 8 --machines 3 --once --traces"
+"""Twice as many more would take minutes where the machine is busy. In that of seed 9 a disk fills
+while several files come: what could not be written was once asked for in the order of a set.
+"""
 
 
 STRIKES = {"power cut", "killed", "error", "database error", "wrong bytes"}
 
 
-@pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> Counter[object]:
-    """How often each thing happens in the towns of a test; of the steps, each kind."""
+    """How often each thing happens in towns from now on; of the steps, each kind."""
     counts: Counter[object] = Counter()
     note = Town.note
 
@@ -55,7 +56,8 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Counter[object]:
     "F01", "F02", "F03", "F04", "F06", "F08", "F10", "F11", "F13", "F14", "F20", "F22", "F39"
 )
 @pytest.mark.parametrize("first", range(0, TOWNS, AT_ONCE))
-def test_towns(first: int, told: Counter[object]) -> None:
+def test_towns(first: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    happened = None if first else told(monkeypatch)
     for seed in range(first, first + AT_ONCE):
         command = f"python -m tests.sim --machines 3 --shrink {seed}"
         try:
@@ -63,8 +65,8 @@ def test_towns(first: int, told: Counter[object]) -> None:
         except Exception as error:
             raise AssertionError(command) from error
         assert traces[0] == traces[1], f"seed {seed} is two towns"
-    if not first:  # a thousand steps, in which everything that may happen does
-        assert {*STRIKES, *(kind.removeprefix("_") for kind in KINDS)} <= told.keys()
+    if happened is not None:  # a thousand steps, in which everything that may happen does
+        assert {*STRIKES, *(kind.removeprefix("_") for kind in KINDS)} <= happened.keys()
 
 
 @pytest.mark.row("F01", "F02", "F03", "F04", "F11", "F13", "F15", "F18", "F22", "F39")
