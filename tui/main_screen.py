@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+import time
+from typing import ClassVar, Final, Self
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
+from textual.geometry import Region
 from textual.screen import Screen
 
 from peer.command_line.terminal import term_safe
@@ -38,8 +40,25 @@ from tui.welcome import WelcomeScreen, started_daemon
 QUESTION_KEYS: Final = "[y] They were meant  [n] Bring back what was there"
 
 
+class Panes(Container):
+    """Where the tabs are, of which one is shown."""
+
+    BLANK = True
+
+    def refresh(
+        self, *regions: Region, repaint: bool = True, layout: bool = False, recompose: bool = False
+    ) -> Self:
+        """A layout that gives it another size has laid out what is in it, too: the library would
+        lay out the whole screen once more.
+        """
+        return super().refresh(*regions, repaint=repaint, layout=recompose, recompose=recompose)
+
+
 class MainScreen(Screen[None]):
     """One device."""
+
+    BLANK = True
+    """As of a pane."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("1", "tab('folders')", "Folders", show=False),
@@ -62,6 +81,7 @@ class MainScreen(Screen[None]):
     ]
 
     def __init__(self, daemon: Daemon) -> None:
+        self._is_moving_focus = False
         super().__init__()
         self._daemon = daemon
         self.daemon_watch = Watch(daemon, self._show)
@@ -84,7 +104,7 @@ class MainScreen(Screen[None]):
         yield self._headline
         yield self._question
         yield self._tabs
-        with Container(id="panes"):
+        with Panes(id="panes"):
             for tab, pane in self._panes.items():
                 pane.display = tab == self._tabs.active
                 yield pane
@@ -139,11 +159,24 @@ class MainScreen(Screen[None]):
 
     def action_tab(self, tab: str) -> None:
         """Shows one of the tables, with what is known already; what else it needs is asked then."""
+        self.daemon_watch.key_came(time.monotonic())
         self._tabs.active = self.daemon_watch.tab = tab
         for name, pane in self._panes.items():
             pane.display = name == tab
+        self._is_moving_focus = True
         self._pane.open()
+        self._is_moving_focus = False
         self._renew()
+
+    def refresh(
+        self, *regions: Region, repaint: bool = True, layout: bool = False, recompose: bool = False
+    ) -> Self:
+        """Where the focus goes is seen on what has it: the library would paint all of the screen
+        for that, and send all of it to the terminal, after the table has been painted already.
+        """
+        if self._is_moving_focus and not (layout or recompose or regions):
+            return self
+        return super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
 
     def on_listing_moved(self) -> None:
         """Another line: what can be done is another thing there."""

@@ -21,6 +21,11 @@ from tui.watch import Seen
 class Pane(Vertical):
     """What the tabs have in common."""
 
+    BLANK = True
+    """Its parts cover all of it: to draw the ground that nobody sees, in the pane, around it and on
+    the screen below, was a sixth of what a key costs.
+    """
+
     class Acted(Message):
         """Something was done: how all of it stands has to be looked at."""
 

@@ -31,6 +31,8 @@ from tui.rows import Rates, headline
 BEAT_S: Final = 1.0
 LOOK_PAUSE_S: Final = 0.25
 """Between two looks, however much happens."""
+KEY_PAUSE_S: Final = 0.1
+"""What a key shows is painted by then: a look meanwhile would take the processor from it."""
 UNTOLD_EVERY: Final = 10
 """Beats between looks at what no event tells: relays, sizes, last seen."""
 CONFLICTS_EVERY: Final = 10
@@ -88,6 +90,7 @@ class Watch:
         self._looks = self._beats = 0
         self._is_due = asyncio.Event()
         self._is_starting = False
+        self._key_s = self._looked_s = float("-inf")
         self.is_told = False
         """Whether the daemon tells of what happens just now."""
         self.on_found: Callable[[], None] | None = None
@@ -104,6 +107,17 @@ class Watch:
     def look(self) -> None:
         """Has the daemon asked how everything stands, now or as soon as it has answered."""
         self._is_due.set()
+
+    def key_came(self, now_s: float) -> None:
+        """A person waits for what their key shows: looks wait for that, but keys that follow each
+        other keep nobody from looking once a second.
+        """
+        if now_s - self._looked_s < BEAT_S:
+            self._key_s = now_s
+
+    def rests_s(self, now_s: float) -> float:
+        """For how long no look is to be begun."""
+        return max(0.0, self._key_s + KEY_PAUSE_S - now_s)
 
     def starting(self, is_starting: bool) -> None:
         """Somebody runs the daemon just now, or does no more."""
@@ -151,7 +165,9 @@ class Watch:
     async def _look_when_due(self) -> None:
         while True:
             await self._is_due.wait()
+            await asyncio.sleep(self.rests_s(time.monotonic()))
             self._is_due.clear()
+            self._looked_s = time.monotonic()
             await self._look()
             await asyncio.sleep(LOOK_PAUSE_S)
 

@@ -8,12 +8,17 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from textual._compositor import Compositor
+from textual._styles_cache import StylesCache
+from textual.geometry import Region
 from textual.screen import Screen
+from textual.widget import Widget
 
 from tests.peer.fake_daemon import FOLDER_ID, running
 from tests.tui.stage import Stage, screen
 from tui.app import HoldfastApp
-from tui.main_screen import MainScreen
+from tui.main_screen import MainScreen, Panes
+from tui.pane import Pane
 from tui.qr import QrScreen
 from tui.welcome import WelcomeScreen
 
@@ -82,6 +87,35 @@ async def test_a_key_and_numbers_that_run_are_painted_with_few_layouts(tmp_path:
                 await stage.until(lambda share=share: share in stage.cells("transfer-list")[1][2])  # type: ignore[misc]
             # Each key one, and one more where the line below the table comes or goes.
             assert 0 < len(made) <= 6
+
+
+async def test_a_key_paints_what_is_another_thing_and_no_ground_that_is_covered(
+    tmp_path: Path,
+) -> None:
+    async with screen(tmp_path) as stage:
+        for key in "231":
+            await stage.press(key)
+        whole: list[object] = []
+        drawn: list[Widget] = []
+        full, render = Compositor.render_full_update, StylesCache.render_widget
+
+        def render_full(self: Compositor, *given: Any, **options: Any) -> Any:
+            whole.append(self)
+            return full(self, *given, **options)
+
+        def render_widget(self: StylesCache, widget: Widget, crop: Region) -> Any:
+            drawn.append(widget)
+            return render(self, widget, crop)
+
+        with (
+            patch.object(Compositor, "render_full_update", render_full),
+            patch.object(StylesCache, "render_widget", render_widget),
+        ):
+            for key, name in ("2", "device-list"), ("5", "relay-list"):
+                await stage.press(key)
+                await stage.until(lambda name=name: stage.listing(name) in drawn)  # type: ignore[misc]
+        assert whole == []
+        assert [one for one in drawn if isinstance(one, Pane | Panes | MainScreen)] == []
 
 
 @contextmanager

@@ -114,3 +114,18 @@ async def test_what_has_not_changed_is_not_shown_again(tmp_path: Path) -> None:
         assert told == [Standing.RUNNING] * len(told)
         # The first look asks for conflicts too, so that the second is another answer.
         assert len(told) == 2
+
+
+def test_a_look_waits_for_what_a_key_shows_and_a_key_held_down_keeps_nobody_from_looking(
+    tmp_path: Path,
+) -> None:
+    looker = Watch(Daemon(tmp_path), lambda seen: None)
+    assert looker.rests_s(10.0) == 0
+    looker.key_came(10.0)
+    assert looker.rests_s(10.0) == 0  # nobody has looked yet
+    looker._looked_s = 10.0
+    looker.key_came(10.2)
+    assert looker.rests_s(10.2) == pytest.approx(watch.KEY_PAUSE_S)
+    assert looker.rests_s(10.2 + 2 * watch.KEY_PAUSE_S) == 0
+    looker.key_came(10.0 + watch.BEAT_S)
+    assert looker.rests_s(10.0 + watch.BEAT_S) == 0
