@@ -233,7 +233,7 @@ class Daemon:
         try:
             port = await self._listener.start(hosts, port, kinds, self._accept)
         except LinkError as error:
-            raise AddressInUse(str(error)) from error
+            raise AddressInUse(f"{error} Choose another with `--listen HOST:PORT`.") from error
         log.info("%s listens on port %d", self.name, port)
         if self.config.port_mapping and LinkKind.QUIC in kinds and is_reached(hosts):
             self.mapping = PortMapping(port, self.punching.addresses_changed)

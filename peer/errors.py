@@ -46,8 +46,8 @@ class UsageError(PeerError):
 
 
 class NoDevice(PeerError):
-    """There is no device in this home yet. Make one with `holdfast init`, or join your others with
-    `holdfast join CODE`.
+    """There is no device in this home yet. Make one with `holdfast init --name NAME`, or join your
+    others with `holdfast join CODE --name NAME`.
     """
 
     exit_code = 3

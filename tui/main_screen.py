@@ -233,7 +233,8 @@ class MainScreen(Screen[None]):
         code = made["code"]
         text = ["On the other device: `holdfast tui`, then j, and type this code; or"]
         text.append(f"    holdfast join {code} --name NAME")
-        text += [f"On another network, say where: {relay}" for relay in made["relays"]]
+        if made["relays"]:  # any one of them; at 24 lines several would push the picture away
+            text.append(f"On another network, say where: {made['relays'][0]}")
         text.append(f"It holds for {made['expires_s'] / 60:.0f} minutes, for one device.")
         told = "\n".join(map(term_safe, text))
         self._invitation = QrScreen("Invite a device", term_safe(code), told)

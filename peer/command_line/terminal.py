@@ -4,6 +4,7 @@ safe (ATTACKS A37).
 
 import sys
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:  # rich takes 0.1 s to import, and most commands print JSON or
         DeviceList,
         FolderList,
         FolderStatus,
+        PathProblem,
         RelayList,
         SearchAnswer,
         Status,
@@ -28,6 +30,8 @@ encode), unassigned, line ends.
 """
 
 PIPE_WIDTH = 10_000
+SAME_REASON_SHOWN: Final = 10
+"""Files of a folder that are named with one reason; after a recovery it is that of all of them."""
 
 
 def term_safe(text: str) -> str:
@@ -128,6 +132,23 @@ def _moved(count: int, rate: float) -> str:
     return f"{size}, {format_size(rate)}/s" if rate >= SHOWN_BYTES_S else size
 
 
+def _print_problems(folder: str, problems: Sequence["PathProblem"]) -> None:
+    """What is not synced and why; of many files with one reason the first, and how many more."""
+    reasons = Counter(problem["reason"] for problem in problems)
+    shown: Counter[str] = Counter()
+    for problem in problems:
+        reason = problem["reason"]
+        shown[reason] += 1
+        if shown[reason] <= SAME_REASON_SHOWN:
+            print(f"{term_safe(folder + '/' + problem['path'])}: {term_safe(reason)}")
+        elif shown[reason] == reasons[reason]:
+            more = count_files(reasons[reason] - SAME_REASON_SHOWN)
+            print(
+                f"{term_safe(folder)}: The same is true of {more} more; tab 3 of `holdfast tui` and"
+                " `holdfast status --json` list all."
+            )
+
+
 def print_status(status: "Status", paused: Sequence["TransferEntry"] = ()) -> None:
     """Print folders, what they ask, what to know of them, what is not synced and why, what is
     paused, and links.
@@ -155,9 +176,7 @@ def print_status(status: "Status", paused: Sequence["TransferEntry"] = ()) -> No
             print(f"{term_safe(folder['name'])}: {term_safe(folder['question'])}")
         for warning in folder.get("warnings", []):
             print(f"{term_safe(folder['name'])}: {term_safe(warning)}")
-        for problem in folder["errors"]:
-            where = f"{folder['name']}/{problem['path']}"
-            print(f"{term_safe(where)}: {term_safe(problem['reason'])}")
+        _print_problems(folder["name"], folder["errors"])
     for one in paused:
         where = term_safe(f"{one['folder']}/{one['path']}")
         here = f"{format_size(one['done_bytes'])} of {format_size(one['size'])} are here"

@@ -30,6 +30,9 @@ def log(arguments: argparse.Namespace) -> Answer:
     ]
 
     def show() -> None:
+        if not entries:
+            print("The trail holds nothing of that.")
+            return
         rows = (
             (terminal.format_moment(int(one["time"])), one.get("by", ""), one["text"])
             for one in entries
@@ -130,4 +133,5 @@ def notifications(arguments: argparse.Namespace) -> Answer:
 def notifications_read(arguments: argparse.Namespace) -> Answer:
     """Mark notices as read."""
     marked = client_of(arguments).mark_as_read(arguments.notices or None)
-    return say({"marked": marked}, f"Marked {marked} as read.")
+    told = f"Marked {marked} as read." if marked else "There was nothing to mark as read."
+    return say({"marked": marked}, told)

@@ -23,8 +23,16 @@ _ASKED: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     "/api/folders/create": lambda w: f"Added the folder {w.get('name')} on {w.get('path')}.",
     "/api/folders/attach": lambda w: f"Put the folder {w.get('folder')} on {w.get('path')}.",
     "/api/folders/remove": lambda w: f"Removed the folder {w.get('folder')} from this device.",
-    "/api/folders/restore": lambda w: f"Brought {w.get('path')} back to an earlier time.",
-    "/api/versions/restore": lambda w: f"Brought an earlier version of {w.get('path')} back.",
+    "/api/folders/restore": lambda w: (
+        f"Asked what would bring {w.get('path')} back to an earlier time."
+        if w.get("dry_run")
+        else f"Brought {w.get('path')} back to an earlier time."
+    ),
+    "/api/versions/restore": lambda w: (
+        f"Put an earlier version of {w.get('path')} at {w.get('to')}."
+        if w.get("to")
+        else f"Brought an earlier version of {w.get('path')} back."
+    ),
     "/api/devices/invite": lambda w: "Invited another device.",
     "/api/devices/remove": lambda w: f"Asked to put the device {w.get('device')} out.",
     "/api/links/create": lambda w: f"Made a share link of {w.get('path')}.",

@@ -115,7 +115,7 @@ async def test_a_port_in_use_is_said(stage: Stage, pair: Pair) -> None:
     home = await Home.open(stage.home("three"))
     config = Config(listen=((LOOPBACK, port_of(pair[0])),), discovery=False, links=("tls",))
     try:
-        with pytest.raises(AddressInUse):
+        with pytest.raises(AddressInUse, match=r"\. Choose another with `--listen"):
             await Daemon(home, config, stage.tasks).start()
     finally:
         await home.close()

@@ -86,6 +86,19 @@ async def test_a_status_prints_what_others_named_without_obeying_it(
     assert not UNSAFE.search(shown.replace("\n", ""))
 
 
+async def test_of_many_files_with_one_reason_the_first_are_named(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    daemon = FakeDaemon()
+    daemon.errors = [{"path": f"f{n}", "reason": "It waits."} for n in range(13)]
+    daemon.errors.insert(12, {"path": "g", "reason": "It is a socket."})
+    terminal.print_status(await daemon.status())
+    shown = capsys.readouterr().out
+    assert shown.count("It waits.") == terminal.SAME_REASON_SHOWN
+    assert "/g: It is a socket." in shown
+    assert shown.count("The same is true of 3 files more; ") == 1
+
+
 async def test_a_link_shows_how_fast_it_is_while_something_goes(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -53,6 +53,11 @@ def test_it_shows_what_was_asked_for(home: Path, capsys: pytest.CaptureFixture[s
     assert [one["number"] for one in entries] == [4]
 
 
+def test_nothing_that_fits_is_said_in_words(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(home, "log", "--folder", "neither") == 0
+    assert capsys.readouterr().out == "The trail holds nothing of that.\n"
+
+
 def test_the_trail_is_checked(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(home, "log", "verify") == 0
     assert "5 entries, 1 to 5; signed up to 5." in capsys.readouterr().out

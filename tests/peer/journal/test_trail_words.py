@@ -27,6 +27,26 @@ from peer.journal.trail_words import _ASKED, sentence
             {"what": "asked", "path": "/api/folders/attach", "with": {"folder": "f", "path": "/p"}},
             "Put the folder f on /p.",
         ),
+        (
+            {
+                "what": "asked", "path": "/api/folders/restore",
+                "with": {"path": "/p", "at_s": 1, "dry_run": True},
+            },
+            "Asked what would bring /p back to an earlier time.",
+        ),
+        (
+            {
+                "what": "asked", "path": "/api/folders/restore",
+                "with": {"path": "/p", "at_s": 1, "dry_run": False},
+            },
+            "Brought /p back to an earlier time.",
+        ),
+        (
+            {"what": "asked", "path": "/api/versions/restore", "with": {"path": "/p", "to": "/q"}},
+            "Put an earlier version of /p at /q.",
+        ),
+        ({"what": "asked", "path": "/api/versions/restore", "with": {"path": "/p"}},
+         "Brought an earlier version of /p back."),
         ({"what": "asked", "path": "/api/new"}, "Asked the daemon for /api/new."),
         ({"what": "joined", "joined": "a" * 9}, "The device aaaaaaaa is one of yours."),
         ({"what": "removed", "name": "x"}, "The device x is none of yours any more."),
