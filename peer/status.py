@@ -20,8 +20,7 @@ class FolderState(StrEnum):
     deleted.
     """
     ASKING = "asking"
-    """More was deleted or rewritten at once than usual; a person has to say whether it was meant.
-    """
+    """More was deleted or rewritten at once than usual; a person has to say if it was meant."""
     NO_SPACE = "no space"
     """The disk is too full to write what is needed; it goes on by itself when there is space."""
     SCANNING = "scanning"
