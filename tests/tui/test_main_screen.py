@@ -14,6 +14,7 @@ from textual.geometry import Region
 from textual.screen import Screen
 from textual.widget import Widget
 
+from peer.status import Invitation
 from tests.peer.fake_daemon import FOLDER_ID, running
 from tests.tui.stage import Stage, screen
 from tui.app import HoldfastApp
@@ -59,6 +60,21 @@ async def test_an_invitation_shows_its_code(tmp_path: Path) -> None:
         assert "7-crossover-clockwork" in shown
         await stage.press("escape")
         await stage.calls(("invite",))
+
+
+async def test_an_invitation_names_one_relay_of_many(tmp_path: Path) -> None:
+    """More would push the picture off a screen of 24 lines."""
+
+    async def invite() -> Invitation:
+        return {"code": "7-one-two", "expires_s": 600, "relays": ["first", "second"]}
+
+    async with screen(tmp_path) as stage:
+        stage.daemon.invite = invite  # type: ignore[method-assign]
+        await stage.press("i")
+        await stage.shows(QrScreen)
+        shown = stage.app.export_screenshot().replace("&#160;", " ")
+        assert "say where: first" in shown
+        assert "second" not in shown
 
 
 async def test_a_question_is_shown_and_answered(tmp_path: Path) -> None:
