@@ -10,7 +10,6 @@ import gc
 import os
 import sys
 import time
-from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
 
@@ -55,7 +54,10 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
     config = session.config
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
     if worker and config.args == config.getini("testpaths"):
-        config.args[:] = _parts(int(worker.removeprefix("gw")) / _workers())
+        ignored = [config.invocation_params.dir / path for path in config.option.ignore or ()]
+        parts = [p for p in _parts() if not any(p.is_relative_to(path) for path in ignored)]
+        first = int(worker.removeprefix("gw")) * len(parts) // _workers()
+        config.args[:] = map(str, parts[first:] + parts[:first])
     gc.disable()
     try:
         return (yield)
@@ -92,18 +94,13 @@ def _workers() -> int:
     return int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 
 
-def _parts(share: float) -> list[str]:
-    """The folders and modules in which all tests are, from the one at this share of them on."""
+def _parts() -> list[Path]:
+    """The folders and modules in which all tests are. What is named to pytest is collected even if
+    it is to be ignored, so whoever names these leaves that out.
+    """
     top = Path(__file__).parent
-    modules = sorted(top.rglob("test_*.py"))
-    # A module of its own costs more to find; but half of all are in folders of one folder.
-    sizes = Counter(m if m.parent in (top, top / "peer") else m.parent for m in modules)
-    parts = sorted(sizes)
-    first = before = 0
-    while before < share * len(modules):
-        before += sizes[parts[first]]
-        first += 1
-    return [str(part) for part in parts[first:] + parts[:first]]
+    modules = top.rglob("test_*.py")
+    return sorted({m if m.parent in (top, top / "peer") else m.parent for m in modules})
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
