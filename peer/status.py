@@ -71,9 +71,7 @@ class FolderStatus(TypedDict):
     checked_s: NotRequired[int]
     """All files that were here at this time, in seconds since 1970, were read again since."""
     damaged_files: NotRequired[int]
-    """Files that the disk has changed by itself, those too that were brought back within the last
-    30 days; `warnings` says more.
-    """
+    """Files that the disk has changed by itself, and those brought back within 30 days."""
     question: NotRequired[str]
     """The sentence that a folder in the state `asking` waits to have answered."""
     possibly_stale_s: NotRequired[float]
