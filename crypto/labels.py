@@ -83,6 +83,7 @@ _NAMES: Final = (
     "store key",
     # share links, what of them is not a browser's (10)
     "share link",
+    "told links",
     "upload link",
     "link space",
     "link head",

@@ -78,7 +78,7 @@ from peer.status import (
 )
 from protocol import messages
 from protocol.errors import LinkError, ProtocolError
-from protocol.events import RelaysReceived
+from protocol.events import LinksReceived, RelaysReceived
 from protocol.handshake import HELLO
 from protocol.link import Link, LinkKind
 from protocol.links import Listener, authenticate_server
@@ -165,7 +165,7 @@ class Daemon:
         self.users = UserRequests(home.path / "key", self._profile)
         self.share_links = ShareLinkRequests(
             home, self.ledgers, self.history, self.relays, self.backups, self.uploads,
-            self.transfers.now)  # fmt: skip
+            self.transfers.now, self.network.tell_own)  # fmt: skip
 
     async def start(self) -> None:
         """Opens everything, in the order in which one rests on the other."""
@@ -185,6 +185,7 @@ class Daemon:
             log.warning("%s", notice)
         self.trails = Trails(self.witness, self.ledgers, self.network)
         await self.trails.start()
+        self.network.on_own[LinksReceived] = self.share_links.sharing.received
         await self._listen()
         self.invitations = Invitations(
             self.ledgers,
@@ -348,6 +349,7 @@ class Daemon:
             connection.session.send(messages.RelaysKnown(self.relays.records))
             connection.session.send(self.backups.known)
             connection.session.send(self.trails.known())
+            await self.share_links.sharing.greet(connection)
         now = time.time()
         try:
             async with self.home.store.transaction() as write:

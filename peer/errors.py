@@ -452,7 +452,7 @@ class NoLinkRelay(PeerError):
 
 
 class UnknownLink(PeerError):
-    """This device has made no such share link. `holdfast link list` shows those it has made."""
+    """There is no such share link of yours. `holdfast link list` shows those there are."""
 
     exit_code = 68
     http_status = 404

@@ -9,6 +9,7 @@ from crypto.ids import ChunkId, EntryId, FolderId, LogId
 from protocol.backup_records import BackupRecord
 from protocol.candidates import Candidate
 from protocol.changesets import FrontierEntry
+from protocol.link_records import LinkRecord
 from protocol.messages import LedgerHeads, Wrap
 from protocol.relay_records import RelayRecord
 
@@ -166,6 +167,14 @@ class TrailsReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class LinksReceived:
+    """The other side said which share links it has made, and which it wishes to be ended."""
+
+    records: tuple[LinkRecord, ...]
+    wishes: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PeerState:
     """The other side said what it still lacks of a folder."""
 
@@ -213,5 +222,6 @@ Event = (
     | RelaysReceived
     | BackupsReceived
     | TrailsReceived
+    | LinksReceived
     | Closed
 )

@@ -31,6 +31,9 @@ from protocol.fields import (
     text,
     unsigned,
 )
+from protocol.link_records import RECORDS as LINKS
+from protocol.link_records import WISHES as LINK_WISHES
+from protocol.link_records import LinkRecord
 from protocol.relay_records import RECORDS, RelayRecord
 from protocol.trail import CHECKPOINT_LENGTH_MAX, CHECKPOINTS_MAX
 
@@ -75,6 +78,7 @@ class MessageNumber(IntEnum):
     RELAYS = 32
     BACKUPS = 33
     TRAILS = 34
+    LINKS = 35
 
 
 class LedgerHeads(NamedTuple):
@@ -241,7 +245,16 @@ class TrailsKnown:
     """Encoded and signed (`protocol.trail`): of the sender the last one of each chain."""
 
 
-OwnKnown = RelaysKnown | BackupsKnown | TrailsKnown
+@dataclass(frozen=True, slots=True)
+class LinksKnown:
+    """Says which share links the sender has made, and which of others' it wishes to be ended."""
+
+    records: tuple[LinkRecord, ...]
+    """All that count yet, or the newest of them."""
+    wishes: tuple[bytes, ...]
+
+
+OwnKnown = RelaysKnown | BackupsKnown | TrailsKnown | LinksKnown
 """What only devices of one user tell each other."""
 
 Message = (
@@ -264,6 +277,7 @@ Message = (
     | RelaysKnown
     | BackupsKnown
     | TrailsKnown
+    | LinksKnown
 )
 
 
@@ -334,6 +348,7 @@ FORMS: Final[dict[MessageNumber, Form]] = {
     MessageNumber.TRAILS: Form(
         TrailsKnown, 64 << 10, (list_of(bounded_bytes(CHECKPOINT_LENGTH_MAX), 0, CHECKPOINTS_MAX),)
     ),
+    MessageNumber.LINKS: Form(LinksKnown, _LARGE, (LINKS, LINK_WISHES)),
 }
 _NUMBERS: Final = {form.type: number for number, form in FORMS.items()}
 # For each number: the longest payload and the record to read.

@@ -43,6 +43,7 @@ from protocol.events import (
     FrontierReceived,
     LedgerHeadsReceived,
     LedgerReceived,
+    LinksReceived,
     PathsReceived,
     PeerGreeted,
     PeerState,
@@ -63,6 +64,7 @@ from protocol.messages import (
     Greeting,
     Ledger,
     LedgerHeadsKnown,
+    LinksKnown,
     Message,
     Missing,
     Paths,
@@ -415,6 +417,9 @@ class Session:
     def _on_trails(self, message: TrailsKnown) -> None:
         self._events.append(TrailsReceived(message.checkpoints))
 
+    def _on_links(self, message: LinksKnown) -> None:
+        self._events.append(LinksReceived(message.records, message.wishes))
+
     def _on_state(self, message: State) -> None:
         if self._folder(message.folder_id) is not None:
             self._events.append(
@@ -461,6 +466,7 @@ HANDLERS: Final[dict[SessionState, dict[type[Message], _Handler]]] = {
         RelaysKnown: Session._on_relays,
         BackupsKnown: Session._on_backups,
         TrailsKnown: Session._on_trails,
+        LinksKnown: Session._on_links,
         Ping: Session._on_ping,
         Pong: Session._on_pong,
         Close: Session._on_close,

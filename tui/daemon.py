@@ -187,10 +187,12 @@ class Daemon:
         body = dict(wish)
         return await _ask(self._client.request, "POST", "/api/links/create", body, LINK_TIMEOUT_S)
 
-    async def revoke_link(self, link_id: str) -> None:
-        """One less."""
+    async def revoke_link(self, link_id: str) -> bool:
+        """One less; False if another device ends it when it hears of it."""
         body = {"link": link_id}
-        await _ask(self._client.request, "POST", "/api/links/revoke", body, RELAYS_TIMEOUT_S)
+        request = self._client.request
+        answer = await _ask(request, "POST", "/api/links/revoke", body, RELAYS_TIMEOUT_S)
+        return bool(answer["ended"])
 
     async def restore(self, path: Path, version: int, out: Path | None) -> RestoreReport:
         """A version comes back."""

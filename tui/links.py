@@ -19,10 +19,12 @@ from tui.watch import Seen
 
 LINK_HEADINGS: Final = ("", "link", "state", "size", "downloads", "until", "password")
 NO_LINKS: Final = "No links. Press a to share something."
+ENDED: Final = "It is ended: nobody gets anything by it any more."
+WISHED: Final = "Another device made it, and ends it as soon as it hears of that."
 ASKING: Final = "Asking the relays…"
 DAYS_DEFAULT: Final = "7"
 DAYS_MAX: Final = 3650
-_TONES: Final = {"live": Tone.GOOD, "unknown": Tone.ASKS}
+_TONES: Final = {"live": Tone.GOOD, "unknown": Tone.ASKS, "ending": Tone.ASKS}
 
 Link = Mapping[str, Any]
 
@@ -36,6 +38,8 @@ def _line(link: Link) -> Line:
     had = "?" if link["downloads"] is None else str(link["downloads"])
     downloads = f"{had} of {link['downloads_max']}" if link["downloads_max"] else had
     name = link["name"] if link.get("kind", "give") == "give" else f"{link['name']} (request)"
+    if link.get("device"):
+        name = f"{name} (on {link['device']})"
     cells = (
         "●" if link["state"] == "live" else "○", name, link["state"], format_size(link["bytes"]),
         downloads, format_moment(link["expires_s"]) if link["expires_s"] else "for ever",
@@ -46,7 +50,7 @@ def _line(link: Link) -> Line:
 
 
 class LinksPane(Pane):
-    """This device's links. They are asked for when somebody looks, for relays have to be asked."""
+    """The user's links. They are asked for when somebody looks, for relays have to be asked."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("a", "create", "New", tooltip="Share a file or directory by a link"),
@@ -176,10 +180,10 @@ class LinksPane(Pane):
 
     async def _revoke(self, link_id: str) -> None:
         try:
-            await self._daemon.revoke_link(link_id)
+            is_ended = await self._daemon.revoke_link(link_id)
         except PeerError as error:
             self.tell(error)
             return
         if self.is_attached:
-            self.notify("It is ended: nobody gets anything by it any more.")
+            self.notify(ENDED if is_ended else WISHED)
             await self._look()

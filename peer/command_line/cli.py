@@ -373,7 +373,7 @@ def _add_link_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     new.add_argument("--password", action="store_true", help="asked for, or as with `link create`")
     new.add_argument("--name", metavar="NAME", help="what it is called for who opens it")
     new.add_argument("--relay", metavar="ADDRESS", help="at which of your relays")
-    more("list", link_acts.link_list, "show the share links that this device has made")
+    more("list", link_acts.link_list, "show the share links that your devices have made")
     end = more("revoke", link_acts.link_revoke, "end a share link, at once and for ever")
     end.add_argument("link", metavar="LINK", help="its URL, id or name")
     get = add("get", link_acts.get, "fetch what a share link gives, without a browser")

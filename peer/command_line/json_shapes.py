@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, NotRequired, TypedDict, get_args, get_type_hints
 
 from peer import status as s
+from peer.share_links.link_control import LinkEnd
 from peer.share_links.link_requests import LinkListing, NewLinkEntry
 from peer.share_links.upload_links import UploadLinkEntry
 
@@ -276,7 +277,7 @@ PRINTED: Final[Mapping[str, tuple[type, ...]]] = {
     "service uninstall": (ServiceName,), "service status": (ServiceState,), "config": (Settings,),
     "config get": (Settings,), "config set": (Settings,), "completion": (Script,),
     "link": (LinkListing,), "link create": (NewLinkEntry,), "link request": (UploadLinkEntry,),
-    "link list": (LinkListing,), "link revoke": (Done,), "get": (GotLink,),
+    "link list": (LinkListing,), "link revoke": (LinkEnd,), "get": (GotLink,),
 }  # fmt: skip
 """By command; `kit print` with --out prints the second. `tui` has no JSON, being a screen."""
 

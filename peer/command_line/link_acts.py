@@ -87,7 +87,7 @@ def link_create(arguments: argparse.Namespace) -> Answer:
 
 
 def link_list(arguments: argparse.Namespace) -> Answer:
-    """Ask for this device's share links."""
+    """Ask for the user's share links."""
     found = client_of(arguments).request("GET", "/api/links", None, MAKING_TIMEOUT_S)
 
     def show() -> None:
@@ -103,7 +103,7 @@ def link_list(arguments: argparse.Namespace) -> Answer:
         rows = (
             (
                 each["id"],
-                each["name"],
+                f"{each['name']} (on {each['device']})" if each["device"] else each["name"],
                 terminal.format_size(each["bytes"]),
                 _downloads(each),
                 terminal.format_moment(each["expires_s"]) if each["expires_s"] else "never",
@@ -124,8 +124,11 @@ def link_revoke(arguments: argparse.Namespace) -> Answer:
         link = text_of(ShareUrl.parse(arguments.link).link_id)  # its secret is in no request
     except BadShareUrl:
         link = arguments.link
-    client_of(arguments).request("POST", "/api/links/revoke", {"link": link}, MAKING_TIMEOUT_S)
-    return say({}, "It is ended: nobody gets anything by it any more.")
+    body = {"link": link}
+    answer = client_of(arguments).request("POST", "/api/links/revoke", body, MAKING_TIMEOUT_S)
+    if answer["ended"]:
+        return say(answer, "It is ended: nobody gets anything by it any more.")
+    return say(answer, "Another device made it, and ends it as soon as it hears of that.")
 
 
 def _terms(link: dict[str, Any]) -> str:

@@ -36,6 +36,7 @@ from protocol.events import (
     FrontierReceived,
     LedgerHeadsReceived,
     LedgerReceived,
+    LinksReceived,
     PathsReceived,
     PeerGreeted,
     PeerState,
@@ -406,7 +407,7 @@ class Network:
             case ChunksMissing(folder_id, _, ids):
                 self._transfers.missing(connection.device_id, folder_id, ids)
                 self.drive()
-            case RelaysReceived() | BackupsReceived() | TrailsReceived():
+            case RelaysReceived() | BackupsReceived() | TrailsReceived() | LinksReceived():
                 # Who is not the user's own does not say where the user's devices meet.
                 if ledgers.is_own(connection.device_id) and type(event) in self.on_own:
                     await self.on_own[type(event)](event, connection)

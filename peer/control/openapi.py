@@ -8,6 +8,7 @@ from msgspec import Meta
 from msgspec.json import schema_components
 
 from peer import status as s
+from peer.share_links.link_control import LinkEnd
 from peer.share_links.link_requests import LinkListing, NewLinkEntry
 from peer.share_links.upload_links import UploadLinkEntry
 
@@ -325,7 +326,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("POST", "/api/links/request"): Operation(
         "Make a link by which files come in", NewUploadLink, UploadLinkEntry
     ),
-    ("POST", "/api/links/revoke"): Operation("End a share link", LinkChoice),
+    ("POST", "/api/links/revoke"): Operation("End a share link", LinkChoice, LinkEnd),
     ("GET", "/api/backups"): Operation("Copies at super-nodes", gives=s.BackupList),
     ("POST", "/api/backups/add"): Operation("Keep a folder there", NewBackup, s.BackupEntry),
     ("POST", "/api/backups/remove"): Operation("Keep a folder there no more", FolderChoice),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypedDict
 
 from peer.control.control_fields import Fields
 from peer.errors import UsageError
@@ -22,6 +22,13 @@ FILES_MAX: Final = 10_000
 BYTES_MAX: Final = 1 << 40
 
 
+class LinkEnd(TypedDict):
+    """What came of ending a link."""
+
+    ended: bool
+    """False if another device made it, and ends it when it hears of it."""
+
+
 class ShareLinkApi(Protocol):
     """What the control API asks of who makes share links."""
 
@@ -36,8 +43,8 @@ class ShareLinkApi(Protocol):
     async def listed(self) -> LinkListing:
         """All links of this device."""
 
-    async def revoke(self, url_or_id: str) -> None:
-        """End one."""
+    async def revoke(self, url_or_id: str) -> bool:
+        """End one; False if another device has to, and will when it hears of it."""
 
 
 async def create(links: ShareLinkApi, fields: Fields) -> Mapping[str, Any]:
@@ -78,8 +85,8 @@ async def listed(links: ShareLinkApi, fields: Fields) -> Mapping[str, Any]:
     return await links.listed()
 
 
-async def revoke(links: ShareLinkApi, fields: Fields) -> None:
+async def revoke(links: ShareLinkApi, fields: Fields) -> LinkEnd:
     """`POST /api/links/revoke`."""
     link = fields.text("link")
     fields.end()
-    await links.revoke(link)
+    return {"ended": await links.revoke(link)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TypedDict
@@ -26,17 +26,19 @@ from peer.share_links.link_leases import LinkLeases
 from peer.share_links.link_maker import LinkMaker, Made, Wish
 from peer.share_links.link_packing import LinkPacking, Making
 from peer.share_links.link_relay import OlderRelay, link_relay, serving_relay
+from peer.share_links.link_sharing import LinkSharing, ToldLink
 from peer.share_links.link_store import LinkStore, MadeLink
 from peer.share_links.upload_links import UploadLinkEntry, UploadLinks, UploadWish
 from protocol.errors import BadName, LinkError, StorageRefused
 from protocol.link_messages import LinkUse
+from protocol.messages import LinksKnown
 from protocol.names import check_name
 from protocol.relay_address import RelayAddress
 from protocol.share_url import text_of
 
 
 class LinkEntry(TypedDict):
-    """One share link of this device."""
+    """One share link of this device, or of another one of the user."""
 
     id: str
     url: str
@@ -49,12 +51,16 @@ class LinkEntry(TypedDict):
     expires_s: int
     """0: never."""
     downloads: int | None
-    """None while the relay cannot be asked."""
+    """None while the relay cannot be asked, or it is another device's."""
     downloads_max: int
     """0: any number."""
     state: str
-    """`live`, `expired`, `revoked`, `used up`, or `unknown` while the relay cannot be asked."""
+    """`live`, `expired`, `revoked`, `used up`, or `unknown` while the relay cannot be asked; of
+    another device's as that told, or `ending` until it has ended it.
+    """
     relay: str
+    device: str
+    """The other device of the user that made it; empty for this one."""
 
 
 class NewLinkEntry(LinkEntry):
@@ -85,24 +91,28 @@ class ShareLinkRequests:
         backups: Backups,
         uploads: UploadLinks,
         under_way: UnderWay,
+        tell: Callable[[LinksKnown], None],
     ) -> None:
+        """`tell` tells the user's other devices that are there."""
         self._home, self._ledgers = home, ledgers
         self._history, self._relays = history, relays
         self._backups, self._uploads = backups, uploads
         self._under_way = under_way
         self._store = Opened(lambda: LinkStore.open(home.path / LINKS_NAME, home.keys.database_key))
+        self.sharing = LinkSharing(self._store.get, self._known_store, self._end, tell)
 
     async def close(self) -> None:
         """Closes the list of links."""
         await self._store.close()
 
     async def run(self) -> None:
-        """Prepares links to what is kept at super-nodes, and has kept there what links name, until
-        cancelled.
+        """Prepares links to what is kept at super-nodes, has kept there what links name, and ends
+        those that other devices of the user wish to be ended, until cancelled.
         """
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(LinksAhead(self._backups.up_to_date, self.prepare).run())
             tasks.create_task(self.leases().run())
+            tasks.create_task(self.sharing.run())
 
     def leases(self) -> LinkLeases:
         """What has super-nodes keep the packs that living links name."""
@@ -127,6 +137,7 @@ class ShareLinkRequests:
             raise LinkNotMade(f"{refusal} No link was made.") from refusal
         except LinkError as error:
             raise RelayUnreachable(f"{error} No link was made.") from error
+        await self.sharing.changed()
         entry = _entry(made.link, {})
         return {
             **entry,
@@ -157,11 +168,16 @@ class ShareLinkRequests:
             return await LinkMaker(packing, sealed).prepare(files)
 
     async def listed(self) -> LinkListing:
-        """All links of this device, and how it stands with them as far as relays can be asked."""
+        """All links of this device, and how it stands with them as far as relays can be asked; and
+        what the user's other devices have told of theirs.
+        """
         links = await (await self._store.get()).links()
         uses = await self._uses({link.relay for link in links})
         return {
-            "links": [_entry(link, uses[link.relay]) for link in links],
+            "links": [
+                *(_entry(link, uses[link.relay]) for link in links),
+                *(_told_entry(told) for told in await self.sharing.others()),
+            ],
             "requests": await self._uploads.listed(),
         }
 
@@ -171,19 +187,29 @@ class ShareLinkRequests:
         """Makes a link by which files come into a directory; raises PeerError."""
         return await self._uploads.create(path, name, relay, wish)
 
-    async def revoke(self, url_or_id: str) -> None:
-        """Ends a link; raises UnknownLink, or RelayUnreachable while its relay cannot be told."""
+    async def revoke(self, url_or_id: str) -> bool:
+        """Ends a link; False if another device made it, and has it end when it hears of it. Raises
+        UnknownLink, or RelayUnreachable while its relay cannot be told.
+        """
         if await self._uploads.revoke(url_or_id):
-            return
+            return True
         store = await self._store.get()
         found = meant(await store.links(), url_or_id)
-        if len(found) != 1:
+        if len(found) == 1:
+            await self._end(found[0])
+            return True
+        told = meant([each.record for each in await self.sharing.others()], url_or_id)
+        if found or len(told) != 1:
             raise UnknownLink
-        (link,) = found
-        ended_s = await end_at_relay(link.relay, self._home.keys, link.link_id, link.key)
-        await store.revoked(link.link_id, ended_s)
+        await self.sharing.wish(told[0].link_id)
+        return False
 
     # Private
+
+    async def _end(self, link: MadeLink) -> None:
+        ended_s = await end_at_relay(link.relay, self._home.keys, link.link_id, link.key)
+        await (await self._store.get()).revoked(link.link_id, ended_s)
+        await self.sharing.changed()
 
     async def _make(
         self,
@@ -261,4 +287,25 @@ def _entry(link: MadeLink, uses: Mapping[bytes, LinkUse] | None) -> LinkEntry:
         "downloads_max": link.downloads_max,
         "state": state,
         "relay": link.relay,
+        "device": "",
+    }
+
+
+def _told_entry(told: ToldLink) -> LinkEntry:
+    record = told.record
+    state = "ending" if told.is_wished else "live"
+    return {
+        "id": text_of(record.link_id),
+        "url": str(record.url),
+        "name": record.name,
+        "files": record.files,
+        "bytes": record.size,
+        "has_password": record.has_password,
+        "made_s": record.made_s,
+        "expires_s": record.expires_s,
+        "downloads": None,
+        "downloads_max": record.downloads_max,
+        "state": "revoked" if record.revoked_s else state,
+        "relay": record.relay,
+        "device": told.device,
     }

@@ -7,6 +7,7 @@ at relays already: another link of the same bytes uploads none of them again.
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from importlib.resources import files
@@ -15,11 +16,12 @@ from typing import Final, NamedTuple
 
 import aiosqlite
 
-from crypto.ids import ChunkId, EntryId, FolderId, RelayId
-from crypto.primitives import HASH_SIZE, open_sealed, seal
+from crypto.ids import ChunkId, DeviceId, EntryId, FolderId, RelayId
+from crypto.primitives import HASH_SIZE, SEAL_RANDOM_SIZE, open_sealed, seal
 from peer.device.database import open_private_database
 from peer.device.transaction import transaction
 from peer.errors import HomeDamaged
+from protocol.link_records import LinkRecord, read_records, write_records
 from protocol.share_url import ShareUrl
 
 FORMAT: Final = 1
@@ -41,9 +43,16 @@ CREATE TABLE IF NOT EXISTS page (
     PRIMARY KEY (folder, list, pack)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS page_by_pack ON page (pack);
+CREATE TABLE IF NOT EXISTS told (
+    device BLOB PRIMARY KEY,
+    name TEXT NOT NULL,
+    sealed BLOB NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS wish (link BLOB PRIMARY KEY) STRICT;
 """
-"""The packs of folders at super-nodes that links name; and of pages, by a hash of what they list,
-the packs in which that lies. Lists of links are older than these.
+"""The packs of folders at super-nodes that links name; of pages, by a hash of what they list, the
+packs in which that lies; what other devices of the user have told of their links, and which of
+these are to be ended. Lists of links are older than these.
 """
 
 
@@ -194,6 +203,42 @@ class LinkStore:
         """A link that never came to be."""
         async with self._writing:
             await self._db.execute_fetchall("DELETE FROM link WHERE id = ?", (link_id,))
+
+    # ------------------------------------------------------------ links of other devices
+
+    async def tell(self, device_id: DeviceId, name: str, records: Iterable[LinkRecord]) -> None:
+        """All that another device of the user has told of its links."""
+        sealed = seal(
+            self._key, "told links", device_id, plaintext=write_records(records),
+            random32=os.urandom(SEAL_RANDOM_SIZE),
+        )  # fmt: skip
+        async with self._writing:
+            sql = "INSERT OR REPLACE INTO told VALUES (?, ?, ?)"
+            await self._db.execute_fetchall(sql, (device_id, name, sealed))
+
+    async def told(self) -> list[tuple[str, tuple[LinkRecord, ...]]]:
+        """Names of devices, and what each has told."""
+        rows = await self._db.execute_fetchall("SELECT device, name, sealed FROM told")
+        return [
+            (name, read_records(open_sealed(self._key, "told links", device_id, sealed=sealed)))
+            for device_id, name, sealed in rows
+        ]
+
+    async def wish(self, link_id: bytes) -> None:
+        """A link of another device is to be ended."""
+        async with self._writing:
+            await self._db.execute_fetchall("INSERT OR IGNORE INTO wish VALUES (?)", (link_id,))
+
+    async def unwish(self, link_ids: Iterable[bytes]) -> None:
+        """These have ended, or are no more."""
+        async with self._writing:
+            sql = "DELETE FROM wish WHERE link = ?"
+            await self._db.executemany(sql, [(each,) for each in link_ids])
+
+    async def wishes(self) -> list[bytes]:
+        """Links of others that are to be ended."""
+        rows = await self._db.execute_fetchall("SELECT link FROM wish ORDER BY link")
+        return [row[0] for row in rows]
 
     def _link(self, row: sqlite3.Row) -> MadeLink:
         link_id, relay, base, sealed, *rest = row

@@ -76,6 +76,7 @@ LINK: NewLinkEntry = {
     "id": "A" * 22, "url": f"https://relay.example/s/{'A' * 22}#{'A' * 43}", "name": "Reise",
     "files": 3, "bytes": 1_400, "has_password": True, "made_s": 10**9, "expires_s": 2 * 10**9,
     "downloads": 1, "downloads_max": 9, "state": "live", "relay": "holdfast-relay://a",
+    "device": "",
     "uploaded_bytes": 0, "manifest_bytes": 500,
 }  # fmt: skip
 
@@ -112,8 +113,9 @@ class FakeLinks:
         self.calls.append(("request", path, name, relay, wish))
         return UPLOAD_LINK
 
-    async def revoke(self, url_or_id: str) -> None:
+    async def revoke(self, url_or_id: str) -> bool:
         self.calls.append(("revoke", url_or_id))
+        return url_or_id != "told"
 
 
 BACKUP: BackupEntry = {

@@ -109,6 +109,7 @@ def test_ledgers_wraps_and_states_pass_through() -> None:
     playbook >> m.RelaysKnown(()) << e.RelaysReceived(())
     playbook >> m.BackupsKnown(b"v" * 32, ()) << e.BackupsReceived(b"v" * 32, ())
     playbook >> m.TrailsKnown((b"c",)) << e.TrailsReceived((b"c",))
+    playbook >> m.LinksKnown((), (HASH[:16],)) << e.LinksReceived((), (HASH[:16],))
     entries = [bytes([number]) * 60_000 for number in range(20)]
     playbook >> call("send_ledger", 1, FOLDER, entries)
     playbook << m.Ledger(1, FOLDER, tuple(entries[:17]))

@@ -22,6 +22,8 @@ async def open_links(stage: Stage) -> None:
 def test_a_line_says_how_it_stands() -> None:
     ended = {**LINK, "state": "expired", "downloads": None, "downloads_max": 0, "expires_s": 0}
     live, over = link_lines([LINK, {**ended, "name": "a\x1b[2J", "kind": "request"}])
+    (told,) = link_lines([{**LINK, "device": "desktop", "state": "ending"}])
+    assert told.cells[1] == f"{LINK['name']} (on desktop)"
     assert live.cells[:5] == ("●", "Reise", "live", "1.4 kB", "1 of 9")
     assert live.cells[6] == "yes"
     assert over.cells[:5] == ("○", "a\\x1b[2J (request)", "expired", "1.4 kB", "?")

@@ -24,7 +24,7 @@ async def test_each_request_is_passed_on() -> None:
     await link_control.create(links, Fields(asked))
     await link_control.create(links, Fields({"path": "/data/a"}))
     await link_control.listed(links, Fields({}))
-    await link_control.revoke(links, Fields({"link": "x"}))
+    assert await link_control.revoke(links, Fields({"link": "x"})) == {"ended": True}
     assert links.calls == [
         ("create", Path("/data/a"), "b", "r", Wish(5, 6, "p")),
         ("create", Path("/data/a"), "", None, Wish()),

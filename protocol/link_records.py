@@ -1,0 +1,77 @@
+"""What a device tells the user's others of the share links it has made (SPEC 7).
+
+Each tells of its own links alone, all at once, and what it told last counts: no version and no
+clock is needed. It tells what opens a link, and not the key by which the link is ended: a device
+that was removed could end what others have made with it. Who wishes a link to be ended tells that,
+and the device that made it does it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final, NamedTuple
+
+from crypto.share_links import LINK_ID_SIZE, LINK_SECRET_SIZE
+from protocol import wire
+from protocol.fields import BOOLEAN, fixed_bytes, list_of, record_of, text, unsigned
+from protocol.link_messages import BASE_LENGTH_MAX
+from protocol.share_url import ShareUrl
+
+TOLD_MAX: Final = 256
+"""Links of one device, the newest: the longest names fit into one message."""
+WISHES_MAX: Final = 256
+NAME_LENGTH_MAX: Final = 255
+RELAY_LENGTH_MAX: Final = 400
+
+
+class LinkRecord(NamedTuple):
+    """One link, as its device tells of it."""
+
+    link_id: bytes
+    base: str
+    secret: bytes
+    relay: str
+    name: str
+    has_password: bool
+    files: int
+    size: int
+    made_s: int
+    expires_s: int
+    """0: never."""
+    downloads_max: int
+    """0: any number."""
+    revoked_s: int
+    """0: it was not."""
+
+    @property
+    def url(self) -> ShareUrl:
+        """All of it."""
+        return ShareUrl(self.base, self.link_id, self.secret)
+
+    def __repr__(self) -> str:
+        """The secret opens the link, and a record is easily logged."""
+        return f"LinkRecord({self.link_id.hex()})"
+
+
+_COUNT: Final = unsigned(53)
+LINK_ID: Final = fixed_bytes(LINK_ID_SIZE)
+RECORDS: Final = list_of(
+    record_of(
+        LinkRecord, LINK_ID, text(BASE_LENGTH_MAX), fixed_bytes(LINK_SECRET_SIZE),
+        text(RELAY_LENGTH_MAX), text(NAME_LENGTH_MAX), BOOLEAN, *([_COUNT] * 6),
+    ),
+    0,
+    TOLD_MAX,
+)  # fmt: skip
+WISHES: Final = list_of(LINK_ID, 0, WISHES_MAX)
+
+
+def write_records(records: Iterable[LinkRecord]) -> bytes:
+    """The records as a device keeps them."""
+    return wire.encode([list(record) for record in records])
+
+
+def read_records(data: bytes) -> tuple[LinkRecord, ...]:
+    """The inverse of `write_records`."""
+    read: Any = RECORDS.read(wire.decode_own(data))
+    return tuple(read)
