@@ -13,7 +13,11 @@ from peer.status import (
 
 def test_what_scripts_rely_on_is_there() -> None:
     assert {"folders", "links", "totals"} <= set(get_type_hints(Status))
-    sometimes = {"question", "warnings", "kept_versions", "kept_bytes", "possibly_stale_s"}
+    sometimes = {
+        "question", "warnings", "kept_versions", "kept_bytes", "possibly_stale_s", "paused_files",
+        "paused_bytes", "checked_s", "damaged_files",
+    }  # fmt: skip
+    assert sometimes < set(get_type_hints(FolderStatus))
     assert set(get_type_hints(FolderStatus)) - sometimes == {
         "id",
         "name",
