@@ -6,7 +6,7 @@ import asyncio
 import gc
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from textual.app import App, SystemCommand
 from textual.binding import ActiveBinding
@@ -16,6 +16,9 @@ from textual.screen import Screen
 from tui.daemon import Daemon
 from tui.first_frame import ENDING, ENTER
 from tui.main_screen import MainScreen
+
+NOT_OFFERED: Final = frozenset({"Keys", "Maximize", "Minimize"})
+"""What the toolkit would add to the palette: `?` shows the keys, and a list fills the screen."""
 
 
 class HoldfastApp(App[None]):
@@ -61,7 +64,7 @@ class HoldfastApp(App[None]):
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """What the palette offers: every act that is possible now, by what it does."""
-        yield from super().get_system_commands(screen)
+        yield from (c for c in super().get_system_commands(screen) if c.title not in NOT_OFFERED)
         for active in screen.active_bindings.values():
             binding = active.binding
             if active.enabled and binding.tooltip and not binding.system:

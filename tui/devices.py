@@ -12,7 +12,7 @@ from peer.status import DeviceEntry
 from tui.daemon import Daemon
 from tui.dialogs import Confirm
 from tui.pane import Pane
-from tui.rows import DEVICE_HEADINGS, Line, device_lines
+from tui.rows import DEVICE_HEADINGS, Line, device_lines, device_name
 from tui.watch import Seen
 
 ALONE: Final = "No other device yet. Press i to invite one."
@@ -49,7 +49,7 @@ class DevicesPane(Pane):
         device = self._device()
         if device is None:
             return
-        device_id, name = device["id"], term_safe(device["name"])
+        device_id, name = device["id"], term_safe(device_name(device))
 
         def remove(is_meant: bool | None) -> None:
             if is_meant:

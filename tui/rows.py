@@ -132,16 +132,23 @@ def device_lines(status: Status, devices: Sequence[DeviceEntry]) -> list[Line]:
     return [_device_line(device, links.get(device["id"])) for device in order]
 
 
+def device_name(device: DeviceEntry) -> str:
+    """What it is called; after a recovery nobody knows a name of those that are lost."""
+    return device["name"] or device["id"][:8]
+
+
 def _device_line(device: DeviceEntry, link: LinkStatus | None) -> Line:
     if device["this"]:
-        return Line(device["id"], _safe(("●", device["name"], "this device", *[""] * 4)), Tone.GOOD)
+        return Line(
+            device["id"], _safe(("●", device_name(device), "this device", *[""] * 4)), Tone.GOOD
+        )
     if link is None:
         seen = device["last_seen_s"]
         state = "never seen" if seen is None else f"seen {format_time(seen)} ago"
-        return Line(device["id"], _safe(("○", device["name"], state, *[""] * 4)), Tone.QUIET)
+        return Line(device["id"], _safe(("○", device_name(device), state, *[""] * 4)), Tone.QUIET)
     trip = link["round_trip_s"]
     cells = (
-        "●", device["name"], "connected", f"{link['path']}, {link['kind']}",
+        "●", device_name(device), "connected", f"{link['path']}, {link['kind']}",
         "" if trip is None else format_time(trip), format_size(link["sent_bytes"]),
         format_size(link["received_bytes"]),
     )  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from peer.status import FolderState, NoticeEntry, Status
+from peer.status import DeviceEntry, FolderState, NoticeEntry, Status
 from tests.peer.fake_daemon import FakeDaemon
 from tui.rows import (
     Rates,
@@ -34,6 +34,17 @@ def status() -> Status:
 def change(status: Status, **changes: Any) -> Status:
     status["folders"][0].update(changes)  # type: ignore[typeddict-item]
     return status
+
+
+def test_a_device_without_a_name_is_shown_by_its_id() -> None:
+    """As after a recovery from the kit: one of these is to be chosen, and removed."""
+    lost: DeviceEntry = {
+        "id": "1d6a8641" + "0" * 56, "name": "", "this": False, "connected": False,
+        "last_seen_s": None,
+    }  # fmt: skip
+    status: Any = {"links": []}
+    (line,) = device_lines(status, [lost])
+    assert line.cells[1] == "1d6a8641"
 
 
 def test_a_folder_says_what_is_left(status: Status) -> None:
