@@ -31,4 +31,13 @@ _ANY: Final = re.compile("|".join(f"({pattern})" for pattern, _ in KEYS))
 
 def in_keys(text: str) -> str:
     """A sentence of the daemon for the screen: safe for the terminal, keys instead of commands."""
-    return term_safe(_ANY.sub(lambda found: KEYS[(found.lastindex or 1) - 1][1], text))
+    return term_safe(_ANY.sub(_in_key, text))
+
+
+def _in_key(found: re.Match[str]) -> str:
+    """What stands there instead. A tab at the beginning of a sentence takes a capital; a key stays
+    as it is pressed.
+    """
+    said = KEYS[(found.lastindex or 1) - 1][1]
+    begins = found.string[: found.start()].endswith((". ", "? ")) or found.start() == 0
+    return said.capitalize() if begins and said.startswith("tab ") else said

@@ -239,7 +239,7 @@ def print_conflicts(found: "ConflictList") -> None:
 def print_found(found: "SearchAnswer") -> None:
     """Print what a search found."""
     if not found["found"]:
-        print("Nothing has such a name, or says so.")
+        print("Nothing was found.")
         return
     print_table(
         ("folder", "path", "size", "modified", "in its text"),

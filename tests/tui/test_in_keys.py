@@ -31,5 +31,7 @@ def test_they_are_sentences_still() -> None:
     joined = KINDS["joined"][1]("", 1, "lap\x1btop")
     assert in_keys(joined).endswith("If that was not you: remove it by d on tab 2.")
     assert "\x1b" not in in_keys(joined)
-    assert in_keys(KINDS["conflict"][1]("f", 1, "a")).endswith("tab 4 lists it.")
+    assert in_keys(KINDS["conflict"][1]("f", 1, "a")).endswith(" Tab 4 lists it.")
+    assert in_keys("See `holdfast conflicts`.") == "See tab 4."
+    assert in_keys("x. `holdfast devices remove y` does.") == "x. d on tab 2 does."
     assert in_keys(str(DaemonNotRunning())) == "The daemon is not running. Press r to run it."
