@@ -13,6 +13,7 @@ import shutil
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -78,8 +79,9 @@ def get(
 ) -> Got:
     """Fetches all of a link into a directory; raises PeerError, and what has come is kept then."""
     visitor = visitor or Visitor(url)
+    work = directory / f"{WORK_PREFIX}{text_of(url.link_id)}"
+    made = [each for each in (work, directory, *directory.parents) if not os.path.lexists(each)]
     try:
-        work = directory / f"{WORK_PREFIX}{text_of(url.link_id)}"
         directory.mkdir(parents=True, exist_ok=True)
         work.mkdir(mode=0o700, exist_ok=True)
         manifest, secrets = _manifest(url, visitor, work, ask_password)
@@ -100,6 +102,9 @@ def get(
         ) from error
     finally:
         visitor.close()
+        with suppress(OSError):  # where something has come they stay
+            for each in made:
+                each.rmdir()
 
 
 def _check_free(directory: Path, tops: list[str]) -> None:

@@ -88,7 +88,8 @@ async def test_a_link_with_a_password_takes_it(tmp_path: Path) -> None:
         link = await source(stage, FILES, password="Blaue Täler")
         for wrong in ("blaue Täler", ""):
             with pytest.raises(WrongLinkPassword):
-                await fetch(link, tmp_path / "there", lambda: wrong)  # noqa: B023
+                await fetch(link, tmp_path / "there" / "new", lambda: wrong)  # noqa: B023
+        assert not (tmp_path / "there").exists(), "nothing has come"
         await fetch(link, tmp_path / "there", lambda: "Blaue Ta\u0308ler")
         check(tmp_path / "there", FILES)
 
