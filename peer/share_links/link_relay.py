@@ -196,10 +196,12 @@ async def serving_relay(
     stack: AsyncExitStack, addresses: Iterable[RelayAddress], keys: DeviceKeys, wanted: str | None
 ) -> LinkRelay:
     """The first relay that serves share links, or the one that was named; raises PeerError."""
+    known = list(addresses)
+    asked = known if wanted is None else [a for a in known if wanted in (str(a), a.host)]
     problem: Exception = NoLinkRelay()
-    for address in addresses:
-        if wanted is not None and wanted not in (str(address), address.host):
-            continue
+    if wanted is not None and known:
+        problem = _named_wrong(wanted, known if not asked else [])
+    for address in asked:
         try:
             return await stack.enter_async_context(link_relay(address, keys))
         except StorageRefused as refusal:
@@ -208,3 +210,14 @@ async def serving_relay(
         except LinkError as error:
             problem = RelayUnreachable(f"{error} No link was made.")
     raise problem
+
+
+def _named_wrong(wanted: str, others: Sequence[RelayAddress]) -> NoLinkRelay:
+    """Why the relay that was named is not the one; `others` if it is not even known."""
+    if not others:
+        return NoLinkRelay(f"{wanted} serves no share links. Name another relay, or none.")
+    hosts = ", ".join(dict.fromkeys(address.host for address in others))
+    return NoLinkRelay(
+        f"{wanted} is no relay of yours. Name one by its host, as {hosts}, or by its address;"
+        " `holdfast relay list` shows them. Without a name one is found that serves share links."
+    )
