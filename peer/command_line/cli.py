@@ -375,7 +375,7 @@ def _add_link_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     new.add_argument("--relay", metavar="ADDRESS", help="at which of your relays")
     more("list", link_acts.link_list, "show the share links that your devices have made")
     end = more("revoke", link_acts.link_revoke, "end a share link, at once and for ever")
-    end.add_argument("link", metavar="LINK", help="its URL, id or name")
+    end.add_argument("link", metavar="LINK", help="its URL, name, id, or how its id begins")
     get = add("get", link_acts.get, "fetch what a share link gives, without a browser")
     get.add_argument("url", metavar="URL", help="all of it, with what is behind the #; - reads it")
     get.add_argument(

@@ -16,6 +16,8 @@ from protocol.share_url import ShareUrl, text_of
 
 ENDS: Final = ("", "expired", "revoked", "used up")
 """By the number that a relay says."""
+PREFIX_LENGTH_MIN: Final = 4
+"""Letters of an id that are enough if no other link's begins so."""
 
 
 class Named(Protocol):
@@ -38,8 +40,14 @@ L = TypeVar("L", bound=Named)
 
 
 def meant(links: Iterable[L], words: str) -> list[L]:
-    """Those of these links whose id, URL or name this is."""
-    return [link for link in links if words in (text_of(link.link_id), str(link.url), link.name)]
+    """Those of these links whose id, URL or name this is; if there is none, those whose id begins
+    so.
+    """
+    among = list(links)
+    found = [link for link in among if words in (text_of(link.link_id), str(link.url), link.name)]
+    if found or len(words) < PREFIX_LENGTH_MIN:
+        return found
+    return [link for link in among if text_of(link.link_id).startswith(words)]
 
 
 async def end_at_relay(relay: str, keys: DeviceKeys, link_id: bytes, key: bytes) -> int:

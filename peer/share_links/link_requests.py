@@ -29,8 +29,10 @@ from peer.share_links.link_relay import OlderRelay, link_relay, serving_relay
 from peer.share_links.link_sharing import LinkSharing, ToldLink
 from peer.share_links.link_store import LinkStore, MadeLink
 from peer.share_links.upload_links import UploadLinkEntry, UploadLinks, UploadWish
+from peer.share_links.upload_store import UploadLink
 from protocol.errors import BadName, LinkError, StorageRefused
 from protocol.link_messages import LinkUse
+from protocol.link_records import LinkRecord
 from protocol.messages import LinksKnown
 from protocol.names import check_name
 from protocol.relay_address import RelayAddress
@@ -188,21 +190,33 @@ class ShareLinkRequests:
         return await self._uploads.create(path, name, relay, wish)
 
     async def revoke(self, url_or_id: str) -> bool:
-        """Ends a link; False if another device made it, and has it end when it hears of it. Raises
-        UnknownLink, or RelayUnreachable while its relay cannot be told.
+        """Ends the one link that this means; False if another device made it, and has it end when
+        it hears of it. Raises UnknownLink, or RelayUnreachable while its relay cannot be told.
         """
-        if await self._uploads.revoke(url_or_id):
-            return True
-        store = await self._store.get()
-        found = meant(await store.links(), url_or_id)
-        if len(found) == 1:
-            await self._end(found[0])
-            return True
-        told = meant([each.record for each in await self.sharing.others()], url_or_id)
-        if found or len(told) != 1:
+        requests = await self._uploads.unrevoked()
+        own = await (await self._store.get()).links()
+        known = {link.link_id for link in own}
+        told = [each.record for each in await self.sharing.others()]
+        others = [record for record in told if record.link_id not in known]
+        every: list[UploadLink | MadeLink | LinkRecord] = [*requests, *own, *others]
+        found = meant(every, url_or_id)
+        if len(found) > 1:
+            found = [link for link in found if not link.revoked_s] or found
+        if len(found) > 1:
+            raise UnknownLink(
+                f"{len(found)} links are meant by {url_or_id!r}. Give more of the id;"
+                " `holdfast link list` shows it."
+            )
+        if not found:
             raise UnknownLink
-        await self.sharing.wish(told[0].link_id)
-        return False
+        (link,) = found
+        if isinstance(link, UploadLink):
+            await self._uploads.revoke(link)
+        elif isinstance(link, MadeLink):
+            await self._end(link)
+        else:
+            await self.sharing.wish(link.link_id)
+        return not isinstance(link, LinkRecord)
 
     # Private
 

@@ -30,7 +30,7 @@ from crypto.uploads import gate_of
 from peer.device.opened import Opened
 from peer.errors import LinkNotMade, RelayUnreachable
 from peer.history.history_requests import HistoryRequests
-from peer.share_links.link_ending import ENDS, end_at_relay, meant
+from peer.share_links.link_ending import ENDS, end_at_relay
 from peer.share_links.link_relay import LinkRelay, NewBlob, link_relay, serving_relay
 from peer.share_links.upload_files import NoPlace
 from peer.share_links.upload_intake import Came, NoRoom, Trouble, UploadIntake
@@ -120,8 +120,12 @@ class Place:
     def locate(self, path: Path) -> tuple[FolderId, str]:
         """The folder that a path is in, and the directory in it; raises PeerError."""
         folder, _, names = self._history.locate(path)
+        if not os.path.lexists(path):
+            raise LinkNotMade(f"There is no directory {path}. Make it, and ask again.")
         if path.is_symlink() or not path.is_dir() or ".holdfast" in names:
-            raise LinkNotMade(f"{path} is no directory of a folder: files could not go there.")
+            raise LinkNotMade(
+                f"{path} is no directory that files could go to. Name one inside of the folder."
+            )
         return folder.folder_id, "/".join(names)
 
     def root(self, folder_id: FolderId) -> Path | None:
@@ -196,18 +200,14 @@ class UploadLinks:
             for link in await store.links()
         ]
 
-    async def revoke(self, url_or_id: str) -> bool:
-        """Ends a link; False if there is none of these words. Raises RelayUnreachable while its
-        relay cannot be told.
-        """
-        store = await self._store.get()
-        found = meant([link for link in await store.links() if not link.revoked_s], url_or_id)
-        if len(found) != 1:
-            return False
-        (link,) = found
+    async def unrevoked(self) -> list[UploadLink]:
+        """Those that were not ended by hand."""
+        return [link for link in await (await self._store.get()).links() if not link.revoked_s]
+
+    async def revoke(self, link: UploadLink) -> None:
+        """Ends a link. Raises RelayUnreachable while its relay cannot be told."""
         ended_s = await end_at_relay(link.relay, self._keys, link.link_id, link.secrets.key)
-        await store.revoked(link.link_id, ended_s)
-        return True
+        await (await self._store.get()).revoked(link.link_id, ended_s)
 
     # ------------------------------------------------------------ what comes
 

@@ -9,7 +9,7 @@ import pytest
 
 from crypto.share_links import LINK_SEED_SIZE, LinkKey
 from peer.errors import RelayUnreachable
-from peer.share_links.link_ending import end_at_relay, meant
+from peer.share_links.link_ending import PREFIX_LENGTH_MIN, end_at_relay, meant
 from protocol.share_url import ShareUrl, text_of
 from tests.relay.relay_stage import new_keys, relaying
 
@@ -32,6 +32,16 @@ def test_a_link_is_meant_by_its_id_its_url_or_its_name() -> None:
         assert meant(links, words) == [one]
     assert meant(links, "two") == [two, same]
     assert meant(links, "") == meant(links, "on") == []
+
+
+def test_the_beginning_of_an_id_means_the_link_if_no_name_is_the_same() -> None:
+    ids = (b"\0" * 16, b"\0" * 8 + b"1" * 8, b"2" * 16)
+    one, like_it, other = links = [Link(id_, id_.hex()) for id_ in ids]
+    assert meant(links, text_of(other.link_id)[:PREFIX_LENGTH_MIN]) == [other]
+    assert meant(links, text_of(other.link_id)[: PREFIX_LENGTH_MIN - 1]) == []
+    assert meant(links, text_of(one.link_id)[:8]) == [one, like_it]
+    called = Link(b"3" * 16, text_of(one.link_id)[:8])
+    assert meant([*links, called], called.name) == [called]
 
 
 async def test_a_relay_that_serves_no_links_has_ended_none() -> None:

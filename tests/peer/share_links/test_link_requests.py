@@ -13,6 +13,7 @@ from peer.errors import LinkNotMade, NoLinkRelay, RelayUnreachable, UnknownLink
 from peer.share_links import link_listing
 from peer.share_links.link_get import get
 from peer.share_links.link_maker import Wish
+from peer.share_links.upload_links import UploadWish
 from protocol.errors import Unexpected
 from protocol.link_messages import LinkAnswer, LinkKeep, LinkPages, LinkPut, LinkRequest
 from protocol.share_url import ShareUrl
@@ -54,17 +55,24 @@ async def test_a_link_is_made_listed_and_revoked(one: tuple[Daemon, Path], tmp_p
             [(again["id"], 0, "live"), (made["id"], 1, "live")],
             [(made["id"], 1, "live"), (again["id"], 0, "live")],
         )
-        await links.revoke(made["id"])
+        await links.revoke(made["id"][:8])
         await links.revoke(again["url"])
         assert {each["state"] for each in (await links.listed())["links"]} == {"revoked"}
         for wrong in ("nothing", ""):
             with pytest.raises(UnknownLink):
                 await links.revoke(wrong)
-        with pytest.raises(NoLinkRelay):
+        with pytest.raises(NoLinkRelay, match=r"elsewhere\.example is no relay of yours"):
             await links.create(root / "a.txt", "", "elsewhere.example", Wish())
+        with pytest.raises(NoLinkRelay, match="serves no share links"):
+            await links.create(root / "a.txt", "", str(plain.address), Wish())
         with pytest.raises(LinkNotMade, match="name"):
             await links.create(root / "a.txt", "../x", None, Wish())
-        live = await links.create(root / "a.txt", "", None, Wish())
+        live = await links.create(root / "a.txt", "b", None, Wish())
+        request = await links.request(root / "d", "b", None, UploadWish(600, 1, 2, 3))
+        with pytest.raises(UnknownLink, match="2 links are meant"):
+            await links.revoke("b")
+        await links.revoke(request["id"][:8])
+        assert [each["state"] for each in (await links.listed())["requests"]] == ["revoked"]
     # The relay is gone: what is not known is said, and a revocation is not claimed.
     state = {each["id"]: each["state"] for each in (await links.listed())["links"]}
     assert state[live["id"]] == "unknown"

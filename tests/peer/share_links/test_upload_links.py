@@ -108,9 +108,11 @@ async def test_what_cannot_be_is_told(one: tuple[Daemon, Path], tmp_path: Path) 
     (root / "away").symlink_to(tmp_path)
     async with link_relaying(tmp_path / "relay") as stage:
         await daemon.add_relay(stage.address)
-        for wrong in (root / "file", root / "away", root / "nothing", root / ".holdfast"):
-            with pytest.raises(LinkNotMade):
+        for wrong in (root / "file", root / "away", root / ".holdfast"):
+            with pytest.raises(LinkNotMade, match="Name one inside of the folder"):
                 await links.request(wrong, "", None, WISH)
+        with pytest.raises(LinkNotMade, match=r"no directory .*/nothing\. Make it"):
+            await links.request(root / "nothing", "", None, WISH)
         with pytest.raises(LinkNotMade, match="name"):
             await links.request(root, "x" * 201, None, WISH)
         made = await links.request(root, "Party", None, UploadWish(0, 1, 2, 3, "Tal"))
