@@ -34,6 +34,7 @@ from peer.backup.vaults import Vaults
 from peer.connectivity.connection import Connection
 from peer.connectivity.network import Network
 from peer.control.under_way import UnderWay
+from peer.core.lacking import as_coming
 from peer.core.versions import Version
 from peer.device.home import Home
 from peer.device.home_store import Folder as StoredFolder
@@ -414,7 +415,7 @@ class Backups:
             self._trouble(folder_id, "None of the super-nodes can be reached; it is tried again.")
             self._offer(folder, backup, is_there=False)
             return False
-        await backup.look(record.needed)
+        await self._look(folder, backup, record.needed)
         if backup.has_read_all:
             await self.read_back.is_read(folder_id)
         await backup.audit.verify(backup.present())
@@ -439,6 +440,18 @@ class Backups:
             state="trouble" if problem else "up to date", lacking=healed.lacking
         )
         return not problem and not healed.lost
+
+    async def _look(self, folder: Folder, backup: FolderBackup, needed: int) -> None:
+        """Reads what is new at the nodes. Meanwhile nobody is told that a file is nowhere."""
+        folder.progress.is_read_back = not backup.has_read_all
+        if not backup.has_read_all:
+            told = folder.progress.undelivered
+            told.update({path: as_coming(why) for path, why in told.items()})
+        try:
+            await backup.look(needed)
+        finally:
+            now = self._network.folders.get(folder.folder_id, folder)  # it may be opened anew
+            folder.progress.is_read_back = now.progress.is_read_back = False
 
     def _name_of(self, folder_id: FolderId) -> str:
         return self._names().get(folder_id, folder_id.hex()[:16])

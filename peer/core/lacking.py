@@ -24,23 +24,47 @@ NEWER: Final = (
     "The content of a newer or a conflicting version of it waits for {who}: no device or relay that"
     " is connected has it. It comes by itself when one does."
 )
+COMING: Final = (
+    "Its content is still to come from the super-nodes: what they hold is being read. It comes by"
+    " itself."
+)
+NEWER_COMING: Final = (
+    "The content of a newer or a conflicting version of it is still to come from the super-nodes:"
+    " what they hold is being read. It comes by itself."
+)
 
 
 async def reasons(
-    resident: Directories, unavailable: Mapping[NodeId, None], wrong: Mapping[NodeId, str]
+    resident: Directories,
+    unavailable: Mapping[NodeId, None],
+    wrong: Mapping[NodeId, str],
+    *,
+    is_read_back: bool = False,
 ) -> dict[Path, str]:
-    """Path -> why it is not as it is to be: nobody has the bytes, or what is wrong with them."""
+    """Path -> why it is not as it is to be: nobody has the bytes, or what is wrong with them.
+    `is_read_back`: it is not known yet what super-nodes have of them.
+    """
+    new, newer = (COMING, NEWER_COMING) if is_read_back else (NEW, NEWER)
     ids = list({**wrong, **unavailable})
     rows = await LoadRows(ids[:TOLD_MAX])
     known: dict[NodeId, Row] = dict(rows)
     told: dict[Path, str] = {}
     for node_id, row in rows.items():
         path = await _path(resident, row, known)
-        why = (NEWER if row.shown.parent else NEW).format(who=_author(row))
+        why = (newer if row.shown.parent else new).format(who=_author(row))
         told[path] = wrong.get(node_id) or why
     if len(ids) > TOLD_MAX:
         told[()] = f"The same is true of {len(ids) - TOLD_MAX} more files."
     return told
+
+
+def as_coming(why: str) -> str:
+    """What was told of a file that nobody had, now that super-nodes are read."""
+    for waits, comes in ((NEW, COMING), (NEWER, NEWER_COMING)):
+        first, _, last = waits.partition("{who}")
+        if why.startswith(first) and why.endswith(last):
+            return comes
+    return why
 
 
 async def places(resident: Directories, ids: Iterable[NodeId]) -> dict[NodeId, Path]:

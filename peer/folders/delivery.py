@@ -236,7 +236,10 @@ class Delivery:
             self._refusals.patience.wait(asyncio.get_running_loop().time())
         if not wrong and not unavailable:
             return {}
-        return await self._performer.drive(reasons(self._engine.directories, unavailable, wrong))
+        is_read_back = self._progress.is_read_back
+        return await self._performer.drive(
+            reasons(self._engine.directories, unavailable, wrong, is_read_back=is_read_back)
+        )
 
     async def _tell_no_more(self, nodes: Iterable[NodeId]) -> None:
         """Bytes of these have come, so nobody is to read any longer that they wait for somebody.

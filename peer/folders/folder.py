@@ -167,6 +167,7 @@ class Folder:
         """Goes on with what arrived while the folder was opened anew."""
         self._inbox.extend(old._inbox)
         self._heard.update(old._heard)
+        self.progress.is_read_back = old.progress.is_read_back
         self._tell_joining()
         self._calls.extend(old._calls)
         self.wake()

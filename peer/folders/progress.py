@@ -22,6 +22,8 @@ class Progress:
     """Those of them in which nothing is that could be told: listed, and no trouble."""
     undelivered: dict[Path, str] = field(default_factory=dict)
     """Why something of others is not on this disk; what is simply on its way is not listed."""
+    is_read_back: bool = False
+    """What super-nodes hold is being read: it is not known yet what of the rest they have."""
     trouble: str = ""
     """What is wrong with the folder as a whole."""
     on_state: Callable[[], None] | None = None

@@ -14,7 +14,9 @@ import pytest
 
 from crypto.ids import DeviceId, RelayId
 from peer.backup import backups
+from peer.backup.folder_backup import FolderBackup
 from peer.command_line.demo_device import find_free_port
+from peer.core.lacking import COMING
 from peer.daemon import Daemon
 from peer.errors import BadRecoveryKit, PeerError, TooFewNodes, UsageError
 from peer.status import FolderState
@@ -109,6 +111,37 @@ async def test_another_device_fetches_what_no_device_has(kept: Kept) -> None:
     await until(lambda: folder_of(two).progress.state is FolderState.IN_SYNC)
     data = (kept.stage.root("one") / "a").read_bytes()
     await until(lambda: (kept.stage.root("two") / "a").read_bytes() == data)
+
+
+async def test_nobody_is_told_that_a_file_is_nowhere_while_nodes_are_read(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, may_end, look = kept.one, asyncio.Event(), FolderBackup.look
+    two = await kept.stage.join(one, "two")
+    await until(lambda: bool(two.backups.known.records))
+    await until(lambda: any(two._name_of(s) == "f" for s in two.stored.values()))
+    one.network.close_all()
+    one.dialling.heard_of = lambda *_: None  # type: ignore[method-assign]
+    await one._listener.stop()
+
+    async def slow(backup: FolderBackup, needed: int = 1) -> None:
+        await look(backup, needed)
+        await may_end.wait()
+
+    monkeypatch.setattr(FolderBackup, "look", slow)
+    await two.attach_folder("f", kept.stage.root("two"))
+    await until(lambda: two.network.folders and folder_of(two).fetcher)
+    folder = folder_of(two)
+    fetcher = folder.fetcher
+    assert fetcher is not None
+    await until(lambda: fetcher.jobs)
+    for key in list(fetcher.jobs):
+        fetcher.give_up(key)
+    folder.wake()
+    await until(lambda: folder.progress.undelivered == {("a",): COMING})
+    may_end.set()
+    await until(lambda: folder_of(two).progress.state is FolderState.IN_SYNC)
+    assert not folder.progress.undelivered
 
 
 async def test_only_one_of_two_devices_uploads(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,12 +27,16 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
         await device.close()
 
 
-async def told(bench: Bench, wrong: dict[NodeId, str] | None = None) -> dict[DiskPath, str]:
+async def told(
+    bench: Bench, wrong: dict[NodeId, str] | None = None, *, is_read_back: bool = False
+) -> dict[DiskPath, str]:
     """What the second device says of all that it needs."""
     two = bench.two
     survey = await two.performer.drive(two.engine.survey(FIRST_PAGE, 10_000, {}))
     nobody = dict.fromkeys(n.owner for n in survey.needs)
-    return await two.performer.drive(lacking.reasons(two.engine.directories, nobody, wrong or {}))
+    return await two.performer.drive(
+        lacking.reasons(two.engine.directories, nobody, wrong or {}, is_read_back=is_read_back)
+    )
 
 
 async def test_a_new_file_in_directories_that_are_not_here_either(bench: Bench) -> None:
@@ -70,3 +74,17 @@ async def test_of_very_many_it_is_said_how_many(
     found = await told(bench)
     assert len(found) == 4
     assert found[()] == "The same is true of 2 more files."
+
+
+async def test_while_super_nodes_are_read_nobody_is_told_that_a_file_is_nowhere(
+    bench: Bench,
+) -> None:
+    await bench.both_have(b=b"2")
+    (bench.one.root / "b").write_bytes(b"22")
+    (bench.one.root / "c").write_bytes(b"33")
+    await bench.write()
+    coming = {("b",): lacking.NEWER_COMING, ("c",): lacking.COMING}
+    assert await told(bench, is_read_back=True) == coming
+    waits = {("b",): lacking.NEWER.format(who="one"), ("c",): lacking.NEW.format(who="one")}
+    assert {path: lacking.as_coming(why) for path, why in waits.items()} == coming
+    assert lacking.as_coming("It is wrong.") == "It is wrong."
