@@ -210,6 +210,9 @@ def status(arguments: argparse.Namespace) -> Answer:
         has_paused = any("paused_files" in folder for folder in status["folders"])
         listed = client.transfers()["transfers"] if has_paused else []
         terminal.print_status(status, [one for one in listed if one["paused"]])
+        # For the conflicts indexes are walked: not for scripts, which ask often.
+        unread = client.notifications(unread_only=True)["unread"]
+        terminal.print_open(len(client.conflicts()["conflicts"]), unread)
 
     return Answer(status, show)
 

@@ -204,6 +204,16 @@ def print_status(status: "Status", paused: Sequence["TransferEntry"] = ()) -> No
             print(f"{term_safe(link['name'])}: {term_safe(link['direct_problem'])}")
 
 
+def print_open(conflicts: int, unread: int) -> None:
+    """Print how many conflicts and notices wait for the person, where there are any."""
+    for count, one, more, command in (
+        (conflicts, "conflict", "conflicts", "conflicts"),
+        (unread, "unread notice", "unread notices", "notifications"),
+    ):
+        if count:
+            print(f"{count:,} {one if count == 1 else more}: `holdfast {command}`.")
+
+
 def print_folders(folders: "FolderList") -> None:
     """Print the folders that this device knows, attached or not."""
     print_table(

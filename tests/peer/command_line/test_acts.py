@@ -341,4 +341,5 @@ async def test_status_names_the_files_that_wait_by_the_persons_will(
         assert await command(tmp_path, "status") == 0
     told = capsys.readouterr().out
     assert "2 files, 350.0 kB left; 1 file paused by you" in told
+    assert "1 unread notice: `holdfast notifications`." in told.splitlines()
     assert "photos/a/la\\x1brge: Paused by you; 350.0 kB of 1.4 MB are here." in told

@@ -63,6 +63,16 @@ def test_a_table_takes_cells_literally(capsys: pytest.CaptureFixture[str]) -> No
 
 
 @pytest.mark.row("A37")
+def test_what_waits_for_a_person_is_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.print_open(0, 0)
+    assert not capsys.readouterr().out
+    terminal.print_open(1, 1_200)
+    assert capsys.readouterr().out.splitlines() == [
+        "1 conflict: `holdfast conflicts`.",
+        "1,200 unread notices: `holdfast notifications`.",
+    ]
+
+
 async def test_a_status_prints_what_others_named_without_obeying_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
