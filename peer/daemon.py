@@ -155,7 +155,7 @@ class Daemon:
         )  # fmt: skip
         self.openings.on_opened = self.search_upkeep.attend
         self.searches = SearchRequests(
-            self.stored.values, self.network.folders, self._name_of, self.search_upkeep
+            self.stored, self.network.folders, self._name_of, self.search_upkeep, self.devices
         )
         self.backups = Backups(
             home, self.ledgers, self.network, tasks, self.folder_requests.find,

@@ -25,6 +25,9 @@ from protocol.nodes import Kind
 QUERY_LENGTH_MAX: Final = 1000
 WORDS_MAX: Final = 16
 _UNITS: Final = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_QUOTED: Final = re.compile(r"""\"[^\"]*\"|'[^']*'""")
+_COLON: Final = "\x1f"
+"""Stands for one that was quoted, which makes no filter."""
 _SIZE: Final = re.compile(r"(\d{1,12})([KMGT]?)B?", re.IGNORECASE)
 TYPES: Final = {
     "image": "jpg jpeg png gif webp heic svg bmp tif tiff raw",
@@ -77,6 +80,7 @@ def parse(text: str) -> Query:
     """
     if len(text) > QUERY_LENGTH_MAX:
         raise UsageError(f"A search has at most {QUERY_LENGTH_MAX} characters.")
+    text = _QUOTED.sub(lambda quoted: quoted[0].replace(":", _COLON), text)
     try:
         parts = shlex.split(text)
     except ValueError:  # a quote is open still, as while somebody types
@@ -85,14 +89,30 @@ def parse(text: str) -> Query:
     fields: dict[str, Any] = {}
     for part in parts:
         name, colon, value = part.partition(":")
-        read = _FILTERS.get(name.lower()) if colon and value else None
-        if read is None:
-            words.append(part)
+        if not colon or not value or not _may_be_filter(name, value):
+            words.append(part.replace(_COLON, ":"))
+        elif (read := _FILTERS.get(name.lower())) is not None:
+            fields |= read(value.replace(_COLON, ":"))
         else:
-            fields |= read(value)
+            known = ", ".join(f"{each}:" for each in _FILTERS)
+            raise UsageError(
+                f"There is no filter {name}: - there are {known}. In quotes it is looked for as a"
+                " word."
+            )
     if len(words) > WORDS_MAX:
         raise UsageError(f"A search has at most {WORDS_MAX} words.")
     return Query(tuple(words), **fields)
+
+
+def _may_be_filter(name: str, value: str) -> bool:
+    """Not `http://x`, `C:\\x`, `12:30` or `std::vector`."""
+    return len(name) > 1 and name.isascii() and name.isalpha() and value[0] not in "/:"
+
+
+def unknown_type(query: Query) -> str:
+    """The ending that is looked for, if it is none of those that are usual; else empty."""
+    known = {ending for endings in TYPES.values() for ending in endings.split()}
+    return "" if known.issuperset(query.endings) else query.endings[0]
 
 
 def _type(value: str) -> dict[str, Any]:

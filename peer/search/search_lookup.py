@@ -97,6 +97,16 @@ class SearchLookup:
         )
         return [name for (name,) in rows]
 
+    def has_owner(self, owner: str) -> bool:
+        """Whether there is a file that a device of this name wrote."""
+        sql = "SELECT 1 FROM document WHERE owner = ? COLLATE NOCASE LIMIT 1"
+        return self._db.execute(sql, (owner,)).fetchone() is not None
+
+    def has_ending(self, ending: str) -> bool:
+        """Whether there is a file of this ending."""
+        sql = "SELECT 1 FROM document WHERE ending = ? LIMIT 1"
+        return self._db.execute(sql, (ending,)).fetchone() is not None
+
     # ------------------------------------------------------------ by name
 
     def _by_name(

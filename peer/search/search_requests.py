@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
 from crypto.ids import FolderId, NodeId
 from peer.device.home_store import Folder as StoredFolder
+from peer.errors import UnknownDevice, UnknownFolder, UsageError
 from peer.folders.folder import Folder
-from peer.search.search import TYPES, Found, Query, parse
+from peer.search.search import TYPES, Found, Query, parse, unknown_type
 from peer.search.search_lookup import Hit, Tier
 from peer.search.search_upkeep import SearchUpkeep
-from peer.status import SearchAnswer, SearchEntry, Suggestions
+from peer.status import DeviceList, SearchAnswer, SearchEntry, Suggestions
 from protocol.names import fold_key
 from protocol.nodes import Kind
 
@@ -33,16 +34,19 @@ class SearchRequests:
 
     def __init__(
         self,
-        stored: Callable[[], Iterable[StoredFolder]],
+        stored: Mapping[FolderId, StoredFolder],
         folders: Mapping[FolderId, Folder],
         name_of: Callable[[StoredFolder], str],
         upkeep: SearchUpkeep,
+        devices: Callable[[], Awaitable[DeviceList]],
     ) -> None:
         self._stored, self._folders, self._name_of = stored, folders, name_of
-        self._upkeep = upkeep
+        self._upkeep, self._devices = upkeep, devices
 
     async def find(self, text: str, limit: int) -> SearchAnswer:
-        """The best of all folders; raises UsageError for a query that means nothing."""
+        """The best of all folders; raises UsageError for a query that means nothing, and
+        UnknownDevice or UnknownFolder where nothing is found because there is none of that name.
+        """
         query = parse(text)
         places = {place.stored.folder_id: place for place in self._places(query)}
         folders = list(places) if query.folder is not None else None
@@ -59,6 +63,8 @@ class SearchRequests:
                 found |= await folder.store.names.shown(folder.engine.directories, nodes)
         shown = [(hit, found[hit.node]) for hit in hits if hit.node in found]
         shown.sort(key=lambda pair: (pair[0].tier, -pair[0].score, pair[1].path))
+        if not shown:
+            await self._check(query)
         entries = [_entry(places[hit.folder], hit, one) for hit, one in shown[:limit]]
         return {"query": text, "found": entries, "more": len(shown) > limit}
 
@@ -82,6 +88,32 @@ class SearchRequests:
         every = dict.fromkeys([*mixed, *words[both:], *quoted[both:]])
         return {"query": text, "suggestions": [begun + one for one in every][:limit]}
 
+    async def _check(self, query: Query) -> None:
+        """Whether what the filters name is there at all. What the index may not know yet is."""
+        folders = map(self._name_of, self._stored.values())
+        if query.folder is not None and query.folder not in folders:
+            raise UnknownFolder(
+                f"There is no folder {query.folder!r}: `holdfast folder list` shows them all."
+            )
+        if any(self._upkeep.is_behind(place.folder.folder_id) for place in self._places(Query())):
+            return
+        if (owner := query.owner) is not None:
+            names = {one["name"].casefold() for one in (await self._devices())["devices"]}
+            if owner.casefold() not in names and not await self._upkeep.ask(
+                lambda lookup: lookup.has_owner(owner), True
+            ):
+                raise UnknownDevice(
+                    f"There is no device {owner!r}, and none of that name wrote a file here."
+                    " `holdfast devices` shows those there are."
+                )
+        if (ending := unknown_type(query)) and not await self._upkeep.ask(
+            lambda lookup: lookup.has_ending(ending), True
+        ):
+            raise UsageError(
+                f"No file here ends in .{ending}. After type: stands such an ending, or one of:"
+                f" dir, {', '.join(sorted(TYPES))}."
+            )
+
     def _values(self, begun: str, name: str, value: str) -> list[str]:
         known: Sequence[str] = ()
         if name == "type":
@@ -93,7 +125,7 @@ class SearchRequests:
         return [f"{begun}{name}:{one}" for one in quoted]
 
     def _places(self, query: Query) -> Iterable[_Place]:
-        for stored in list(self._stored()):
+        for stored in list(self._stored.values()):
             folder = self._folders.get(stored.folder_id)
             if stored.path is None or folder is None or folder.is_closed:
                 continue

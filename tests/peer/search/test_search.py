@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from peer.daemon import Daemon
-from peer.errors import UsageError
+from peer.errors import UnknownDevice, UnknownFolder, UsageError
 from peer.search.search import Query, parse
 from peer.status import SearchEntry
 from tests.peer.device_stage import devices, folder_of, until
@@ -42,6 +42,9 @@ def time_of(text: str) -> float:
         ("after:2026-02-03", Query(after_s=time_of("2026-02-03"))),
         ("larger:20M smaller:1gb", Query(larger=20_000_000, smaller=10**9)),
         ("http://x type: :y", Query(("http://x", "type:", ":y"))),
+        ("12:30 std::map C:\\\\x", Query(("12:30", "std::map", "C:\\x"))),
+        ("'size:1M' \"a type:pdf\"", Query(("size:1M", "a type:pdf"))),
+        ("folder:'a:b'", Query(folder="a:b")),
     ],
 )
 def test_what_is_typed_is_read(text: str, query: Query) -> None:
@@ -57,6 +60,12 @@ def test_a_kind_stands_for_its_endings() -> None:
 )
 def test_what_means_nothing_is_told(text: str) -> None:
     with pytest.raises(UsageError):
+        parse(text)
+
+
+@pytest.mark.parametrize("text", ["size:1M", "x Name:y", "x 'open size:1M"])
+def test_a_filter_that_is_none_is_told_with_those_there_are(text: str) -> None:
+    with pytest.raises(UsageError, match=r"no filter (size|Name): .* larger:, smaller:"):
         parse(text)
 
 
@@ -98,11 +107,28 @@ async def find(daemon: Daemon, text: str, limit: int = 50) -> list[SearchEntry]:
         ("notes before:2001-09-10 after:2001-09-08", ["d/notes.txt"]),
         ("notes after:2001-09-10", []),
         ("notes folder:f", ["d/notes.txt"]),
-        ("notes folder:other", []),
+        ("notes owner:one after:2002", []),
+        ("notes type:pdf", []),
     ],
 )
 async def test_a_query_finds_what_it_says(one: Daemon, text: str, paths: list[str]) -> None:
     assert [entry["path"] for entry in await find(one, text)] == paths
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "said"),
+    [
+        ("notes folder:other", UnknownFolder, "no folder 'other'"),
+        ("owner:phone", UnknownDevice, "no device 'phone'"),
+        ("notes type:foo", UsageError, r"ends in \.foo\. .* one of: dir, archive"),
+    ],
+)
+async def test_what_finds_nothing_because_there_is_no_such_thing_is_told(
+    one: Daemon, text: str, error: type[Exception], said: str
+) -> None:
+    await until(lambda: one.search_upkeep.is_idle)
+    with pytest.raises(error, match=said):
+        await find(one, text)
 
 
 async def test_an_entry_says_where_it_is(one: Daemon, tmp_path: Path) -> None:

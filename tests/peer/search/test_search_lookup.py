@@ -82,6 +82,11 @@ def test_the_best_comes_first(lookup: SearchLookup, text: str, found: list[int])
     assert find(lookup, text) == found
 
 
+def test_what_filters_name_is_there_or_not(lookup: SearchLookup) -> None:
+    assert [lookup.has_owner(name) for name in ("Phone", "phon", "")] == [True, False, False]
+    assert [lookup.has_ending(ending) for ending in ("pdf", "foo")] == [True, False]
+
+
 def test_only_these_folders_are_searched(lookup: SearchLookup) -> None:
     assert find(lookup, "walrus", [HOME]) == [5]
     assert find(lookup, "walrus", []) == []
@@ -105,7 +110,7 @@ def test_what_is_typed_is_completed(lookup: SearchLookup) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ['"', "a\0b", "NEAR(a b)", "name:walrus", "a*", "-walrus", "{x}", "'; DROP TABLE x"]
+    "text", ['"', "a\0b", "NEAR(a b)", "'name:walrus'", "a*", "-walrus", "{x}", "'; DROP TABLE x"]
 )
 def test_no_query_is_a_mistake(lookup: SearchLookup, text: str) -> None:
     find(lookup, text)

@@ -45,7 +45,7 @@ async def test_it_follows_what_people_do(tmp_path: Path) -> None:
         await found(daemon, "ambassador", ["b.md", "plans/a.txt"])
         await found(daemon, "ambassador type:md", ["b.md"])
         await found(daemon, "ambass owner:one", ["b.md", "plans/a.txt"])
-        await found(daemon, "ambassador owner:two", [])
+        await found(daemon, "ambassador owner:one type:pdf", [])
         await found(daemon, "'ambassador at noon'", ["plans/a.txt"])
         await found(daemon, "holidays grey", ["b.md"])
         (entry,) = (await daemon.search("noon", 5))["found"]
