@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Final
 
 from textual.binding import Binding, BindingType
@@ -78,8 +78,19 @@ def summary(backups: Sequence[BackupEntry], has_kit: bool) -> str:
     """What all of them come to, in a sentence."""
     if not backups:
         return ""
-    bad = [one["folder"] for one in backups if one["health"] in ("at risk", "lost")]
-    told = f"At risk: {', '.join(bad)}." if bad else "Nothing is at risk."
+
+    def those(is_meant: Callable[[BackupEntry], object]) -> str:
+        return ", ".join(one["folder"] for one in backups if is_meant(one))
+
+    told = "Nothing is at risk."
+    if names := those(lambda one: one["health"] in ("at risk", "lost")):
+        told = f"At risk: {names}."
+    elif names := those(lambda one: one["state"] not in ("up to date", "watching")):
+        told = f"What is stored is not at risk, but not all of {names} may be stored yet."
+    elif names := those(lambda one: one["health"] == "degraded"):
+        told = f"Every file can be brought back, but copies are missing of {names}."
+    elif names := those(lambda one: one["warnings"]):
+        told = f"Every file is stored as asked, but the copies of {names} have a weakness."
     kit = "" if has_kit else " This device keeps no recovery kit: `holdfast kit print`."
     return term_safe(f"{told}{kit}")
 

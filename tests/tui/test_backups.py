@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from textual.widgets import Input
@@ -41,8 +42,23 @@ def test_how_old_the_last_look_at_everything_is_and_what_samples_came_to_are_sho
 def test_what_is_at_risk_is_said_first() -> None:
     assert summary([], has_kit=True) == ""
     assert summary([BACKUP], has_kit=True) == "At risk: photos."
-    well = {**BACKUP, "health": "healthy"}
-    assert summary([well], has_kit=False).startswith("Nothing is at risk. This device keeps no")  # type: ignore[list-item]
+    well: BackupEntry = {**BACKUP, "health": "healthy", "warnings": []}
+    assert summary([well], has_kit=False).startswith("Nothing is at risk. This device keeps no")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"warnings": ["3 shares of 3 are with one network."]}, "is stored as asked, but"),
+        ({"health": "degraded"}, "but copies are missing of photos"),
+        ({"state": "storing"}, "not all of photos may be stored yet"),
+    ],
+)
+def test_nothing_is_said_to_be_well_that_the_line_of_a_folder_says_otherwise(
+    changes: dict[str, Any], said: str
+) -> None:
+    well = {**BACKUP, "health": "healthy", "warnings": []}
+    assert said in summary([cast(BackupEntry, well | changes)], has_kit=True)
 
 
 async def test_it_is_asked_for_when_somebody_looks(tmp_path: Path) -> None:
