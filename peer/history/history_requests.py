@@ -4,8 +4,9 @@ in it, and the answer takes the shape of `peer.status`.
 
 from __future__ import annotations
 
+import time
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -70,7 +71,8 @@ class HistoryRequests:
             if content.time_s <= at_s:
                 return {"restored": [], "failed": [], "unchanged": 1}
         if version is None:
-            raise NoSuchVersion
+            written = [] if content is None else [content.time_s]
+            raise _none_then(at_s, [*written, *(one.version.written_s for one in found)])
         inside = None if out is None else self._inside(folder, out)
         target = names if out is None else inside
         wanted = Wanted(version, target or names, str(out) if out and inside is None else None)
@@ -182,6 +184,20 @@ def _choose(found: Iterable[StoredVersion], number: int | None, at_s: int | None
         return versions[0] if versions else None
     then = [v for v in versions if v.written_s <= at_s < v.ended_s]
     return min(then, key=lambda v: v.ended_s, default=None)
+
+
+def _none_then(at_s: int | None, written_s: Sequence[int]) -> NoSuchVersion:
+    """Why there is none of a time, by when those there are were written."""
+    if at_s is None or not written_s:
+        return NoSuchVersion()
+    then, first = (
+        time.strftime("%Y-%m-%d %H:%M", time.localtime(s)) for s in (at_s, min(written_s))
+    )
+    if at_s < min(written_s):
+        said = f"There is no version of {then}: the first that is known is of {first}."
+    else:
+        said = f"There is no version of {then}: it was deleted then, or is kept no longer."
+    return NoSuchVersion(f"{said} `holdfast versions PATH` lists those there are.")
 
 
 def _entry(stored: StoredVersion) -> VersionEntry:

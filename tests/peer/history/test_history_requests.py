@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from base64 import b64decode
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from peer.core.versions import Version
 from peer.daemon import Daemon
 from peer.errors import NoSuchVersion, NotInFolder, PathUnusable
-from peer.history.history_requests import _choose, _names_below
+from peer.history.history_requests import _choose, _names_below, _none_then
 from peer.history.version_store import StoredVersion
 from tests.peer.device_stage import devices, folder_of, until
 from tests.peer.history.test_history import Pair, nothing
@@ -64,6 +65,23 @@ async def test_what_is_in_no_folder_is_told(one: tuple[Daemon, Path], tmp_path: 
     assert (await daemon.versions(root / "never"))["versions"] == []
     with pytest.raises(NoSuchVersion):
         await daemon.restore(root / "never", None, None, None)
+
+
+def test_of_a_time_without_a_version_it_is_said_since_when_there_are_some() -> None:
+    day = 86_400
+    first = time.strftime("%Y-%m-%d %H:%M", time.localtime(5 * day))
+    assert f"the first that is known is of {first}." in str(_none_then(day, [9 * day, 5 * day]))
+    assert "deleted then" in str(_none_then(7 * day, [9 * day, 5 * day]))
+    assert str(_none_then(day, [])) == str(_none_then(None, [day])) == NoSuchVersion.sentence()
+
+
+async def test_a_file_that_is_younger_says_since_when_it_is(one: tuple[Daemon, Path]) -> None:
+    daemon, root = one
+    (root / "new").write_bytes(b"x")
+    folder_of(daemon).rescan()
+    await until(lambda: folder_of(daemon).progress.summary.files == 1)
+    with pytest.raises(NoSuchVersion, match=r"1970.*: the first that is known is of 20"):
+        await daemon.restore(root / "new", None, 86_400, None)
 
 
 async def test_a_paused_folder_is_not_written_to(one: tuple[Daemon, Path]) -> None:
