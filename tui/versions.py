@@ -12,7 +12,7 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.widgets import Input, Static
 
-from peer.command_line.terminal import format_size, term_safe
+from peer.command_line.terminal import NO_EARLIER, format_size, term_safe
 from peer.errors import PeerError, UnknownFile
 from peer.status import RestoreReport, VersionEntry
 from tui.daemon import READ_MAX, Daemon
@@ -78,6 +78,8 @@ class VersionsScreen(Screen[None]):
         chosen = self._chosen()
         rows: list[Row] = []
         told = HELP
+        if self._versions and not any(one["version"] for one in self._versions):
+            told = NO_EARLIER
         if chosen is not None and chosen["version"]:
             place = Path(self._root, chosen["path"]) if self._is_directory else Path(self._place)
             try:

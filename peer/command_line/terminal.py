@@ -30,6 +30,9 @@ encode), unassigned, line ends.
 """
 
 PIPE_WIDTH = 10_000
+NO_EARLIER: Final = (
+    "There is no earlier version of it: it never changed, or what it was is kept no longer."
+)
 SAME_REASON_SHOWN: Final = 10
 """Files of a folder that are named with one reason; after a recovery it is that of all of them."""
 
@@ -289,6 +292,8 @@ def print_versions(found: "VersionList", *, is_deleted: bool = False) -> None:
             for one in found["versions"]
         ),
     )
+    if all(one["version"] == 0 for one in found["versions"]):
+        print(NO_EARLIER)
 
 
 def print_relays(relays: "RelayList") -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from textual.widgets import Input
 
+from peer.command_line.terminal import NO_EARLIER
+from peer.status import VersionList
 from tests.tui.stage import Stage, screen
 from tui.dialogs import Ask, Confirm
 from tui.diff_view import DiffView
@@ -33,6 +36,20 @@ async def test_a_file_shows_what_it_was_and_one_is_brought_back(tmp_path: Path) 
         await stage.until(lambda: ("restore", note, 7, None, None) in stage.daemon.calls)
         await stage.until(lambda: stage.app._notifications)
         assert "Brought back" in next(iter(stage.app._notifications)).message
+
+
+async def test_of_a_file_that_is_as_it_came_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with screen(tmp_path) as stage:
+
+        async def versions(path: Path) -> VersionList:
+            only = stage.daemon.version(0)
+            return {"path": str(path), "root": "/data/photos", "versions": [only]}
+
+        monkeypatch.setattr(stage.daemon, "versions", versions)
+        await open_at(stage, tmp_path / "note")
+        await stage.until(lambda: stage.text("detail") == NO_EARLIER)
 
 
 async def test_it_goes_to_another_path(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peer.command_line import terminal
-from peer.status import TransferEntry
+from peer.status import TransferEntry, VersionList
 from tests.peer.fake_daemon import FakeDaemon
 
 UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -35,6 +35,16 @@ def test_each_kind_is_escaped(character: str) -> None:
 
 def test_escapes_are_shown() -> None:
     assert terminal.term_safe("a\x1b[2J\nb") == "a\\x1b[2J\\nb"
+
+
+def test_of_a_file_that_is_as_it_came_that_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    daemon = FakeDaemon()
+    found: VersionList = {"path": "/a", "root": "/", "versions": [daemon.version(0)]}
+    terminal.print_versions(found)
+    assert terminal.NO_EARLIER in capsys.readouterr().out
+    found["versions"].append(daemon.version(7))
+    terminal.print_versions(found)
+    assert terminal.NO_EARLIER not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
