@@ -23,6 +23,7 @@ from protocol.ledger import LedgerKind
 from protocol.link import Link, LinkKind
 from protocol.links import Listener, authenticate_server
 from tests.peer.device_stage import (
+    DEADLINE_S,
     LOOPBACK,
     Stage,
     are_linked,
@@ -130,7 +131,10 @@ async def test_one_address_after_the_other_is_tried(stage: Stage) -> None:
 async def test_where_a_device_was_met_it_is_looked_for_again(stage: Stage) -> None:
     one, two = await stage.start("one"), await start_lost(stage, "two")
     await stage.meet(one, two)
-    (address,) = await two.home.store.addresses(device_id(one))
+    async with asyncio.timeout(DEADLINE_S):  # it is written down once they are linked
+        while not (known := await two.home.store.addresses(device_id(one))):
+            await asyncio.sleep(0.005)
+    (address,) = known
     assert (address.host, address.port) == (LOOPBACK, port_of(one))
     two.dialling._known.clear()  # what was heard, that is: what was met is in the store
     (lost,) = two.network.connections.values()
