@@ -32,6 +32,10 @@ SLOWEST_BYTES_PER_S: Final = 16 << 10
 them: else what one alone says it has would hold up all others for ever (A29).
 """
 TICK_S: Final = 0.5
+SMALL_FILE_MAX: Final = 4 << 20
+"""Bytes that a person does not notice to have waited for, before a file of many chunks."""
+LATER: Final = 1
+"""The priority of larger files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +144,18 @@ class Transfers:
         """
         complete = self._folder(folder_id).need(files, priority)
         self._events += (FileComplete(folder_id, key) for key in complete)
+
+    def need_small_first(
+        self, folder_id: FolderId, files: Iterable[tuple[FileKey, Sequence[tuple[ChunkId, int]]]]
+    ) -> None:
+        """The same; files that are soon there do not wait behind those that take long."""
+        small: list[tuple[FileKey, Sequence[tuple[ChunkId, int]]]] = []
+        large: list[tuple[FileKey, Sequence[tuple[ChunkId, int]]]] = []
+        for file in files:
+            is_small = sum(length for _, length in file[1]) <= SMALL_FILE_MAX
+            (small if is_small else large).append(file)
+        self.need(folder_id, small)
+        self.need(folder_id, large, LATER)
 
     def forget(self, folder_id: FolderId, keys: Iterable[FileKey]) -> None:
         """No longer wants some files; what is on its way may still come, and is ignored."""

@@ -500,7 +500,7 @@ class Network:
         self, folder_id: FolderId, files: Iterable[tuple[Any, Sequence[tuple[ChunkId, int]]]]
     ) -> None:
         """A folder wants chunks from anybody who has them."""
-        self._transfers.need(folder_id, files)
+        self._transfers.need_small_first(folder_id, files)
         self.drive()
 
     def forget(self, folder_id: FolderId, keys: Iterable[Any]) -> None:

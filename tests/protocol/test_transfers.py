@@ -169,6 +169,19 @@ def test_files_of_a_smaller_priority_number_come_first_over_all_folders() -> Non
     assert asked(transfers.handle_timer(0.0)) == {A: [chunk(number) for number in order]}
 
 
+def test_a_small_file_does_not_wait_behind_a_large_one_that_was_wanted_before() -> None:
+    transfers = transfers_with(A)
+    large = file_of(range(9), 1 << 20)
+    transfers.need_small_first(FOLDER, [("large", large), ("small", file_of(range(20, 21)))])
+    transfers.need_small_first(FOLDER, [("later", file_of(range(21, 22)))])
+    first = asked(transfers.handle_timer(0.0))[A][:3]
+    assert first == [chunk(20), chunk(21), chunk(0)]
+    transfers.forget(FOLDER, ["small", "later"])
+    received = [id_ for id_, _ in large]
+    transfers.received(A, FOLDER, received, 1.0)
+    assert transfers.take_events() == [FileComplete(FOLDER, "large")]
+
+
 def test_asks_stay_below_what_a_session_allows() -> None:
     transfers = transfers_with(A)
     transfers.need(FOLDER, [("x", file_of(range(100_000), 1))])

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from crypto.ids import ChunkId, FolderId
 from crypto.packs import LEAF_SIZE
+from peer.backup.backup_source import BackupSource
 from peer.backup.folder_backup import FolderBackup
 from peer.backup.recovery import recover
 from peer.command_line.demo_tree import differences, list_tree
@@ -130,6 +132,40 @@ async def test_the_lost_devices_are_removed_once_all_is_back_and_take_nothing_al
         await until_kept(two, packs=3)
         assert file.read_bytes() == b"only at one"
         assert await two.home.store.setting("unread folders") == b""
+
+
+async def test_small_files_do_not_wait_for_a_large_one_that_was_there_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with nodes(tmp_path, 1) as some, devices(tmp_path) as stage:
+        kit = await found(stage, "one")
+        one, root = await stage.start("one"), stage.root("one")
+        (root / "large").write_bytes(os.urandom(12 << 20))
+        await one.add_folder(root, "f")
+        await until(lambda: folder_of(one).progress.summary.files == 1)
+        for name in "xyz":
+            (root / name).write_bytes(os.urandom(1000))
+        folder_of(one).rescan()
+        await until(lambda: folder_of(one).progress.summary.files == 4)
+        await keep(stage, one, some, 1)
+        one.network.close_all()
+        await recover(stage.home("two"), kit, some.addresses, "two", into=tmp_path / "back")
+        asked: list[ChunkId] = []
+        ask = BackupSource.ask
+
+        def noted(self: BackupSource, folder_id: FolderId, chunk_ids: Sequence[ChunkId]) -> None:
+            asked.extend(chunk_ids)
+            ask(self, folder_id, chunk_ids)
+
+        monkeypatch.setattr(BackupSource, "ask", noted)
+        two = await stage.start("two")
+        await until(lambda: folder_of(two).progress.state is FolderState.IN_SYNC)
+        await until(lambda: list_tree(tmp_path / "back" / "f") == list_tree(root))
+        store = two.backups._backups[folder_of(two).folder_id].store
+        places = await store.find(asked)
+        small = [at for at, id_ in enumerate(asked) if places[id_].slot.length < 2000]
+        assert len(small) == 3
+        assert max(small) < len(asked) / 2
 
 
 async def test_the_home_that_it_makes_is_private_and_knows_the_kit_s_vault(tmp_path: Path) -> None:
