@@ -471,10 +471,12 @@ class Daemon:
     async def resolve(self, path: Path, choice: Choice) -> None:
         """Does what a person decided about a conflict copy."""
         await self.conflict_requests.resolve(path, choice)
+        self.witness.decided()
 
     async def merge(self, path: Path, text: str) -> None:
         """Puts a text that a person made of both in a conflict's place."""
         await self.conflict_requests.merge(path, text)
+        self.witness.decided()
 
     async def search(self, query: str, limit: int) -> SearchAnswer:
         """The files and directories that match."""

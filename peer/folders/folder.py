@@ -226,7 +226,7 @@ class Folder:
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._calls.append((routine, future))
         self.wake()
-        return await future
+        return await asyncio.shield(future)  # who waits no longer leaves it to be answered
 
     async def renew_incarnation(self) -> None:
         """Goes on in a new log; the old one stays as it is."""

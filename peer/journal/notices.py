@@ -6,7 +6,7 @@ Pure: the time is an argument, and who is told is the business of `notice_outlet
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from enum import IntEnum
 from typing import Any, Final
@@ -174,6 +174,24 @@ class NoticeBoard:
         """What lasted is over: nobody has to read of it any more."""
         for notice in self.notices.values():
             if (notice.kind, notice.folder) == (kind, folder) and not notice.is_over:
+                notice.is_over = notice.is_read = True
+                notice.due_s = NEVER
+                self.version += 1
+
+    def has_conflicts(self, folder: str) -> bool:
+        """Whether there is a notice of conflicts in this folder that is not over."""
+        return any(
+            (n.kind, n.folder) == ("conflict", folder) and not n.is_over
+            for n in self.notices.values()
+        )
+
+    def settle_conflicts(self, folder: str, left: Collection[str]) -> None:
+        """These conflict copies are left in this folder: of the others nobody has to read."""
+        known = {path[:TEXT_LENGTH_MAX] for path in left}
+        for notice in self.notices.values():
+            if (notice.kind, notice.folder) != ("conflict", folder) or notice.is_over:
+                continue
+            if not known or (notice.count == 1 and notice.about not in known):
                 notice.is_over = notice.is_read = True
                 notice.due_s = NEVER
                 self.version += 1

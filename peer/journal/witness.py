@@ -10,6 +10,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from crypto.ids import DeviceId, FolderId
@@ -20,6 +21,7 @@ from peer.device.home import Home
 from peer.device.home_store import Folder as StoredFolder
 from peer.device.home_store import FolderState as StoredState
 from peer.device.ledgers import Ledgers
+from peer.folders.conflicts import LISTED_MAX
 from peer.folders.folder import Folder
 from peer.journal.event_stream import EventStream
 from peer.journal.notice_outlets import Outlet, open_outlets
@@ -74,6 +76,9 @@ class Witness:
         self._outlets: list[Outlet] = []
         self._saved = 0
         self._looks = 0
+        self._has_decided = False
+        self._touched: set[FolderId] = set()
+        """Folders in which something was done since their conflicts were counted."""
         self.trail = Trail(home.path, home.keys)
         self.board = NoticeBoard()
         self.events = EventStream()
@@ -111,6 +116,7 @@ class Witness:
         """What there is now is no news."""
         self._devices = set(self._ledgers.user.live_devices())
         self._known = set(self._stored)
+        self._touched = set(self._stored)
 
     # ------------------------------------------------------------ what is said
 
@@ -146,6 +152,7 @@ class Witness:
             for one in told
         }
         self.trail.files(name, told, authors.get)
+        self._touched.add(folder.folder_id)
         for one in told:
             if authors[one.author] not in (own, None):
                 count = self._came.get(folder.folder_id, 0) + sum(one.counts.values())
@@ -175,6 +182,10 @@ class Witness:
         self.trail.asked(path, members)
         self.events.publish("asked", path=path)
 
+    def decided(self) -> None:
+        """A person has resolved a conflict: the next look finds the disk so."""
+        self._has_decided = True
+
     def link_changed(self) -> None:
         """Devices are linked that were not, or the other way round."""
         linked = set(self._linked_now())
@@ -200,8 +211,11 @@ class Witness:
             while True:
                 await asyncio.sleep(LOOK_INTERVAL_S)
                 self.look()
-                if self._looks % LOOKS_TO_SUSPECT == 1:
+                is_time = self._looks % LOOKS_TO_SUSPECT == 1
+                if is_time:
                     await self._suspect()
+                if is_time or self._has_decided:
+                    await self.settle_conflicts()
                 await self.save()
 
     def look(self) -> None:
@@ -251,6 +265,27 @@ class Witness:
             for sentence in await self._reports.suspicions(folder) if stored is not None else ():
                 name = folder.engine.name
                 self.board.tell("warning", int(time.time()), folder=name, about=sentence)
+
+    async def settle_conflicts(self) -> None:
+        """Of conflicts that were resolved, here or on another device, nobody has to read."""
+        self._has_decided = False
+        for folder_id in list(self._touched):
+            stored, folder = self._stored.get(folder_id), self._folders.get(folder_id)
+            name = "" if stored is None else self._reports.name_of(stored)
+            if not self.board.has_conflicts(name):
+                self._touched.discard(folder_id)
+                continue
+            if folder is None or folder.conflicts is None or folder.is_paused:
+                continue
+            if folder.progress.state is not FolderState.IN_SYNC:
+                continue  # what has come may be one, and is not shown yet
+            self._touched.discard(folder_id)
+            with suppress(TimeoutError, sqlite3.Error):
+                async with asyncio.timeout(LOOK_INTERVAL_S):
+                    left = await folder.call(folder.conflicts.list)
+                if len(left) < LISTED_MAX:
+                    self.board.settle_conflicts(name, ["/".join(one.path) for one in left])
+        self._announce()
 
     # ------------------------------------------------------------ the board
 

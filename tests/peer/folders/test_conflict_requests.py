@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,18 @@ async def test_a_merged_text_takes_the_place_of_both(tmp_path: Path) -> None:
         assert (root / "plan.odt").read_text() == "of both: \N{SNOWMAN}"
         kept = (await daemon.deleted(root))["versions"]
         assert [one["path"] for one in kept] == [COPY]
+
+
+async def test_who_waits_no_longer_leaves_the_folder_at_work(tmp_path: Path) -> None:
+    async with devices(tmp_path) as stage:
+        daemon = await stage.found("one")
+        await daemon.add_folder(stage.root("one"), "f")
+        (folder,) = daemon.network.folders.values()
+        conflicts = folder.conflicts
+        assert conflicts is not None
+        async with asyncio.TaskGroup() as tasks:
+            asking = tasks.create_task(folder.call(conflicts.list))
+            await asyncio.sleep(0)
+            asking.cancel()
+        assert await folder.call(conflicts.list) == []
+        assert asking.cancelled()

@@ -81,6 +81,22 @@ def test_what_lasts_is_one_notice_until_it_is_over() -> None:
     assert board.unread == 1
 
 
+def test_a_resolved_conflict_is_over_and_one_of_several_is_not() -> None:
+    board = NoticeBoard()
+    board.tell("conflict", NOW, "f", "a (conflict 1)")
+    board.tell("conflict", NOW, "g", "a (conflict 1)")
+    board.tell("conflict", NOW + BATCH_S, "f", "b (conflict 1)")
+    board.tell("conflict", NOW + BATCH_S, "f", "c (conflict 1)")
+    board.settle_conflicts("f", ["b (conflict 1)"])
+    assert [(n.folder, n.is_over, n.is_read) for n in board.notices.values()] == [
+        ("f", True, True), ("g", False, False), ("f", False, False),
+    ]  # fmt: skip
+    board.settle_conflicts("f", [])
+    assert not board.has_conflicts("f")
+    assert board.has_conflicts("g")
+    assert board.unread == 1
+
+
 def test_a_warning_of_one_device_is_not_that_of_another() -> None:
     board = NoticeBoard()
     for about in ("laptop forked", "phone forked", "laptop forked"):

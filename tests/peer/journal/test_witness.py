@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from peer.daemon import Daemon
 from peer.folders.folder import Folder
 from peer.journal.trail_file import read_back, verify_trail
-from peer.status import FolderState
+from peer.status import Choice, FolderState
 from tests.peer.device_stage import devices, until
 
 
@@ -82,6 +83,13 @@ async def test_what_a_person_should_hear_of_is_kept_over_a_restart(tmp_path: Pat
         assert await kinds_of(one) == ["joined"]
 
 
+async def until_no_conflict(daemon: Daemon) -> None:
+    """Waits until the scan has found the decision."""
+    async with asyncio.timeout(45):
+        while (await daemon.conflicts())["conflicts"]:
+            await asyncio.sleep(0)
+
+
 async def test_two_edits_of_one_file_are_told_of(tmp_path: Path) -> None:
     async with devices(tmp_path) as stage:
         one = await stage.found("one")
@@ -97,6 +105,17 @@ async def test_two_edits_of_one_file_are_told_of(tmp_path: Path) -> None:
             folder.pause(False)
         boards = [one.witness.board, two.witness.board]
         await until(lambda: all("conflict" in {n.kind for n in b.notices.values()} for b in boards))
+        # It is over on both once one of them has decided.
+        await until(lambda: all(f.progress.state is FolderState.IN_SYNC for f in folders))
+        (found,) = (await one.conflicts())["conflicts"]
+        await one.witness.settle_conflicts()
+        assert "conflict" in await kinds_of(one)
+        await one.resolve(Path(found["place"]), Choice.ORIGINAL)
+        for daemon, folder in zip((one, two), folders, strict=True):
+            await until_no_conflict(daemon)
+            await until(lambda f=folder: f.progress.state is FolderState.IN_SYNC)  # type: ignore[misc]
+            await daemon.witness.settle_conflicts()
+            assert "conflict" not in await kinds_of(daemon)
 
 
 async def test_what_two_devices_told_differently_is_trouble(
