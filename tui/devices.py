@@ -15,6 +15,7 @@ from tui.pane import Pane
 from tui.rows import DEVICE_HEADINGS, Line, device_lines, device_name
 from tui.watch import Seen
 
+NOT_THIS: Final = "This is the device you are at: remove it from another one of yours."
 ALONE: Final = "No other device yet. Press i to invite one."
 
 
@@ -48,6 +49,10 @@ class DevicesPane(Pane):
         """A device less."""
         device = self._device()
         if device is None:
+            return
+        status = self.seen.status
+        if status is not None and device["id"] == status["device"]["id"]:
+            self.app.notify(NOT_THIS, severity="warning", markup=False)
             return
         device_id, name = device["id"], term_safe(device_name(device))
 
