@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
+from textual import events
 from textual.app import App, SystemCommand
 from textual.binding import ActiveBinding
 from textual.driver import Driver
@@ -70,6 +71,14 @@ class HoldfastApp(App[None]):
             if active.enabled and binding.tooltip and not binding.system:
                 title = f"{binding.description} ({self.get_key_display(binding)})"
                 yield SystemCommand(title, binding.tooltip, _runner(self, active))
+
+    async def on_event(self, event: events.Event) -> None:
+        """Escape takes the keys at the side away before it does anything else."""
+        is_escape = isinstance(event, events.Key) and event.key == "escape"
+        if is_escape and self.screen.query("HelpPanel"):
+            self.action_hide_help_panel()
+        else:
+            await super().on_event(event)
 
     def action_toggle_keys(self) -> None:
         """All keys of where the person is, at the side; or no more."""

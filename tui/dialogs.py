@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import ClassVar, Final, NamedTuple
 
 from textual.app import ComposeResult
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, Static
 from textual.widgets.button import ButtonVariant
 
 from peer.command_line.terminal import term_safe
+from tui.key_line import KeyLine
 
 KIT_WORDS: Final = (
     "It brings everything back if you lose all your devices. Print it or write it down now: it is"
@@ -28,6 +29,8 @@ class Field(NamedTuple):
     value: str = ""
     is_optional: bool = False
     is_secret: bool = False
+    is_guess: bool = False
+    """The value is a proposal of ours: what is typed takes its place."""
 
 
 class Ask(ModalScreen[dict[str, str] | None]):
@@ -44,14 +47,15 @@ class Ask(ModalScreen[dict[str, str] | None]):
         with Vertical(classes="dialog"):
             yield Label(self._title, classes="title", markup=False)
             for field in self._fields:
-                yield Label(field.label, markup=False)
+                yield Label(field.label, classes="label", markup=False)
                 yield Input(
-                    field.value, id=f"field-{field.name}", select_on_focus=False,
+                    field.value, id=f"field-{field.name}", select_on_focus=field.is_guess,
                     password=field.is_secret,
                 )  # fmt: skip
             with Horizontal(classes="buttons"):
                 yield Button(self._act, variant="primary", id="act")
                 yield Button("Cancel", id="cancel")
+        yield KeyLine()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Enter goes on to the next line; in the last one it is the answer."""
@@ -104,6 +108,7 @@ class Confirm(ModalScreen[bool]):
                 variant: ButtonVariant = "primary" if self._is_harmless else "error"
                 yield Button(f"{self._act} (y)", variant=variant, id="yes")
                 yield Button("No (n)", id="no")
+        yield KeyLine()
 
     def on_mount(self) -> None:
         """What Enter means."""
@@ -127,7 +132,7 @@ class Kit(ModalScreen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         ("w", "close", "It is written down"),
         ("c", "copy", "Copy"),
-        ("enter,escape,q,space", "stay", "Stay"),
+        Binding("enter,escape,q,space", "stay", "Stay", show=False),
     ]
 
     def __init__(self, kit: str) -> None:
@@ -144,6 +149,7 @@ class Kit(ModalScreen[None]):
             yield self._told
             with Horizontal(classes="buttons"):
                 yield Button("It is written down (w)", variant="primary", id="close")
+        yield KeyLine()
 
     def on_button_pressed(self) -> None:
         """By mouse."""

@@ -250,7 +250,7 @@ class Listing(ScrollView, can_focus=True):
             pieces.append(Segment(" " * (left + width - drawn), ground))
             drawn = left + width
         strip = Strip(pieces, drawn)
-        return strip if drawn == width else strip.crop(left, left + width)
+        return strip if drawn == width else _cut(strip, left, left + width)
 
     def _drawn(self, cells: Sequence[str], ground: Style) -> list[Segment]:
         pad = " " * PAD
@@ -258,3 +258,12 @@ class Listing(ScrollView, can_focus=True):
             Segment(f"{pad}{set_cell_size(cell, width)}{pad}", ground)
             for cell, width in zip(cells, self._widths, strict=True)
         ]
+
+
+def _cut(strip: Strip, left: int, right: int) -> Strip:
+    """What is to be seen of a line; where it goes on to the right, its end says so."""
+    seen = strip.crop(left, right)
+    if not strip.crop(right, strip.cell_length).text.strip():
+        return seen
+    last = list(seen)[-1]
+    return Strip([*seen.crop(0, right - left - 1), Segment("…", last.style)], right - left)

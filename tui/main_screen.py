@@ -37,6 +37,8 @@ from tui.trouble import TroublePane
 from tui.watch import Seen, Standing, Watch
 from tui.welcome import WelcomeScreen, started_daemon
 
+MAKE_ONE: Final = f"{Standing.EMPTY.value} Press r to make one."
+"""Once the person has left the window that asks for it."""
 QUESTION_KEYS: Final = "[y] They were meant  [n] Bring back what was there"
 
 
@@ -96,7 +98,7 @@ class MainScreen(Screen[None]):
         }  # fmt: skip
         self._detail = Told(id="line-detail")
         self._keys = KeyLine()
-        self._was_welcomed = False
+        self._was_welcomed = self._has_left = False
         self._invitation: QrScreen | None = None
 
     def compose(self) -> ComposeResult:
@@ -130,7 +132,8 @@ class MainScreen(Screen[None]):
     def _show(self, seen: Seen) -> None:
         if not self._keys.is_attached:
             return  # the person has left meanwhile
-        self._headline.say(seen.told)
+        is_left = seen.standing is Standing.EMPTY and self._has_left
+        self._headline.say(MAKE_ONE if is_left else seen.told)
         self._headline.set_class(seen.standing in (Standing.LOST, Standing.TROUBLED), "lost")
         for pane in self._panes.values():
             pane.show(seen)
@@ -274,12 +277,15 @@ class MainScreen(Screen[None]):
     def _welcome(self) -> None:
         """There is no device here: once, ask what kind it is to be."""
         if not self._was_welcomed:
-            self._was_welcomed = True
+            self._was_welcomed, self._has_left = True, False
+            self._headline.say(Standing.EMPTY.value)
             self.app.push_screen(WelcomeScreen(self._daemon.home), self._made)
 
     def _made(self, kit: str | None) -> None:
         """There is a device: it is run, and its kit is shown once."""
         if kit is None:
+            self._has_left = True
+            self._show(self.seen)
             return
         self.run_worker(self._start(), group="start", exclusive=True)
         if kit:

@@ -46,7 +46,7 @@ class Standing(StrEnum):
     RUNNING = ""
     STARTING = "The daemon is starting…"
     LOST = "The daemon is not running. Press r to run it."
-    EMPTY = "There is no device of yours here yet. Press r to make one."
+    EMPTY = "There is no device of yours here yet."
     TROUBLED = "The daemon does not answer as it should."
 
 

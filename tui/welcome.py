@@ -143,7 +143,8 @@ class WelcomeScreen(ModalScreen[str | None]):
 
     def action_begin(self) -> None:
         """A first device."""
-        field = Field("name", "What your other devices call this one", gethostname()[:40])
+        name = gethostname()[:40]
+        field = Field("name", "What your other devices call this one", name, is_guess=True)
         self.app.push_screen(Ask("Your first device", [field], "Make it"), self._begin)
 
     def action_join(self) -> None:
@@ -152,7 +153,9 @@ class WelcomeScreen(ModalScreen[str | None]):
         name = typed.get("name", gethostname()[:40])
         fields = [
             Field("code", "The code that the other one shows", typed.get("code", "")),
-            Field("name", "What your other devices call this one", name),
+            Field(
+                "name", "What your other devices call this one", name, is_guess="name" not in typed
+            ),
             Field(
                 "where",
                 "On another network: its relay, or HOST:PORT",

@@ -46,3 +46,11 @@ async def test_all_keys_are_shown_and_hidden(tmp_path: Path) -> None:
         await stage.until(lambda: stage.app.screen.query(HelpPanel))
         await stage.press("question_mark")
         await stage.until(lambda: not stage.app.screen.query(HelpPanel))
+
+
+async def test_escape_hides_the_keys(tmp_path: Path) -> None:
+    async with screen(tmp_path) as stage:
+        await stage.press("question_mark")
+        await stage.until(lambda: stage.app.screen.query(HelpPanel))
+        await stage.press("escape")
+        await stage.until(lambda: not stage.app.screen.query(HelpPanel))

@@ -158,3 +158,12 @@ async def test_a_cell_that_is_long_makes_room_when_it_is_seen() -> None:
         listing.move_cursor(row=1_500)
         await pilot.pause()
         assert any("a name that is long" in row for row in texts(app))
+
+
+async def test_a_line_that_goes_on_to_the_right_says_so() -> None:
+    app = OneTable()
+    async with app.run_test(size=(20, 12)) as pilot:
+        listing = app.query_one(Listing)
+        listing.show([line("a", "x" * 40), line("b", "short")])
+        await pilot.pause()
+        assert [text.rstrip() for text in texts(app)[1:3]] == [" *  " + "x" * 15 + "…", " *  short"]

@@ -13,7 +13,9 @@ from tests.tui.stage import Stage
 from tui import welcome
 from tui.app import HoldfastApp
 from tui.dialogs import Ask, Kit
-from tui.main_screen import MainScreen
+from tui.main_screen import MAKE_ONE, MainScreen
+from tui.told import Told
+from tui.watch import Standing
 from tui.welcome import WelcomeScreen, ask_command, started_daemon
 
 
@@ -46,6 +48,20 @@ async def test_a_first_device_is_made_run_and_its_kit_is_shown(
             ControlClient(home).stop()
             assert process.wait(60) == 0
             welcome.STARTED.clear()
+
+
+async def test_the_line_above_names_the_key_only_once_the_window_is_left(tmp_path: Path) -> None:
+    app = HoldfastApp(tmp_path / "home")
+    async with app.run_test(size=(80, 24)) as pilot:
+        stage = Stage(app, pilot, None)  # type: ignore[arg-type]
+        await stage.shows(WelcomeScreen)
+        line = app.screen_stack[0].query_one("#headline", Told)
+        await stage.until(lambda: line.text == Standing.EMPTY.value)
+        await stage.press("escape")
+        await stage.until(lambda: line.text == MAKE_ONE)
+        await stage.press("r")
+        await stage.shows(WelcomeScreen)
+        assert line.text == Standing.EMPTY.value
 
 
 async def test_why_a_command_failed_is_said(tmp_path: Path) -> None:
