@@ -18,6 +18,7 @@ from peer.device.ledgers import Ledgers
 from peer.folders.folder import Folder
 from peer.folders.index_store import Summary
 from peer.folders.openings import Failure
+from peer.folders.progress import CHANGING
 from peer.mail.mailboxes import Mailboxes
 from peer.status import (
     DeviceEntry,
@@ -80,7 +81,7 @@ class Reports:
         told = {**progress.undelivered, **progress.problems}
         if progress.trouble or not told:
             return state, progress.trouble
-        path, reason = next(iter(told.items()))
+        path, reason = min(told.items(), key=lambda one: one[1] == CHANGING)  # that may pass
         more = f" {len(told) - 1} more are not synced." if len(told) > 1 else ""
         return state, f"{'/'.join(path)}: {reason}{more}"
 

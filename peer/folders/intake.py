@@ -22,7 +22,7 @@ from peer.disk.ignore import IGNORE_FILE, IgnoreRules
 from peer.disk.watcher import Watcher
 from peer.folders.deletion_guard import DeletionGuard
 from peer.folders.performing import Performer
-from peer.folders.progress import Progress
+from peer.folders.progress import CHANGING, Progress
 from peer.folders.rewrite_guard import RewriteGuard
 from peer.status import FolderState
 from protocol.changesets import Changeset
@@ -279,9 +279,7 @@ class Intake:
             self.rescan()
         for entry in read.again:
             path = self._engine.directories.path(entry.parent)
-            self._progress.problems[(*path, entry.name)] = (
-                "It keeps changing; waiting until it settles."
-            )
+            self._progress.problems[(*path, entry.name)] = CHANGING
             self.hinting.again(path, now)
         self._note_problems(read.problems)
         for hash_, data in read.data.items():

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from peer.core.disk_types import Path
 from peer.folders.index_store import Summary
 from peer.status import FolderState
+
+CHANGING: Final = "It keeps changing; waiting until it settles."
+"""Why a file is not told to others while it is being written."""
 
 
 @dataclass(slots=True)

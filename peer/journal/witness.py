@@ -23,6 +23,7 @@ from peer.device.home_store import FolderState as StoredState
 from peer.device.ledgers import Ledgers
 from peer.folders.conflicts import LISTED_MAX
 from peer.folders.folder import Folder
+from peer.folders.progress import CHANGING
 from peer.journal.event_stream import EventStream
 from peer.journal.notice_outlets import Outlet, open_outlets
 from peer.journal.notices import NoticeBoard
@@ -37,6 +38,8 @@ LOOKS_TO_SUSPECT: Final = 15
 """Looks between two at what the logs prove, which asks the database for names."""
 STEADY_LOOKS: Final = 2
 """What passes within a look is no trouble."""
+CHANGING_S: Final = 600
+"""A file that is written for longer is no copy that comes to its end."""
 SYNCED_CHANGES_MIN: Final = 50
 """Fewer changes from others come and go all day, and are in the trail."""
 SETTING: Final = "notices"
@@ -71,6 +74,8 @@ class Witness:
         """Folders that were offered and whose name has not come yet."""
         self._states: dict[FolderId, tuple[FolderState, int]] = {}
         """How each folder stood at the last look, and for how many looks before."""
+        self._changing_since: dict[FolderId, int] = {}
+        """Since when nothing is amiss but that files are being written."""
         self._came: dict[FolderId, int] = {}
         """Changes from others since the folder was in sync."""
         self._outlets: list[Outlet] = []
@@ -246,7 +251,8 @@ class Witness:
         self._states[folder_id] = state, looks
         if looks < STEADY_LOOKS:
             return
-        if state in TROUBLES and reason:
+        is_passing = self._is_passing(folder_id, reason, now_s)
+        if state in TROUBLES and reason and not is_passing:
             self.board.tell("trouble", now_s, folder=name, about=reason)
         else:
             self.board.end("trouble", name)
@@ -258,6 +264,13 @@ class Witness:
             count = self._came.pop(folder_id, 0)
             if count >= SYNCED_CHANGES_MIN:
                 self.board.tell("synced", now_s, folder=name, count=count)
+
+    def _is_passing(self, folder_id: FolderId, reason: str, now_s: int) -> bool:
+        """Whether nothing is amiss but that a file is being written, as by a copy."""
+        if CHANGING not in reason:
+            self._changing_since.pop(folder_id, None)
+            return False
+        return now_s - self._changing_since.setdefault(folder_id, now_s) < CHANGING_S
 
     async def _suspect(self) -> None:
         for folder in list(self._folders.values()):

@@ -11,7 +11,10 @@ import pytest
 
 from peer.daemon import Daemon
 from peer.folders.folder import Folder
+from peer.folders.progress import CHANGING
+from peer.journal import witness
 from peer.journal.trail_file import read_back, verify_trail
+from peer.journal.witness import STEADY_LOOKS
 from peer.status import Choice, FolderState
 from tests.peer.device_stage import devices, until
 
@@ -81,6 +84,28 @@ async def test_what_a_person_should_hear_of_is_kept_over_a_restart(tmp_path: Pat
     async with devices(tmp_path) as stage:
         one = await stage.start("one")
         assert await kinds_of(one) == ["joined"]
+
+
+async def test_a_file_that_is_being_copied_is_no_trouble(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with devices(tmp_path) as stage:
+        one = await stage.found("one")
+        await one.add_folder(stage.root("one"), "f")
+        (folder,) = one.network.folders.values()
+        await until(lambda: folder.progress.state is FolderState.IN_SYNC)
+        folder.progress.problems["big",] = CHANGING
+        for _ in range(STEADY_LOOKS + 1):
+            one.witness.look()
+        assert await kinds_of(one) == []
+        monkeypatch.setattr(witness, "CHANGING_S", 0)  # for so long already
+        one.witness.look()
+        assert await kinds_of(one) == ["trouble"]
+        folder.progress.problems["locked",] = "It cannot be read."
+        monkeypatch.undo()
+        one.witness.look()
+        listed = await one.witness.notifications(unread_only=True, limit=1)
+        assert listed["notifications"][0]["text"].startswith("In f: locked: It cannot be read.")
 
 
 async def until_no_conflict(daemon: Daemon) -> None:
