@@ -30,6 +30,8 @@ class CachedInode(Inode):
     """An inode in memory and what of it is on the platter."""
 
     number: int = 0
+    freed: int = 0
+    """The number that it had until it was deleted, and has again if a power cut takes that back."""
     links: int = 0
     opened: int = 0
     durable: tuple[bytes, int, bool] = (b"", 0, False)
@@ -115,7 +117,7 @@ class FileSystem:
         inode = self.inodes[key]
         if inode.links == 0 and inode.opened == 0 and inode.number:
             heappush(self._free, inode.number)
-            inode.number = 0
+            inode.number, inode.freed = 0, inode.number
 
     def path(self, key: int) -> Path | None:
         """Where a directory is; None if it is gone."""
@@ -361,11 +363,13 @@ class FileSystem:
         return after
 
     def _renumber(self) -> None:
-        taken: set[int] = set()
+        taken: set[int] = {0}
         again = []
-        for inode in self.inodes.values():
+        inodes = list(self.inodes.values())
+        for inode in [i for i in inodes if i.number] + [i for i in inodes if not i.number]:
             inode.opened, inode.is_dirty = 0, False
-            if inode.number in taken or not inode.number:
+            inode.number = inode.number or inode.freed
+            if inode.number in taken:
                 again.append(inode)
             taken.add(inode.number)
         self._numbers = max(taken) + 1
