@@ -126,7 +126,7 @@ async def test_what_comes_is_no_longer_told_though_something_else_waits(scene: S
         folder.changesets_received(tuple(scene.two.authored), "two", 1)
         fetcher = folder.fetcher
         assert fetcher is not None
-        await until(lambda: len(fetcher.jobs) == 3)
+        await until(lambda: len(waited_for(folder)) > 3)
         (large,) = (job for job in fetcher.jobs.values() if job.content.size == len(data))
         pieces = [(offset, size) for places in large.missing.values() for offset, size in places]
         for key in list(fetcher.jobs):
@@ -135,7 +135,7 @@ async def test_what_comes_is_no_longer_told_though_something_else_waits(scene: S
         reason = lacking.NEW.format(who="two")
         await until(lambda: len(folder.progress.undelivered) == 3)
         folder.ask_again()
-        await until(lambda: len(fetcher.jobs) == 3)
+        await until(lambda: len(waited_for(folder)) == 2 + len(pieces))
         offset, size = pieces[0]
         await give(folder, b"1", data[offset : offset + size])
         folder.wake()
