@@ -594,6 +594,20 @@ BUGS: Final = (
         ("protocol/test_membership.py",),
     ),
     Bug(
+        "copies-not-forgotten", "1 F01", "what a crash left in place of a copy is an edit of it",
+        "peer/core/half_done.py",
+        "        if copy.is_derived and _is_over(copy, origin := turn.rows[copy.origin]):\n",
+        "        if copy.is_derived and not _is_over(copy, origin := turn.rows[copy.origin]):\n",
+        ("peer/core/test_half_done.py",),
+    ),
+    Bug(
+        "gone-while-unlisted", "1 F04", "what was moved to where the disk lists nothing is deleted",
+        "peer/core/observation.py",
+        "        if any(p.trouble is Trouble.UNLISTED for p in self.found.problems):\n",
+        "        if False:\n",
+        ("peer/folders/test_intake.py",),
+    ),
+    Bug(
         "leave-takes-back", "2 A19", "who let others in takes it back by a second leave",
         "protocol/membership.py",
         "        leaves = self.asked if level > Role.WRITE else self.leaves\n",

@@ -43,8 +43,6 @@ BEGUN_MAX: Final = 8
 """Large files kept half fetched, each with a descriptor; of more the oldest begins anew."""
 PAUSED_BEGUN_MAX: Final = 32
 """The same of those that a person has paused."""
-LARGE_OPEN_MAX: Final = 32
-"""Large files written at a time: each holds a descriptor and its chunks' places."""
 
 Key = tuple[NodeId, bytes]
 T = TypeVar("T")
