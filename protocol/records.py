@@ -8,7 +8,7 @@ anything else sees it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import IntEnum
 from struct import Struct
 from typing import Any, Final, NamedTuple
@@ -85,6 +85,14 @@ def chunks_of(content: Content) -> list[tuple[ChunkId, int]]:
     if content.manifest:
         return [(ChunkId(i), n) for i, n in MANIFEST_ENTRY.iter_unpack(content.manifest)]
     return [(ChunkId(content.hash), content.size)] if content.size else []
+
+
+def placed_chunks_of(content: Content) -> Iterator[tuple[ChunkId, int, int]]:
+    """The same with where each begins in the file, as (id, offset, length)."""
+    offset = 0
+    for chunk_id, length in chunks_of(content):
+        yield chunk_id, offset, length
+        offset += length
 
 
 def encode_manifest(chunks: Iterable[tuple[bytes, int]]) -> bytes:

@@ -63,7 +63,7 @@ from protocol.nodes import (
     new_node_id,
     versions,
     winning_place,
-)  # fmt: skip
+)
 from protocol.records import Records, Stamp, decode_records, encode_records
 
 ACTS_AT_ONCE: Final = 2_000

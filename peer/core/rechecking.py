@@ -7,7 +7,7 @@ is read once within it; how far it is, is kept, and a large file may take many p
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from struct import Struct
 from typing import Final, NamedTuple
@@ -15,8 +15,7 @@ from typing import Final, NamedTuple
 from crypto.ids import ChunkId, NodeId
 from peer.core.disk_types import Stat
 from peer.core.rows import Row, content_of
-from protocol.nodes import Content
-from protocol.records import chunks_of
+from protocol.records import placed_chunks_of
 
 PIECE_BYTES: Final = 8 << 20
 """Read at once, unless one chunk is larger: a disk has it within a tenth of a second."""
@@ -85,10 +84,12 @@ class Round:
         out: list[Part] = []
         cost = 0
         for number, row in files:
+            content = content_of(row.base, row.shown.hash)
+            chunks = placed_chunks_of(content) if content is not None else ()
             first = self.chunk if number == self.partial else 0
             taken: list[tuple[ChunkId, int, int]] = []
             next_chunk = 0
-            for at, chunk in enumerate(_placed(content_of(row.base, row.shown.hash))):
+            for at, chunk in enumerate(chunks):
                 if at < first:
                     continue
                 if taken and cost >= PIECE_BYTES:
@@ -161,10 +162,3 @@ class Damage:
 def is_untouched(row: Row, stat: Stat | None) -> bool:
     """Whether, by all that the disk says of a file, nobody has written to it since it was read."""
     return stat is not None and row.disk == (stat.inode, stat.size, stat.mtime_ns, stat.ctime_ns)
-
-
-def _placed(content: Content | None) -> Iterator[tuple[ChunkId, int, int]]:
-    offset = 0
-    for chunk_id, length in chunks_of(content) if content is not None else ():
-        yield chunk_id, offset, length
-        offset += length

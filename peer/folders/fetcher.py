@@ -34,7 +34,7 @@ from peer.folders.index_store import ChunkPlace, IndexStore
 from peer.folders.neighbours import Source
 from protocol.events import ReceivedChunk
 from protocol.nodes import Content, Kind
-from protocol.records import chunks_of
+from protocol.records import placed_chunks_of
 
 SMALL_BYTES_MAX: Final = 512 << 10
 """Files of one chunk are staged whole, in batches; larger ones are written piece by piece."""
@@ -210,10 +210,8 @@ class Fetcher:
         self._serial += 1
         missing: Targets = {}
         if key[0][15] & 3 != Kind.SYMLINK:
-            offset = 0
-            for chunk_id, length in chunks_of(content):
+            for chunk_id, offset, length in placed_chunks_of(content):
                 missing.setdefault(chunk_id, []).append((offset, length))
-                offset += length
         job = Job(key, content, f"{key[1][:8].hex()}-{self._serial:x}", missing)
         self.jobs[key] = job
         self.pending_bytes += content.size

@@ -26,7 +26,7 @@ from peer.device.home_store import (
 )
 from peer.errors import HomeDamaged
 
-FOLDER = Folder(FolderId(b"f" * 32), "photos", Path("/tmp/photos"), FolderState.ACTIVE, b"i" * 8)
+FOLDER = Folder(FolderId(b"f" * 32), "photos", Path("/photos"), FolderState.ACTIVE, b"i" * 8)
 DEVICE_ID = DeviceId(b"d" * 32)
 
 

@@ -52,6 +52,18 @@ async def written_on_two(scene: Scene, folder: Folder) -> None:
     folder.changesets_received(tuple(scene.two.authored), "two", 1)
 
 
+async def pause_an_edit(scene: Scene, folder: Folder) -> None:
+    """Both have `file`, as `1`; the other device has saved `22` over it, which is paused here."""
+    await in_sync(folder)
+    await saved_on_two(scene, folder, file=b"1")
+    await give(folder, b"1")
+    await in_sync(folder)
+    (scene.two.root / "file").write_bytes(b"22")
+    await written_on_two(scene, folder)
+    await until(lambda: waited_for(folder))
+    await pause(folder, "file")
+
+
 async def give_chunks(folder: Folder, data: bytes, count: int | None = None) -> None:
     """So many of the chunks that are waited for, of one large file."""
     assert folder.fetcher is not None
@@ -177,14 +189,7 @@ async def test_one_that_is_deleted_elsewhere_waits_no_more(scene: Scene) -> None
 
 async def test_a_newer_version_of_it_waits_as_well(scene: Scene) -> None:
     async with running(scene) as folder:
-        await in_sync(folder)
-        await saved_on_two(scene, folder, file=b"1")
-        await give(folder, b"1")
-        await in_sync(folder)
-        (scene.two.root / "file").write_bytes(b"22")
-        await written_on_two(scene, folder)
-        await until(lambda: waited_for(folder))
-        await pause(folder, "file")
+        await pause_an_edit(scene, folder)
         await partly_paused(folder)
         (scene.two.root / "file").write_bytes(b"333")
         await written_on_two(scene, folder)
@@ -202,14 +207,7 @@ async def test_a_newer_version_of_it_waits_as_well(scene: Scene) -> None:
 
 async def test_it_is_renamed_while_it_waits(scene: Scene) -> None:
     async with running(scene) as folder:
-        await in_sync(folder)
-        await saved_on_two(scene, folder, file=b"1")
-        await give(folder, b"1")
-        await in_sync(folder)
-        (scene.two.root / "file").write_bytes(b"22")
-        await written_on_two(scene, folder)
-        await until(lambda: waited_for(folder))
-        await pause(folder, "file")
+        await pause_an_edit(scene, folder)
         (scene.two.root / "file").rename(scene.two.root / "other")
         await written_on_two(scene, folder)
         await until(lambda: scene.one.tree() == {"other": b"1"})
@@ -226,14 +224,7 @@ async def test_it_is_renamed_while_it_waits(scene: Scene) -> None:
 async def test_one_that_is_saved_over_here_keeps_both_edits_apart(scene: Scene) -> None:
     """What a person saves while the other edit waits is told, and is no reason to fetch it."""
     async with running(scene) as folder:
-        await in_sync(folder)
-        await saved_on_two(scene, folder, file=b"1")
-        await give(folder, b"1")
-        await in_sync(folder)
-        (scene.two.root / "file").write_bytes(b"22")
-        await written_on_two(scene, folder)
-        await until(lambda: waited_for(folder))
-        await pause(folder, "file")
+        await pause_an_edit(scene, folder)
         (scene.one.root / "file").write_bytes(b"mine")
         folder.rescan()
         await until(lambda: scene.own_log in {e.log_id for e in scene.others.told})

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from peer.core.disk_types import RangeRequest
+from peer.daemon import Daemon
 from peer.folders import rechecking as rechecking_module
 from peer.folders.folder import Folder
 from peer.folders.rechecking import Rechecking
@@ -129,6 +130,13 @@ async def read_again(folder: Folder) -> None:
     await folder.call(round_)
 
 
+async def alone(stage: Stage) -> tuple[Daemon, Folder]:
+    """A device with a folder that no other has."""
+    one = await stage.found("one")
+    await one.add_folder(stage.root("one"), "f")
+    return one, folder_of(one)
+
+
 async def written(stage: Stage, names: Sequence[str], *devices: Folder) -> None:
     """Files that all devices have, and have committed."""
     for name in names:
@@ -217,9 +225,7 @@ async def test_a_bit_that_flips_below_the_file_system_is_read_and_not_remembered
 @pytest.mark.row("F38")
 async def test_super_nodes_give_it_where_there_is_no_device(tmp_path: Path) -> None:
     async with devices(tmp_path) as stage, nodes(tmp_path, 3) as some:
-        one = await stage.found("one")
-        await one.add_folder(stage.root("one"), "f")
-        folder = folder_of(one)
+        one, folder = await alone(stage)
         data = os.urandom(20 << 20)
         (stage.root("one") / "large").write_bytes(data)
         await written(stage, ["note", "large"], folder)
@@ -237,9 +243,7 @@ async def test_what_nobody_has_is_told_until_somebody_comes(
 ) -> None:
     monkeypatch.setattr(rechecking_module, "WAIT_S", 0.5)
     async with devices(tmp_path) as stage:
-        one = await stage.found("one")
-        await one.add_folder(stage.root("one"), "f")
-        folder = folder_of(one)
+        one, folder = await alone(stage)
         await written(stage, ["note", "other"], folder)
         path, told = stage.root("one") / "note", folder.engine.frontier
         right = path.read_bytes()
@@ -273,9 +277,7 @@ async def test_what_a_person_writes_over_is_a_persons_again(
 ) -> None:
     monkeypatch.setattr(rechecking_module, "WAIT_S", 0.5)
     async with devices(tmp_path) as stage:
-        one = await stage.found("one")
-        await one.add_folder(stage.root("one"), "f")
-        folder = folder_of(one)
+        _, folder = await alone(stage)
         await written(stage, ["note", "other"], folder)
         await rot(folder, stage.root("one"), "note")
         await read_again(folder)
@@ -294,9 +296,7 @@ async def test_a_wrong_bit_on_the_way_from_the_disk_is_no_damage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with devices(tmp_path) as stage:
-        one = await stage.found("one")
-        await one.add_folder(stage.root("one"), "f")
-        folder = folder_of(one)
+        _, folder = await alone(stage)
         await written(stage, ["note"], folder)
         disk = folder.disk
         assert disk is not None
@@ -319,9 +319,7 @@ async def test_what_is_written_while_it_is_read_is_an_edit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with devices(tmp_path) as stage:
-        one = await stage.found("one")
-        await one.add_folder(stage.root("one"), "f")
-        folder = folder_of(one)
+        _, folder = await alone(stage)
         await written(stage, ["note"], folder)
         disk, told = folder.disk, folder.engine.frontier
         assert disk is not None
@@ -342,9 +340,7 @@ async def test_what_is_written_while_it_is_read_is_an_edit(
 
 async def test_a_round_is_not_begun_before_its_time_and_never_if_it_is_off(tmp_path: Path) -> None:
     async with devices(tmp_path) as stage:
-        one = await stage.found("one")
-        await one.add_folder(stage.root("one"), "f")
-        folder = folder_of(one)
+        _, folder = await alone(stage)
         await written(stage, ["note"], folder)
         rechecking = rechecking_of(folder)
 
