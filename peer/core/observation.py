@@ -133,10 +133,13 @@ class Observer:
             facts = await self._facts(item for item, _, is_new in batch if not is_new)
             listings = await ListDirectories([path for _, path, _ in batch])
             for (item, path, _), listing in zip(batch, listings, strict=True):
+                if listing.entries is None:
+                    self.found.problems += listing.problems
+                    continue
                 known = facts.get(item, {})
                 files = [
                     (name, stat)
-                    for name, stat in listing.entries or ()
+                    for name, stat in listing.entries
                     if stat.kind is not Kind.DIRECTORY and exact_key(name) not in known
                 ]
                 listing = listing._replace(entries=files, problems=[])

@@ -98,3 +98,13 @@ class IgnoreRules:
                 self._directories.clear()
             self._directories[path] = known
         return known
+
+
+class UnknownRules(IgnoreRules):
+    """Those of a folder whose ignore file could not be read yet: anything may be private, so
+    nothing is told but that file itself.
+    """
+
+    def is_ignored(self, path: Path, is_directory: bool) -> bool:
+        """Whether a path is left out."""
+        return path not in ((), (IGNORE_FILE,))

@@ -13,12 +13,22 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from crypto.ids import FolderId, NodeId
-from peer.core.disk_types import Disk, DiskError, DiskGone, Path, Problem, RangeRequest, Trouble
+from peer.core.disk_types import (
+    Disk,
+    DiskError,
+    DiskGone,
+    Kind,
+    Path,
+    Problem,
+    RangeRequest,
+    ReadRequest,
+    Trouble,
+)
 from peer.core.engine import Engine, ReadBack, Scanned
 from peer.core.observation import Entry
 from peer.core.patience import Patience
 from peer.disk.hinting import Hinting
-from peer.disk.ignore import IGNORE_FILE, IgnoreRules
+from peer.disk.ignore import IGNORE_BYTES_MAX, IGNORE_FILE, IgnoreRules, UnknownRules
 from peer.disk.watcher import Watcher
 from peer.folders.deletion_guard import DeletionGuard
 from peer.folders.performing import Performer
@@ -72,7 +82,9 @@ class Intake:
         self.on_rewritten: Callable[[Sequence[Entry]], None] = lambda entries: None
         """Files that were in sync have new bytes, and that was recorded."""
         self._rescan_at = 0.0
-        self._rules = IgnoreRules()
+        self._rules: IgnoreRules = UnknownRules()
+        self._rules_problem = ""
+        """Why those of the ignore file are not followed, or not as it is now."""
         self._to_read: OrderedDict[tuple[NodeId, str], Entry] = OrderedDict()
         """By directory and name: what two scans found before it was read is one file."""
         self._known: set[tuple[NodeId, str]] = set()
@@ -139,12 +151,14 @@ class Intake:
             await self._scan([ROOT], True)
             self._rescan_at = asyncio.get_running_loop().time() + self._rescan_interval_s
         elif self._patience.time_came(now):
+            if self._rules_problem:
+                self.rescan()
             for path in self._unread | self._unlisted:
                 self.hinting.add(path[:-1], not path, now)
         elif self._to_read:
             await self._read_back()
         elif due := self.hinting.take_due(now):
-            await self._scan_hints(due | dict.fromkeys(self._unlisted, False))
+            await self._scan_hints(due)
         elif self._later:
             scope = list(self._later)[:LATER_AT_ONCE]
             for item in scope:
@@ -195,6 +209,8 @@ class Intake:
         is_full = is_recursive and ROOT in scope
         if is_full:
             self._rewrites.begin_full()
+        else:
+            scope = [*scope, *self._unlisted_beside(scope)]
         scanned = await self._performer.drive(
             self._engine.scan(
                 scope, is_recursive, self._rules.is_ignored, time.time_ns(),
@@ -211,10 +227,12 @@ class Intake:
             del known[path]
             self._progress.skipped.discard(path)
             self._unread.discard(path)
-        self._note_unlisted(scanned)
-        self._note_problems(scanned.problems)
         if any(entry.name == IGNORE_FILE and entry.parent == ROOT for entry in scanned.to_read):
             await self._read_rules()
+        if self._rules_problem:
+            known[(IGNORE_FILE,)] = self._rules_problem
+        self._note_unlisted(scanned)
+        self._note_problems(scanned.problems)
         self._to_read.update(((e.parent, e.name), e) for e in scanned.to_read)
         self._later.update(dict.fromkeys(scanned.later))
         self._known.update((e.parent, e.name) for e in scanned.to_read if e.item)
@@ -223,16 +241,35 @@ class Intake:
         self._on_authored(scanned.authored)
 
     async def _read_rules(self) -> None:
-        stat = (await self._performer.on_disk(lambda: self._disk.stat([(IGNORE_FILE,)])))[0]
-        if stat is None:
-            self._rules = IgnoreRules()
-            return
-        request = RangeRequest((IGNORE_FILE,), 0, stat.size)
-        data = (await self._performer.on_disk(lambda: self._disk.read_ranges([request])))[0]
+        """Reads the ignore file. Where that fails those from before go on, or nothing new is told:
+        without rules, what is private would be.
+        """
         try:
-            self._rules = IgnoreRules.decode(data or b"")
+            data = await self._performer.on_disk(self._read_ignore_file)
+            self._rules = IgnoreRules() if data is None else IgnoreRules.decode(data)
+            self._rules_problem = ""
         except ValueError as error:
-            self._progress.problems[(IGNORE_FILE,)] = str(error)
+            self._rules_problem = str(error)
+            if isinstance(self._rules, UnknownRules):
+                self._rules_problem += " Until it can be, nothing new here is told to others."
+
+    def _read_ignore_file(self) -> bytes | None:
+        """What is in it; None if there is none. Raises ValueError with a sentence."""
+        path = (IGNORE_FILE,)
+        (read,) = self._disk.read_files([ReadRequest(path)])
+        if isinstance(read, Problem):
+            if read.trouble is Trouble.GONE:
+                return None
+            raise ValueError(f"{IGNORE_FILE} cannot be followed: {read.reason}")
+        if read.stat.kind is not Kind.FILE:
+            raise ValueError(f"{IGNORE_FILE} cannot be followed: it is not a file.")
+        if read.data is not None:
+            return read.data
+        size = min(read.stat.size, IGNORE_BYTES_MAX + 1)
+        (data,) = self._disk.read_ranges([RangeRequest(path, 0, size)])
+        if data is None:
+            raise ValueError(f"{IGNORE_FILE} cannot be followed: it is changing.")
+        return data
 
     async def _read_back(self) -> None:
         self._progress.state = FolderState.SCANNING
@@ -287,6 +324,13 @@ class Intake:
         self._on_authored(read.authored)
         return read
 
+    def _unlisted_beside(self, scope: Sequence[NodeId]) -> list[NodeId]:
+        """What was not listed is looked at with anything else: only with that is it known whether
+        something is gone.
+        """
+        found = (self._engine.find(path) for path in self._unlisted)
+        return sorted({item for item, is_exact in found if is_exact}.difference(scope))
+
     def _note_unlisted(self, scanned: Scanned) -> None:
         """Remembers the directories that the disk did not list. When it lists them all again, all
         that was gone meanwhile is looked for.
@@ -306,7 +350,7 @@ class Intake:
                 self._progress.skipped.add(problem.path)
             if problem.trouble is Trouble.UNREADABLE:
                 self._unread.add(problem.path)
-        if self._unread or self._unlisted:
+        if self._unread or self._unlisted or self._rules_problem:
             self._patience.wait(asyncio.get_running_loop().time())
         else:
             self._patience.end()

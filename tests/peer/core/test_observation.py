@@ -9,7 +9,7 @@ import pytest
 from crypto.ids import NodeId
 from peer.core import commands as c
 from peer.core import observation
-from peer.core.disk_types import Kind, Listing, Path, Problem, Stat
+from peer.core.disk_types import Kind, Listing, Path, Problem, Stat, Trouble
 from peer.core.observation import (
     LISTED_AT_ONCE,
     LISTED_FILES_MAX,
@@ -445,3 +445,25 @@ def test_listings_are_asked_for_in_batches() -> None:
     assert told(observe(stage)) == {}
     sizes = [len(x.paths) for x in stage.commands if isinstance(x, c.ListDirectories)]
     assert sizes == [1, LISTED_AT_ONCE, 49]
+
+
+def test_what_is_gone_may_be_in_what_was_left_and_is_not_listed_now(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The disk fails between the first look at a directory with many new files and the second."""
+    stage = many_new_files(monkeypatch)
+    stage.lies((), a=stat(10), d=folder(20), new=folder(21))
+    problem = Problem(("new", "below"), "It cannot be listed.", Trouble.UNLISTED)
+    lists = stage.disk["new", "below"]
+    looks = iter([lists, Listing(("new", "below"), 0, None, [problem])])
+    perform = stage.perform
+
+    def fails(command: c.Command[object]) -> object:
+        if isinstance(command, c.ListDirectories) and ("new", "below") in command.paths:
+            stage.disk["new", "below"] = next(looks)
+        return perform(command)
+
+    monkeypatch.setattr(stage, "perform", fails)
+    found = observe(stage)
+    assert not found.missing
+    assert problem in found.problems

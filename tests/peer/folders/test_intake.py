@@ -20,7 +20,9 @@ from peer.disk.ignore import IGNORE_FILE
 from peer.disk.watcher import Hints
 from peer.errors import DiskError, DiskFull
 from peer.folders import intake as intake_module
+from peer.folders.folder import Folder
 from peer.folders.intake import Intake
+from protocol.nodes import ROOT
 from tests.peer.device_stage import until
 from tests.peer.folders.test_folder import Scene, in_sync, open_scene, running
 
@@ -194,3 +196,141 @@ async def test_what_is_gone_may_be_where_the_disk_does_not_list(
             assert await at("here", "file") == await at("here", "other") == []
 
         await folder.call(look)
+
+
+@pytest.mark.row("F04")
+@pytest.mark.parametrize("look", ["deep", "later"])
+async def test_whatever_is_looked_at_what_was_not_listed_is_looked_at_with_it(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, look: str
+) -> None:
+    """Also where all below a directory is meant, and where new files had been left for later."""
+    root = scene.one.root
+    for name in ("here", "there"):
+        (root / name).mkdir()
+    (root / "here" / "file").write_text("moved")
+    blind = {("there",)}
+    open_directory = Directories.open
+
+    def fails(directories: Directories, path: DiskPath) -> int:
+        if path in blind:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return open_directory(directories, path)
+
+    async with running(scene) as folder:
+        await in_sync(folder)
+        intake, engine = folder.intake, folder.engine
+        assert intake is not None
+
+        async def check() -> None:
+            before, here = engine.frontier, engine.find(("here",))[0]
+            monkeypatch.setattr(Directories, "open", fails)
+            await intake._scan_hints({("there",): False})
+            (root / "here" / "file").rename(root / "there" / "file")
+            if look == "deep":
+                await intake._scan_hints({("here",): True})
+            else:
+                intake._later[here] = None
+                assert await intake.step(asyncio.get_running_loop().time())
+            assert engine.frontier == before
+            blind.clear()
+            intake.rescan()
+            while await intake.step(asyncio.get_running_loop().time() + SOON_S):
+                pass
+            assert not folder.progress.problems
+            there = engine.find(("there",))[0]
+            assert len(await scene.store.perform(LoadSlots([(there, "file")]))) == 1
+
+        await folder.call(check)
+
+
+# ---------------------------------------------------------------- rules that cannot be read
+
+
+class BadFile:
+    """One file in a root that cannot be read for now."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *path: str) -> None:
+        self.is_bad, at = True, Directories.at
+
+        def fails(directories: Directories, asked: DiskPath) -> tuple[int, str]:
+            if self.is_bad and asked == path:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return at(directories, asked)
+
+        monkeypatch.setattr(Directories, "at", fails)
+
+
+async def look_at_all(folder: Folder) -> None:
+    """A full scan, and all that it found."""
+    intake = folder.intake
+    assert intake is not None
+
+    async def look() -> None:
+        intake.rescan()
+        while await intake.step(asyncio.get_running_loop().time()):
+            pass
+
+    await folder.call(look)
+
+
+async def names_told(scene: Scene) -> set[str]:
+    rows = await scene.store.perform(LoadSlots([(ROOT, name) for name in (IGNORE_FILE, "secret")]))
+    return {row.shown.name for row in rows}
+
+
+@pytest.mark.row("F04", "A17")
+async def test_rules_that_cannot_be_read_let_nothing_private_out(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those from before go on, and `status` says why the file's are not followed."""
+    root = scene.one.root
+    (root / IGNORE_FILE).write_text("secret\n")
+    (root / "secret").write_text("private")
+    async with running(scene) as folder:
+        await in_sync(folder)
+        bad = BadFile(monkeypatch, IGNORE_FILE)
+        await look_at_all(folder)
+        assert await names_told(scene) == {IGNORE_FILE}
+        assert "Input/output error" in folder.progress.problems[(IGNORE_FILE,)]
+        bad.is_bad = False
+        await look_at_all(folder)
+        assert await names_told(scene) == {IGNORE_FILE}
+        assert not folder.progress.problems
+
+
+@pytest.mark.row("F04", "A17")
+async def test_without_any_rules_that_could_be_read_nothing_is_told(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device that starts knows none from before: it waits, and tries again by itself."""
+    monkeypatch.setattr("peer.core.patience.RETRY_S", 0.05)
+    root = scene.one.root
+    (root / IGNORE_FILE).write_text("secret\n")
+    (root / "secret").write_text("private")
+    (root / "open").write_text("for all")
+    bad = BadFile(monkeypatch, IGNORE_FILE)
+    async with running(scene) as folder:
+        await until(lambda: (IGNORE_FILE,) in folder.progress.problems)
+        await look_at_all(folder)
+        assert (await scene.store.summary()).files == 0
+        bad.is_bad = False
+        async with asyncio.timeout(60):
+            while (await scene.store.summary()).files != 2:
+                await asyncio.sleep(0.005)
+        assert await names_told(scene) == {IGNORE_FILE}
+        await in_sync(folder)
+        assert not folder.progress.problems
+
+
+async def test_rules_that_are_no_text_are_said_and_let_nothing_out(scene: Scene) -> None:
+    """Those that were there before go on; the file itself is told, for others may mend it."""
+    root = scene.one.root
+    (root / IGNORE_FILE).write_text("secret\n")
+    (root / "secret").write_text("private")
+    async with running(scene) as folder:
+        await in_sync(folder)
+        (root / IGNORE_FILE).write_bytes(b"\xff")
+        for _ in range(4):  # until it is not read again for its times
+            await look_at_all(folder)
+        assert await names_told(scene) == {IGNORE_FILE}
+        assert "not text" in folder.progress.problems[(IGNORE_FILE,)]
