@@ -415,7 +415,9 @@ class Backups:
             self._trouble(folder_id, "None of the super-nodes can be reached; it is tried again.")
             self._offer(folder, backup, is_there=False)
             return False
+        folder = self._network.folders.get(folder_id, folder)  # it may have been opened anew
         await self._look(folder, backup, record.needed)
+        folder = self._network.folders.get(folder_id, folder)
         if backup.has_read_all:
             await self.read_back.is_read(folder_id)
         await backup.audit.verify(backup.present())

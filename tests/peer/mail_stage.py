@@ -73,6 +73,7 @@ class Apart:
             daemon = self.daemons[number]
             await daemon.add_relay(self.relay.address)
             await until(lambda daemon=daemon: daemon.relays.is_connected)  # type: ignore[misc]
+            await until(lambda daemon=daemon: daemon.mailboxes._relays)  # type: ignore[misc]
 
     async def disconnect(self, number: int) -> None:
         """It is away now: no relay, no link."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ import pytest
 from crypto.ids import DeviceId, RelayId
 from peer.backup import backups
 from peer.backup.folder_backup import FolderBackup
+from peer.backup.node_pool import NodePool
 from peer.command_line.demo_device import find_free_port
 from peer.core.lacking import COMING
 from peer.daemon import Daemon
@@ -23,6 +24,7 @@ from peer.status import FolderState
 from protocol.backup_records import read_records
 from protocol.kit import encode_kit
 from protocol.relay_address import RelayAddress
+from protocol.storage_client import StorageClient
 from tests.peer.backup_stage import Nodes, keep, nodes, until_kept
 from tests.peer.device_stage import LOOPBACK, Stage, devices, folder_of, until
 
@@ -117,19 +119,31 @@ async def test_nobody_is_told_that_a_file_is_nowhere_while_nodes_are_read(
     kept: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, may_end, look = kept.one, asyncio.Event(), FolderBackup.look
+    is_attached, reachable = asyncio.Event(), NodePool.reachable
+
+    async def slow(backup: FolderBackup, needed: int = 1) -> None:
+        await look(backup, needed)
+        if backup not in one.backups._backups.values():
+            await may_end.wait()
+
+    async def late(
+        pool: NodePool, addresses: Iterable[RelayAddress], *, is_urgent: bool = False
+    ) -> dict[RelayId, StorageClient]:
+        clients = await reachable(pool, addresses, is_urgent=is_urgent)
+        if pool is not one.backups._pool:
+            await is_attached.wait()  # the folder that the pass began with is another by now
+        return clients
+
+    monkeypatch.setattr(FolderBackup, "look", slow)
+    monkeypatch.setattr(NodePool, "reachable", late)
     two = await kept.stage.join(one, "two")
     await until(lambda: bool(two.backups.known.records))
     await until(lambda: any(two._name_of(s) == "f" for s in two.stored.values()))
     one.network.close_all()
     one.dialling.heard_of = lambda *_: None  # type: ignore[method-assign]
     await one._listener.stop()
-
-    async def slow(backup: FolderBackup, needed: int = 1) -> None:
-        await look(backup, needed)
-        await may_end.wait()
-
-    monkeypatch.setattr(FolderBackup, "look", slow)
     await two.attach_folder("f", kept.stage.root("two"))
+    is_attached.set()
     await until(lambda: two.network.folders and folder_of(two).fetcher)
     folder = folder_of(two)
     fetcher = folder.fetcher

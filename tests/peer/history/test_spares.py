@@ -62,6 +62,12 @@ class Alone:
         await until(lambda: self.trash("spare") == [data])
 
 
+async def founded(stage: Stage) -> Alone:
+    daemon = await stage.found("one")
+    await daemon.add_folder(stage.root("one"), "f")
+    return Alone(stage, daemon)
+
+
 def history_of(folder: Folder) -> History:
     assert folder.history is not None
     return folder.history
@@ -70,9 +76,7 @@ def history_of(folder: Folder) -> History:
 @pytest.fixture
 async def alone(tmp_path: Path) -> AsyncIterator[Alone]:
     async with devices(tmp_path) as stage:
-        daemon = await stage.found("one")
-        await daemon.add_folder(stage.root("one"), "f")
-        yield Alone(stage, daemon)
+        yield await founded(stage)
 
 
 async def test_what_was_saved_over_is_a_version_and_comes_back(alone: Alone) -> None:
@@ -107,17 +111,17 @@ async def test_a_new_file_has_no_copy(alone: Alone) -> None:
     assert alone.trash("spare") == []
 
 
-async def test_a_copy_outlives_the_daemon(alone: Alone) -> None:
-    await alone.write(FIRST)
-    await alone.write(SECOND)
-    await alone.until_copied(SECOND)
-    await alone.daemon.close()
-    await alone.daemon.home.close()
-    alone.stage.running.remove(alone.daemon)
+async def test_a_copy_outlives_the_daemon(tmp_path: Path) -> None:
+    async with devices(tmp_path) as stage:
+        alone = await founded(stage)
+        await alone.write(FIRST)
+        await alone.write(SECOND)
+        await alone.until_copied(SECOND)
     alone.note.write_bytes(THIRD)
-    alone.take(await alone.stage.start("one"))
-    await until(lambda: alone.trash("kept") == [SECOND])
-    await alone.until_shown("note", len(THIRD))
+    async with devices(tmp_path) as stage:
+        alone = Alone(stage, await stage.start("one"))
+        await until(lambda: alone.trash("kept") == [SECOND])
+        await alone.until_shown("note", len(THIRD))
 
 
 async def test_a_version_that_ended_unseen_has_its_copy_all_the_same(alone: Alone) -> None:
