@@ -135,7 +135,7 @@ class Daemon:
         )  # fmt: skip
         self.openings.on_deeds = self.witness.deeds
         self.folder_requests = FolderRequests(
-            self.ledgers, self.network, self.openings, self._name_of, self._reports.entry
+            self.ledgers, self.network, self.openings, home.path, self._name_of, self._reports.entry
         )
         self.transfers = TransferRequests(self.stored.values, self.network.folders, self._name_of)
         self.history = HistoryRequests(self.stored.values, self.network.folders, self.transfers.now)
@@ -234,7 +234,10 @@ class Daemon:
         try:
             port = await self._listener.start(hosts, port, kinds, self._accept)
         except LinkError as error:
-            raise AddressInUse(f"{error} Choose another with `--listen HOST:PORT`.") from error
+            raise AddressInUse(
+                f"{error} Choose another with `--listen HOST:PORT`, or from now on with"
+                " `holdfast config set network.listen HOST:PORT`."
+            ) from error
         log.info("%s listens on port %d", self.name, port)
         if self.config.port_mapping and LinkKind.QUIC in kinds and is_reached(hosts):
             self.mapping = PortMapping(port, self.punching.addresses_changed)

@@ -154,6 +154,17 @@ class LinkError(Exception):
     """No link could be made: nobody answers at that address, or the port cannot be used."""
 
 
+def reason_of(error: BaseException) -> str:
+    """Why something failed, as a part of a sentence: in words, without the system's number."""
+    if isinstance(error, ConnectionRefusedError):  # asyncio says the address again instead
+        return "Connection refused"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return str(error) or type(error).__name__
+
+
 class StorageRefused(Exception):
     """A node did not do what it was asked; `outcome` says why."""
 

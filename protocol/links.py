@@ -14,7 +14,7 @@ from crypto.link_auth import link_binding
 from protocol import tcp, tls, udp
 from protocol.certificates import LinkCertificate
 from protocol.datagrams import RelayedAddress
-from protocol.errors import ErrorCode, LinkError, NotAuthenticated, TimedOut
+from protocol.errors import ErrorCode, LinkError, NotAuthenticated, TimedOut, reason_of
 from protocol.half_open import HalfOpen
 from protocol.handshake import (
     Authenticated,
@@ -277,7 +277,8 @@ def _bind_all(
                 each.close()
             continue
         return tcp_sockets, udp_sockets
-    raise LinkError(f"Cannot listen on port {port} of {', '.join(hosts)}: {problem}.")
+    reason = "" if problem is None else reason_of(problem)
+    raise LinkError(f"Cannot listen on port {port} of {', '.join(hosts)}: {reason}.")
 
 
 def _listen_tcp(host: str, port: int) -> socket.socket:
@@ -299,7 +300,7 @@ async def _resolve(host: str, port: int) -> SocketAddress:
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_DGRAM)
     except (OSError, UnicodeError) as error:  # what cannot be a host's name is a UnicodeError
-        raise LinkError(f"No address for {host}: {error}.") from error
+        raise LinkError(f"No address for {host}: {reason_of(error)}.") from error
     address: SocketAddress = found[0][4]  # type: ignore[assignment]
     return address
 

@@ -20,7 +20,7 @@ from typing import Any, Final, cast
 from crypto.link_auth import link_binding
 from protocol import tcp
 from protocol.certificates import ALPN, LinkCertificate
-from protocol.errors import ErrorCode, LinkError, ProtocolError, TimedOut, TooLong
+from protocol.errors import ErrorCode, LinkError, ProtocolError, TimedOut, TooLong, reason_of
 from protocol.link import (
     SEND_HIGH_WATER_BYTES,
     SEND_LOW_WATER_BYTES,
@@ -406,8 +406,7 @@ async def _connect(whom: str, **where: Any) -> TlsLink:
     except BaseException as error:
         link.abort()  # nobody else knows of it, even if it was just made
         if isinstance(error, OSError | TimeoutError | UnicodeError):  # the last: no host's name
-            reason = str(error) or type(error).__name__
-            raise LinkError(f"No TLS link to {whom}: {reason}.") from error
+            raise LinkError(f"No TLS link to {whom}: {reason_of(error)}.") from error
         raise
     return link
 
@@ -424,4 +423,4 @@ async def accept(connection: socket.socket, context: ssl.SSLContext, link: TlsLi
             ssl_shutdown_timeout=CLOSE_TIMEOUT_S,
         )
     except OSError as error:
-        raise LinkError(f"TLS failed: {error}.") from error
+        raise LinkError(f"TLS failed: {reason_of(error)}.") from error

@@ -353,7 +353,7 @@ class Mailboxes:
     async def sweep(self) -> int:
         """Takes away some of what is too old; says how many items that were."""
         now_s, count = int(self._wall_clock()), 0
-        for area, age_s in self._limits.age_s.items():
+        for area, age_s in list(self._limits.age_s.items()):
             async with self._store.transaction() as db:
                 removed = await rows.delete_old(db, area, now_s - age_s, SWEEP_AT_ONCE)
             self.uses.remove(removed)

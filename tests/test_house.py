@@ -171,6 +171,30 @@ def test_no_task_without_a_group() -> None:
     assert loose == []
 
 
+def test_what_grows_meanwhile_is_not_walked() -> None:
+    """Who waits in the middle of a dictionary of an object's lets others change it: that ends the
+    walk, and with it the daemon.
+    """
+    walks = []
+    for path, tree in trees(MODULES):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.For):
+                walked, inside = node.iter, list(node.body)
+            elif isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp):
+                walked, inside = node.generators[0].iter, [node]
+            else:
+                continue
+            is_live = (
+                isinstance(walked, ast.Call)
+                and isinstance(walked.func, ast.Attribute)
+                and walked.func.attr in ("keys", "values", "items")
+                and isinstance(walked.func.value, ast.Attribute)
+            )
+            if is_live and any(isinstance(n, ast.Await) for part in inside for n in ast.walk(part)):
+                walks.append(f"{name_of(path)}:{node.lineno}")
+    assert walks == []
+
+
 def test_no_test_is_left_out() -> None:
     left_out = re.compile(r"pytest\.(mark\.)?(skip|xfail|importorskip)" + r"|@unittest\.skip")
     found = [name_of(path) for path in TESTS if left_out.search(path.read_text())]

@@ -29,7 +29,7 @@ from peer.backup.pack_store import PackStore
 from peer.backup.placement import weaknesses
 from peer.backup.read_back import ReadBack
 from peer.backup.sealed_chunks import SealedChunks
-from peer.backup.share_transfers import NODE_TROUBLE, Opened
+from peer.backup.share_transfers import NODE_TROUBLE, Opened, trouble_at
 from peer.backup.vaults import Vaults
 from peer.connectivity.connection import Connection
 from peer.connectivity.network import Network
@@ -165,7 +165,7 @@ class Backups:
             try:
                 await self._pool.client(address, is_urgent=True)
             except LinkError as error:
-                raise PeerError(f"{address.host} port {address.port}: {error}") from error
+                raise PeerError(trouble_at(address, error)) from error
         await self._say(
             BackupRecord(
                 stored.folder_id, needed, count, tuple(str(a) for a in places.values()),
@@ -212,7 +212,7 @@ class Backups:
     async def every(self) -> BackupList:
         """What `backup status` shows."""
         return {
-            "backups": [await self._entry(r) for r in self._records.values() if r.is_on],
+            "backups": [await self._entry(r) for r in list(self._records.values()) if r.is_on],
             "kit": bool(self._vault_secret),
         }
 

@@ -13,14 +13,14 @@ from crypto.ids import FolderId
 from crypto.keys import DeviceKeys, KitKeys
 from peer.backup.backup_settings import BACKUPS_SETTING, UNREAD_SETTING, VAULT_SETTING
 from peer.backup.read_back import write_unread
-from peer.backup.share_transfers import NODE_TROUBLE
+from peer.backup.share_transfers import NODE_TROUBLE, trouble_at
 from peer.backup.vaults import read_vault
 from peer.connectivity.relays import SETTING as RELAYS_SETTING
 from peer.device.home import Home
 from peer.device.home_store import Folder, FolderState
 from peer.device.home_store import Wrap as StoredWrap
 from peer.errors import NothingToRecover, PathUnusable, RelayUnreachable
-from peer.folders.folder_setup import checked_name, mark
+from peer.folders.folder_setup import check_apart, checked_name, mark
 from protocol.backup_records import next_version, write_records
 from protocol.changesets import INCARNATION_SIZE
 from protocol.epochs import EpochChain, OpeningKey, Wrap
@@ -62,13 +62,14 @@ async def recover(
     at the relays for the kit were read, and of how many.
     """
     check_label(name)
+    Home.check_free(path)  # before anything is read that may take long
     kit, keys = KitKeys.from_secret(kit_secret), DeviceKeys.generate(os.urandom)
     contents = await _find(kit, keys, relays, tell)
     user = UserLedger.restore(contents.user_entries)
     now = time.time()
     user.add_device(kit, *make_certificate(keys, user.user_id), now)
     folders = [_enter(kit, keys, user, folder, now) for folder in contents.folders]
-    places = {f.ledger.folder_id: _place(into, f.name) for f in folders}
+    places = {f.ledger.folder_id: _place(into, f.name, path) for f in folders}
     home = await Home.create(path, keys)
     try:
         await _keep(home, kit, keys, user, folders, places, contents, name)
@@ -117,13 +118,14 @@ async def _find(
             async with storing(address, keys) as client:
                 found.extend(await read_vault(client, kit.vault_secret, count))
         except NODE_TROUBLE as error:
-            problems.append(f"{address.host} port {address.port}: {error}")
+            problems.append(trouble_at(address, error))
 
     await asyncio.gather(*(look(address) for address in relays))
     if own := [contents for contents in found if _is_of(kit, contents)]:
         return merged(own)
     if problems and len(problems) == len(relays):
-        raise RelayUnreachable(" ".join(problems))
+        advice = "Name another relay of the kit's sheet with `--relay`, or try again later."
+        raise RelayUnreachable(" ".join([*problems, advice]))
     raise NothingToRecover
 
 
@@ -143,10 +145,11 @@ def _enter(kit: KitKeys, keys: DeviceKeys, user: UserLedger, folder: Any, now: f
     return _Recovered(ledger, [*chain.wraps(), *chain.wraps_owed()], folder.name)
 
 
-def _place(into: Path | None, name: str) -> Path | None:
+def _place(into: Path | None, name: str, home_path: Path) -> Path | None:
     if into is None:
         return None
     place = into / checked_name(name or "folder")
+    check_apart(place, home_path)
     place.mkdir(parents=True, exist_ok=True)
     if any(place.iterdir()):
         raise PathUnusable(f"{place} is not empty. Name a directory with --to that has no {name}.")

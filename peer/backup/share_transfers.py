@@ -10,10 +10,17 @@ from crypto.packs import LEAF_SIZE, pack_id
 from crypto.shares import Descriptor, describe_hashed, leaf_hashes
 from protocol.erasure import Buffer, decode, encode, restored
 from protocol.errors import LinkError, StorageRefused
+from protocol.relay_address import RelayAddress
 from protocol.storage_client import StorageClient
 
 NODE_TROUBLE = (LinkError, StorageRefused)
 """Why a node does not do what it is asked for."""
+
+
+def trouble_at(address: RelayAddress, error: Exception) -> str:
+    """What went wrong at a node, with its place, which some errors say themselves."""
+    said = str(error)
+    return said if address.host in said else f"{address.host} port {address.port}: {said}"
 
 
 class PackLost(LinkError):

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from protocol.relay_address import RelayAddress
 
 LINK_KINDS = ("tls", "quic")
+_DEFECT = "Holdfast has a defect"
 _DATABASE_ERROR = "sqlite3.OperationalError"
 """By its name: to import the module takes 0.02 s of every command."""
 INTERRUPTED = 130
@@ -538,11 +539,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - a door: what a person gets is a sentence.
-        if is_verbose:
+        failure = _as_sentence(error)
+        # A daemon that ran for weeks cannot be given again: what it ended of has to be in its log.
+        if is_verbose or ("run" in words and str(failure).startswith(_DEFECT)):
             import traceback
 
             traceback.print_exc()
-        failure = _as_sentence(error)
         if as_json:
             print(json.dumps({"error": {"code": failure.code, "message": str(failure)}}))
     if failure is None:
@@ -580,6 +582,6 @@ def _as_sentence(error: Exception) -> PeerError:
             )
         case _:
             return PeerError(
-                f"Holdfast has a defect: {type(error).__name__}: {error}. "
+                f"{_DEFECT}: {type(error).__name__}: {error}. "
                 "Give the command again with --verbose to see where."
             )

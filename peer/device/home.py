@@ -97,6 +97,12 @@ class Home:
         """The directory of the folders' databases; made with the home."""
         return self.path / FOLDERS_NAME
 
+    @staticmethod
+    def check_free(path: Path) -> None:
+        """Raises DeviceExists where a device is; `create` does so as well, for who asks no sooner."""
+        if (path / KEY_NAME).exists():
+            raise DeviceExists
+
     @classmethod
     async def create(
         cls, path: Path, keys: DeviceKeys, random: Callable[[int], bytes] = os.urandom
@@ -108,8 +114,7 @@ class Home:
         _make_directory(path)
         home = cls(path, _take_lock(path), keys, random)
         try:
-            if (path / KEY_NAME).exists():
-                raise DeviceExists
+            cls.check_free(path)
             # Left by an attempt that did not come to an end, or by somebody who removed the key.
             _move_aside(path, "unfinished")
             home.store = await HomeStore.open(path / DATABASE_NAME, is_new=True)
@@ -276,8 +281,7 @@ class Home:
 def _make_directory(path: Path) -> None:
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if (path / KEY_NAME).exists():
-            raise DeviceExists
+        Home.check_free(path)
         foreign = sorted({entry.name for entry in path.iterdir() if not _is_ours(entry.name)})
         if foreign:
             raise PathUnusable(

@@ -37,10 +37,12 @@ class FolderRequests:
         ledgers: Ledgers,
         network: Network,
         openings: Openings,
+        home_path: Path,
         name_of: Callable[[StoredFolder], str],
         entry: Callable[[StoredFolder], FolderEntry],
     ) -> None:
         self._ledgers, self._network, self._openings = ledgers, network, openings
+        self._home_path = home_path
         self._name_of, self._entry = name_of, entry
         self._stored: Mapping[FolderId, StoredFolder] = openings.stored
 
@@ -146,10 +148,9 @@ class FolderRequests:
     def _check_path(self, path: Path) -> None:
         if not path.is_dir():
             raise PathUnusable(f"{path} is not a directory. Make it first.")
+        folder_setup.check_apart(path, self._home_path)
         for stored in self._stored.values():
-            if stored.path is not None and (
-                path == stored.path or path in stored.path.parents or stored.path in path.parents
-            ):
+            if stored.path is not None and folder_setup.do_overlap(path, stored.path):
                 raise PathUnusable(
                     f"{path} overlaps with the folder on {stored.path}. Choose another directory."
                 )

@@ -24,7 +24,7 @@ from peer.device.transaction import damage_told
 from peer.disk.disk import PosixDisk
 from peer.disk.encoded_disk import EncodedDisk, EncodedWatcher, refuses_reserved
 from peer.disk.watcher import Watcher, open_watcher
-from peer.errors import IndexDamaged, UsageError
+from peer.errors import IndexDamaged, PathUnusable, UsageError
 from peer.folders.floor import Floor
 from peer.folders.floor_keeping import FloorKeeper
 from peer.folders.folder import Folder
@@ -227,6 +227,23 @@ def checked_name(name: str) -> str:
     if problem is not None:
         raise UsageError(f"A folder cannot be called {name!r}: {problem}.")
     return name
+
+
+def do_overlap(one: Path, two: Path) -> bool:
+    """Whether one directory is the other or lies in it, by whatever names they are called."""
+    one, two = one.resolve(), two.resolve()
+    return one == two or one in two.parents or two in one.parents
+
+
+def check_apart(path: Path, home_path: Path) -> None:
+    """Raises PathUnusable where the home would be synced: its keys are for nobody else, and its
+    databases change with each thing that is said of them.
+    """
+    if do_overlap(path, home_path):
+        raise PathUnusable(
+            f"{path} overlaps with this device's own home, {home_path}, whose keys must stay here."
+            " Choose a directory that does not hold it, or another home with `--home DIR`."
+        )
 
 
 def check_markable(path: Path) -> None:

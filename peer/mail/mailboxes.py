@@ -63,7 +63,7 @@ class Mailboxes:
 
     async def start(self) -> None:
         """Reads back how far the other devices are."""
-        for folder_id in self._ledgers.folders:
+        for folder_id in list(self._ledgers.folders):
             data = await self._home.store.setting(_setting(folder_id))
             self._mails[folder_id] = self._new_mail(folder_id, Holdings.decode(data or b""))
 
@@ -224,7 +224,7 @@ class Mailboxes:
         return FolderMail(holdings, live_others)
 
     async def _keep(self) -> None:
-        for folder_id, mail in self._mails.items():
+        for folder_id, mail in list(self._mails.items()):
             if not mail.holdings.has_changed:
                 continue
             mail.holdings.has_changed = False

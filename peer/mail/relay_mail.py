@@ -297,7 +297,7 @@ class RelayMail:
         readers = ledgers.folders[folder_id].ledger
         if not all(ledgers.is_own(d) for d in readers.devices() if readers.is_live(d)):
             return
-        for other_id, other in ledgers.folders.items():
+        for other_id, other in list(ledgers.folders.items()):
             holdings = self._mail_of(other_id).holdings
             if other_id == folder_id or not any(
                 other.ledger.is_live(d) and not holdings.is_known(d) for d in away

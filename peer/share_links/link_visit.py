@@ -24,6 +24,7 @@ from peer.errors import (
     LinkUnreachable,
     TooManyAttempts,
 )
+from protocol.errors import reason_of
 from protocol.share_url import ShareUrl, text_of
 
 TIMEOUT_S: Final = 60.0
@@ -139,7 +140,7 @@ class Visitor:
             ) from error
         except _BROKEN as error:
             raise LinkUnreachable(
-                f"{urlsplit(self.url.base).netloc} does not answer: {error or 'it broke off'}."
+                f"{urlsplit(self.url.base).netloc} does not answer: {reason_of(error)}."
                 " See that you are online and try again; what has come is kept."
             ) from error
         named = {name.lower(): value for name, value in response.getheaders()}

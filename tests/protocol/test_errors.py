@@ -3,7 +3,7 @@
 from enum import unique
 
 from protocol import errors
-from protocol.errors import ErrorCode, ProtocolError
+from protocol.errors import ErrorCode, ProtocolError, reason_of
 
 CLASSES = [
     value
@@ -35,6 +35,15 @@ def test_every_class_says_a_sentence_for_the_person() -> None:
         words = " ".join((kind.__doc__ or "").split())
         assert words[:1].isupper(), kind
         assert words.endswith("."), kind
+
+
+def test_the_reason_of_a_failure_is_said_in_words() -> None:
+    refused = ConnectionRefusedError(111, "Connect call failed ('192.0.2.1', 22330)")
+    assert reason_of(refused) == "Connection refused"
+    assert reason_of(OSError(98, "Address already in use")) == "Address already in use"
+    assert reason_of(TimeoutError()) == "no answer in time"
+    assert reason_of(OSError("Multiple exceptions: a, b")) == "Multiple exceptions: a, b"
+    assert reason_of(ConnectionResetError()) == "ConnectionResetError"
 
 
 def test_a_bad_name_is_a_bad_record_and_a_missing_link_is_nobody_s_offence() -> None:

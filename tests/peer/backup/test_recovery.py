@@ -19,7 +19,13 @@ from peer.backup.recovery import recover
 from peer.command_line.demo_tree import differences, list_tree
 from peer.device import setup
 from peer.device.home import Home
-from peer.errors import NothingToRecover, NotReadBack, PathUnusable, RelayUnreachable
+from peer.errors import (
+    DeviceExists,
+    NothingToRecover,
+    NotReadBack,
+    PathUnusable,
+    RelayUnreachable,
+)
 from peer.status import FolderState
 from protocol.kit import decode_kit
 from protocol.version_records import item_id
@@ -68,8 +74,17 @@ async def test_everything_comes_back_though_a_node_is_gone(tmp_path: Path) -> No
         relays = [gone, *some.addresses[1:]]
         with pytest.raises(NothingToRecover):
             await recover(stage.home("x"), os.urandom(32), relays, "x")
-        with pytest.raises(RelayUnreachable):
+        with pytest.raises(RelayUnreachable) as failed:
             await recover(stage.home("x"), kit, [gone], "x")
+        said = str(failed.value)
+        assert said.count(gone.host) == 1
+        assert "refused." in said
+        assert "Errno" not in said
+        assert "Name another relay" in said
+        with pytest.raises(DeviceExists):  # said before a relay is asked
+            await recover(stage.home("one"), kit, [gone], "one")
+        with pytest.raises(PathUnusable, match="own home"):
+            await recover(stage.home("x"), kit, relays, "x", into=stage.home("x"))
         told: list[tuple[int, int]] = []
         made = await recover(
             stage.home("two"), kit, relays, "two", into=tmp_path / "back",

@@ -162,6 +162,20 @@ def test_verbose_shows_where(
     assert "Traceback" in capsys.readouterr().err
 
 
+def test_what_ends_a_daemon_is_in_its_log(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It cannot be run again to see where, as a command can."""
+    errors: list[Exception] = [ZeroDivisionError("by zero"), NoDevice()]
+
+    def fail(arguments: argparse.Namespace) -> Any:
+        raise errors.pop(0)
+
+    monkeypatch.setattr("peer.command_line.acts.run", fail)
+    assert (main(["run"]), "in fail" in capsys.readouterr().err) == (1, True)
+    assert (main(["run"]), "in fail" in capsys.readouterr().err) == (3, False)
+
+
 def test_nothing_slow_is_imported_before_it_is_needed() -> None:
     """What takes 0.1 s to import each; measured by name, so that the test cannot hope."""
     slow = (

@@ -49,6 +49,12 @@ async def test_what_a_person_can_get_wrong(stage: Stage, pair: Pair) -> None:
     for path in (stage.root("one"), inside, stage.base):
         with pytest.raises(PathUnusable, match="overlaps"):
             await one.add_folder(path, "g")
+    within = stage.home("one") / "folders"
+    (stage.base / "name-of-home").symlink_to(stage.home("one"))
+    for path in (stage.home("one"), within, stage.base / "name-of-home"):
+        with pytest.raises(PathUnusable, match="own home"):  # its keys are for nobody else
+            await one.add_folder(path, "g")
+        assert not (path / ".holdfast").exists()
     with pytest.raises(PathUnusable, match="not a directory"):
         await one.add_folder(stage.base / "nowhere", "g")
     with pytest.raises(FolderExists, match="already"):
