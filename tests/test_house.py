@@ -179,7 +179,7 @@ def test_what_grows_meanwhile_is_not_walked() -> None:
     for path, tree in trees(MODULES):
         for node in ast.walk(tree):
             if isinstance(node, ast.For):
-                walked, inside = node.iter, list(node.body)
+                walked, inside = node.iter, list[ast.AST](node.body)
             elif isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp):
                 walked, inside = node.generators[0].iter, [node]
             else:

@@ -99,7 +99,7 @@ class Home:
 
     @staticmethod
     def check_free(path: Path) -> None:
-        """Raises DeviceExists where a device is; `create` does so as well, for who asks no sooner."""
+        """Raises DeviceExists where a device is, as `create` does, for who asks sooner."""
         if (path / KEY_NAME).exists():
             raise DeviceExists
 
