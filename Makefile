@@ -22,7 +22,7 @@ IN_MEMORY := $(shell test -w $(MEMORY) && \
 	df -Pk $(MEMORY) | awk 'NR == 2 {exit $$4 < $(SHARED_GIB) * 2^20}' && echo TMPDIR=$(MEMORY))
 endif
 
-.PHONY: demo demo-durable test check lab bench man clean
+.PHONY: demo demo-durable test test-stalled check lab bench man clean
 
 demo: $(INSTALLED) ## Two daemons, a real tree, each promise timed and checked.
 	$(VENV)/bin/holdfast demo $(TREE)
@@ -33,6 +33,12 @@ demo-durable: $(INSTALLED) ## Two devices and seven super-nodes; most of them bu
 test: $(INSTALLED) ## The tests, and nothing but the tests; ARGS goes to pytest.
 	$(IN_MEMORY) $(RUN) pytest -n auto --dist worksteal \
 		$(if $(IN_MEMORY),-o tmp_path_retention_policy=failed) $(ARGS)
+
+# A round of a loop in fifty is late by 50 ms on average: with more, tests of what has to be done in time
+# fail for want of it. The commands' imports are counted, and those of the stalls are among them.
+test-stalled: $(INSTALLED) ## The tests, with event loops and threads that stall at random: as a busy machine has them.
+	STALLS=0.02,0.1 PYTHONPATH=$(abspath tests/stalls) $(MAKE) test ARGS="--ignore tests/sim \
+		--deselect tests/peer/command_line/test_cli.py::test_nothing_slow_is_imported_before_it_is_needed $(ARGS)"
 
 check: $(INSTALLED) ## The style: lint, format, types, layers.
 	$(RUN) ruff check
