@@ -119,7 +119,7 @@ def notifications(arguments: argparse.Namespace) -> Answer:
         rows = (
             (
                 str(one["id"]),
-                "" if one["read"] else one["priority"],
+                "over" if one["over"] else "" if one["read"] else one["priority"],
                 terminal.format_moment(one["time_s"]),
                 one["text"],
             )

@@ -454,7 +454,9 @@ def _make_endpoint(daemon: DaemonApi, act: _Act) -> Callable[[Request], Awaitabl
             members = await read_members(request) | request.path_params
             is_query = request.method in ("GET", "HEAD")
             content = await act(daemon, Fields(dict(members), is_query=is_query))
-            if not is_query:
+            # What could not be done to any file is no deed: the trail says what was.
+            is_vain = bool(content and content.get("failed") and not content.get("restored"))
+            if not is_query and not is_vain:
                 daemon.witness.acted(request.url.path, members)
         except PeerError as error:
             return problem(error)

@@ -129,7 +129,7 @@ class Desktop:
             Priority.TROUBLE: Urgency.Critical,
             Priority.QUESTION: Urgency.Normal,
             Priority.NEWS: Urgency.Low,
-        }[notice.priority]
+        }[Priority.NEWS if notice.is_over else notice.priority]
         await self._make_room(notice.id)
         taken = asyncio.Event()
         bubble = await self._notifier.send(

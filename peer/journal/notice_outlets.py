@@ -131,9 +131,9 @@ def _desktop_outlet(device: str) -> Outlet:
 
 
 def payload(notice: Notice, device: str) -> bytes:
-    """What a command reads on its standard input, and a webhook is sent."""
+    """What a command reads on its standard input, and a webhook is sent: a line."""
     content: dict[str, Any] = {"device": device, **notice.entry()}
-    return json.dumps(content).encode()
+    return json.dumps(content).encode() + b"\n"
 
 
 async def run_command(command: Sequence[str], notice: Notice, device: str) -> None:

@@ -118,6 +118,8 @@ class Notice:
     def text(self) -> str:
         """A sentence, safe for a terminal."""
         text = term_safe(KINDS[self.kind][1](self.folder or "a folder", self.count, self.about))
+        if self.is_over and self.kind in STANDING:
+            text = f"It is over: {text}"
         return text if len(text) <= TEXT_LENGTH_MAX else text[: TEXT_LENGTH_MAX - 1] + "…"
 
     def entry(self) -> NoticeEntry:
@@ -170,12 +172,16 @@ class NoticeBoard:
             known.due_s = min(known.due_s, now_s + AGAIN_S)
         self.version += 1
 
-    def end(self, kind: str, folder: str) -> None:
-        """What lasted is over: nobody has to read of it any more."""
+    def end(self, kind: str, folder: str, now_s: int) -> None:
+        """What lasted is over: nobody has to read of it any more. Who was told outside that there
+        is trouble is told that it is over.
+        """
         for notice in self.notices.values():
             if (notice.kind, notice.folder) == (kind, folder) and not notice.is_over:
                 notice.is_over = notice.is_read = True
-                notice.due_s = NEVER
+                notice.latest_s = now_s
+                is_missed = notice.told and notice.priority is Priority.TROUBLE
+                notice.due_s = now_s if is_missed else NEVER
                 self.version += 1
 
     def has_conflicts(self, folder: str) -> bool:

@@ -106,10 +106,13 @@ class Witness:
 
     async def _note_settings(self) -> None:
         """What a person has set otherwise since the last run is in the trail."""
-        now = {key.dotted: repr(getattr(self._config, field)) for field, key in KEYS.items()}
+        values = {key: getattr(self._config, field) for field, key in KEYS.items()}
+        now = {key.dotted: json.dumps(key.write(value)) for key, value in values.items()}
+        # What an earlier version of Holdfast has kept is in Python's words.
+        earlier = {key.dotted: repr(value) for key, value in values.items()}
         kept = await self._home.store.setting(CONFIG_SETTING)
         before: dict[str, str] = {} if kept is None else json.loads(kept)
-        changed = [key for key, value in now.items() if before.get(key, value) != value]
+        changed = [k for k, v in now.items() if before.get(k, v) not in (v, earlier[k])]
         for key in changed:
             value = "another" if key in PRIVATE_KEYS else now[key]
             self.trail.note("setting", key=key, value=value)
@@ -243,6 +246,8 @@ class Witness:
 
     def _look_at(self, stored: StoredFolder, now_s: int) -> None:
         folder_id, name = stored.folder_id, self._reports.name_of(stored)
+        if stored.path is not None:
+            self.board.end("offered", name, now_s)
         state, reason = self._reports.brief(stored)
         before, looks = self._states.get(folder_id, (state, 0))
         looks = looks + 1 if state is before else 1
@@ -255,11 +260,11 @@ class Witness:
         if state in TROUBLES and reason and not is_passing:
             self.board.tell("trouble", now_s, folder=name, about=reason)
         else:
-            self.board.end("trouble", name)
+            self.board.end("trouble", name, now_s)
         if state is FolderState.ASKING:
             self.board.tell("asking", now_s, folder=name, about=reason)
         else:
-            self.board.end("asking", name)
+            self.board.end("asking", name, now_s)
         if state is FolderState.IN_SYNC:
             count = self._came.pop(folder_id, 0)
             if count >= SYNCED_CHANGES_MIN:

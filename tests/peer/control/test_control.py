@@ -143,6 +143,18 @@ async def test_each_act_reaches_the_daemon_with_its_fields(tmp_path: Path) -> No
     ]
 
 
+async def test_what_nothing_came_of_is_no_deed(tmp_path: Path) -> None:
+    daemon = FakeDaemon()
+    daemon.errors.clear()
+    members: dict[str, Any] = {"path": str(tmp_path / "note"), "version": 7}
+    await ask_json(daemon, "/api/versions/restore", **members)
+    assert daemon.acts == [("/api/versions/restore", members)]
+    daemon.errors.append({"path": "note", "reason": "There is something there already."})
+    answer = await ask_json(daemon, "/api/versions/restore", **members)
+    assert answer.content["failed"]
+    assert len(daemon.acts) == 1
+
+
 @pytest.mark.row("A36")
 @pytest.mark.parametrize(("method", "path"), EVERY_ROUTE)
 @pytest.mark.parametrize(

@@ -72,11 +72,12 @@ def test_what_lasts_is_one_notice_until_it_is_over() -> None:
     board.mark_as_read()
     board.tell("trouble", NOW + 6, "f", "the disk is gone")
     assert board.unread == 0
-    board.end("trouble", "another")
-    board.end("trouble", "f")
+    board.end("trouble", "another", NOW + 9)
+    board.end("trouble", "f", NOW + 9)
     (notice,) = board.listed(unread_only=False, limit=9)
     assert notice["over"]
     assert notice["read"]
+    assert (notice["time_s"], notice["text"]) == (NOW + 9, "It is over: In f: the disk is gone")
     board.tell("trouble", NOW + 7, "f", "the disk is full")
     assert board.unread == 1
 
@@ -121,8 +122,25 @@ def test_trouble_is_told_at_once_and_news_wait_for_company() -> None:
 def test_what_is_over_before_it_was_told_is_not_told() -> None:
     board = NoticeBoard()
     board.tell("asking", NOW, "f", "was it meant?")
-    board.end("asking", "f")
+    board.end("asking", "f", NOW)
     assert board.take_due(NOW + 100) == []
+
+
+def test_who_was_told_of_trouble_is_told_that_it_is_over() -> None:
+    board = NoticeBoard()
+    board.tell("trouble", NOW, "f", "the disk is full")
+    board.tell("trouble", NOW, "g", "the disk is full")
+    board.tell("asking", NOW, "f", "was it meant?")
+    assert len(board.take_due(NOW + QUIET_S)) == 3
+    board.mark_as_read()
+    for kind in ("trouble", "asking"):
+        board.end(kind, "f", NOW + 90)
+    (over,) = board.take_due(NOW + 90)
+    assert over.text == "It is over: In f: the disk is full"
+    assert over.entry()["over"]
+    board.end("trouble", "f", NOW + 95)  # it was before
+    assert board.take_due(NOW + 10**6) == []
+    assert board.unread == 0
 
 
 def test_the_board_is_bounded_and_keeps_what_matters() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,12 @@ from typing import Any
 import pytest
 
 from peer.daemon import Daemon
+from peer.device.config import KEYS
 from peer.folders.folder import Folder
 from peer.folders.progress import CHANGING
 from peer.journal import witness
 from peer.journal.trail_file import read_back, verify_trail
-from peer.journal.witness import STEADY_LOOKS
+from peer.journal.witness import CONFIG_SETTING, STEADY_LOOKS
 from peer.status import Choice, FolderState
 from tests.peer.device_stage import devices, until
 
@@ -48,6 +50,25 @@ async def test_devices_folders_and_files_are_told_of(tmp_path: Path) -> None:
             assert verify_trail(daemon.witness.trail.directory).problems == []
 
 
+async def test_a_setting_is_told_of_as_it_is_written(tmp_path: Path) -> None:
+    """Once: not by what an earlier version kept in other words."""
+    async with devices(tmp_path) as stage:
+        one = await stage.found("one")
+        before = {key.dotted: repr(getattr(one.config, name)) for name, key in KEYS.items()}
+        before |= {"network.listen": "(('192.0.2.1', 1),)", "search.text": "False"}
+        before |= {"notifications.webhook": "'https://example.org/secret'"}
+        async with one.home.store.transaction() as write:
+            await write.put_setting(CONFIG_SETTING, json.dumps(before).encode())
+        for _ in range(2):
+            await one.witness._note_settings()
+        assert {e["key"]: e["value"] for e in entries(one) if e["what"] == "setting"} == {
+            "network.listen": '["127.0.0.1:0"]',
+            "search.text": "true",
+            "notifications.webhook": "another",
+        }
+        assert len([e for e in entries(one) if e["what"] == "setting"]) == 3
+
+
 async def test_a_home_that_was_copied_goes_on_in_its_own_chain(tmp_path: Path) -> None:
     async with devices(tmp_path) as stage:
         await stage.found("one")
@@ -72,6 +93,8 @@ async def test_what_a_person_should_hear_of_is_kept_over_a_restart(tmp_path: Pat
         assert await kinds_of(one) == ["joined"]
         folder, _ = await stage.share(one, two)
         await until(lambda: "offered" in {n.kind for n in two.witness.board.notices.values()})
+        two.witness.look()
+        assert "offered" not in await kinds_of(two)  # it is attached
         folder.progress.problems["a", "b"] = "It cannot be read."
         await until(lambda: folder.progress.state is FolderState.IN_SYNC)
         one.witness.look()
