@@ -210,15 +210,15 @@ class Engine:
             directories = [e for kind, e in part if kind == 0 and isinstance(e, Entry)]
             moved = [e for kind, e in part if kind == 1 and isinstance(e, Entry)]
             gone = [i for kind, i in part if kind == 2 and isinstance(i, bytes)]
-            links = [(e.item, e.stat) for e in directories + moved]
-            authored = await self._author(
+            # Without a ctime, lest what was moved is not read after a crash either.
+            links = [(e.item, e.stat._replace(ctime_ns=0)) for e in directories + moved]
+            out.authored += await self._author(
                 lambda batch, d=directories, m=moved, g=gone: record_structure(  # type: ignore[misc]
                     batch, d, m, [NodeId(i) for i in g], missing
                 ),
                 links,
                 now_ns,
             )
-            out.authored += authored
         return out
 
     async def _observe(

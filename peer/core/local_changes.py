@@ -22,6 +22,11 @@ RACY_NS = 12_000_000
 """The coarsest tick of a Linux kernel's file timestamps is 10 ms (100 Hz): within it two writes
 can look like one.
 """
+COARSE_NS = 2_000_000_000
+"""The same of disks that keep times in seconds (HFS+, ext with inodes of 128 bytes) or in two of
+them (FAT).
+"""
+NS_PER_S = 1_000_000_000
 
 
 def facts_of(stat: Stat, now_ns: int) -> DiskFacts:
@@ -29,7 +34,8 @@ def facts_of(stat: Stat, now_ns: int) -> DiskFacts:
     sure. A ctime in the future is of before the clock was set back, and long past.
     """
     _, inode, _, size, mtime_ns, ctime_ns, *_ = stat
-    is_racy = 0 <= now_ns - ctime_ns < RACY_NS and stat.kind is Kind.FILE
+    tick_ns = RACY_NS if ctime_ns % NS_PER_S else COARSE_NS + RACY_NS
+    is_racy = 0 <= now_ns - ctime_ns < tick_ns and stat.kind is Kind.FILE
     return DiskFacts(inode, size, mtime_ns, 0 if is_racy else ctime_ns)
 
 

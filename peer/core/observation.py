@@ -28,7 +28,6 @@ LISTED_FILES_MAX: Final = 4_000
 """About how many known files they hold together: some 10 ms of work, and 2 MB of what is known."""
 ARRIVED_MAX: Final = 10_000
 """Once so many new files were found, some 6 MB, those in further directories are left for later."""
-NS_PER_S: Final = 1_000_000_000
 
 TWO_SPELLINGS: Final = (
     "Another name here looks the same and is spelled with other characters. Rename one of them."
@@ -324,12 +323,11 @@ class Observer:
         self._taken.add(owner.id)
         entry = entry._replace(item=owner.id)
         self.found.moved.append(entry)
-        if (
-            not owner.disk.ctime_ns
-            or owner.shown.is_executable != entry.stat.executable
-            or entry.stat.mtime_ns % NS_PER_S == 0
-        ):
-            self.found.to_read.append(entry)  # and perhaps changed too, or another file
+        # A rename itself makes the ctime another one, so only the bytes say whether it was changed
+        # too, by a program that sets the time back (taggers do), or is another file.
+        is_same = owner.disk.ctime_ns == entry.stat.ctime_ns != 0
+        if not is_same or owner.shown.is_executable != entry.stat.executable:
+            self.found.to_read.append(entry)
 
     def _path_of(self, row: Row) -> Path:
         directories = self.turn.resident
@@ -377,8 +375,8 @@ def _same_bytes(disk: DiskFacts, stat: Stat) -> bool:
 
 
 def _is_unchanged(row: Row, stat: Stat) -> bool:
-    """A known inode with the size and mtime it had: the same bytes. Numbers are reused, times are
-    not, but for those of whole seconds: archives set one for all that comes out of them.
+    """A known inode with the size and mtime it had: the same file. Numbers are reused, times are
+    hardly; that the bytes are the same is for a look at them to say.
     """
     return row.id[15] & 3 == stat.kind and _same_bytes(row.disk, stat)
 

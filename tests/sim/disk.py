@@ -44,6 +44,8 @@ from tests.peer.listings import shortened
 HASHER: Final = ChunkHasher(b"k" * 32)
 ROOT_INODE: Final = 1
 TICK_NS: Final = 10_000_000
+OFF_NS: Final = 1
+"""No tick falls on a whole second: a disk with such times would be one that keeps no others."""
 
 
 class Crash(Exception):
@@ -61,7 +63,7 @@ class Clock:
 
     @property
     def stamp_ns(self) -> int:
-        return self.now_ns // TICK_NS * TICK_NS
+        return self.now_ns // TICK_NS * TICK_NS - OFF_NS
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ from random import Random
 
 from peer.core.disk_types import INCOMING, INTERNAL_NAME, TRASH, Kind, Path
 from protocol.names import fold_key
-from tests.sim.disk import ROOT_INODE, TICK_NS, Inode, Place
+from tests.sim.disk import OFF_NS, ROOT_INODE, TICK_NS, Inode, Place
 
 Slot = tuple[int, str]
 Change = tuple[tuple[int, str, int], ...]
@@ -75,7 +75,7 @@ class FileSystem:
 
     @property
     def stamp_ns(self) -> int:
-        return self.clock_ns() // TICK_NS * TICK_NS
+        return self.clock_ns() // TICK_NS * TICK_NS - OFF_NS
 
     # ------------------------------------------------------------ the tree
 

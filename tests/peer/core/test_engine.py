@@ -169,6 +169,57 @@ async def test_what_the_person_changed_meanwhile_is_not_overwritten(pair: Pair) 
     assert {b"newer", b"unscanned!"} == set(one.tree().values())
 
 
+def save_in_place(path: Path, data: bytes) -> None:
+    """As programs do that keep the time of what they write to: only the ctime shows it."""
+    before = path.stat()
+    assert before.st_size == len(data)
+    path.write_bytes(data)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.row("F18")
+@pytest.mark.parametrize("target", ["a", "d/a", "b"])
+async def test_an_edit_that_shows_in_no_size_and_no_mtime_is_told(pair: Pair, target: str) -> None:
+    """Where the file is renamed at once, its ctime says nothing either (`b` changes places)."""
+    one, two = pair
+    (one.root / "d").mkdir()
+    (one.root / "a").write_bytes(b"track 1")
+    (one.root / "b").write_bytes(b"track 2")
+    await one.scan()
+    await meet(pair)
+    save_in_place(one.root / "a", b"Track 1")
+    if target == "b":
+        (one.root / "b").rename(one.root / "t")
+        (one.root / "a").rename(one.root / "b")
+        (one.root / "t").rename(one.root / "a")
+    else:
+        (one.root / "a").rename(one.root / target)
+    await one.scan()
+    await meet(pair)
+    assert two.tree()[target] == b"Track 1"
+
+
+async def test_what_was_moved_is_read_after_a_crash_too(pair: Pair, tmp_path: Path) -> None:
+    """The move is told before the bytes are looked at."""
+    one, two = pair
+    (one.root / "a").write_bytes(b"track 1")
+    await one.scan()
+    await meet(pair)
+    save_in_place(one.root / "a", b"Track 1")
+    (one.root / "a").rename(one.root / "b")
+    scan = one.engine.scan([ROOT], True, lambda path, is_directory: False, time.time_ns() + 10**9)
+    one.note((await one.performer.drive(scan)).authored)
+    await one.close()
+    again = await FolderDevice.open(tmp_path, "one", one.place)
+    try:
+        again.authored += one.authored
+        await again.scan()
+        await two.sync(again)
+        assert two.tree() == {"b": b"Track 1"}
+    finally:
+        await again.close()
+
+
 async def test_a_folder_s_name_travels_and_is_read_back(pair: Pair) -> None:
     one, two = pair
     one.note(await one.performer.drive(one.engine.name_folder("photos", 0)))

@@ -8,6 +8,7 @@ from crypto.ids import ChunkId, NodeId
 from peer.core.batch import Batch
 from peer.core.disk_types import FileRead, Kind, Stat
 from peer.core.local_changes import (
+    COARSE_NS,
     RACY_NS,
     carry_disk_facts,
     facts_of,
@@ -175,6 +176,15 @@ def test_a_file_that_has_just_changed_is_not_trusted() -> None:
     assert facts_of(settled, NOW_NS) == DiskFacts(1, 5, 1, NOW_NS - RACY_NS)
     link_itself = stat(1, Kind.SYMLINK, ctime_ns=NOW_NS)
     assert facts_of(link_itself, NOW_NS).ctime_ns == NOW_NS  # it cannot be written in place
+
+
+@pytest.mark.row("F22")
+def test_a_disk_that_keeps_times_in_seconds_is_trusted_later() -> None:
+    """A second save within the two seconds of FAT has the times of the first one, and the size."""
+    ctime_ns = NOW_NS // 10**9 * 10**9
+    found = stat(1, ctime_ns=ctime_ns)
+    assert facts_of(found, ctime_ns + 1_999_000_000).ctime_ns == 0
+    assert facts_of(found, ctime_ns + COARSE_NS + RACY_NS).ctime_ns == ctime_ns
 
 
 @pytest.mark.row("F22")

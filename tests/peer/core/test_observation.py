@@ -13,7 +13,6 @@ from peer.core.disk_types import Kind, Listing, Path, Problem, Stat, Trouble
 from peer.core.observation import (
     LISTED_AT_ONCE,
     LISTED_FILES_MAX,
-    NS_PER_S,
     Observation,
     Observer,
 )
@@ -177,12 +176,13 @@ def test_a_move_into_a_directory_even_if_only_that_one_is_looked_at() -> None:
     assert told(observe(stage, [D], is_recursive=False)) == {"moved": {"a": F}}
 
 
-def test_a_renamed_file_whose_time_is_of_whole_seconds_is_read() -> None:
-    """`rm a; tar x`: the number is given out again, and archives give many files one time."""
-    stage = TreeStage()
-    stage.put({F: file(name="a")}, {F: stat(10, mtime_ns=NS_PER_S)})
-    stage.lies((), n=stat(10, mtime_ns=NS_PER_S))
-    assert told(observe(stage)) == {"moved": {"n": F}, "read": {"n": F}}
+def test_a_renamed_file_is_read_unless_its_ctime_says_that_nothing_was_done_to_it() -> None:
+    """Taggers write in place, set the time back and rename; `rm a; tar x` gives the number out
+    again, and archives give many files one time.
+    """
+    stage = stage_with_two_files()
+    stage.lies((), renamed=stat(10, ctime_ns=2), b=stat(11, size=6), d=folder(20))
+    assert told(observe(stage)) == {"moved": {"renamed": F}, "read": {"renamed": F}}
 
 
 def test_a_reused_inode_is_no_rename() -> None:
