@@ -84,6 +84,8 @@ _NAMES: Final = (
     # share links, what of them is not a browser's (10)
     "share link",
     "told links",
+    "end key",
+    "told end keys",
     "upload link",
     "link space",
     "link head",
@@ -130,6 +132,7 @@ SHARE_LINK_MANIFEST_PREFIX: Final = b"holdfast/1 link manifest\0"
 SHARE_LINK_SEGMENT_PREFIX: Final = b"holdfast/1 link segment\0"
 SHARE_LINK_TOKEN_PREFIX: Final = b"holdfast/1 link token\0"
 SHARE_LINK_REVOKE_PREFIX: Final = b"holdfast/1 link revoke\0"
+SHARE_LINK_END_PREFIX: Final = b"holdfast/1 link end\0"
 SHARE_LINK_PAGE_PREFIX: Final = b"holdfast/1 link page\0"
 UPLOAD_PREFIX: Final = b"holdfast/1 upload\0"
 UPLOAD_GATE_PREFIX: Final = b"holdfast/1 upload gate\0"
@@ -149,6 +152,7 @@ RAW_PREFIXES: Final = (
     SHARE_LINK_SEGMENT_PREFIX,
     SHARE_LINK_TOKEN_PREFIX,
     SHARE_LINK_REVOKE_PREFIX,
+    SHARE_LINK_END_PREFIX,
     SHARE_LINK_PAGE_PREFIX,
     UPLOAD_PREFIX,
     UPLOAD_GATE_PREFIX,

@@ -34,6 +34,7 @@ from crypto.chunks import SealedChunk, open_chunk_with
 from crypto.errors import BadKeyError, OpenError, SignatureError
 from crypto.ids import ChunkId
 from crypto.labels import (
+    SHARE_LINK_END_PREFIX,
     SHARE_LINK_ID_PREFIX,
     SHARE_LINK_MANIFEST_PREFIX,
     SHARE_LINK_PAGE_PREFIX,
@@ -57,6 +58,8 @@ LINK_SIGNATURE_SIZE: Final = 64
 SALT_SIZE: Final = 32
 PASSWORD_SALT_SIZE: Final = 16
 TOKEN_SIZE: Final = 32
+END_KEY_SIZE: Final = 32
+"""Random: by it the other devices of a link's maker end the link, and do nothing else to it."""
 SEGMENT_SIZE: Final = 64 << 10
 """Of the manifest, before it is sealed."""
 SEGMENT_OVERHEAD: Final = 16
@@ -206,6 +209,11 @@ def link_id_of(public: bytes) -> bytes:
 def token_hash(token: bytes) -> bytes:
     """What a relay keeps of a token."""
     return sha256(token).digest()
+
+
+def end_key_hash(link_id: bytes, end_key: bytes) -> bytes:
+    """What a relay keeps of the key by which others than the maker may end a link."""
+    return sha256(SHARE_LINK_END_PREFIX + link_id + end_key).digest()
 
 
 def page_id(page: bytes) -> ChunkId:

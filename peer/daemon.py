@@ -78,7 +78,7 @@ from peer.status import (
 )
 from protocol import messages
 from protocol.errors import LinkError, ProtocolError
-from protocol.events import LinksReceived, RelaysReceived
+from protocol.events import EndKeysReceived, LinksReceived, RelaysReceived
 from protocol.handshake import HELLO
 from protocol.link import Link, LinkKind
 from protocol.links import Listener, authenticate_server
@@ -185,7 +185,9 @@ class Daemon:
             log.warning("%s", notice)
         self.trails = Trails(self.witness, self.ledgers, self.network)
         await self.trails.start()
-        self.network.on_own[LinksReceived] = self.share_links.sharing.received
+        sharing = self.share_links.sharing
+        self.network.on_own[LinksReceived] = sharing.received
+        self.network.on_own[EndKeysReceived] = sharing.received_keys
         await self._listen()
         self.invitations = Invitations(
             self.ledgers,
@@ -389,6 +391,7 @@ class Daemon:
             folder.membership_changed()
         self.relays.membership_changed()
         self.backups.wake()
+        self.share_links.end_keys.membership_changed()
         await self._announce()
         self.dialling.wake()
 

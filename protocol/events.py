@@ -9,7 +9,7 @@ from crypto.ids import ChunkId, EntryId, FolderId, LogId
 from protocol.backup_records import BackupRecord
 from protocol.candidates import Candidate
 from protocol.changesets import FrontierEntry
-from protocol.link_records import LinkRecord
+from protocol.link_records import EndKey, LinkRecord
 from protocol.messages import LedgerHeads, Wrap
 from protocol.relay_records import RelayRecord
 
@@ -145,14 +145,19 @@ class ChunksMissing:
 
 
 @dataclass(frozen=True, slots=True)
-class RelaysReceived:
+class OwnReceived:
+    """What counts from devices of one's own user alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class RelaysReceived(OwnReceived):
     """The other side said which relays it knows of."""
 
     records: tuple[RelayRecord, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class BackupsReceived:
+class BackupsReceived(OwnReceived):
     """The other side said which folders rest at which super-nodes."""
 
     vault_secret: bytes
@@ -160,18 +165,25 @@ class BackupsReceived:
 
 
 @dataclass(frozen=True, slots=True)
-class TrailsReceived:
+class TrailsReceived(OwnReceived):
     """The other side showed how its audit trail ends, and what it holds of others' trails."""
 
     checkpoints: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class LinksReceived:
+class LinksReceived(OwnReceived):
     """The other side said which share links it has made, and which it wishes to be ended."""
 
     records: tuple[LinkRecord, ...]
     wishes: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EndKeysReceived(OwnReceived):
+    """The other side said by which keys its share links can be ended."""
+
+    keys: tuple[EndKey, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,5 +235,6 @@ Event = (
     | BackupsReceived
     | TrailsReceived
     | LinksReceived
+    | EndKeysReceived
     | Closed
 )

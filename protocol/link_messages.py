@@ -14,6 +14,7 @@ from crypto.namespaces import NAMESPACE_SIZE
 from crypto.primitives import HASH_SIZE
 from crypto.share_links import (
     BLOB_SIZE_MAX,
+    END_KEY_SIZE,
     LINK_ID_SIZE,
     LINK_SIGNATURE_SIZE,
     PASSWORD_SALT_SIZE,
@@ -50,6 +51,8 @@ class LinkNumber(IntEnum):
     LINK_REVOKE = 119
     LINK_DONE = 120
     LINK_PAGES = 128
+    LINK_END_KEY = 129
+    LINK_END = 130
 
 
 class LinkPack(NamedTuple):
@@ -157,7 +160,7 @@ class LinkRevoke:
 
 @dataclass(frozen=True, slots=True)
 class LinkDone:
-    """Answers LINK_PUT, LINK_PIECE, LINK_PAGES, LINK_KEEP and LINK_REVOKE; the last two when it is
+    """Answers what else is asked; LINK_KEEP, LINK_REVOKE, LINK_END_KEY and LINK_END when it is
     durable.
     """
 
@@ -176,8 +179,35 @@ class LinkPages:
     descriptor_ids: tuple[bytes, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class LinkEndKey:
+    """Says by which key others than its maker may end a link from now on, and by no other."""
+
+    number: int
+    link_id: bytes
+    """Of a namespace that is open on this link of ours for the admin tier."""
+    key_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LinkEnd:
+    """Ends a link for ever, by its end key: no namespace is needed."""
+
+    number: int
+    link_id: bytes
+    key: bytes
+
+
 LinkRequest: TypeAlias = (
-    LinkAsk | LinkPut | LinkPiece | LinkKeep | LinkList | LinkRevoke | LinkPages
+    LinkAsk
+    | LinkPut
+    | LinkPiece
+    | LinkKeep
+    | LinkList
+    | LinkRevoke
+    | LinkPages
+    | LinkEndKey
+    | LinkEnd
 )
 LinkAnswer: TypeAlias = LinkPlace | LinkListed | LinkDone
 LinkMessage: TypeAlias = LinkRequest | LinkAnswer
@@ -222,5 +252,7 @@ FORMS: Final[dict[LinkNumber, RelayForm]] = {
     ),
     N.LINK_DONE: RelayForm(LinkDone, (_NUMBER, _OUTCOME, _COUNT)),
     N.LINK_PAGES: RelayForm(LinkPages, (_NUMBER, _LINK, list_of(_HASH, 0, PACKS_MAX))),
+    N.LINK_END_KEY: RelayForm(LinkEndKey, (_NUMBER, _LINK, _HASH)),
+    N.LINK_END: RelayForm(LinkEnd, (_NUMBER, _LINK, fixed_bytes(END_KEY_SIZE))),
 }  # fmt: skip
 """The whole schema; each number has one form."""

@@ -1,9 +1,11 @@
 """What a device tells the user's others of the share links it has made (SPEC 7).
 
 Each tells of its own links alone, all at once, and what it told last counts: no version and no
-clock is needed. It tells what opens a link, and not the key by which the link is ended: a device
-that was removed could end what others have made with it. Who wishes a link to be ended tells that,
-and the device that made it does it.
+clock is needed. It tells what opens a link, and not the link's own key, by which another link could
+be put in its place. Who wishes a link to be ended tells that, and the device that made it does it.
+So that the others need not wait for that device it tells them an end key of each link, whose hash
+the link's relay has: it ends the link and does nothing else, and is replaced at the relay when a
+device is removed.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
-from crypto.share_links import LINK_ID_SIZE, LINK_SECRET_SIZE
+from crypto.share_links import END_KEY_SIZE, LINK_ID_SIZE, LINK_SECRET_SIZE
 from protocol import wire
 from protocol.fields import BOOLEAN, fixed_bytes, list_of, record_of, text, unsigned
 from protocol.link_messages import BASE_LENGTH_MAX
@@ -20,6 +22,8 @@ from protocol.share_url import ShareUrl
 TOLD_MAX: Final = 256
 """Links of one device, the newest: the longest names fit into one message."""
 WISHES_MAX: Final = 256
+END_KEYS_MAX: Final = 512
+"""Of the links of one device, of both kinds."""
 NAME_LENGTH_MAX: Final = 255
 RELAY_LENGTH_MAX: Final = 400
 
@@ -53,6 +57,17 @@ class LinkRecord(NamedTuple):
         return f"LinkRecord({self.link_id.hex()})"
 
 
+class EndKey(NamedTuple):
+    """What ends a link of the device that tells it."""
+
+    link_id: bytes
+    key: bytes
+
+    def __repr__(self) -> str:
+        """Whoever reads the key can end the link."""
+        return f"EndKey({self.link_id.hex()})"
+
+
 _COUNT: Final = unsigned(53)
 LINK_ID: Final = fixed_bytes(LINK_ID_SIZE)
 RECORDS: Final = list_of(
@@ -64,6 +79,7 @@ RECORDS: Final = list_of(
     TOLD_MAX,
 )  # fmt: skip
 WISHES: Final = list_of(LINK_ID, 0, WISHES_MAX)
+END_KEYS: Final = list_of(record_of(EndKey, LINK_ID, fixed_bytes(END_KEY_SIZE)), 0, END_KEYS_MAX)
 
 
 def write_records(records: Iterable[LinkRecord]) -> bytes:
@@ -74,4 +90,15 @@ def write_records(records: Iterable[LinkRecord]) -> bytes:
 def read_records(data: bytes) -> tuple[LinkRecord, ...]:
     """The inverse of `write_records`."""
     read: Any = RECORDS.read(wire.decode_own(data))
+    return tuple(read)
+
+
+def write_end_keys(keys: Iterable[EndKey]) -> bytes:
+    """End keys as a device keeps them."""
+    return wire.encode([list(each) for each in keys])
+
+
+def read_end_keys(data: bytes) -> tuple[EndKey, ...]:
+    """The inverse of `write_end_keys`."""
+    read: Any = END_KEYS.read(wire.decode_own(data))
     return tuple(read)

@@ -31,13 +31,14 @@ from protocol.fields import (
     text,
     unsigned,
 )
+from protocol.link_records import END_KEYS, EndKey, LinkRecord
 from protocol.link_records import RECORDS as LINKS
 from protocol.link_records import WISHES as LINK_WISHES
-from protocol.link_records import LinkRecord
 from protocol.relay_records import RECORDS, RelayRecord
 from protocol.trail import CHECKPOINT_LENGTH_MAX, CHECKPOINTS_MAX
 
-PROTOCOL_VERSION: Final = 1
+PROTOCOL_VERSION: Final = 2
+"""2 came with END_KEYS: a device that does not know it passes over what a higher version says."""
 DEVICE_NAME_LENGTH_MAX: Final = 64
 """Characters: enough for any name a person chose, and short enough for a line of a screen."""
 CLOSE_TEXT_LENGTH_MAX: Final = 200
@@ -79,6 +80,7 @@ class MessageNumber(IntEnum):
     BACKUPS = 33
     TRAILS = 34
     LINKS = 35
+    END_KEYS = 36
 
 
 class LedgerHeads(NamedTuple):
@@ -254,7 +256,15 @@ class LinksKnown:
     wishes: tuple[bytes, ...]
 
 
-OwnKnown = RelaysKnown | BackupsKnown | TrailsKnown | LinksKnown
+@dataclass(frozen=True, slots=True)
+class EndKeysKnown:
+    """Says by which keys the receiver may end share links of the sender (SPEC 17)."""
+
+    keys: tuple[EndKey, ...]
+    """All that the links' relays know."""
+
+
+OwnKnown = RelaysKnown | BackupsKnown | TrailsKnown | LinksKnown | EndKeysKnown
 """What only devices of one user tell each other."""
 
 Message = (
@@ -278,6 +288,7 @@ Message = (
     | BackupsKnown
     | TrailsKnown
     | LinksKnown
+    | EndKeysKnown
 )
 
 
@@ -349,6 +360,7 @@ FORMS: Final[dict[MessageNumber, Form]] = {
         TrailsKnown, 64 << 10, (list_of(bounded_bytes(CHECKPOINT_LENGTH_MAX), 0, CHECKPOINTS_MAX),)
     ),
     MessageNumber.LINKS: Form(LinksKnown, _LARGE, (LINKS, LINK_WISHES)),
+    MessageNumber.END_KEYS: Form(EndKeysKnown, 64 << 10, (END_KEYS,)),
 }
 _NUMBERS: Final = {form.type: number for number, form in FORMS.items()}
 # For each number: the longest payload and the record to read.

@@ -37,6 +37,7 @@ from protocol.events import (
     ChunksReceived,
     ChunksWanted,
     Closed,
+    EndKeysReceived,
     Event,
     FolderShared,
     FolderUnshared,
@@ -60,6 +61,7 @@ from protocol.messages import (
     Cancel,
     Changesets,
     Close,
+    EndKeysKnown,
     Frontier,
     Greeting,
     Ledger,
@@ -420,6 +422,9 @@ class Session:
     def _on_links(self, message: LinksKnown) -> None:
         self._events.append(LinksReceived(message.records, message.wishes))
 
+    def _on_end_keys(self, message: EndKeysKnown) -> None:
+        self._events.append(EndKeysReceived(message.keys))
+
     def _on_state(self, message: State) -> None:
         if self._folder(message.folder_id) is not None:
             self._events.append(
@@ -467,6 +472,7 @@ HANDLERS: Final[dict[SessionState, dict[type[Message], _Handler]]] = {
         BackupsKnown: Session._on_backups,
         TrailsKnown: Session._on_trails,
         LinksKnown: Session._on_links,
+        EndKeysKnown: Session._on_end_keys,
         Ping: Session._on_ping,
         Pong: Session._on_pong,
         Close: Session._on_close,

@@ -19,6 +19,8 @@ from protocol.link_messages import (
     LinkAnswer,
     LinkAsk,
     LinkDone,
+    LinkEnd,
+    LinkEndKey,
     LinkKeep,
     LinkList,
     LinkListed,
@@ -112,6 +114,12 @@ class LinkTalk:
                     is_done = await desk.links.revoke(link_id, signature, time_s)
                     outcome = StoreOutcome.DONE if is_done else StoreOutcome.UNKNOWN
                     return LinkDone(number, outcome, 0)
+                case LinkEndKey(number):
+                    return LinkDone(number, await self._set_end_key(desk, request), 0)
+                case LinkEnd(number, link_id, key):
+                    is_done = await desk.links.end_by(link_id, key)
+                    outcome = StoreOutcome.DONE if is_done else StoreOutcome.UNKNOWN
+                    return LinkDone(number, outcome, 0)
         except (OSError, sqlite3.Error) as error:
             log.error("share links cannot be written: %s", error)
             return refusal(request, StoreOutcome.UNABLE)
@@ -193,6 +201,13 @@ class LinkTalk:
             packs_size=sum(others.values()),
         )  # fmt: skip
         return StoreOutcome.DONE
+
+    async def _set_end_key(self, desk: LinkDesk, request: LinkEndKey) -> StoreOutcome:
+        link = desk.links.row_of(request.link_id)
+        if link is None or self._may(link.owner, Tier.ADMIN) is not StoreOutcome.DONE:
+            return StoreOutcome.UNKNOWN
+        is_set = await desk.links.set_end_key(request.link_id, request.key_hash)
+        return StoreOutcome.DONE if is_set else StoreOutcome.REFUSED
 
     async def _keep(self, desk: LinkDesk, request: LinkKeep) -> LinkDone:
         incoming = self._incoming.get(request.link_id)

@@ -50,6 +50,8 @@ class LinkRow:
     ended_s: int = 0
     pages_size: int = 0
     """Of those that hold nothing but the link's list."""
+    end_key_hash: bytes | None = None
+    """Of the key by which others than the maker may end it."""
 
 
 @dataclass(slots=True)

@@ -26,6 +26,7 @@ from crypto.share_links import (
     LinkHeader,
     check_link,
     check_revocation,
+    end_key_hash,
     token_hash,
 )
 from relay import link_rows as rows
@@ -222,6 +223,7 @@ class ShareLinks:
             link_id, new.owner, header.flags, header.version, new.password_salt, new.token_hash,
             header.public, now_s, now_s + lifetime_s if lifetime_s else 0, new.downloads_max,
             old.row.downloads if old else 0, size, new.packs_size, pages_size=new.pages_size,
+            end_key_hash=old.row.end_key_hash if old else None,
         )  # fmt: skip
         _move(blob, self._path(link_id))
         async with self._store.transaction() as db:
@@ -282,6 +284,29 @@ class ShareLinks:
             check_revocation(link.row.public, signature, link_id, time_s)
         except CryptoError:
             return False
+        await self._end(link, Ended.REVOKED)
+        return True
+
+    async def set_end_key(self, link_id: bytes, key_hash: bytes) -> bool:
+        """From now on others than its maker end a link by the key of this hash, and by no other;
+        False if it has ended. Durable when it returns. Who asks was found to be the maker.
+        """
+        row = self._links[link_id].row
+        if row.ended != Ended.LIVE:
+            return False
+        row.end_key_hash = key_hash
+        async with self._store.transaction() as db:
+            await rows.write_link(db, row)
+        return True
+
+    async def end_by(self, link_id: bytes, key: bytes) -> bool:
+        """Ends a link for who shows its end key; False if there is none, or it is another key."""
+        link = self._links.get(link_id)
+        expected = link.row.end_key_hash if link is not None else None
+        # Where there is no key something is compared too: no answer tells which links there are.
+        if not is_equal(end_key_hash(link_id, key), expected or bytes(32)):
+            return False
+        assert link is not None, "nothing has a hash of zeros"
         await self._end(link, Ended.REVOKED)
         return True
 

@@ -1211,4 +1211,31 @@ BUGS: Final = (
         "    if False:\n",
         ("relay/test_repairer.py::test_shares_that_are_not_of_one_pack_make_none",),
     ),
+    # ------------------------------------------------------------ who ends a share link
+    Bug(
+        "end-key-any", "2 A39", "any key ends a link that is there",
+        "relay/share_links.py",
+        "        if not is_equal(end_key_hash(link_id, key), expected or bytes(32)):\n",
+        "        if link is None:\n",
+        ("relay/test_share_links.py", "relay/test_link_desk.py"),
+    ),
+    Bug(
+        "end-key-stays", "2 A39", "a removed device goes on ending links by the keys that it knows",
+        "peer/share_links/link_end_keys.py",
+        "if key.made_of == made_of}", "if key.made_of}",
+        ("peer/share_links/test_link_end_keys.py",),
+    ),
+    Bug(
+        "end-key-shut-out", "2 A18", "a stolen device keeps its links from those who removed it",
+        "peer/share_links/link_end_keys.py",
+        "        if DeviceId(self._keys.device_id) not in state.live:\n", "        if False:\n",
+        ("peer/share_links/test_link_end_keys.py",),
+    ),
+    Bug(
+        "end-key-told-early", "2 A39", "a link is said to have ended, whatever its relay answers",
+        "peer/share_links/link_ending.py",
+        "        return await place.end(link_id, end_key)\n",
+        "        await place.end(link_id, end_key)\n        return True\n",
+        ("peer/share_links/test_link_ending.py", "peer/share_links/test_link_sharing.py"),
+    ),
 )  # fmt: skip

@@ -188,7 +188,7 @@ class Daemon:
         return await _ask(self._client.request, "POST", "/api/links/create", body, LINK_TIMEOUT_S)
 
     async def revoke_link(self, link_id: str) -> bool:
-        """One less; False if another device ends it when it hears of it."""
+        """One less; False if its relay, or the device that made it, is yet to hear of it."""
         body = {"link": link_id}
         request = self._client.request
         answer = await _ask(request, "POST", "/api/links/revoke", body, RELAYS_TIMEOUT_S)

@@ -20,7 +20,7 @@ from tui.watch import Seen
 LINK_HEADINGS: Final = ("", "link", "state", "size", "downloads", "until", "password")
 NO_LINKS: Final = "No links. Press a to share something."
 ENDED: Final = "It is ended: nobody gets anything by it any more."
-WISHED: Final = "Another device made it, and ends it as soon as it hears of that."
+WISHED: Final = "Another device made it. It ends once that one or its relay can be reached."
 ASKING: Final = "Asking the relays…"
 DAYS_DEFAULT: Final = "7"
 DAYS_MAX: Final = 3650

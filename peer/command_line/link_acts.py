@@ -128,7 +128,7 @@ def link_revoke(arguments: argparse.Namespace) -> Answer:
     answer = client_of(arguments).request("POST", "/api/links/revoke", body, MAKING_TIMEOUT_S)
     if answer["ended"]:
         return say(answer, "It is ended: nobody gets anything by it any more.")
-    return say(answer, "Another device made it, and ends it as soon as it hears of that.")
+    return say(answer, "Another device made it. It ends once that one or its relay can be reached.")
 
 
 def _terms(link: dict[str, Any]) -> str:

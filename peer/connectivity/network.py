@@ -25,7 +25,6 @@ from protocol import messages
 from protocol.changesets import Changeset, FrontierEntry
 from protocol.errors import ErrorCode, NewerForm, ProtocolError
 from protocol.events import (
-    BackupsReceived,
     ChangesetsNeeded,
     ChangesetsReceived,
     ChunksMissing,
@@ -36,13 +35,11 @@ from protocol.events import (
     FrontierReceived,
     LedgerHeadsReceived,
     LedgerReceived,
-    LinksReceived,
+    OwnReceived,
     PathsReceived,
     PeerGreeted,
     PeerState,
     ReceivedChunk,
-    RelaysReceived,
-    TrailsReceived,
     WrapsReceived,
 )
 from protocol.handshake import PeerKeys
@@ -407,7 +404,7 @@ class Network:
             case ChunksMissing(folder_id, _, ids):
                 self._transfers.missing(connection.device_id, folder_id, ids)
                 self.drive()
-            case RelaysReceived() | BackupsReceived() | TrailsReceived() | LinksReceived():
+            case OwnReceived():
                 # Who is not the user's own does not say where the user's devices meet.
                 if ledgers.is_own(connection.device_id) and type(event) in self.on_own:
                     await self.on_own[type(event)](event, connection)

@@ -26,7 +26,7 @@ class LinkEnd(TypedDict):
     """What came of ending a link."""
 
     ended: bool
-    """False if another device made it, and ends it when it hears of it."""
+    """False if another device made it: it ends when that one, or the link's relay, hears of it."""
 
 
 class ShareLinkApi(Protocol):
@@ -44,7 +44,7 @@ class ShareLinkApi(Protocol):
         """All links of this device."""
 
     async def revoke(self, url_or_id: str) -> bool:
-        """End one; False if another device has to, and will when it hears of it."""
+        """End one; False if another device's relay, or that device, is yet to hear of it."""
 
 
 async def create(links: ShareLinkApi, fields: Fields) -> Mapping[str, Any]:

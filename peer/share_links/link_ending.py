@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable
 from typing import Final, Protocol, TypeVar
@@ -16,6 +17,7 @@ from protocol.share_url import ShareUrl, text_of
 
 ENDS: Final = ("", "expired", "revoked", "used up")
 """By the number that a relay says."""
+REVOKED: Final = ENDS.index("revoked")
 PREFIX_LENGTH_MIN: Final = 4
 """Letters of an id that are enough if no other link's begins so."""
 
@@ -64,3 +66,13 @@ async def end_at_relay(relay: str, keys: DeviceKeys, link_id: bytes, key: bytes)
             f"{error} The link is not ended: try again when the relay can be reached."
         ) from error
     return now_s
+
+
+async def end_by_key(relay: str, link_id: bytes, end_key: bytes) -> bool:
+    """Has a link of another device ended by the key that this one has told; False if its relay
+    knows no such link or another key. Raises LinkError or StorageRefused.
+    """
+    # Keys of this moment alone: who is seen to end another's link is seen to be of the same user.
+    stranger = DeviceKeys.generate(os.urandom)
+    async with link_relay(RelayAddress.parse(relay), stranger) as place:
+        return await place.end(link_id, end_key)

@@ -15,6 +15,7 @@ from crypto.keys import DeviceKeys
 from crypto.link_space import GENERATION, LinkSpace
 from crypto.namespaces import Signer
 from crypto.packs import Pack
+from crypto.share_links import end_key_hash
 from crypto.shares import Descriptor, describe
 from peer.errors import LinkNotMade, NoLinkRelay, RelayUnreachable
 from protocol.errors import LinkError, StorageRefused
@@ -22,6 +23,8 @@ from protocol.link_messages import (
     BLOB_PIECE_MAX,
     LinkAsk,
     LinkDone,
+    LinkEnd,
+    LinkEndKey,
     LinkKeep,
     LinkList,
     LinkListed,
@@ -155,6 +158,23 @@ class LinkRelay:
         except StorageRefused as refusal:
             if refusal.outcome != StoreOutcome.UNKNOWN:
                 raise
+
+    async def set_end_key(self, link_id: bytes, key: bytes) -> None:
+        """From now on this key ends the link, and no other but the link's own."""
+        key_hash = end_key_hash(link_id, key)
+        await self._client.ask(LinkEndKey(self._client.number(), link_id, key_hash), LinkDone)
+
+    async def end(self, link_id: bytes, key: bytes) -> bool:
+        """Ends another device's link by its end key; False if the relay knows no such link, or
+        another key.
+        """
+        try:
+            await self._client.ask(LinkEnd(self._client.number(), link_id, key), LinkDone)
+        except StorageRefused as refusal:
+            if refusal.outcome != StoreOutcome.UNKNOWN:
+                raise
+            return False
+        return True
 
     # ------------------------------------------------------------ what is put in by links
 

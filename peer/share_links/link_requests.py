@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TypedDict
@@ -21,7 +22,8 @@ from peer.history.history_requests import HistoryRequests
 from peer.share_links.link_ahead import LEASE_S as AHEAD_LEASE_S
 from peer.share_links.link_ahead import LinksAhead
 from peer.share_links.link_content import Given, given_at
-from peer.share_links.link_ending import ENDS, end_at_relay, meant
+from peer.share_links.link_end_keys import LinkEndKeys
+from peer.share_links.link_ending import ENDS, REVOKED, end_at_relay, meant
 from peer.share_links.link_leases import LinkLeases
 from peer.share_links.link_maker import LinkMaker, Made, Wish
 from peer.share_links.link_packing import LinkPacking, Making
@@ -33,7 +35,7 @@ from peer.share_links.upload_store import UploadLink
 from protocol.errors import BadName, LinkError, StorageRefused
 from protocol.link_messages import LinkUse
 from protocol.link_records import LinkRecord
-from protocol.messages import LinksKnown
+from protocol.messages import OwnKnown
 from protocol.names import check_name
 from protocol.relay_address import RelayAddress
 from protocol.share_url import text_of
@@ -58,7 +60,7 @@ class LinkEntry(TypedDict):
     """0: any number."""
     state: str
     """`live`, `expired`, `revoked`, `used up`, or `unknown` while the relay cannot be asked; of
-    another device's as that told, or `ending` until it has ended it.
+    another device's as that told, or `ending` until it or the relay has ended it.
     """
     relay: str
     device: str
@@ -93,7 +95,7 @@ class ShareLinkRequests:
         backups: Backups,
         uploads: UploadLinks,
         under_way: UnderWay,
-        tell: Callable[[LinksKnown], None],
+        tell: Callable[[OwnKnown], None],
     ) -> None:
         """`tell` tells the user's other devices that are there."""
         self._home, self._ledgers = home, ledgers
@@ -101,7 +103,13 @@ class ShareLinkRequests:
         self._backups, self._uploads = backups, uploads
         self._under_way = under_way
         self._store = Opened(lambda: LinkStore.open(home.path / LINKS_NAME, home.keys.database_key))
-        self.sharing = LinkSharing(self._store.get, self._known_store, self._end, tell)
+        self._own = MadeLinks(self._known_store)
+        self.end_keys = LinkEndKeys(
+            self._store.get, home.keys, ledgers, (self._own,), lambda: self.sharing.changed()
+        )
+        self.sharing = LinkSharing(
+            self._store.get, self._known_store, self._end, self.end_keys.known, tell
+        )
 
     async def close(self) -> None:
         """Closes the list of links."""
@@ -115,6 +123,7 @@ class ShareLinkRequests:
             tasks.create_task(LinksAhead(self._backups.up_to_date, self.prepare).run())
             tasks.create_task(self.leases().run())
             tasks.create_task(self.sharing.run())
+            tasks.create_task(self.end_keys.run())
 
     def leases(self) -> LinkLeases:
         """What has super-nodes keep the packs that living links name."""
@@ -175,6 +184,7 @@ class ShareLinkRequests:
         """
         links = await (await self._store.get()).links()
         uses = await self._uses({link.relay for link in links})
+        await self._note_ends(links, uses)
         return {
             "links": [
                 *(_entry(link, uses[link.relay]) for link in links),
@@ -190,14 +200,15 @@ class ShareLinkRequests:
         return await self._uploads.create(path, name, relay, wish)
 
     async def revoke(self, url_or_id: str) -> bool:
-        """Ends the one link that this means; False if another device made it, and has it end when
-        it hears of it. Raises UnknownLink, or RelayUnreachable while its relay cannot be told.
+        """Ends the one link that this means; False if another device made it, and it ends when that
+        one or its relay hears of it. Raises UnknownLink, or RelayUnreachable while the relay of one
+        of this device's cannot be told.
         """
         requests = await self._uploads.unrevoked()
         own = await (await self._store.get()).links()
         known = {link.link_id for link in own}
-        told = [each.record for each in await self.sharing.others()]
-        others = [record for record in told if record.link_id not in known]
+        told = {each.link_id: each.record for each in await self.sharing.others()}
+        others = [record for link_id, record in told.items() if link_id not in known]
         every: list[UploadLink | MadeLink | LinkRecord] = [*requests, *own, *others]
         found = meant(every, url_or_id)
         if len(found) > 1:
@@ -215,8 +226,8 @@ class ShareLinkRequests:
         elif isinstance(link, MadeLink):
             await self._end(link)
         else:
-            await self.sharing.wish(link.link_id)
-        return not isinstance(link, LinkRecord)
+            return await self.sharing.end(link.link_id)
+        return True
 
     # Private
 
@@ -242,7 +253,10 @@ class ShareLinkRequests:
             sealed = await self._backups.sealed_at(folder.folder_id, place.client)
             maker = LinkMaker(LinkPacking(await self._store.get(), place, making), sealed)
             with self._under_way.doing("link", str(path), "bytes", maker.count):
-                return await maker.make(files, wish, is_older=is_older)
+                made = await maker.make(files, wish, is_older=is_older)
+            if not await self.end_keys.give(place, made.link.link_id):
+                self.end_keys.wake()
+            return made
 
     async def _uses(self, addresses: Collection[str]) -> dict[str, dict[bytes, LinkUse] | None]:
         """What relays say of this device's links; None for one that cannot be asked."""
@@ -255,6 +269,19 @@ class ShareLinkRequests:
             except (LinkError, StorageRefused):
                 uses[address] = None
         return uses
+
+    async def _note_ends(
+        self, links: Iterable[MadeLink], uses: Mapping[str, Mapping[bytes, LinkUse] | None]
+    ) -> None:
+        """Writes down what other devices have ended by their end keys."""
+        is_any = False
+        for link in links:
+            use = (uses[link.relay] or {}).get(link.link_id)
+            if use is not None and use.ended == REVOKED and not link.revoked_s:
+                await self._own.revoked(link.link_id, use.ended_s)
+                is_any = True
+        if is_any:
+            await self.sharing.changed()
 
     async def _ended(self, addresses: Collection[str]) -> set[bytes]:
         found = await self._uses(addresses)
@@ -275,6 +302,25 @@ class ShareLinkRequests:
         others = [a for a in used if a.relay_id not in nodes]
         more = [address for relay_id, address in nodes.items() if relay_id not in known]
         return [*first, *others, *more]
+
+
+class MadeLinks:
+    """The share links of this device, for who gives them end keys."""
+
+    def __init__(self, known_store: Callable[[], Awaitable[LinkStore | None]]) -> None:
+        self._known_store = known_store
+
+    async def living(self) -> list[MadeLink]:
+        """Those that have not ended, for all that is known here; the newest first."""
+        store, now_s = await self._known_store(), time.time()
+        every = [] if store is None else await store.links()
+        return [link for link in every if not link.revoked_s and not 0 < link.expires_s <= now_s]
+
+    async def revoked(self, link_id: bytes, at_s: int) -> None:
+        """One was ended by another device."""
+        store = await self._known_store()
+        assert store is not None, "the link came from there"
+        await store.revoked(link_id, at_s)
 
 
 def _entry(link: MadeLink, uses: Mapping[bytes, LinkUse] | None) -> LinkEntry:
@@ -307,7 +353,7 @@ def _entry(link: MadeLink, uses: Mapping[bytes, LinkUse] | None) -> LinkEntry:
 
 def _told_entry(told: ToldLink) -> LinkEntry:
     record = told.record
-    state = "ending" if told.is_wished else "live"
+    state = "revoked" if told.is_ended else "ending" if told.is_wished else "live"
     return {
         "id": text_of(record.link_id),
         "url": str(record.url),
@@ -319,7 +365,7 @@ def _told_entry(told: ToldLink) -> LinkEntry:
         "expires_s": record.expires_s,
         "downloads": None,
         "downloads_max": record.downloads_max,
-        "state": "revoked" if record.revoked_s else state,
+        "state": state,
         "relay": record.relay,
         "device": told.device,
     }

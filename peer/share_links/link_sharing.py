@@ -1,7 +1,9 @@
 """Share links on all devices of a user: each tells the others of those that it has made.
 
 What another device has told rests here, sealed, so that it is listed while that device is away. To
-end such a link is a wish, kept until the device that made it was heard to have done it.
+end such a link is a wish, kept until the device that made it was heard to have done it. Whoever has
+a link's end key (`link_end_keys`) ends it at its relay meanwhile, so that the wish only tells of
+that.
 """
 
 from __future__ import annotations
@@ -10,25 +12,30 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 
 from crypto.errors import CryptoError
 from crypto.ids import DeviceId
 from peer.connectivity.connection import Connection
-from peer.errors import PeerError
+from peer.errors import PeerError, RelayUnreachable
+from peer.share_links.link_ending import end_by_key
 from peer.share_links.link_store import LinkStore, MadeLink
-from protocol.errors import ProtocolError
-from protocol.events import LinksReceived
+from protocol.errors import LinkError, ProtocolError, StorageRefused
+from protocol.events import EndKeysReceived, LinksReceived
 from protocol.link_records import NAME_LENGTH_MAX, TOLD_MAX, WISHES_MAX, LinkRecord
-from protocol.messages import LinksKnown, presentable
+from protocol.messages import EndKeysKnown, LinksKnown, OwnKnown, presentable
+from protocol.relay_address import BadRelayAddress
 
 log = logging.getLogger(__name__)
 
 AGAIN_S: Final = 60.0
 """After a relay could not be told that a link has ended."""
-_EXPECTED: Final = (PeerError, CryptoError, ProtocolError, OSError, sqlite3.Error)
+_EXPECTED: Final = (
+    PeerError, CryptoError, ProtocolError, LinkError, StorageRefused, OSError, sqlite3.Error,
+)  # fmt: skip
 
 
 class ToldLink(NamedTuple):
@@ -39,6 +46,10 @@ class ToldLink(NamedTuple):
     """What that device is called."""
     is_wished: bool
     """Somebody wishes here that it be ended, and that device has not said yet that it is."""
+    is_ended: bool
+    """So that device says, or its relay did when it was shown the end key."""
+    end_key: bytes | None
+    """By which this device may end it."""
 
     @property
     def link_id(self) -> bytes:
@@ -54,30 +65,38 @@ class LinkSharing:
         store: Callable[[], Awaitable[LinkStore]],
         known_store: Callable[[], Awaitable[LinkStore | None]],
         end: Callable[[MadeLink], Awaitable[None]],
-        tell: Callable[[LinksKnown], None],
+        end_keys: Callable[[], Awaitable[EndKeysKnown]],
+        tell: Callable[[OwnKnown], None],
     ) -> None:
         """`known_store` gives the list of links if there is one, and `store` makes it; `end` ends a
-        link of this device; `tell` tells the user's devices that are there.
+        link of this device, `end_keys` gives what the others may end them by; `tell` tells the
+        user's devices that are there.
         """
         self._store, self._known_store = store, known_store
-        self._end, self._tell = end, tell
+        self._end, self._end_keys, self._tell = end, end_keys, tell
         self._due: set[bytes] = set()
         """Links of this device that others wish to be ended."""
+        self._refused: set[tuple[bytes, bytes]] = set()
+        """Links of others, and end keys that their relays do not know any more."""
+        self._is_left = False
+        """A relay could not be asked to end something."""
         self._wake = asyncio.Event()
+        self._wake.set()
 
     async def run(self) -> None:
-        """Ends what others wish to be ended, until cancelled; what cannot be told to its relay is
-        tried again.
+        """Ends what is wished to be ended, here and by others, until cancelled; what cannot be told
+        to its relay is tried again.
         """
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(AGAIN_S if self._due else None):
+                async with asyncio.timeout(AGAIN_S if self._due or self._is_left else None):
                     await self._wake.wait()
             self._wake.clear()
-            try:
-                await self._fulfil()
-            except _EXPECTED as error:
-                log.warning("a share link that another device wishes to end stays: %s", error)
+            for fulfil in (self._fulfil, self._fulfil_here):
+                try:
+                    await fulfil()
+                except _EXPECTED as error:
+                    log.warning("a share link that is wished to be ended stays: %s", error)
 
     async def known(self) -> LinksKnown:
         """What the user's other devices are told."""
@@ -93,6 +112,7 @@ class LinkSharing:
         """A link was made, or has ended: tells all who are there."""
         try:
             self._tell(await self.known())
+            self._tell(await self._end_keys())
         except _EXPECTED as error:
             log.warning("other devices are not told of share links: %s", error)
 
@@ -102,6 +122,7 @@ class LinkSharing:
         """
         try:
             connection.session.send(await self.known())
+            connection.session.send(await self._end_keys())
         except _EXPECTED as error:
             log.warning("%s is not told of share links: %s", connection.name, error)
 
@@ -110,18 +131,30 @@ class LinkSharing:
         store = await self._known_store()
         if store is None:
             return []
-        wishes, now_s = set(await store.wishes()), time.time()
+        wishes, ended, now_s = set(await store.wishes()), await store.all_ended_there(), time.time()
         return [
-            ToldLink(record, device, record.link_id in wishes and not record.revoked_s)
-            for device, records in await store.told()
-            for record in records
+            ToldLink(
+                record, told.device, record.link_id in wishes and not record.revoked_s,
+                bool(record.revoked_s) or record.link_id in ended,
+                told.end_keys.get(record.link_id),
+            )
+            for told in await store.told()
+            for record in told.records
             if not 0 < record.expires_s <= now_s
-        ]
+        ]  # fmt: skip
 
-    async def wish(self, link_id: bytes) -> None:
-        """A person wishes a link of another device to be ended."""
+    async def end(self, link_id: bytes) -> bool:
+        """A person wishes a link of another device to be ended: True if it is, False if that is
+        left to that device, or to when the link's relay can be asked.
+        """
+        living = [each for each in await self._living() if each.link_id == link_id]
+        if not living:
+            return True
         await (await self._store()).wish(link_id)
+        is_ended = await self._end_there(living)
         await self.changed()
+        self._wake.set()
+        return is_ended
 
     async def received(self, event: LinksReceived, connection: Connection) -> None:
         """Another device of the user has told."""
@@ -129,8 +162,19 @@ class LinkSharing:
             await self._keep(connection.device_id, connection.name, event)
             self._due |= set(event.wishes)
             self._wake.set()
+            await self._wish_too(event.wishes)
         except _EXPECTED as error:
             log.warning("what %s tells of share links is not kept: %s", connection.name, error)
+
+    async def received_keys(self, event: EndKeysReceived, connection: Connection) -> None:
+        """Another device of the user has told how its links can be ended."""
+        try:
+            store = await self._known_store() if not event.keys else await self._store()
+            if store is not None:
+                await store.tell_keys(connection.device_id, event.keys)
+                self._wake.set()
+        except _EXPECTED as error:
+            log.warning("how to end links of %s is not kept: %s", connection.name, error)
 
     async def _keep(self, device_id: DeviceId, name: str, event: LinksReceived) -> None:
         store = await self._known_store() if not event.records else await self._store()
@@ -139,18 +183,79 @@ class LinkSharing:
         await store.tell(device_id, name, event.records)
         # What is told as ended, or by nobody any more, is wished for no longer.
         living = {each.link_id for each in await self.others() if not each.record.revoked_s}
-        await store.unwish([each for each in await store.wishes() if each not in living])
+        pending = {*await store.wishes(), *await store.all_ended_there()}
+        await store.unwish(pending - living)
+
+    async def _wish_too(self, wishes: Iterable[bytes]) -> None:
+        """What one device wishes of another's links all wish: they carry it to the one that made
+        them, and show it.
+        """
+        wanted = {each.link_id for each in await self._living()} & set(wishes)
+        if not wanted:
+            return
+        store = await self._store()
+        new = wanted - set(await store.wishes())
+        for link_id in new:
+            await store.wish(link_id)
+        if new:
+            await self.changed()
 
     async def _fulfil(self) -> None:
+        """Ends links of this device that others wish to be ended."""
         store = await self._known_store() if self._due else None
         own = {} if store is None else {link.link_id: link for link in await store.links()}
         self._due &= set(own)
+        problem: PeerError | None = None
         for link_id in list(self._due):
-            if own[link_id].revoked_s:
-                await self.changed()  # it was not heard
-            else:
-                await self._end(own[link_id])
+            try:
+                if own[link_id].revoked_s:
+                    await self.changed()  # it was not heard
+                else:
+                    await self._end(own[link_id])
+            except RelayUnreachable as error:  # another link's may answer
+                problem = error
+                continue
             self._due.discard(link_id)
+        if problem is not None:
+            raise problem
+
+    async def _fulfil_here(self) -> None:
+        """Ends links of others by their end keys, whose relays could not be asked before."""
+        self._is_left = False
+        wished = defaultdict[bytes, list[ToldLink]](list)
+        for told in await self._living():
+            if told.is_wished:
+                wished[told.link_id].append(told)
+        for each in wished.values():
+            await self._end_there(each)
+
+    async def _living(self) -> list[ToldLink]:
+        return [each for each in await self.others() if not each.is_ended]
+
+    async def _end_there(self, told: Sequence[ToldLink]) -> bool:
+        """True if the relay of a link has ended it. Who lies tells another device's link, with a
+        relay that says so of everything: then both relays have to.
+        """
+        if not all([await self._is_ended_by(each) for each in told]):
+            return False
+        await (await self._store()).ended_there(told[0].link_id, int(time.time()))
+        return True
+
+    async def _is_ended_by(self, told: ToldLink) -> bool:
+        key, relay = told.end_key, told.record.relay
+        if key is None or (told.link_id, key) in self._refused:
+            return False
+        try:
+            if await end_by_key(relay, told.link_id, key):
+                return True
+        except BadRelayAddress as error:
+            log.warning("a share link is told wrongly by %s: %s", told.device, error)
+        except (LinkError, StorageRefused) as error:
+            log.info("a relay is asked again to end a share link: %s", error)
+            self._is_left = True
+            return False
+        self._refused.add((told.link_id, key))
+        return False
 
 
 def _record(link: MadeLink) -> LinkRecord:

@@ -21,7 +21,14 @@ from crypto.primitives import HASH_SIZE, SEAL_RANDOM_SIZE, open_sealed, seal
 from peer.device.database import open_private_database
 from peer.device.transaction import transaction
 from peer.errors import HomeDamaged
-from protocol.link_records import LinkRecord, read_records, write_records
+from protocol.link_records import (
+    EndKey,
+    LinkRecord,
+    read_end_keys,
+    read_records,
+    write_end_keys,
+    write_records,
+)
 from protocol.share_url import ShareUrl
 
 FORMAT: Final = 1
@@ -49,10 +56,19 @@ CREATE TABLE IF NOT EXISTS told (
     sealed BLOB NOT NULL
 ) STRICT;
 CREATE TABLE IF NOT EXISTS wish (link BLOB PRIMARY KEY) STRICT;
+CREATE TABLE IF NOT EXISTS end_key (
+    link BLOB PRIMARY KEY,
+    sealed BLOB NOT NULL,
+    made_of BLOB NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS told_keys (device BLOB PRIMARY KEY, sealed BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS ended_there (link BLOB PRIMARY KEY, at_s INTEGER NOT NULL) STRICT;
 """
 """The packs of folders at super-nodes that links name; of pages, by a hash of what they list, the
 packs in which that lies; what other devices of the user have told of their links, and which of
-these are to be ended. Lists of links are older than these.
+these are to be ended; of each own link the key by which these may end it, and of what membership of
+the user it was made; the keys that they have told, and which links have ended at their relays by
+one. Lists of links are older than these.
 """
 
 
@@ -114,6 +130,24 @@ class StoredChunk(NamedTuple):
     plain_len: int
     epoch_id: EntryId
     sealed_hash: bytes
+
+
+class OwnEndKey(NamedTuple):
+    """By what the user's other devices may end a link of this one."""
+
+    told: EndKey
+    made_of: bytes
+    """What says of the user's devices whether one was removed since."""
+
+
+class Told(NamedTuple):
+    """What another device of the user has told."""
+
+    device: str
+    """What it is called."""
+    records: tuple[LinkRecord, ...]
+    end_keys: Mapping[bytes, bytes]
+    """Of its links."""
 
 
 class KnownPage(NamedTuple):
@@ -183,6 +217,7 @@ class LinkStore:
         async with self._writing:
             await self._db.execute_fetchall(sql, (now_s, link_id))
         await self.unname([link_id])
+        await self.drop_end_key(link_id)
 
     async def named(self, now_s: int) -> list[NamedPack]:
         """The packs of copies that links name which live, for all that is known here."""
@@ -216,13 +251,32 @@ class LinkStore:
             sql = "INSERT OR REPLACE INTO told VALUES (?, ?, ?)"
             await self._db.execute_fetchall(sql, (device_id, name, sealed))
 
-    async def told(self) -> list[tuple[str, tuple[LinkRecord, ...]]]:
-        """Names of devices, and what each has told."""
-        rows = await self._db.execute_fetchall("SELECT device, name, sealed FROM told")
-        return [
-            (name, read_records(open_sealed(self._key, "told links", device_id, sealed=sealed)))
-            for device_id, name, sealed in rows
-        ]
+    async def tell_keys(self, device_id: DeviceId, keys: Iterable[EndKey]) -> None:
+        """All keys by which that device lets its links be ended."""
+        sealed = seal(
+            self._key, "told end keys", device_id, plaintext=write_end_keys(keys),
+            random32=os.urandom(SEAL_RANDOM_SIZE),
+        )  # fmt: skip
+        async with self._writing:
+            sql = "INSERT OR REPLACE INTO told_keys VALUES (?, ?)"
+            await self._db.execute_fetchall(sql, (device_id, sealed))
+
+    async def told(self) -> list[Told]:
+        """What each other device has told."""
+        rows = await self._db.execute_fetchall(
+            "SELECT device, name, told.sealed, told_keys.sealed"
+            " FROM told LEFT JOIN told_keys USING (device)"
+        )
+        return [self._told(*row) for row in rows]
+
+    def _told(self, device_id: bytes, name: str, links: bytes, keys: bytes | None) -> Told:
+        records = open_sealed(self._key, "told links", device_id, sealed=links)
+        read = dict[bytes, bytes]()
+        if keys is not None:  # it is older than that
+            read.update(
+                read_end_keys(open_sealed(self._key, "told end keys", device_id, sealed=keys))
+            )
+        return Told(name, read_records(records), read)
 
     async def wish(self, link_id: bytes) -> None:
         """A link of another device is to be ended."""
@@ -231,14 +285,52 @@ class LinkStore:
 
     async def unwish(self, link_ids: Iterable[bytes]) -> None:
         """These have ended, or are no more."""
-        async with self._writing:
-            sql = "DELETE FROM wish WHERE link = ?"
-            await self._db.executemany(sql, [(each,) for each in link_ids])
+        values = [(each,) for each in link_ids]
+        async with self._writing, transaction(self._db):
+            await self._db.executemany("DELETE FROM wish WHERE link = ?", values)
+            await self._db.executemany("DELETE FROM ended_there WHERE link = ?", values)
 
     async def wishes(self) -> list[bytes]:
         """Links of others that are to be ended."""
         rows = await self._db.execute_fetchall("SELECT link FROM wish ORDER BY link")
         return [row[0] for row in rows]
+
+    async def ended_there(self, link_id: bytes, at_s: int) -> None:
+        """A link of another device was ended at its relay, which that device does not know yet."""
+        sql = "INSERT OR IGNORE INTO ended_there VALUES (?, ?)"
+        async with self._writing:
+            await self._db.execute_fetchall(sql, (link_id, at_s))
+
+    async def all_ended_there(self) -> set[bytes]:
+        """Such links."""
+        return {row[0] for row in await self._db.execute_fetchall("SELECT link FROM ended_there")}
+
+    # ------------------------------------------------------------ ends of links of this device
+
+    async def put_end_key(self, key: EndKey, made_of: bytes) -> None:
+        """A link's relay knows this key from now on, and no other."""
+        sealed = seal(
+            self._key, "end key", key.link_id, plaintext=key.key,
+            random32=os.urandom(SEAL_RANDOM_SIZE),
+        )  # fmt: skip
+        async with self._writing:
+            sql = "INSERT OR REPLACE INTO end_key VALUES (?, ?, ?)"
+            await self._db.execute_fetchall(sql, (key.link_id, sealed, made_of))
+
+    async def end_keys(self) -> dict[bytes, OwnEndKey]:
+        """The keys that relays know, by their links."""
+        rows = await self._db.execute_fetchall("SELECT link, sealed, made_of FROM end_key")
+        return {
+            link_id: OwnEndKey(
+                EndKey(link_id, open_sealed(self._key, "end key", link_id, sealed=sealed)), made_of
+            )
+            for link_id, sealed, made_of in rows
+        }
+
+    async def drop_end_key(self, link_id: bytes) -> None:
+        """A link has ended."""
+        async with self._writing:
+            await self._db.execute_fetchall("DELETE FROM end_key WHERE link = ?", (link_id,))
 
     def _link(self, row: sqlite3.Row) -> MadeLink:
         link_id, relay, base, sealed, *rest = row

@@ -13,6 +13,7 @@ from crypto import share_links
 from crypto.errors import BadKeyError, CryptoError, OpenError, SignatureError
 from crypto.labels import SHARE_LINK_PREFIX
 from crypto.share_links import (
+    END_KEY_SIZE,
     HEADER_SIZE,
     LINK_SEED_SIZE,
     SEGMENT_OVERHEAD,
@@ -23,6 +24,7 @@ from crypto.share_links import (
     LinkSecrets,
     check_link,
     check_revocation,
+    end_key_hash,
     open_link,
     seal_link,
 )
@@ -206,3 +208,14 @@ def test_the_repr_shows_no_secret() -> None:
     for secret in (KEY.secret, LOCKED.secret, LOCKED.password_key):
         assert repr(secret) not in shown
         assert secret.hex() not in shown
+
+
+@pytest.mark.row("A39")
+def test_an_end_key_is_bound_to_its_link_and_is_no_other_hash() -> None:
+    link_id, key = b"l" * 16, b"k" * END_KEY_SIZE
+    assert end_key_hash(link_id, key).hex() == (
+        "0b9789a9f9ad821ca4104b5f941b8b4f32a19261e4cd80e0f0b6fcc70e204cf7"
+    )
+    assert (
+        len({end_key_hash(link_id, key), end_key_hash(b"m" * 16, key), sha256(key).digest()}) == 3
+    )

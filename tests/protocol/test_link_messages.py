@@ -16,6 +16,8 @@ from protocol.link_messages import (
     PACKS_MAX,
     LinkAsk,
     LinkDone,
+    LinkEnd,
+    LinkEndKey,
     LinkKeep,
     LinkList,
     LinkListed,
@@ -47,6 +49,8 @@ SAMPLES: list[LinkMessage] = [
     LinkRevoke(6, LINK, LATE, b"s" * 64),
     LinkDone(6, 0, LATE),
     LinkPages(7, LINK, (HASH,)),
+    LinkEndKey(8, LINK, HASH),
+    LinkEnd(9, LINK, b"k" * 32),
 ]
 
 

@@ -6,19 +6,24 @@ from typing import Any
 
 import pytest
 
-from crypto.share_links import LINK_SECRET_SIZE
+from crypto.share_links import END_KEY_SIZE, LINK_SECRET_SIZE
 from protocol import messages as m
 from protocol import wire
 from protocol.errors import Malformed, TooLong
 from protocol.link_records import (
+    END_KEYS,
+    END_KEYS_MAX,
     NAME_LENGTH_MAX,
     RECORDS,
     RELAY_LENGTH_MAX,
     TOLD_MAX,
     WISHES,
     WISHES_MAX,
+    EndKey,
     LinkRecord,
+    read_end_keys,
     read_records,
+    write_end_keys,
     write_records,
 )
 
@@ -37,6 +42,8 @@ def test_what_is_kept_is_read() -> None:
     records = tuple(record(number, has_password=number > 1) for number in range(3))
     assert read_records(write_records(records)) == records
     assert str(records[0].url).startswith("https://relay.example/s/AAAA")
+    keys = tuple(EndKey(bytes([number] * 16), bytes(END_KEY_SIZE)) for number in range(3))
+    assert read_end_keys(write_end_keys(keys)) == keys
 
 
 def test_the_longest_that_is_told_fits_into_one_message() -> None:
@@ -47,6 +54,9 @@ def test_the_longest_that_is_told_fits_into_one_message() -> None:
     known = m.LinksKnown((long,) * TOLD_MAX, (bytes(16),) * WISHES_MAX)
     number, parts = m.encode(known)
     assert m.decode(number, b"".join(parts)) == known
+    keys = m.EndKeysKnown((EndKey(b"\xff" * 16, b"\xff" * END_KEY_SIZE),) * END_KEYS_MAX)
+    number, parts = m.encode(keys)
+    assert m.decode(number, b"".join(parts)) == keys
 
 
 @pytest.mark.row("A30")
@@ -60,8 +70,15 @@ def test_others_tell_no_more_than_that() -> None:
             RECORDS.read([[*fields[:place], value, *fields[place + 1 :]]])
     with pytest.raises(TooLong):
         WISHES.read([bytes(16)] * (WISHES_MAX + 1))
+    key = [bytes(16), bytes(END_KEY_SIZE)]
+    with pytest.raises(TooLong):
+        END_KEYS.read([key] * (END_KEYS_MAX + 1))
+    for wrong_key in ([bytes(16), b""], [b"", bytes(END_KEY_SIZE)], [bytes(16)], [*key, 0]):
+        with pytest.raises(Malformed):
+            END_KEYS.read([wrong_key])
 
 
 def test_a_record_that_is_logged_shows_nothing() -> None:
     assert "name" not in repr(record())
     assert repr(b"s" * LINK_SECRET_SIZE) not in repr(record())
+    assert repr(b"k" * END_KEY_SIZE) not in repr(EndKey(bytes(16), b"k" * END_KEY_SIZE))

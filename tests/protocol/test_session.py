@@ -42,9 +42,12 @@ def failed(code: ErrorCode, text: str) -> tuple[m.Close, e.Closed]:
 
 def opened() -> tuple[SessionStage, Playbook]:
     stage = SessionStage()
-    number, parts = m.encode(m.Greeting(1, "There"))
+    number, parts = m.encode(m.Greeting(m.PROTOCOL_VERSION, "There"))
     stage.session.receive(number, flat(parts), 0.0)
-    assert stage.outputs() == [m.Greeting(1, "Here"), e.PeerGreeted(1, "There")]
+    assert stage.outputs() == [
+        m.Greeting(m.PROTOCOL_VERSION, "Here"),
+        e.PeerGreeted(m.PROTOCOL_VERSION, "There"),
+    ]
     return stage, Playbook(stage.play)
 
 
@@ -58,8 +61,8 @@ def sharing(*ours: m.FrontierEntry, theirs: int = 0) -> tuple[SessionStage, Play
 def test_both_greet_first() -> None:
     pair = SessionPair()
     pair.roundtrip()
-    assert pair.take(pair.left) == [e.PeerGreeted(1, "right")]
-    assert pair.take(pair.right) == [e.PeerGreeted(1, "left")]
+    assert pair.take(pair.left) == [e.PeerGreeted(m.PROTOCOL_VERSION, "right")]
+    assert pair.take(pair.right) == [e.PeerGreeted(m.PROTOCOL_VERSION, "left")]
 
 
 def test_nothing_comes_before_the_greeting() -> None:
@@ -68,7 +71,7 @@ def test_nothing_comes_before_the_greeting() -> None:
     playbook = Playbook(stage.play)
     close, closed = failed(ErrorCode.UNEXPECTED, "Ping while greeting")
     playbook >> m.Ping(1) << close << closed
-    playbook >> m.Greeting(1, "There") >> m.Ping(2) >> Passes(100)
+    playbook >> m.Greeting(m.PROTOCOL_VERSION, "There") >> m.Ping(2) >> Passes(100)
     assert playbook
     assert stage.session.next_deadline() is None
 
@@ -76,7 +79,7 @@ def test_nothing_comes_before_the_greeting() -> None:
 def test_nobody_greets_twice() -> None:
     _, playbook = opened()
     close, closed = failed(ErrorCode.UNEXPECTED, "Greeting while open")
-    playbook >> m.Greeting(1, "There") << close << closed
+    playbook >> m.Greeting(m.PROTOCOL_VERSION, "There") << close << closed
     assert playbook
 
 
@@ -313,7 +316,7 @@ def test_a_ping_is_answered_and_a_pong_measures() -> None:
 def test_the_deadline_is_the_next_thing_due() -> None:
     session = Session(10.0, "here")
     assert session.next_deadline() == 15.0
-    number, parts = m.encode(m.Greeting(1, "there"))
+    number, parts = m.encode(m.Greeting(m.PROTOCOL_VERSION, "there"))
     session.receive(number, flat(parts), 11.0)
     assert session.next_deadline() == 31.0
 

@@ -10,10 +10,13 @@ import pytest
 
 from crypto.epochs import Tier
 from crypto.packs import LEAF_SIZE
+from crypto.share_links import end_key_hash
 from crypto.shares import Descriptor
 from protocol.link_messages import (
     LinkAsk,
     LinkDone,
+    LinkEnd,
+    LinkEndKey,
     LinkKeep,
     LinkList,
     LinkListed,
@@ -27,7 +30,7 @@ from protocol.link_messages import (
 from protocol.storage_messages import StoreOutcome
 from relay import share_rows
 from relay.link_desk import PUTS_PER_LINK_MAX, LinkDesk, LinkTalk
-from relay.link_rows import holds_pages
+from relay.link_rows import Ended, holds_pages
 from relay.share_rows import NamespaceRow
 from tests.relay.web_stage import OWNER, LinkStage, Made, link_stage
 
@@ -52,7 +55,8 @@ def put_of(made: Made, *packs: LinkPack, namespace: bytes = OWNER) -> LinkPut:
 
 
 async def outcome(
-    desk: LinkTalk, request: LinkPut | LinkPiece | LinkPages | LinkKeep | LinkRevoke
+    desk: LinkTalk,
+    request: LinkPut | LinkPiece | LinkPages | LinkKeep | LinkRevoke | LinkEndKey | LinkEnd,
 ) -> int:
     answer = await desk.answer(request)
     assert isinstance(answer, LinkDone)
@@ -179,3 +183,31 @@ async def test_a_relay_that_serves_none_or_was_asked_too_much_says_so(tmp_path: 
         asked = await desk.answer(LinkAsk(8))
         assert asked == LinkPlace(8, 0, "https://a", int(stage.wall_clock.now))
         assert await desk.answer(LinkAsk(8), is_busy=True) == LinkPlace(8, 5, "", 0)
+
+
+@pytest.mark.row("A39")
+async def test_the_maker_alone_says_by_which_key_others_end_a_link(tmp_path: Path) -> None:
+    async with link_stage(tmp_path) as stage:
+        made, key = await stage.made(), os.urandom(32)
+        new = LinkEndKey(1, made.link_id, end_key_hash(made.link_id, key))
+        for who in (talk(stage, Tier.WRITE), talk(stage, None), talk(stage, namespaces={OTHER})):
+            assert await outcome(who, new) == StoreOutcome.UNKNOWN
+        nothing = LinkEndKey(1, b"x" * 16, new.key_hash)
+        assert await outcome(talk(stage), nothing) == StoreOutcome.UNKNOWN
+        # Whoever has no namespace open shows a key: wrong ones, and where there is none, are alike.
+        stranger = talk(stage, None)
+        assert await outcome(stranger, LinkEnd(2, made.link_id, key)) == StoreOutcome.UNKNOWN
+        assert await outcome(talk(stage), new) == StoreOutcome.DONE
+        for link_id, shown in ((made.link_id, os.urandom(32)), (b"x" * 16, key)):
+            assert await outcome(stranger, LinkEnd(2, link_id, shown)) == StoreOutcome.UNKNOWN
+        assert stage.links.listed(OWNER)[0].ended == Ended.LIVE
+        assert await outcome(stranger, LinkEnd(2, made.link_id, key)) == StoreOutcome.DONE
+        assert stage.links.listed(OWNER)[0].ended == Ended.REVOKED
+        assert await outcome(stranger, LinkEnd(3, made.link_id, key)) == StoreOutcome.DONE
+        assert await outcome(talk(stage), new) == StoreOutcome.REFUSED, "it has ended"
+
+
+async def test_where_no_links_are_served_none_is_ended(tmp_path: Path) -> None:
+    nobody = LinkTalk(None, lambda namespace, tier: StoreOutcome.DONE)
+    for request in (LinkEndKey(1, b"x" * 16, bytes(32)), LinkEnd(1, b"x" * 16, bytes(32))):
+        assert await outcome(nobody, request) == StoreOutcome.NOT_STORING

@@ -11,7 +11,7 @@ import pytest
 
 from crypto.errors import CryptoError
 from crypto.packs import LEAF_SIZE
-from crypto.share_links import LinkFlags, seal_link
+from crypto.share_links import LinkFlags, end_key_hash, seal_link
 from relay.link_rows import Ended
 from relay.share_links import (
     GOES_ON_S,
@@ -191,6 +191,36 @@ async def test_who_has_the_key_ends_a_link_and_nobody_else(tmp_path: Path) -> No
         assert await claim(stage, made) == Gone(Ended.REVOKED)
         assert await stage.put(made) == Ended.REVOKED  # it does not come back
         assert isinstance(await claim(stage, other), Claimed)
+
+
+@pytest.mark.row("A39")
+async def test_the_newest_end_key_ends_a_link_and_an_earlier_one_does_not(tmp_path: Path) -> None:
+    async with link_stage(tmp_path) as stage:
+        made, other = await stage.made(), await stage.made()
+        old, new = os.urandom(32), os.urandom(32)
+        for key in (old, new):
+            assert await stage.links.set_end_key(made.link_id, end_key_hash(made.link_id, key))
+        blob = seal_link(made.key, made.secrets, b"newer", flags=0, version=2, salt=os.urandom(32))
+        again = Made(made.key, made.secrets, made.new, blob, made.packs)
+        assert await stage.put(again) == Ended.LIVE, "it keeps its key"
+        links = restarted(stage)
+        await links.start()
+        for link_id, key in (
+            (made.link_id, old),
+            (made.link_id, bytes(32)),
+            (other.link_id, new),
+            (other.link_id, bytes(32)),
+            (os.urandom(16), new),
+        ):
+            assert not await links.end_by(link_id, key)
+        assert await links.end_by(made.link_id, new)
+        assert await links.claim(made.link_id, made.token, HOST) == Gone(Ended.REVOKED)
+        assert [path for path in stage.blobs() if made.link_id.hex() in path.name] == []
+        links = restarted(stage)
+        await links.start()
+        assert await links.claim(made.link_id, made.token, HOST) == Gone(Ended.REVOKED)
+        assert await stage.put(made, links) == Ended.REVOKED, "it does not come back"
+        assert isinstance(await links.claim(other.link_id, other.token, HOST), Claimed)
 
 
 async def test_a_used_up_link_ends_once_nobody_goes_on_with_it(tmp_path: Path) -> None:

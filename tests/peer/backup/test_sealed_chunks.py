@@ -42,50 +42,47 @@ async def test_what_is_at_nodes_is_not_put_there_for_a_link(
         await one.add_folder(root, "f")
         await one.backups.add("f", [*some.addresses, place.address], 2, 3)
         await until_kept(one)
-        try:
-            # The relay is no relay of this device's, but one of the folder's nodes.
-            made = await one.share_links.create(root, "", None, Wish())
-            assert made["uploaded_bytes"] == 0
-            await asyncio.to_thread(get, ShareUrl.parse(made["url"]), tmp_path / "there", str)
-            assert (tmp_path / "there" / root.name / "big").read_bytes() == NOISE
+        # The relay is no relay of this device's, but one of the folder's nodes.
+        made = await one.share_links.create(root, "", None, Wish())
+        assert made["uploaded_bytes"] == 0
+        await asyncio.to_thread(get, ShareUrl.parse(made["url"]), tmp_path / "there", str)
+        assert (tmp_path / "there" / root.name / "big").read_bytes() == NOISE
 
-            # The list of it is put there beforehand, if it is long.
-            folder_id = folder_of(one).folder_id
-            assert folder_id in await one.backups.up_to_date()
-            assert await one.share_links.prepare(folder_id) == 0
-            monkeypatch.setattr(link_listing, "LISTED_MAX", 0)
-            monkeypatch.setattr(link_listing, "PREPARED_SHARE", 1)
-            assert await one.share_links.prepare(folder_id) > 0
-            assert await one.share_links.prepare(folder_id) == 0
-            with monkeypatch.context() as nothing_else:
-                nothing_else.setattr(SealedChunks, "find", never)
-                listed = await one.share_links.create(root, "renamed", None, Wish())
-            assert listed["uploaded_bytes"] == 0
-            await asyncio.to_thread(get, ShareUrl.parse(listed["url"]), tmp_path / "listed", str)
-            assert (tmp_path / "listed" / "renamed" / "big").read_bytes() == NOISE
+        # The list of it is put there beforehand, if it is long.
+        folder_id = folder_of(one).folder_id
+        assert folder_id in await one.backups.up_to_date()
+        assert await one.share_links.prepare(folder_id) == 0
+        monkeypatch.setattr(link_listing, "LISTED_MAX", 0)
+        monkeypatch.setattr(link_listing, "PREPARED_SHARE", 1)
+        assert await one.share_links.prepare(folder_id) > 0
+        assert await one.share_links.prepare(folder_id) == 0
+        with monkeypatch.context() as nothing_else:
+            nothing_else.setattr(SealedChunks, "find", never)
+            listed = await one.share_links.create(root, "renamed", None, Wish())
+        assert listed["uploaded_bytes"] == 0
+        await asyncio.to_thread(get, ShareUrl.parse(listed["url"]), tmp_path / "listed", str)
+        assert (tmp_path / "listed" / "renamed" / "big").read_bytes() == NOISE
 
-            # What another device has put there is read once, to know what was sealed.
-            backup = one.backups._backups[folder_of(one).folder_id]
-            forgotten = 0
-            for pack in await backup.store.packs():
-                forgotten += pack.kind is PackKind.CHUNKS
-                known = await backup.store.hashes.of([pack.number])
-                sql = "DELETE FROM sealed WHERE pack = ?"
-                await backup.store._db.execute(sql, (pack.number,))
-                assert (not known) == (pack.kind is PackKind.LOG)
-            again = await one.share_links.create(root / "big", "", None, Wish())
-            assert (again["uploaded_bytes"], forgotten) == (0, 1)
-            await asyncio.to_thread(get, ShareUrl.parse(again["url"]), tmp_path / "once", str)
-            assert (tmp_path / "once" / "big").read_bytes() == NOISE
+        # What another device has put there is read once, to know what was sealed.
+        backup = one.backups._backups[folder_of(one).folder_id]
+        forgotten = 0
+        for pack in await backup.store.packs():
+            forgotten += pack.kind is PackKind.CHUNKS
+            known = await backup.store.hashes.of([pack.number])
+            sql = "DELETE FROM sealed WHERE pack = ?"
+            await backup.store._db.execute(sql, (pack.number,))
+            assert (not known) == (pack.kind is PackKind.LOG)
+        again = await one.share_links.create(root / "big", "", None, Wish())
+        assert (again["uploaded_bytes"], forgotten) == (0, 1)
+        await asyncio.to_thread(get, ShareUrl.parse(again["url"]), tmp_path / "once", str)
+        assert (tmp_path / "once" / "big").read_bytes() == NOISE
 
-            # A relay that has lost its part is given what the link needs.
-            desk = place.relay.relay.desk.storage
-            assert desk is not None
-            ids = [pack.id for pack in await backup.store.packs()]
-            storage = storage_at(backup._membership.ledger, place.address.relay_id)
-            assert storage is not None
-            await desk.shares.trash(storage.namespace, ids, is_back=False)
-            lost = await one.share_links.create(root / "small", "", None, Wish())
-            assert lost["uploaded_bytes"] > 0
-        finally:
-            await one.share_links.close()
+        # A relay that has lost its part is given what the link needs.
+        desk = place.relay.relay.desk.storage
+        assert desk is not None
+        ids = [pack.id for pack in await backup.store.packs()]
+        storage = storage_at(backup._membership.ledger, place.address.relay_id)
+        assert storage is not None
+        await desk.shares.trash(storage.namespace, ids, is_back=False)
+        lost = await one.share_links.create(root / "small", "", None, Wish())
+        assert lost["uploaded_bytes"] > 0

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from crypto.share_links import LINK_SEED_SIZE, LinkKey
 from peer.errors import RelayUnreachable
-from peer.share_links.link_ending import PREFIX_LENGTH_MIN, end_at_relay, meant
+from peer.share_links.link_ending import PREFIX_LENGTH_MIN, end_at_relay, end_by_key, meant
+from protocol.errors import LinkError, StorageRefused
 from protocol.share_url import ShareUrl, text_of
+from tests.peer.link_stage import link_relaying
 from tests.relay.relay_stage import new_keys, relaying
 
 
@@ -49,3 +52,17 @@ async def test_a_relay_that_serves_no_links_has_ended_none() -> None:
     async with relaying() as relay:
         with pytest.raises(RelayUnreachable, match="not ended"):
             await end_at_relay(str(relay.address), new_keys(), key.link_id, key.secret)
+
+
+@pytest.mark.row("A39")
+async def test_a_wrong_key_ends_nothing_and_is_told_from_a_relay_that_cannot_be_asked(
+    tmp_path: Path,
+) -> None:
+    key, link_id = os.urandom(32), LinkKey.from_seed(os.urandom(LINK_SEED_SIZE)).link_id
+    async with link_relaying(tmp_path) as stage:
+        assert not await end_by_key(str(stage.address), link_id, key)
+    async with relaying() as relay:
+        with pytest.raises(StorageRefused):
+            await end_by_key(str(relay.address), link_id, key)
+    with pytest.raises(LinkError):
+        await end_by_key(str(relay.address), link_id, key)

@@ -144,16 +144,13 @@ async def test_a_link_outlives_what_it_names_and_its_packs_do_not_outlive_it(
                 found = [await share_rows.packs_of_descriptor(s.store, pack.id) for s in shares]
                 return [len(each) for each in found]
 
-            try:
-                assert await weeks(20) == [1, 1, 1]
-                await asyncio.to_thread(get, ShareUrl.parse(link["url"]), tmp_path / "out", str)
-                assert (tmp_path / "out" / root.name / "big").read_bytes() == noise
-                await one.share_links.revoke(link["url"])
-                assert await weeks(15) == [0, 0, 0], "nobody refers to it any more"
-                new = await backup.store.packs()
-                assert {h.pack for h in await backup.store.holdings()} == {p.number for p in new}
-                backup._packs.clear()
-                for pack in new:
-                    await backup.pack_bytes(pack)
-            finally:
-                await one.share_links.close()
+            assert await weeks(20) == [1, 1, 1]
+            await asyncio.to_thread(get, ShareUrl.parse(link["url"]), tmp_path / "out", str)
+            assert (tmp_path / "out" / root.name / "big").read_bytes() == noise
+            await one.share_links.revoke(link["url"])
+            assert await weeks(15) == [0, 0, 0], "nobody refers to it any more"
+            new = await backup.store.packs()
+            assert {h.pack for h in await backup.store.holdings()} == {p.number for p in new}
+            backup._packs.clear()
+            for pack in new:
+                await backup.pack_bytes(pack)

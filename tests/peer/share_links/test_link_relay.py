@@ -97,3 +97,26 @@ async def test_a_relay_that_serves_no_links_says_so(tmp_path: Path) -> None:
     with pytest.raises(LinkError):
         async with link_relay(plain.address, new_keys()):
             raise AssertionError("it is not there")
+
+
+@pytest.mark.row("A39")
+async def test_another_device_ends_a_link_by_its_end_key_and_sets_none(tmp_path: Path) -> None:
+    async with link_relaying(tmp_path) as stage:
+        key, end_key = LinkKey.from_seed(os.urandom(40)), os.urandom(32)
+        async with link_relay(stage.address, stage.keys) as relay:
+            await relay.open()
+            await put(relay, key, ())
+            await relay.set_end_key(key.link_id, end_key)
+        async with link_relay(stage.address, new_keys()) as other:
+            await other.open()
+            for wrong in (os.urandom(32), bytes(32)):
+                assert not await other.end(key.link_id, wrong)
+            assert not await other.end(os.urandom(16), end_key)
+            with pytest.raises(StorageRefused) as refused:
+                await other.set_end_key(key.link_id, os.urandom(32))
+            assert refused.value.outcome == StoreOutcome.UNKNOWN
+            assert await other.end(key.link_id, end_key)
+            assert await other.end(key.link_id, end_key)
+        async with link_relay(stage.address, stage.keys) as relay:
+            await relay.open()
+            assert (await relay.uses())[key.link_id].ended == 2

@@ -33,7 +33,6 @@ async def one(tmp_path: Path) -> AsyncIterator[tuple[Daemon, Path]]:
         await daemon.add_folder(root, "f")
         await known(daemon, 4)
         yield daemon, root
-        await daemon.share_links.close()
 
 
 async def test_a_link_is_made_listed_and_revoked(one: tuple[Daemon, Path], tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
-"""Links of one device on the user's others: listed there, ended from there, and not by who was
-removed.
+"""Links of one device on the user's others: listed there, ended from there, also while it is away,
+and not by who was removed.
 """
 
 from __future__ import annotations
@@ -12,15 +12,35 @@ from typing import NamedTuple
 
 import pytest
 
+from crypto.ids import DeviceId
+from crypto.keys import device_id_of
+from crypto.relay_ids import storage_keys
 from peer.daemon import Daemon
-from peer.errors import UnknownLink
+from peer.errors import LinkEnded, UnknownLink
+from peer.share_links.link_ending import end_by_key
+from peer.share_links.link_get import get
 from peer.share_links.link_maker import Wish
 from peer.share_links.link_requests import LinkEntry
-from protocol.events import LinksReceived
+from peer.share_links.link_sharing import AGAIN_S
+from protocol.errors import Unexpected
+from protocol.events import EndKeysReceived, LinksReceived
+from protocol.link_messages import LinkAnswer, LinkEnd, LinkRequest
+from protocol.link_records import EndKey
 from protocol.messages import encode
-from protocol.share_url import ShareUrl
-from tests.peer.device_stage import DEADLINE_S, are_linked, device_id, devices, until
-from tests.peer.link_stage import link_relaying
+from protocol.share_url import ShareUrl, text_of
+from relay.link_desk import LinkTalk
+from relay.link_rows import Ended
+from relay.storage_desk import StorageDesk
+from tests.peer.device_stage import (
+    DEADLINE_S,
+    Stage,
+    are_linked,
+    device_id,
+    devices,
+    pass_time,
+    until,
+)
+from tests.peer.link_stage import LinkRelayStage, link_relaying
 from tests.peer.share_links.test_link_content import fill, known
 
 
@@ -30,6 +50,7 @@ class Two(NamedTuple):
     laptop: Daemon
     desktop: Daemon
     root: Path
+    relay: LinkRelayStage
 
     async def made(self, wish: Wish) -> LinkEntry:
         return await self.laptop.share_links.create(self.root / "a.txt", "", None, wish)
@@ -46,9 +67,7 @@ async def two(tmp_path: Path) -> AsyncIterator[Two]:
         await laptop.add_folder(root, "f")
         await known(laptop, 4)
         await laptop.add_relay(relay.address)
-        yield Two(laptop, desktop, root)
-        for daemon in (laptop, desktop):
-            await daemon.share_links.close()
+        yield Two(laptop, desktop, root, relay)
 
 
 async def listed(daemon: Daemon) -> dict[str, LinkEntry]:
@@ -63,6 +82,40 @@ async def seen(daemon: Daemon, link: LinkEntry, state: str) -> LinkEntry:
     return entry
 
 
+async def key_of(daemon: Daemon, link: LinkEntry) -> bytes:
+    """By which this device can end another's link, once it was told."""
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            for told in await daemon.share_links.sharing.others():
+                if text_of(told.link_id) == link["id"] and told.end_key is not None:
+                    return told.end_key
+            await asyncio.sleep(0.01)
+
+
+async def unwished(daemon: Daemon) -> None:
+    """Once the device that made a link was heard to have ended it."""
+    store = await daemon.share_links.sharing._store()
+    async with asyncio.timeout(DEADLINE_S):
+        while await store.wishes() or await store.all_ended_there():
+            await asyncio.sleep(0.01)
+
+
+def ended(relay: LinkRelayStage, link: LinkEntry) -> Ended:
+    """As the relay has it."""
+    row = relay.links.row_of(ShareUrl.parse(link["url"]).link_id)
+    assert row is not None
+    return Ended(row.ended)
+
+
+async def is_got(link: LinkEntry, place: Path) -> bool:
+    """Whether a visitor gets anything by it."""
+    try:
+        await asyncio.to_thread(get, ShareUrl.parse(link["url"]), place, lambda: "")
+    except LinkEnded:
+        return False
+    return True
+
+
 async def test_a_link_is_listed_on_the_other_device_and_ended_from_there(tmp_path: Path) -> None:
     async with two(tmp_path) as pair:
         made = await pair.made(Wish(downloads_max=3))
@@ -72,9 +125,12 @@ async def test_a_link_is_listed_on_the_other_device_and_ended_from_there(tmp_pat
             "laptop",
             "",
         )
-        assert not await pair.desktop.share_links.revoke(made["url"])
+        await key_of(pair.desktop, made)
+        assert await pair.desktop.share_links.revoke(made["url"])
+        assert (await listed(pair.desktop))[made["id"]]["state"] == "revoked", "at once"
+        await unwished(pair.desktop)
         await seen(pair.laptop, made, "revoked")
-        await seen(pair.desktop, made, "revoked")
+        assert await pair.desktop.share_links.revoke(made["url"]), "it is ended still"
         store = await pair.desktop.share_links.sharing._store()
         assert await store.wishes() == [], "it is wished for no longer"
         assert b"a.txt" not in b"".join(row[0] for row in await store._db.execute_fetchall(
@@ -87,6 +143,7 @@ async def test_a_link_is_listed_on_the_other_device_and_ended_from_there(tmp_pat
 async def test_what_was_made_before_is_told_when_they_meet_and_so_is_a_wish(tmp_path: Path) -> None:
     async with two(tmp_path) as pair:
         hears = pair.laptop.network.on_own.pop(LinksReceived)
+        pair.desktop.network.on_own.pop(EndKeysReceived)
         made = await pair.made(Wish())
         await seen(pair.desktop, made, "live")
         assert not await pair.desktop.share_links.revoke(made["id"])
@@ -107,7 +164,7 @@ async def test_a_stolen_device_that_was_removed_ends_no_link(tmp_path: Path) -> 
         (link,) = await (await pair.laptop.share_links.sharing._store()).links()
         _, told = encode(await pair.laptop.share_links.sharing.known())
         assert link.secret in b"".join(told)
-        assert link.key not in b"".join(told), "by the key anybody could end it"
+        assert link.key not in b"".join(told), "by it another could be put in its place"
         connection = pair.laptop.network.connections[device_id(pair.desktop)]
         await pair.laptop.remove_device("desktop")
         wish = LinksReceived((), (ShareUrl.parse(made["url"]).link_id,))
@@ -118,6 +175,137 @@ async def test_a_stolen_device_that_was_removed_ends_no_link(tmp_path: Path) -> 
         await pair.laptop.share_links.sharing.received(wish, connection)
         await until(lambda: not pair.laptop.share_links.sharing._due)
         await seen(pair.laptop, made, "revoked")
+
+
+async def alone(stage: Stage, relay: LinkRelayStage, *others: str) -> LinkEntry:
+    """A link of a laptop whose others have been told how to end it."""
+    laptop = await stage.found("laptop")
+    for name in others:
+        other = await stage.join(laptop, name)
+        await stage.meet(laptop, other)
+    fill(stage.root("laptop"))
+    await laptop.add_folder(stage.root("laptop"), "f")
+    await known(laptop, 4)
+    await laptop.add_relay(relay.address)
+    made = await laptop.share_links.create(stage.root("laptop") / "a.txt", "", None, Wish())
+    for daemon in stage.running[1:]:
+        await key_of(daemon, made)
+    return made
+
+
+@pytest.mark.row("A39")
+async def test_a_link_is_ended_while_the_device_that_made_it_is_gone(tmp_path: Path) -> None:
+    async with link_relaying(tmp_path / "relay") as relay:
+        async with devices(tmp_path) as stage:
+            made = await alone(stage, relay, "desktop", "phone")
+            assert await is_got(made, tmp_path / "before")
+        async with devices(tmp_path) as stage:  # without the laptop
+            desktop, phone = await stage.start("desktop"), await stage.start("phone")
+            assert await desktop.share_links.revoke(made["id"])
+            assert ended(relay, made) is Ended.REVOKED
+            assert not await is_got(made, tmp_path / "after")
+            assert not list((tmp_path / "relay" / "links").iterdir()), "the keys are erased"
+            assert (await listed(desktop))[made["id"]]["state"] == "revoked"
+            await stage.meet(desktop, phone)
+            await seen(phone, made, "revoked")  # nobody shows what is ended as living
+        async with devices(tmp_path) as stage:
+            desktop = await stage.start("desktop")
+            assert (await listed(desktop))[made["id"]]["state"] == "revoked", "it is written down"
+            laptop = await stage.start("laptop")
+            assert (await listed(laptop))[made["id"]]["state"] == "revoked"
+            (link,) = (await laptop.share_links.sharing.known()).records
+            assert link.revoked_s, "it tells so itself"
+            assert (await laptop.share_links.end_keys.known()).keys == ()
+            await stage.meet(laptop, desktop)
+            await unwished(desktop)
+            assert ended(relay, made) is Ended.REVOKED
+
+
+async def test_a_device_that_comes_back_hears_from_the_relay_what_others_have_ended(
+    tmp_path: Path,
+) -> None:
+    async with link_relaying(tmp_path / "relay") as relay:
+        async with devices(tmp_path) as stage:
+            made = await alone(stage, relay, "desktop")
+            key = await key_of(stage.running[1], made)
+        assert await end_by_key(str(relay.address), ShareUrl.parse(made["url"]).link_id, key)
+        async with devices(tmp_path) as stage:
+            laptop = await stage.start("laptop")
+
+            async with asyncio.timeout(DEADLINE_S):  # nobody asks it for its links
+                while not (await laptop.share_links.sharing.known()).records[0].revoked_s:
+                    await asyncio.sleep(0.01)
+
+
+async def test_an_end_that_no_relay_could_be_told_comes_as_soon_as_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = LinkTalk.answer
+
+    async def older(talk: LinkTalk, request: LinkRequest, *, is_busy: bool = False) -> LinkAnswer:
+        if isinstance(request, LinkEnd):
+            raise Unexpected("a message of a later version")
+        return await answer(talk, request, is_busy=is_busy)
+
+    async with two(tmp_path) as pair:
+        made = await pair.made(Wish())
+        await key_of(pair.desktop, made)
+        pair.laptop.network.on_own.pop(LinksReceived)  # and nobody hears of it there
+        monkeypatch.setattr(LinkTalk, "answer", older)
+        assert not await pair.desktop.share_links.revoke(made["id"])
+        assert (await listed(pair.desktop))[made["id"]]["state"] == "ending"
+        assert ended(pair.relay, made) is Ended.LIVE
+        monkeypatch.undo()
+        pass_time(monkeypatch, AGAIN_S)
+        await seen(pair.desktop, made, "revoked")
+        assert ended(pair.relay, made) is Ended.REVOKED
+
+
+@pytest.mark.row("A39")
+async def test_who_ends_another_device_s_link_is_a_stranger_to_the_relay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer, came = LinkTalk.answer, list[set[bytes]]()
+    async with two(tmp_path) as pair:
+        made = await pair.made(Wish())
+        await key_of(pair.desktop, made)
+        desk = pair.relay.relay.relay.desk.storage
+        assert isinstance(desk, StorageDesk)
+
+        async def heard(
+            talk: LinkTalk, request: LinkRequest, *, is_busy: bool = False
+        ) -> LinkAnswer:
+            if isinstance(request, LinkEnd):
+                came.append({client.pseudonym for client in desk.links.values()})
+            return await answer(talk, request, is_busy=is_busy)
+
+        monkeypatch.setattr(LinkTalk, "answer", heard)
+        pair.laptop.network.on_own.pop(LinksReceived)
+        assert await pair.desktop.share_links.revoke(made["id"])
+        keys = storage_keys(pair.desktop.home.keys, pair.relay.address.relay_id)
+        (pseudonyms,) = came
+        assert pseudonyms
+        assert device_id_of(keys.sign_public, keys.dh_public) not in pseudonyms
+
+
+@pytest.mark.row("A39")
+async def test_a_link_that_two_devices_tell_is_not_ended_by_the_word_of_one_relay(
+    tmp_path: Path,
+) -> None:
+    async with two(tmp_path) as pair, link_relaying(tmp_path / "another") as another:
+        made = await pair.made(Wish())
+        await key_of(pair.desktop, made)
+        pair.laptop.network.on_own.pop(LinksReceived)
+        (record,) = (await pair.laptop.share_links.sharing.known()).records
+        store = await pair.desktop.share_links.sharing._store()
+        false = record._replace(relay=str(another.address), name="a lie")
+        for liar in (b"\0" * 32, b"\xff" * 32):  # whichever is read first
+            await store.tell(DeviceId(liar), "liar", [false])
+            await store.tell_keys(DeviceId(liar), [EndKey(record.link_id, b"k" * 32)])
+        assert not await pair.desktop.share_links.revoke(made["id"])
+        assert ended(pair.relay, made) is Ended.REVOKED, "the right one was asked all the same"
+        states = [each["state"] for each in (await pair.desktop.share_links.listed())["links"]]
+        assert states == ["ending"] * 3
 
 
 async def test_a_list_that_cannot_be_read_is_not_told_as_an_empty_one(tmp_path: Path) -> None:

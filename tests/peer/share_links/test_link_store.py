@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from crypto.errors import OpenError
-from crypto.ids import ChunkId, EntryId, FolderId, RelayId
+from crypto.ids import ChunkId, DeviceId, EntryId, FolderId, RelayId
 from peer.errors import HomeDamaged
-from peer.share_links.link_store import LinkStore, MadeLink, StoredChunk
+from peer.share_links.link_store import LinkStore, MadeLink, OwnEndKey, StoredChunk
+from protocol.link_records import EndKey, LinkRecord
 
 KEY = b"k" * 32
 LINK = MadeLink(
@@ -88,3 +89,54 @@ async def test_a_damaged_list_is_told(tmp_path: Path) -> None:
     path.write_bytes(b"no database" * 1000)
     with pytest.raises(HomeDamaged, match="Move it away"):
         await LinkStore.open(path, KEY)
+
+
+async def test_keys_that_end_links_are_kept_sealed_and_by_whose_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "links.db"
+    store = await LinkStore.open(path, KEY)
+    told = LinkRecord(
+        b"t" * 16, "https://a", b"s" * 32, "r", "Reise", False, 1, 2, 3, 0, 0, 0
+    )  # fmt: skip
+    own, theirs, other = (EndKey(id_ * 16, id_ * 32) for id_ in (b"O", b"T", b"Z"))
+    await store.put_end_key(own._replace(key=b"o" * 32), b"before")
+    await store.put_end_key(own, b"now")
+    one, two = DeviceId(b"1" * 32), DeviceId(b"2" * 32)
+    await store.tell(one, "one", [told])
+    await store.tell_keys(one, [theirs])
+    await store.tell(two, "two", [told])
+    await store.tell_keys(DeviceId(b"3" * 32), [other])
+    await store.wish(told.link_id)
+    await store.ended_there(told.link_id, 5)
+    await store.ended_there(told.link_id, 6)
+    await store.close()
+    on_disk = b"".join(each.read_bytes() for each in files_in(tmp_path))
+    assert not [key for key in (own, theirs) if key.key in on_disk]
+    store = await LinkStore.open(path, KEY)
+    try:
+        assert await store.end_keys() == {own.link_id: OwnEndKey(own, b"now")}
+        found = {each.device: each.end_keys for each in await store.told()}
+        assert found == {"one": {theirs.link_id: theirs.key}, "two": {}}
+        assert await store.all_ended_there() == {told.link_id}
+        await store.unwish([told.link_id])
+        assert (await store.wishes(), await store.all_ended_there()) == ([], set())
+        await store.drop_end_key(own.link_id)
+        assert await store.end_keys() == {}
+    finally:
+        await store.close()
+
+
+async def test_a_list_that_is_older_than_end_keys_is_gone_on_with(tmp_path: Path) -> None:
+    path = tmp_path / "links.db"
+    store = await LinkStore.open(path, KEY)
+    await store.add(LINK, os.urandom(32))
+    await store.tell(DeviceId(b"1" * 32), "one", [])
+    for table in ("end_key", "told_keys", "ended_there"):
+        await store._db.execute_fetchall(f"DROP TABLE {table}")
+    await store.close()
+    store = await LinkStore.open(path, KEY)
+    try:
+        assert [link.link_id for link in await store.links()] == [LINK.link_id]
+        assert [each.end_keys for each in await store.told()] == [{}]
+        assert await store.end_keys() == {}
+    finally:
+        await store.close()

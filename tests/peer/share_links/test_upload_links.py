@@ -31,8 +31,6 @@ async def one(tmp_path: Path) -> AsyncIterator[tuple[Daemon, Path]]:
         (root / "In").mkdir(parents=True)
         await daemon.add_folder(root, "f")
         yield daemon, root
-        await daemon.share_links.close()
-        await daemon.uploads.close()
 
 
 async def send(
