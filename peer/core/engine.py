@@ -192,11 +192,13 @@ class Engine:
         scope = [i for i in scope if i in self.directories.items]
         found = await self._observe(scope, is_recursive, is_ignored)
         if not self._has_looked and is_recursive and ROOT in scope:
-            self._has_looked = True
             if not self.is_joining and await take_up(self.directories, found, now_ns):
                 found = await self._observe(scope, is_recursive, is_ignored)
             if not self.is_joining and await forget_copies(self.directories, found):
                 found = await self._observe(scope, is_recursive, is_ignored)
+            self._has_looked = found.is_whole
+        elif not self._has_looked:
+            found.missing = []  # by a plan, perhaps: the look at everything is to come
         out = Scanned([], found.to_read, found.later, found.problems, found.listed)
         if deletions_max is not None and len(found.missing) > deletions_max():
             out.held_deletions = len(found.missing)
@@ -258,10 +260,9 @@ class Engine:
             if (directory := resident.nodes.get(e.parent)) is not None and directory.item
         ]
         out.has_strays = len(known) < len(entries)
-        entries = known
-        rows = await LoadRows([e.item for e in entries if e.item])
-        out.again = await moved_on(entries, rows, resident)
-        entries = [e for e in entries if e not in out.again]
+        rows = await LoadRows([e.item for e in known if e.item])
+        out.again = await moved_on(known, rows, resident)
+        entries = [e for e in known if e not in out.again]
         requests = [
             ReadRequest((*resident.path(e.parent), e.name), e.stat, average_before(row))
             for e, row in ((e, rows.get(e.item)) for e in entries)
@@ -586,9 +587,8 @@ class Engine:
 
     async def load_name(self) -> None:
         """Reads the folder's name back."""
-        rows = await LoadRows([ROOT])
-        if ROOT in rows:
-            self._note_name(rows[ROOT])
+        if (root := (await LoadRows([ROOT])).get(ROOT)) is not None:
+            self._note_name(root)
 
     def _note_name(self, row: Row) -> None:
         if row.state.places:

@@ -73,6 +73,11 @@ class Observation:
         news = self.new_directories, self.moved, self.missing, self.to_read, self.later
         return not any(news)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the disk has listed all that was looked at."""
+        return all(problem.trouble is not Trouble.UNLISTED for problem in self.problems)
+
 
 class Observer:
     """Compares listings with the tree, a batch of directories at a time."""
@@ -336,7 +341,7 @@ class Observer:
     # ------------------------------------------------------------ what is gone
 
     async def _expand_missing(self) -> None:
-        if any(p.trouble is Trouble.UNLISTED for p in self.found.problems):
+        if not self.found.is_whole:
             return  # it may have been moved to where the disk does not say what is there
         missing = [i for i in self._unseen if i not in self._taken]
         todo = [i for i in self._unseen_directories if i not in self._taken]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,9 @@ from typing import Any
 import pytest
 
 from peer.core import commands as c
+from peer.core.disk_types import Path as DiskPath
+from peer.disk.directories import Directories
+from protocol.nodes import ROOT
 from tests.peer.folder_stage import FolderDevice, two_places
 
 Pair = tuple[FolderDevice, FolderDevice]
@@ -352,5 +357,40 @@ async def test_what_a_person_saved_there_meanwhile_is_an_edit(with_copy: Pair) -
         await two.scan()
         await settle(one, two)
         assert b"saved by a person" in two.tree().values()
+    finally:
+        await two.close()
+
+
+@pytest.mark.row("F01", "F04")
+@pytest.mark.parametrize("error", [errno.EIO, errno.EACCES])
+async def test_a_copy_outlives_a_first_look_that_saw_not_everything(
+    with_copy: Pair, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    """Whatever is looked at before a look has seen all, nothing is told that a plan may have done.
+    A directory that nobody may read does not count: nothing of the plan came into it.
+    """
+    one, two = with_copy
+    copy = name_of_copy(two)
+    (two.root / "blind").mkdir()
+    await two.scan()
+    await delete_unseen(one, two)
+    two = await crash_after(with_copy, 1)
+    open_directory = Directories.open
+
+    def fails(directories: Directories, path: DiskPath) -> int:
+        if path == ("blind",):
+            raise OSError(error, os.strerror(error))
+        return open_directory(directories, path)
+
+    try:
+        with monkeypatch.context() as while_blind:
+            while_blind.setattr(Directories, "open", fails)
+            await two.scan()
+        flat = two.engine.scan([ROOT], False, lambda path, is_directory: False, time.time_ns())
+        two.note((await two.performer.drive(flat)).authored)
+        await two.scan()
+        assert copy not in two.tree()
+        await settle(one, two)
+        assert b"two's" in two.tree().values()
     finally:
         await two.close()
