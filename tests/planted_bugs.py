@@ -603,9 +603,30 @@ BUGS: Final = (
     Bug(
         "gone-while-unlisted", "1 F04", "what was moved to where the disk lists nothing is deleted",
         "peer/core/observation.py",
-        "        if any(p.trouble is Trouble.UNLISTED for p in self.found.problems):\n",
+        "        if not self.found.is_whole:\n",
         "        if False:\n",
         ("peer/folders/test_intake.py",),
+    ),
+    Bug(
+        "moved-unread", "1 F18", "what was moved is not read, however its times are",
+        "peer/core/observation.py",
+        "        is_same = owner.disk.ctime_ns == entry.stat.ctime_ns != 0\n",
+        "        is_same = True\n",
+        ("peer/core/test_engine.py",),
+    ),
+    Bug(
+        "no-rules-no-secrets", "1 A17", "an ignore file that cannot be read counts as none",
+        "peer/folders/intake.py",
+        "            if read.trouble is Trouble.GONE:\n",
+        "            if True:\n",
+        ("peer/folders/test_intake.py",),
+    ),
+    Bug(
+        "looked-too-early", "1 F01", "a look that saw not everything ends the look for half a plan",
+        "peer/core/engine.py",
+        "            self._has_looked = found.is_whole\n",
+        "            self._has_looked = True\n",
+        ("peer/core/test_half_done.py",),
     ),
     Bug(
         "leave-takes-back", "2 A19", "who let others in takes it back by a second leave",
