@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from peer.command_line.terminal import (
+    count_files,
     format_moment,
     format_size,
     format_time,
@@ -107,7 +108,8 @@ def _folder_line(folder: FolderStatus) -> Line:
     state = folder["state"]
     paused = folder.get("paused_files", 0)
     if (left := folder["need_files"] - paused) > 0:
-        state = f"{state}, {left} left"
+        is_full = state == FolderState.NO_SPACE  # that which is left is for the files, not the disk
+        state = f"no space for {count_files(left)}" if is_full else f"{state}, {left} left"
         if folder["need_bytes"]:
             state = f"{state} ({format_size(folder['need_bytes'])})"
     if paused:

@@ -52,7 +52,7 @@ def say(data: Mapping[str, Any], *lines: str) -> Answer:
 
     def show() -> None:
         for line in lines:
-            print(terminal.term_safe(line))
+            print(terminal.wrapped(terminal.term_safe(line), sys.stdout))
 
     return Answer(data, show)
 
@@ -124,9 +124,11 @@ def init(arguments: argparse.Namespace) -> Answer:
     made = run_async(setup.init_home(home, arguments.name, passphrase))
     lines = [f"Made the device {arguments.name} in {home}."]
     if "recovery_kit" in made:
+        from peer.backup.kit_sheet import kit_lines
+
         lines += [
             "Your recovery kit, which brings everything back if you lose all your devices:",
-            f"    {made['recovery_kit']}",
+            *(f"    {line}" for line in kit_lines(made["recovery_kit"])),
             "Print it or write it down now. It is shown once and stored nowhere.",
         ]
     return say(made, *lines, "Next: `holdfast run`, and `holdfast invite` in another terminal.")
@@ -386,6 +388,9 @@ def search(arguments: argparse.Namespace) -> Answer:
 def versions(arguments: argparse.Namespace) -> Answer:
     """Ask what a file was, or what was deleted."""
     found = client_of(arguments).versions(arguments.path, is_deleted=arguments.deleted)
+    if not found["versions"] and not arguments.deleted and arguments.path.is_dir():
+        told = "It is a directory: `--deleted` shows what was deleted from it, and `holdfast"
+        return say(found, f"{told} restore-folder PATH --at TIME` brings it back to a time.")
     return Answer(found, lambda: terminal.print_versions(found, is_deleted=arguments.deleted))
 
 
@@ -408,7 +413,7 @@ def restore_folder(arguments: argparse.Namespace) -> Answer:
     )  # fmt: skip
     if arguments.dry_run:
         paths = report["restored"]
-        return say(report, *paths, f"{len(paths)} files would be brought back.")
+        return say(report, *paths, f"{terminal.count_files(len(paths))} would be brought back.")
     return _restored(report)
 
 

@@ -18,6 +18,7 @@ from peer.device.config import Address, format_address, read_config
 from peer.errors import PeerError
 from peer.journal.desktop import KEY as DESKTOP_KEY
 from peer.journal.desktop import Desktop, DesktopFailed
+from peer.status import FolderState
 
 INOTIFY_DIRECTORY = Path("/proc/sys/fs/inotify")
 WATCHES_MIN = 65_536
@@ -29,6 +30,8 @@ SQLITE_MIN = (3, 35, 0)
 """RETURNING."""
 RELEASED_S = 1_764_547_200
 """2025-12-01: a clock that shows an earlier time was never set."""
+TROUBLES = (FolderState.NO_DISK, FolderState.NO_SPACE, FolderState.TROUBLE)
+"""A socket that is skipped is told by `status`, and is no trouble."""
 UDP_LEVEL, UDP_SEGMENT = 17, 103
 
 
@@ -50,6 +53,8 @@ def examine(home: Path) -> list[Check]:
         check_config,
         check_port,
         check_disk,
+        check_folders,
+        check_relays,
         check_files,
         check_clock,
         check_watches,
@@ -149,6 +154,41 @@ def check_disk(home: Path) -> Check:
     cure = "Make room: databases and kept versions need some."
     is_enough = free_bytes >= FREE_BYTES_MIN
     return Check("disk", is_enough, finding, None if is_enough else cure)
+
+
+def check_folders(home: Path) -> Check:
+    """Whether each folder is synced, or what keeps it from that: a disk that is full or gone."""
+    try:
+        folders = ControlClient(home, timeout_s=5).status()["folders"]
+    except PeerError:
+        return Check("folders", True, "Not known while the daemon does not run.")
+    in_trouble = [folder for folder in folders if folder["state"] in TROUBLES]
+    found = [(folder["name"], error) for folder in in_trouble for error in folder["errors"][:1]]
+    if not found:
+        return Check("folders", True, "Nothing keeps a file from being synced.")
+    name, first = found[0]
+    where = f"{name}/{first['path']}"
+    others = len(found) - 1
+    more = f" So it is with {others} more folder{'s' * (others > 1)}." if others else ""
+    cure = "`holdfast status` lists what is not synced, with its reason and what to do."
+    return Check("folders", False, f"{where}: {first['reason']}{more}", cure)
+
+
+def check_relays(home: Path) -> Check:
+    """Whether the relays of this device are reached."""
+    try:
+        relays = ControlClient(home, timeout_s=5).relays()["relays"]
+    except PeerError:
+        return Check("relays", True, "Not known while the daemon does not run.")
+    lost = [relay for relay in relays if not relay["connected"]]
+    if not lost:
+        return Check("relays", True, f"{len(relays)} reached" if relays else "none is used")
+    finding = f"{lost[0]['address'].partition('#')[0]}: {lost[0]['problem']}"
+    cure = (
+        "See that this device is online and that the relay runs, or `holdfast relay remove` it;"
+        " `holdfast relay list` shows all."
+    )
+    return Check("relays", False, finding, cure)
 
 
 def check_files(home: Path) -> Check:

@@ -2,11 +2,13 @@
 safe (ATTACKS A37).
 """
 
+import shutil
 import sys
+import textwrap
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TextIO
 
 if TYPE_CHECKING:  # rich takes 0.1 s to import, and most commands print JSON or nothing.
     from rich.console import Console
@@ -30,8 +32,18 @@ encode), unassigned, line ends.
 """
 
 PIPE_WIDTH = 10_000
+COLUMNS_APART: Final = 3
+"""What stands between two columns of a table."""
+BROKEN_WIDTH_MIN: Final = 12
+"""What a column has at least that goes on in the next line."""
 NO_EARLIER: Final = (
     "There is no earlier version of it: it never changed, or what it was is kept no longer."
+)
+NUMBERS_LACK: Final = (
+    "The numbers are of all files of the folder: those between are of others, or kept no longer."
+)
+NOT_HERE: Final = (
+    "What is not here is kept by another device or by super-nodes, and fetched by `restore`."
 )
 SAME_REASON_SHOWN: Final = 10
 """Files of a folder that are named with one reason; after a recovery it is that of all of them."""
@@ -96,28 +108,69 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    console = make_console()
+    cells = [[Text(term_safe(cell)) for cell in row] for row in rows]
+    widths = [
+        max([Text(heading).cell_len, *(row[column].cell_len for row in cells)])
+        for column, heading in enumerate(headings)
+    ]
+    whole = whole_columns(widths, console.width)
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(term_safe(cell)) for cell in row))
-    make_console().print(table)
+    for column, heading in enumerate(headings):
+        table.add_column(heading, overflow="fold", no_wrap=column in whole)
+    for row in cells:
+        table.add_row(*row)
+    console.print(table)
+
+
+def whole_columns(widths: Sequence[int], width: int) -> set[int]:
+    """The columns of a table that are shown unbroken, narrow ones first: where not all fit, a path
+    goes on in the next line and no date does.
+    """
+    left = width - COLUMNS_APART * len(widths)
+    whole: set[int] = set()
+    for number, column in enumerate(sorted(range(len(widths)), key=lambda one: widths[one])):
+        broken = len(widths) - number - 1
+        if widths[column] > left - broken * BROKEN_WIDTH_MIN:
+            break
+        left -= widths[column]
+        whole.add(column)
+    return whole
+
+
+def wrapped(line: str, stream: TextIO) -> str:
+    """A line for a person, which on a terminal goes on in the next one between two words; what a
+    pipe reads stays one line.
+    """
+    width = shutil.get_terminal_size().columns
+    if not stream.isatty() or len(line) <= width:
+        return line
+    indent = line[: len(line) - len(line.lstrip())]
+    return textwrap.fill(
+        line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def print_error(sentence: str) -> None:
     """Print one sentence on standard error."""
-    print(f"holdfast: {term_safe(sentence)}", file=sys.stderr)
+    print(wrapped(f"holdfast: {term_safe(sentence)}", sys.stderr), file=sys.stderr)
 
 
 def _describe_folder(folder: "FolderStatus") -> str:
     """The state in words, with what is still needed where that is known."""
     paused = folder.get("paused_files", 0)
     said = []
+    state = folder["state"]
     if (left := folder["need_files"] - paused) > 0:
-        said.append(f"{left} files, {format_size(folder['need_bytes'])} left")
+        if state == "no space":
+            state = f"no space for {count_files(left)}"
+        elif folder["need_bytes"]:
+            said.append(f"{count_files(left)}, {format_size(folder['need_bytes'])} left")
+        else:
+            said.append(f"{count_files(left)} left")
     if paused:
         said.append(paused_words(folder))
-    return f"{folder['state']} ({'; '.join(said)})" if said else folder["state"]
+    return f"{state} ({'; '.join(said)})" if said else state
 
 
 def paused_words(folder: "FolderStatus") -> str:
@@ -254,19 +307,17 @@ def print_found(found: "SearchAnswer") -> None:
     if not found["found"]:
         print("Nothing was found.")
         return
-    print_table(
-        ("folder", "path", "size", "modified", "in its text"),
-        (
-            (
-                one["folder"],
-                one["path"] + ("/" if one["directory"] else ""),
-                "" if one["directory"] else format_size(one["size"]),
-                format_moment(int(one["modified_s"] or 0)),
-                one.get("snippet", ""),
-            )
-            for one in found["found"]
-        ),
-    )
+    from rich.text import Text
+
+    width = make_console().width
+    for one in found["found"]:
+        path = f"{one['folder']}/{one['path']}" + ("/" if one["directory"] else "")
+        size = "" if one["directory"] else f"{format_size(one['size'])}, "
+        print(f"{term_safe(path)}  ({size}{format_moment(int(one['modified_s'] or 0))})")
+        if one.get("snippet"):
+            snippet = Text(f"    {term_safe(one['snippet'])}")
+            snippet.truncate(width, overflow="ellipsis")
+            print(snippet.plain)
     if found["more"]:
         print("There is more: add a word, or --limit.")
 
@@ -277,23 +328,37 @@ def print_versions(found: "VersionList", *, is_deleted: bool = False) -> None:
         print("Nothing that was deleted is kept." if is_deleted else "There are no versions of it.")
         return
 
+    # Of one file that was never renamed nobody has to read its path in each line.
+    is_one = not is_deleted and len({one["path"] for one in found["versions"]}) == 1
     print_table(
-        ("version", "path", "size", "written", "by", "until", ""),
+        ("version", *(() if is_one else ("path",)), "size", "written", "by", "until", ""),
         (
             (
                 str(one["version"]) if one["version"] else "now",
-                one["path"],
+                *(() if is_one else (one["path"],)),
                 format_size(one["size"]),
                 format_moment(one["written_s"]),
                 one["device"] or "-",
-                format_moment(one["ended_s"] or 0) + (", deleted" if one["deleted"] else ""),
-                "" if one["here"] else "not on this device",
+                format_moment(one["ended_s"] or 0),
+                ", ".join(
+                    word
+                    for word, holds in (
+                        ("deleted", one["deleted"]),
+                        ("not here", not one["here"]),
+                    )
+                    if holds
+                ),
             )
             for one in found["versions"]
         ),
     )
-    if all(one["version"] == 0 for one in found["versions"]):
+    numbers = sorted(one["version"] for one in found["versions"] if one["version"])
+    if not numbers:
         print(NO_EARLIER)
+    elif not is_deleted and numbers[-1] - numbers[0] >= len(numbers):
+        print(wrapped(NUMBERS_LACK, sys.stdout))
+    if not all(one["here"] for one in found["versions"]):
+        print(wrapped(NOT_HERE, sys.stdout))
 
 
 def print_relays(relays: "RelayList") -> None:

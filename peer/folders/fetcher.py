@@ -196,8 +196,8 @@ class Fetcher:
             await self._find_here(chunked)
         if lacking:
             self.no_room = (
-                f"{lacking >> 20} MiB are to be fetched, {free >> 20} MiB are free, and "
-                f"{self._free_min_bytes >> 20} MiB have to stay free. "
+                f"{_megabytes(lacking)} are to be fetched, {_megabytes(free)} are free, and "
+                f"{_megabytes(self._free_min_bytes)} have to stay free. "
                 "Make room; syncing goes on by itself."
             )
 
@@ -571,3 +571,8 @@ def _content(chunk: ReceivedChunk) -> bytes | memoryview:
         return decompress(chunk.codec, bytes(chunk.data), chunk.plain_length)
     except CryptoError:
         return b""
+
+
+def _megabytes(size_bytes: int) -> str:
+    """Decimal, as all sizes that a person is shown."""
+    return f"{size_bytes / 1e6:,.0f} MB"

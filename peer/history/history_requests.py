@@ -4,6 +4,7 @@ in it, and the answer takes the shape of `peer.status`.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -71,6 +72,12 @@ class HistoryRequests:
             if content.time_s <= at_s:
                 return {"restored": [], "failed": [], "unchanged": 1}
         if version is None:
+            if content is None and not found and await self._was_directory(path):
+                raise NoSuchVersion(
+                    f"{path} is a directory: `holdfast restore-folder {path} --at TIME` brings back"
+                    " what was in it then, and `holdfast versions PATH --deleted` shows what was"
+                    " deleted from it."
+                )
             written = [] if content is None else [content.time_s]
             raise _none_then(at_s, [*written, *(one.version.written_s for one in found)])
         inside = None if out is None else self._inside(folder, out)
@@ -105,6 +112,10 @@ class HistoryRequests:
         folder, history, names = self.locate(path)
         check_awake(folder)
         versions = await folder.call(lambda: history.at_time(names, at_s))
+        if not versions and not await self._was_directory(path):
+            raise NoSuchVersion(
+                f"There is no directory {path}, and nothing is kept that was in it."
+            )
         if is_dry:
             return {"restored": [v.path for v in versions], "failed": [], "unchanged": 0}
         wanted = [Wanted(v, tuple(v.path.split(PATH_SEPARATOR))) for v in versions]
@@ -115,6 +126,12 @@ class HistoryRequests:
 
         with self._under_way.doing("restore", str(path), "files", count):
             return _report(await history.restore(wanted, result))
+
+    async def _was_directory(self, path: Path) -> bool:
+        """Whether there is a directory, or there was one from which something is kept."""
+        folder, history, names = self.locate(path)
+        is_there = await asyncio.to_thread(path.is_dir)
+        return is_there or bool(await folder.call(lambda: history.deleted(names, 1)))
 
     # ------------------------------------------------------------ where
 

@@ -173,7 +173,7 @@ async def test_a_disk_without_room_shows_what_has_room(
         (stage.root("one") / "small").write_bytes(b"1")
         await until(lambda: shows(stage.root("two"), "small", b"1"))
         await until_state(two, FolderState.NO_SPACE)
-        assert "6 MiB are to be fetched" in folder.progress.trouble
+        assert "6 MB are to be fetched" in folder.progress.trouble
         assert not (stage.root("two") / "large").exists()
         free = 7 << 20
         await until(lambda: (stage.root("two") / "large").exists())

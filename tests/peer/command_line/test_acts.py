@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from peer.command_line import acts
+from peer.command_line import acts, terminal
 from peer.command_line.cli import main
 from peer.command_line.passphrase import PASSPHRASE_FILE_VARIABLE, PASSPHRASE_VARIABLE
 from peer.command_line.relay_token import TOKEN_VARIABLE
@@ -107,10 +107,10 @@ async def test_what_a_person_sees_of_history(
     async with running(tmp_path) as daemon:
         assert await command(tmp_path, "versions", "note") == 0
         shown = capsys.readouterr().out
-        assert "a/no\\x1bte" in shown
         assert "2001-09-09" in shown
         assert "deleted" in shown
-        assert "not on this device" in shown
+        assert "deleted, not here" in shown
+        assert terminal.NOT_HERE in shown
         assert await command(tmp_path, "versions", "note", "--deleted") == 0
         assert "Nothing that was deleted is kept" in capsys.readouterr().out
         assert await command(tmp_path, "restore-folder", ".", "--at", "3d", "--dry-run") == 0
@@ -146,7 +146,7 @@ async def test_what_a_person_sees_of_a_search(
         assert await command(tmp_path, "search", "note") == 0
         shown = capsys.readouterr().out
         assert "a/no\\x1bte" in shown
-        assert "a/ " in shown
+        assert "a/  (" in shown
         assert "1.4 kB" in shown
         assert "There is more" in shown
         assert await command(tmp_path, "search", "none") == 0

@@ -17,7 +17,7 @@ def home(tmp_path: Path) -> Path:
 
 def test_everything_is_looked_at_and_trouble_has_a_cure(home: Path) -> None:
     checks = doctor.examine(home)
-    assert len({check.name for check in checks}) == len(checks) == 12
+    assert len({check.name for check in checks}) == len(checks) == 14
     assert all(check.finding for check in checks)
     assert all(check.cure for check in checks if not check.is_well)
 
@@ -92,6 +92,36 @@ def test_a_full_disk(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "GB free" in doctor.check_disk(home / "not" / "made").finding
     monkeypatch.setattr("peer.command_line.doctor.FREE_BYTES_MIN", 1 << 62)
     assert not doctor.check_disk(home).is_well
+
+
+def test_what_keeps_folders_from_being_synced(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert doctor.check_folders(home).is_well, "no daemon runs"
+    full = {"path": "", "reason": "120 MB are to be fetched. Make room."}
+    told: dict[str, list[dict[str, object]]] = {"folders": []}
+    monkeypatch.setattr(ControlClient, "status", lambda self: told)
+    told["folders"].append({"name": "f", "state": "in sync", "errors": [full]})
+    assert doctor.check_folders(home).is_well, "what is skipped, as a socket is, is no trouble"
+    for name in "gh":
+        told["folders"].append({"name": name, "state": "no space", "errors": [full, full]})
+    check = doctor.check_folders(home)
+    assert not check.is_well
+    assert check.finding == (
+        "g/: 120 MB are to be fetched. Make room. So it is with 1 more folder."
+    )
+
+
+def test_a_relay_that_is_not_reached(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert doctor.check_relays(home).is_well, "no daemon runs"
+    relay = {"address": "holdfast-relay://one:1#fingerprint", "connected": True, "problem": ""}
+    told: dict[str, list[dict[str, object]]] = {"relays": []}
+    monkeypatch.setattr(ControlClient, "relays", lambda self: told)
+    assert doctor.check_relays(home).finding == "none is used"
+    told["relays"].append(dict(relay))
+    assert doctor.check_relays(home).finding == "1 reached"
+    told["relays"].append(relay | {"connected": False, "problem": "It does not answer."})
+    check = doctor.check_relays(home)
+    assert not check.is_well
+    assert check.finding == "holdfast-relay://one:1: It does not answer."
 
 
 def test_a_disk_that_changes_files_by_itself(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,3 +1,4 @@
+import io
 import re
 
 import pytest
@@ -5,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peer.command_line import terminal
-from peer.status import TransferEntry, VersionList
+from peer.status import SearchEntry, TransferEntry, VersionList
 from tests.peer.fake_daemon import FakeDaemon
 
 UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -45,6 +46,89 @@ def test_of_a_file_that_is_as_it_came_that_is_said(capsys: pytest.CaptureFixture
     found["versions"].append(daemon.version(7))
     terminal.print_versions(found)
     assert terminal.NO_EARLIER not in capsys.readouterr().out
+
+
+def test_one_file_needs_no_column_of_paths_and_gaps_in_its_numbers_are_said(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    daemon = FakeDaemon()
+    found: VersionList = {
+        "path": "/a", "root": "/", "versions": [daemon.version(n) for n in (0, 8, 7)],
+    }  # fmt: skip
+    terminal.print_versions(found)
+    shown = capsys.readouterr().out
+    assert "path" not in shown
+    assert terminal.NUMBERS_LACK not in shown
+    found["versions"].append(daemon.version(5))
+    found["versions"][-1]["path"] = "a/older"
+    terminal.print_versions(found)
+    shown = capsys.readouterr().out
+    assert "a/older" in shown
+    assert terminal.NUMBERS_LACK in shown
+    terminal.print_versions(found, is_deleted=True)
+    assert terminal.NUMBERS_LACK not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("widths", "width", "whole"),
+    [
+        ([9, 60, 16], 100, {0, 1, 2}),
+        ([9, 60, 16], 80, {0, 2}),  # the path goes on in the next line, and no date does
+        ([30, 30, 30], 80, {0}),
+        ([], 80, set()),
+        ([70, 70], 80, set()),
+    ],
+)
+def test_what_is_narrow_is_not_broken(widths: list[int], width: int, whole: set[int]) -> None:
+    assert terminal.whole_columns(widths, width) == whole
+
+
+@pytest.mark.parametrize(("columns", "lines"), [("40", 3), ("200", 1)])
+def test_on_a_terminal_a_line_goes_on_between_words(
+    columns: str, lines: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    address = "holdfast-relay://relay.example.org:443#" + "f" * 52
+    line = f"    Give it to people: {address}, as you would give a key."
+    at_terminal, by_pipe = io.StringIO(), io.StringIO()
+    at_terminal.isatty = lambda: True  # type: ignore[method-assign]
+    shown = terminal.wrapped(line, at_terminal).splitlines()
+    assert len(shown) == lines
+    assert all(one.startswith("    ") for one in shown)
+    assert any(address in one for one in shown)
+    assert terminal.wrapped(line, by_pipe) == line
+
+
+def test_a_search_is_a_line_each_and_one_for_what_is_in_the_text(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    directory: SearchEntry = {
+        "folder": "f", "path": "d", "place": "/f/d", "directory": True, "size": 0,
+        "modified_s": None,
+    }  # fmt: skip
+    file: SearchEntry = {
+        "folder": "f", "path": "d/a b", "place": "/f/d/a b", "directory": False, "size": 1400,
+        "modified_s": None, "snippet": "[bold]of\nit",
+    }  # fmt: skip
+    terminal.print_found({"query": "x", "found": [directory, file], "more": False})
+    assert capsys.readouterr().out.splitlines() == [
+        "f/d/  (-)", "f/d/a b  (1.4 kB, -)", "    [bold]of\\nit",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("state", "need_bytes", "told"),
+    [
+        ("syncing", 1_400_000, "syncing (1 file, 1.4 MB left)"),
+        ("syncing", 0, "syncing (1 file left)"),
+        ("no space", 0, "no space for 1 file"),
+    ],
+)
+async def test_what_a_folder_needs(state: str, need_bytes: int, told: str) -> None:
+    (folder, *_) = (await FakeDaemon().status())["folders"]
+    folder["state"], folder["need_files"], folder["need_bytes"] = state, 1, need_bytes
+    folder["paused_files"] = 0
+    assert terminal._describe_folder(folder) == told
 
 
 @pytest.mark.parametrize(

@@ -435,7 +435,7 @@ async def test_what_the_disk_has_no_room_for_is_not_begun(
     large = Content(((LOG, 1),), 1, LOG, b"h" * 32, 9 << 20, mtime_ns=10**18)
     monkeypatch.setattr(stage.disk, "free_bytes", lambda: 10 << 20)
     await stage.fetcher.need([need(F, b"small"), Need(G, large, G)])
-    told = "9 MiB are to be fetched, 10 MiB are free, and 1 MiB have to stay free."
+    told = "9 MB are to be fetched, 10 MB are free, and 1 MB have to stay free."
     assert stage.fetcher.no_room.startswith(told)
     assert list(stage.fetcher.jobs) == [(F, chunk_id(b"small"))]
     monkeypatch.setattr(stage.disk, "free_bytes", lambda: 11 << 20)

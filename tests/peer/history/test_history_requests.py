@@ -67,6 +67,16 @@ async def test_what_is_in_no_folder_is_told(one: tuple[Daemon, Path], tmp_path: 
         await daemon.restore(root / "never", None, None, None)
 
 
+async def test_of_a_directory_it_is_said_what_brings_it_back(one: tuple[Daemon, Path]) -> None:
+    daemon, root = one
+    (root / "d").mkdir()
+    with pytest.raises(NoSuchVersion, match="restore-folder"):
+        await daemon.restore(root / "d", None, None, None)
+    with pytest.raises(NoSuchVersion, match="no directory"):
+        await daemon.restore_folder(root / "never", 0, is_dry=True)
+    assert (await daemon.restore_folder(root / "d", 0, is_dry=True))["restored"] == []
+
+
 def test_of_a_time_without_a_version_it_is_said_since_when_there_are_some() -> None:
     day = 86_400
     first = time.strftime("%Y-%m-%d %H:%M", time.localtime(5 * day))
