@@ -14,6 +14,8 @@ const SCOPE = "/s/-/";
 /** A service worker that hears nothing for half a minute is put to sleep, with the download that it carries. */
 const WAKE_MS = 10_000;
 const START_MS = 15_000;
+/** A download that fails sooner than this after its start stands in Firefox's list for good, as one that goes on. */
+const SETTLED_MS = 3_000;
 
 /** Opens a sink for `size` bytes under `name`. To be called at once in the click that asks for it. */
 export async function openSink(name, size) {
@@ -97,24 +99,25 @@ class FileSink {
   }
 }
 
-/** A download of the browser's own, whose bytes come from this page through a service worker. */
+/**
+ * A download of the browser's own, whose bytes come from this page through a service worker. It begins with the first piece
+ * that was found right: what fails before leaves nothing among the browser's downloads.
+ */
 class StreamSink {
   static async open(worker, name, size) {
     const { port1: port, port2: far } = new MessageChannel();
-    const key = crypto.randomUUID();
     const sink = new StreamSink(worker, port);
-    worker.postMessage({ open: key, name, size, port: far }, [far]);
+    worker.postMessage({ open: sink.key, name, size, port: far }, [far]);
     await sink.started();
-    sink.frame = document.createElement("iframe");
-    sink.frame.hidden = true;
-    sink.frame.src = `${SCOPE}save/${key}`;
-    document.body.append(sink.frame);
     return sink;
   }
 
   constructor(worker, port) {
     this.worker = worker;
     this.port = port;
+    this.key = crypto.randomUUID();
+    this.frame = null;
+    this.begunAt = 0;
     this.wanted = 0;
     this.batch = new Uint8Array(BATCH_SIZE);
     this.filled = 0;
@@ -148,6 +151,7 @@ class StreamSink {
 
   /** Waits until the browser takes more: the disk sets the pace, not the network. */
   async flush() {
+    this.begin();
     await this.until(() => this.wanted > 0);
     this.wanted -= 1;
     this.port.postMessage(this.batch.subarray(0, this.filled), [this.batch.buffer]);
@@ -157,14 +161,25 @@ class StreamSink {
 
   async close() {
     if (this.filled) await this.flush();
+    this.begin();
     await this.until(() => this.wanted > 0);
     this.port.postMessage("end");
     this.leave();
   }
 
   async abort() {
-    this.port.postMessage("abort");
+    const left = this.frame ? this.begunAt + SETTLED_MS - performance.now() : 0;
+    setTimeout(() => this.port.postMessage("abort"), Math.max(0, left));
     this.leave();
+  }
+
+  begin() {
+    if (this.frame) return;
+    this.frame = document.createElement("iframe");
+    this.frame.hidden = true;
+    this.frame.src = `${SCOPE}save/${this.key}`;
+    document.body.append(this.frame);
+    this.begunAt = performance.now();
   }
 
   /** Whoever waits for the browser to take more ends with this error. */

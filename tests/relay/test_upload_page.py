@@ -15,8 +15,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Route, expect
 
-from crypto.uploads import SEALED_SEGMENT_SIZE, open_head
-from protocol.upload_head import UploadHead, decode_upload_head
+from protocol.upload_head import UploadHead
 from relay.web_files import PageFiles
 from relay.web_server import SELF_SIGNED_NAME
 from tests.crypto.seeded import Seeded
@@ -28,6 +27,7 @@ from tests.relay.upload_stage import (
     Sender,
     UploadLinkMade,
     make_upload_link,
+    opened,
     put_upload_link,
     sealed_file,
 )
@@ -84,25 +84,8 @@ class Stage:
         return visiting(self.browser, address, **options)
 
     def opened(self, link: UploadLinkMade) -> dict[str, tuple[UploadHead, bytes]]:
-        """What waits for the maker, opened with the maker's key alone."""
-        found = {}
-        uploads = self.web.links.uploads
-        for row in uploads.waiting(link.made.link_id):
-            plain, keys = open_head(
-                link.upload.secret, link.made.link_id, row.upload_id, link.gate, row.head
-            )
-            head = decode_upload_head(plain)
-            sealed = uploads.read(row, 0, 1 << 30)
-            pieces = range(0, len(sealed), SEALED_SEGMENT_SIZE)
-            data = b"".join(
-                keys.open_segment(
-                    i, sealed[at : at + SEALED_SEGMENT_SIZE], is_last=i == len(pieces) - 1
-                )
-                for i, at in enumerate(pieces)
-            )
-            assert len(data) == head.size
-            found[head.path] = (head, data)
-        return found
+        """What waits for the maker."""
+        return opened(self.web.links, link)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

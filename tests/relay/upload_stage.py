@@ -7,8 +7,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from crypto.share_links import LinkFlags, LinkKey, LinkSecrets, seal_link, token_hash
-from crypto.uploads import SEGMENT_SIZE, UploadKeys, gate_of, seal_head, segment_count
-from protocol.upload_head import UploadHead, UploadManifest
+from crypto.uploads import (
+    SEALED_SEGMENT_SIZE,
+    SEGMENT_SIZE,
+    UploadKeys,
+    gate_of,
+    open_head,
+    seal_head,
+    segment_count,
+)
+from protocol.upload_head import UploadHead, UploadManifest, decode_upload_head
 from relay.link_rows import Ended
 from relay.share_links import NewLink
 from relay.upload_rows import UploadRules
@@ -92,6 +100,28 @@ def segments_of(keys: UploadKeys, data: bytes) -> list[bytes]:
         )
         for i in range(count)
     ]
+
+
+def opened(stage: LinkStage, link: UploadLinkMade) -> dict[str, tuple[UploadHead, bytes]]:
+    """What waits for the maker, opened with the maker's key alone."""
+    found = {}
+    uploads = stage.uploads
+    for row in uploads.waiting(link.made.link_id):
+        plain, keys = open_head(
+            link.upload.secret, link.made.link_id, row.upload_id, link.gate, row.head
+        )
+        head = decode_upload_head(plain)
+        sealed = uploads.read(row, 0, 1 << 30)
+        pieces = range(0, len(sealed), SEALED_SEGMENT_SIZE)
+        data = b"".join(
+            keys.open_segment(
+                i, sealed[at : at + SEALED_SEGMENT_SIZE], is_last=i == len(pieces) - 1
+            )
+            for i, at in enumerate(pieces)
+        )
+        assert len(data) == head.size
+        found[head.path] = (head, data)
+    return found
 
 
 class Sender:
