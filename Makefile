@@ -61,7 +61,10 @@ clean: ## Remove what the others made.
 
 $(INSTALLED): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Holdfast needs Python 3.11 or newer. Name it: make PYTHON=/path/to/python3.11"; exit 1; }
-	rm -rf $(VENV)
-	$(PYTHON) -m venv $(VENV)
-	$(RUN) pip install --quiet --editable '.[dev]'
-	touch $(INSTALLED)
+	@echo "Once, and into $(VENV) alone, what Holdfast is built on is fetched: some 100 packages, in a minute or a few."
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV)
+	@{ $(RUN) pip install --progress-bar off --editable '.[dev]' || touch $(VENV)/failed; } \
+		| sed -n 's/^Collecting \([A-Za-z0-9._-]*\).*/  \1/p'
+	@test ! -e $(VENV)/failed
+	@touch $(INSTALLED)

@@ -54,7 +54,7 @@ class Query(NamedTuple):
     words: tuple[str, ...] = ()
     """Parts of the name, in any order, large or small."""
     endings: tuple[str, ...] = ()
-    """One of these after the last dot; none: any."""
+    """The name ends in a dot and one of these, which may hold a dot as `tar.gz` does; none: any."""
     is_directory: bool | None = None
     folder: str | None = None
     owner: str | None = None

@@ -104,8 +104,9 @@ class SearchLookup:
 
     def has_ending(self, ending: str) -> bool:
         """Whether there is a file of this ending."""
-        sql = "SELECT 1 FROM document WHERE ending = ? LIMIT 1"
-        return self._db.execute(sql, (ending,)).fetchone() is not None
+        condition, values = _of_ending(ending)
+        sql = f"SELECT 1 FROM document d WHERE {condition} LIMIT 1"  # noqa: S608
+        return self._db.execute(sql, values).fetchone() is not None
 
     # ------------------------------------------------------------ by name
 
@@ -136,12 +137,11 @@ class SearchLookup:
         endings = (DIRECTORY_ENDING,) if query.is_directory else query.endings
         for ending in endings or (None,):
             index = "document_recent" if ending is None else "document_ending"
-            where = "TRUE" if ending is None else "d.ending = ?"
+            where, given = ("TRUE", []) if ending is None else _of_ending(ending)
             sql = (
                 f"SELECT {_FIELDS} FROM document d INDEXED BY {index} WHERE {where}{conditions}"  # noqa: S608
                 " ORDER BY d.mtime_ns DESC LIMIT ?"
             )
-            given = () if ending is None else (ending,)
             rows += self._db.execute(sql, (*given, *values, limit)).fetchall()
         return rows
 
@@ -239,8 +239,9 @@ def _conditions(query: Query, folders: Sequence[FolderId] | None) -> tuple[str, 
         values += folders
     endings = (DIRECTORY_ENDING,) if query.is_directory else query.endings
     if endings:
-        out.append(f"d.ending IN ({','.join('?' * len(endings))})")
-        values += endings
+        each = [_of_ending(ending) for ending in endings]
+        out.append(f"({' OR '.join(condition for condition, _ in each)})")
+        values += [value for _, given in each for value in given]
     if query.owner is not None:
         out.append("d.owner = ? COLLATE NOCASE")
         values.append(query.owner)
@@ -255,11 +256,21 @@ def _conditions(query: Query, folders: Sequence[FolderId] | None) -> tuple[str, 
     return "".join(f" AND {one}" for one in out), values
 
 
+def _of_ending(ending: str) -> tuple[str, list[Any]]:
+    """The condition for an ending: the index knows what is behind the last dot, as `gz`; of
+    `tar.gz` the rest is looked for in the name.
+    """
+    _, dot, last = ending.rpartition(".")
+    if not dot:
+        return "d.ending = ?", [ending]
+    return "d.ending = ? AND d.name LIKE ? ESCAPE '!'", [last, f"%.{_escaped(ending)}"]
+
+
 def _facets(query: Query, folders: Sequence[FolderId] | None) -> list[str]:
     """The same as far as the index of words knows it, so that few matches are checked at all."""
     groups = [
         [facets(folder, None, None)[0] for folder in folders or ()],
-        [facets(None, ending, None)[0] for ending in query.endings],
+        [facets(None, ending.rpartition(".")[2], None)[0] for ending in query.endings],
         [] if query.owner is None else facets(None, None, query.owner),
     ]
     return [f"facet : ({' OR '.join(map(_quoted, group))})" for group in groups if group]

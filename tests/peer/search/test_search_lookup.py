@@ -28,6 +28,9 @@ FILES = {
     5: ("report.txt", "", "laptop", 3, "walrus walrus walrus walrus"),
     6: ("Ärger.txt", "", "laptop", 4, "die größte Mühe mit dem Walroß"),
     7: ("walrus", "", "laptop", 900, ""),
+    8: ("old.Txr.gz", "", "laptop", 901, ""),
+    9: ("odd.gz", "", "laptop", 902, ""),
+    10: ("the.es.md", "", "laptop", 903, "hello"),
 }
 
 
@@ -71,7 +74,12 @@ def find(lookup: SearchLookup, text: str, folders: list[FolderId] | None = None)
         ("arger", [6]),  # in a text an accent may be left out, as it often is
         ("a", [4, 1, 2, 7]),
         ("wa", [1, 7, 2, 5, 6, 4]),
-        ("type:md", [3]),
+        ("type:md", [3, 10]),
+        ("type:gz", [8, 9]),
+        ("type:txr.gz", [8]),
+        ("old type:.TXR.gz", [8]),
+        ("hello type:es.md", [10]),
+        ("hello type:fr.md", []),
         ("owner:phone", [3, 2]),
         ("larger:100", [4]),
         ("%", []),
@@ -85,6 +93,7 @@ def test_the_best_comes_first(lookup: SearchLookup, text: str, found: list[int])
 def test_what_filters_name_is_there_or_not(lookup: SearchLookup) -> None:
     assert [lookup.has_owner(name) for name in ("Phone", "phon", "")] == [True, False, False]
     assert [lookup.has_ending(ending) for ending in ("pdf", "foo")] == [True, False]
+    assert [lookup.has_ending(ending) for ending in ("txr.gz", "foo.gz")] == [True, False]
 
 
 def test_only_these_folders_are_searched(lookup: SearchLookup) -> None:
