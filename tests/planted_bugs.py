@@ -761,7 +761,7 @@ BUGS: Final = (
     Bug(
         "symlink-walked", "2 A35", "a directory is reached through a symlink",
         "peer/disk/syscalls.py",
-        "    _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS | _RESOLVE_NO_MAGICLINKS,",
+        "    _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS | _RESOLVE_NO_MAGICLINKS | _RESOLVE_NO_XDEV,",
         "    0,",
         ("peer/disk/test_directories.py", "peer/disk/test_syscalls.py"),
     ),

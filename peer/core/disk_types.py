@@ -88,7 +88,9 @@ class Trouble(Enum):
     UNLISTED = "unlisted"
     """A directory of which the disk does not say what is in it: what is gone elsewhere may be."""
     UNSUPPORTED = "unsupported"
-    """A symlink that is not synced: it leads out of the folder, or its target is not text."""
+    """A symlink that is not synced: it leads out of the folder, or its target is not text. Or a
+    directory in which another disk is mounted.
+    """
     SPECIAL = "special"
     """A fifo, a socket, a device: nothing that could be synced is in it."""
     BAD_NAME = "bad_name"

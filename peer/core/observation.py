@@ -29,6 +29,7 @@ LISTED_FILES_MAX: Final = 4_000
 ARRIVED_MAX: Final = 10_000
 """Once so many new files were found, some 6 MB, those in further directories are left for later."""
 
+REPLACED: Final = "It was being replaced while its directory was listed."
 TWO_SPELLINGS: Final = (
     "Another name here looks the same and is spelled with other characters. Rename one of them."
 )
@@ -99,6 +100,8 @@ class Observer:
         self._unseen_directories: dict[NodeId, None] = {}
         self._taken: set[NodeId] = set()
         self._fresh: set[NodeId] = set()
+        self._absent: dict[NodeId, Path] = {}
+        """What of that has a name that was not listed."""
         self._later: dict[NodeId, Path] = {}
         """Directories with new files beyond as many as are kept."""
         self._arrived_max = ARRIVED_MAX
@@ -238,9 +241,11 @@ class Observer:
         for name, fact in unseen.items():
             if name not in kept and not self.is_ignored((*path, name), False):
                 self._unseen[fact.id] = fact
+                self._absent[fact.id] = (*path, name)
         for name, known in below.items():
             if name not in kept and not self.is_ignored((*path, name), True):
                 self._unseen_directories[known] = None
+                self._absent[known] = (*path, name)
 
     def _compare_directory(
         self, item: NodeId, path: Path, name: str, stat: Stat, known: NodeId, inodes: set[int]
@@ -343,8 +348,9 @@ class Observer:
     async def _expand_missing(self) -> None:
         if not self.found.is_whole:
             return  # it may have been moved to where the disk does not say what is there
-        missing = [i for i in self._unseen if i not in self._taken]
-        todo = [i for i in self._unseen_directories if i not in self._taken]
+        taken = self._taken | await self._overlooked()
+        missing = [i for i in self._unseen if i not in taken]
+        todo = [i for i in self._unseen_directories if i not in taken]
         seen: set[NodeId] = set()
         while todo:
             level, todo = [i for i in todo if i not in seen], []
@@ -354,6 +360,22 @@ class Observer:
                 missing += [f.id for f in facts.values() if f.id not in self._taken]
                 todo += [i for i in self._subdirectories(item).values() if i not in self._taken]
         self.found.missing = list(dict.fromkeys(missing))
+
+    async def _overlooked(self) -> set[NodeId]:
+        """What was not listed and is there: a large directory is listed in pieces, and what is
+        saved by rename between two of them may be in neither.
+        """
+        absent = {i: path for i, path in self._absent.items() if i not in self._taken}
+        if not absent:
+            return set()
+        # A disk that folds case finds a name that is spelled in another way by now.
+        news = self._arrived + self._replaced + self.found.moved + self.found.new_directories
+        others = {entry.stat.inode for entry in news}
+        stats = zip(absent.items(), await StatPaths(list(absent.values())), strict=True)
+        there = {i: path for (i, path), stat in stats if stat and stat.inode not in others}
+        for path in there.values():
+            self.found.problems.append(Problem(path, REPLACED, Trouble.CHANGING))
+        return set(there)
 
 
 async def moved_on(

@@ -40,7 +40,7 @@ class Directories:
 
     def open(self, path: Path) -> int:
         """Gives a directory's descriptor, which is good until two more calls. Raises OSError, ELOOP
-        or ENOTDIR at a symlink.
+        or ENOTDIR at a symlink, EXDEV where something else is mounted.
         """
         if not path:
             return self.root_fd
@@ -160,7 +160,11 @@ class Directories:
 
     def _open_piece(self, directory_fd: int, names: Sequence[str]) -> int:
         if not self._has_openat2:
-            return os.open(names[0], _FLAGS, dir_fd=directory_fd)
+            fd = os.open(names[0], _FLAGS, dir_fd=directory_fd)
+            if os.fstat(fd).st_dev != self.root_device:
+                os.close(fd)
+                raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), names[0])
+            return fd
         joined = os.fsencode("/".join(names))
         for _ in range(_TRIES):
             try:

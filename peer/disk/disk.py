@@ -24,6 +24,7 @@ from peer.core.disk_types import (
     DiskError,
     DiskGone,
     FileRead,
+    Kind,
     Known,
     Listing,
     Operation,
@@ -49,6 +50,10 @@ _MARKER: Final = "folder-id"
 _MARKER_BYTES_MAX: Final = 256
 _FOR_GOOD: Final = frozenset({errno.EACCES, errno.EPERM, errno.ENAMETOOLONG})
 """Why a directory cannot be read that nothing could have come into unseen."""
+_MOUNTED: Final = (
+    "Another disk is mounted here. What is on it is not synced: it would be taken for deleted where"
+    " it is not mounted. Add it as a folder of its own."
+)
 _EXECUTABLE: Final = {0o100000: False, 0o100100: True, 0o120000: False, 0o120100: False}
 """The bit of files and symlinks, by kind and owner's bit; nothing else is known by its stat."""
 
@@ -337,6 +342,7 @@ class PosixDisk(Disk):
             inode = os.fstat(fd).st_ino
             entries: list[tuple[str, Stat]] = []
             problems: list[Problem] = []
+            is_partial = False
             to_stat, find_problem = directories.to_stat, self._name_problem
             with os.scandir(fd) as items:
                 for item in items:
@@ -348,6 +354,7 @@ class PosixDisk(Disk):
                     except OSError as error:
                         unseen = f"It cannot be looked at: {error.strerror}."
                         problems.append(Problem((*path, name), unseen, Trouble.UNREADABLE))
+                        is_partial |= error.errno not in _FOR_GOOD
                         continue
                     if (
                         name in left
@@ -367,12 +374,19 @@ class PosixDisk(Disk):
                     if stat is None:
                         reason = "It is neither a file nor a directory nor a symlink."
                         problems.append(Problem((*path, name), reason, Trouble.SPECIAL))
+                    elif stat.device and stat.kind is Kind.DIRECTORY:
+                        problems.append(Problem((*path, name), _MOUNTED, Trouble.UNSUPPORTED))
                     else:
                         entries.append((name, stat))
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                 return Listing(path, 0, None, [])
+            if error.errno == errno.EXDEV:
+                return Listing(path, 0, None, [Problem(path, _MOUNTED, Trouble.UNSUPPORTED)])
             reason = f"The directory cannot be read: {error.strerror}."
             trouble = Trouble.UNREADABLE if error.errno in _FOR_GOOD else Trouble.UNLISTED
             return Listing(path, 0, None, [Problem(path, reason, trouble)])
+        if is_partial:  # what is gone elsewhere may be one of those
+            reason = "Not all that is in the directory can be looked at."
+            problems.append(Problem(path, reason, Trouble.UNLISTED))
         return Listing(path, inode, entries, problems, None if known is None else left.keys())

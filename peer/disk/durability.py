@@ -22,8 +22,8 @@ FSYNC_MAX: Final = 16
 """Up to so many things are synced one by one. More, and a syncfs is cheaper even if others write to
 the same disk.
 """
-_GONE: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
-"""What opening says of a path at which something else, or nothing, is by now."""
+_GONE: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV)
+"""What opening says of a path at which something else, or nothing, is by now, or another disk."""
 
 
 def disk_error(error: OSError, act: str) -> DiskError:

@@ -20,6 +20,7 @@ _SYS_OPENAT2: Final = 437
 _RESOLVE_BENEATH: Final = 0x08
 _RESOLVE_NO_SYMLINKS: Final = 0x04
 _RESOLVE_NO_MAGICLINKS: Final = 0x02
+_RESOLVE_NO_XDEV: Final = 0x01
 _RENAME_NOREPLACE: Final = 1
 _RENAME_EXCHANGE: Final = 2
 _SYNC_FILE_RANGE_WRITE: Final = 2
@@ -38,7 +39,7 @@ class _OpenHow(ctypes.Structure):
 _DIRECTORY_HOW: Final = _OpenHow(
     os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC,
     0,
-    _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS | _RESOLVE_NO_MAGICLINKS,
+    _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS | _RESOLVE_NO_MAGICLINKS | _RESOLVE_NO_XDEV,
 )
 _DIRECTORY_HOW_POINTER: Final = ctypes.byref(_DIRECTORY_HOW)
 _OPEN_HOW_SIZE: Final = ctypes.c_size_t(ctypes.sizeof(_OpenHow))
@@ -50,8 +51,8 @@ def _error(name: str | bytes = "") -> OSError:
 
 
 def open_directory_beneath(directory_fd: int, path: bytes) -> int:
-    """Opens a directory some levels down in one call, through no symlink and never above the start
-    (openat2).
+    """Opens a directory some levels down in one call, through no symlink, into nothing that is
+    mounted there (EXDEV) and never above the start (openat2).
     """
     fd: int = _libc.syscall(
         ctypes.c_long(_SYS_OPENAT2),

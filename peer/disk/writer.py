@@ -476,4 +476,6 @@ def _refusal(error: OSError) -> Refusal:
             return Refusal(RefusalKind.NO_PERMISSION, "Holdfast may not change it.")
         case errno.ENAMETOOLONG:
             return Refusal(RefusalKind.ERROR, "Its name is too long for this disk.")
+        case errno.EXDEV:
+            return Refusal(RefusalKind.ERROR, "Another disk is mounted where it belongs.")
     return Refusal(RefusalKind.ERROR, f"It cannot be changed: {error.strerror}.")

@@ -346,6 +346,8 @@ class Intake:
         """Tells of what is left out; what cannot be read is tried again ever more rarely."""
         for problem in problems:
             self._progress.problems[problem.path] = problem.reason
+            if problem.trouble is Trouble.CHANGING:
+                self.hinting.again(problem.path[:-1], asyncio.get_running_loop().time())
             if problem.trouble is Trouble.SPECIAL:
                 self._progress.skipped.add(problem.path)
             if problem.trouble is Trouble.UNREADABLE:

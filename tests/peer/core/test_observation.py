@@ -467,3 +467,39 @@ def test_what_is_gone_may_be_in_what_was_left_and_is_not_listed_now(
     found = observe(stage)
     assert not found.missing
     assert problem in found.problems
+
+
+def stating(stage: TreeStage, monkeypatch: pytest.MonkeyPatch, **there: Stat) -> None:
+    """The disk has these in its root, whatever it lists."""
+    perform = stage.perform
+
+    def answer(command: c.Command[object]) -> object:
+        if isinstance(command, c.StatPaths):
+            return [there.get(path[-1]) for path in command.paths]
+        return perform(command)
+
+    monkeypatch.setattr(stage, "perform", answer)
+
+
+def test_what_a_listing_in_pieces_has_overlooked_is_not_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is saved by rename meanwhile has an entry at another place of the directory."""
+    stage = stage_with_two_files()
+    stage.lies(())
+    stating(stage, monkeypatch, a=stat(99), d=folder(20))
+    found = observe(stage)
+    assert told(found) == {"missing": {G}}
+    assert {(p.path, p.trouble) for p in found.problems} == {
+        (("a",), Trouble.CHANGING), (("d",), Trouble.CHANGING)
+    }  # fmt: skip
+
+
+def test_what_is_spelled_in_another_case_and_edited_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A disk that folds case still finds it by its old name."""
+    stage = stage_with_two_files()
+    stage.lies((), A=stat(10, size=99), b=stat(11, size=6), d=folder(20))
+    stating(stage, monkeypatch, a=stat(10, size=99))
+    assert told(observe(stage)) == {"read": {"A": NO_NODE}, "missing": {F}}

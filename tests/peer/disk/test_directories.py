@@ -47,6 +47,20 @@ def test_no_symlink_on_the_way(directories: Directories, tmp_path: Path) -> None
     assert open_fds() == before
 
 
+@pytest.mark.parametrize("has_openat2", [True, False])
+@pytest.mark.parametrize("path", [("proc",), ("proc", "1")])
+def test_nothing_that_is_mounted_on_the_way(has_openat2: bool, path: tuple[str, ...]) -> None:
+    """What is there depends on what is plugged in. Every system has something at /proc."""
+    root_fd, before = os.open("/", os.O_RDONLY), open_fds()
+    opened = Directories(root_fd, has_openat2=has_openat2)
+    with pytest.raises(OSError, match="cross-device") as error:
+        opened.open(path)
+    assert error.value.errno == errno.EXDEV
+    opened.close()
+    assert open_fds() == before
+    os.close(root_fd)
+
+
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/", "a\0b"])
 def test_only_plain_names(directories: Directories, tmp_path: Path, name: str) -> None:
     (tmp_path / "a" / "b").mkdir(parents=True)

@@ -1,15 +1,19 @@
+import contextlib
 import errno
+import itertools
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from crypto.ids import FolderId
+from peer.core.chunker import Chunker
 from peer.core.disk_types import DiskError, DiskGone, Kind, MakeDirectory, Stat, Trouble
 from peer.disk.disk import PosixDisk
-from tests.peer.real_disk import FOLDER, contents, open_disk, publish
+from tests.peer.real_disk import FOLDER, HASHER, SEED, contents, open_disk, publish
 
 
 @pytest.fixture
@@ -105,6 +109,55 @@ def test_what_cannot_be_listed_is_not_taken_for_gone(
     (listing,) = disk.list_directories([()])
     assert listing.entries is None
     assert [problem.trouble for problem in listing.problems] == [trouble]
+
+
+class _Blind:
+    """An entry of a directory that the disk lists and cannot look at."""
+
+    name = "blind"
+
+    def __init__(self, error: int) -> None:
+        self._error = error
+
+    def stat(self, *, follow_symlinks: bool) -> os.stat_result:
+        raise OSError(self._error, os.strerror(self._error))
+
+
+@pytest.mark.row("F04")
+@pytest.mark.parametrize(
+    ("error", "is_whole"), [(errno.EIO, False), (errno.EACCES, True), (errno.ENOENT, True)]
+)
+def test_an_entry_that_cannot_be_looked_at_may_be_what_is_gone_elsewhere(
+    disk: PosixDisk, root: Path, monkeypatch: pytest.MonkeyPatch, error: int, is_whole: bool
+) -> None:
+    (root / "seen").write_text("1")
+    scandir = os.scandir
+
+    @contextlib.contextmanager
+    def with_blind(fd: int) -> Iterator[Iterator[Any]]:
+        with scandir(fd) as entries:
+            yield itertools.chain(entries, [_Blind(error)])
+
+    monkeypatch.setattr(os, "scandir", with_blind)
+    (listing,) = disk.list_directories([()])
+    assert [name for name, _ in listing.entries or ()] == ["seen"]
+    assert all(p.trouble is not Trouble.UNLISTED for p in listing.problems) is is_whole
+    told = [p.path for p in listing.problems if p.trouble is Trouble.UNREADABLE]
+    assert told == ([] if error == errno.ENOENT else [("blind",)])
+
+
+@pytest.mark.row("F04")
+def test_what_is_mounted_inside_is_left_out_and_said() -> None:
+    """Where it is not mounted an empty directory would show, and all of it be told as deleted."""
+    disk = PosixDisk("/", HASHER, Chunker(SEED))
+    listing, inside = disk.list_directories([(), ("proc",)])
+    assert "proc" not in [name for name, _ in listing.entries or ()]
+    assert "etc" in [name for name, _ in listing.entries or ()]
+    (problem,) = [p for p in listing.problems if p.path == ("proc",)]
+    assert problem.trouble is Trouble.UNSUPPORTED
+    assert inside.entries is None
+    assert inside.problems == [problem]
+    disk.close()
 
 
 def test_stat_of_anything(disk: PosixDisk, root: Path) -> None:

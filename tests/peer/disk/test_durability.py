@@ -169,3 +169,23 @@ def test_directories_that_could_not_be_synced_are_before_anything_rests_on_them(
     disk.sync_directories([("d",)])
     assert done == ["all"]
     disk.close()
+
+
+def test_a_directory_that_something_is_mounted_on_is_synced_above(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing was written into it."""
+    synced: list[tuple[int, int]] = []
+
+    def note(fd: int) -> None:
+        status = os.fstat(fd)
+        synced.append((status.st_dev, status.st_ino))
+
+    monkeypatch.setattr(os, "fsync", note)
+    root_fd = os.open("/", os.O_RDONLY)
+    directories = Directories(root_fd)
+    sync_directories(directories, [("proc",)])
+    status = os.fstat(root_fd)
+    assert synced == [(status.st_dev, status.st_ino)]
+    directories.close()
+    os.close(root_fd)
