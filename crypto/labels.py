@@ -86,6 +86,7 @@ _NAMES: Final = (
     "told links",
     "end key",
     "told end keys",
+    "told uploads",
     "upload link",
     "link space",
     "link head",

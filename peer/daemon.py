@@ -78,7 +78,12 @@ from peer.status import (
 )
 from protocol import messages
 from protocol.errors import LinkError, ProtocolError
-from protocol.events import EndKeysReceived, LinksReceived, RelaysReceived
+from protocol.events import (
+    EndKeysReceived,
+    LinksReceived,
+    RelaysReceived,
+    UploadLinksReceived,
+)
 from protocol.handshake import HELLO
 from protocol.link import Link, LinkKind
 from protocol.links import Listener, authenticate_server
@@ -187,6 +192,7 @@ class Daemon:
         await self.trails.start()
         sharing = self.share_links.sharing
         self.network.on_own[LinksReceived] = sharing.received
+        self.network.on_own[UploadLinksReceived] = sharing.received_uploads
         self.network.on_own[EndKeysReceived] = sharing.received_keys
         await self._listen()
         self.invitations = Invitations(

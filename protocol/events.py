@@ -9,7 +9,7 @@ from crypto.ids import ChunkId, EntryId, FolderId, LogId
 from protocol.backup_records import BackupRecord
 from protocol.candidates import Candidate
 from protocol.changesets import FrontierEntry
-from protocol.link_records import EndKey, LinkRecord
+from protocol.link_records import EndKey, LinkRecord, UploadRecord
 from protocol.messages import LedgerHeads, Wrap
 from protocol.relay_records import RelayRecord
 
@@ -187,6 +187,13 @@ class EndKeysReceived(OwnReceived):
 
 
 @dataclass(frozen=True, slots=True)
+class UploadLinksReceived(OwnReceived):
+    """The other side said which upload links it has made."""
+
+    records: tuple[UploadRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PeerState:
     """The other side said what it still lacks of a folder."""
 
@@ -236,5 +243,6 @@ Event = (
     | TrailsReceived
     | LinksReceived
     | EndKeysReceived
+    | UploadLinksReceived
     | Closed
 )

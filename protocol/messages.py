@@ -31,14 +31,15 @@ from protocol.fields import (
     text,
     unsigned,
 )
-from protocol.link_records import END_KEYS, EndKey, LinkRecord
+from protocol.link_records import END_KEYS, UPLOADS, EndKey, LinkRecord, UploadRecord
 from protocol.link_records import RECORDS as LINKS
 from protocol.link_records import WISHES as LINK_WISHES
 from protocol.relay_records import RECORDS, RelayRecord
 from protocol.trail import CHECKPOINT_LENGTH_MAX, CHECKPOINTS_MAX
 
 PROTOCOL_VERSION: Final = 2
-"""2 came with END_KEYS: a device that does not know it passes over what a higher version says."""
+"""2 came with END_KEYS and UPLOAD_LINKS: who does not know them passes over what a higher version
+says."""
 DEVICE_NAME_LENGTH_MAX: Final = 64
 """Characters: enough for any name a person chose, and short enough for a line of a screen."""
 CLOSE_TEXT_LENGTH_MAX: Final = 200
@@ -81,6 +82,7 @@ class MessageNumber(IntEnum):
     TRAILS = 34
     LINKS = 35
     END_KEYS = 36
+    UPLOAD_LINKS = 37
 
 
 class LedgerHeads(NamedTuple):
@@ -264,7 +266,15 @@ class EndKeysKnown:
     """All that the links' relays know."""
 
 
-OwnKnown = RelaysKnown | BackupsKnown | TrailsKnown | LinksKnown | EndKeysKnown
+@dataclass(frozen=True, slots=True)
+class UploadLinksKnown:
+    """Says which upload links the sender has made (SPEC 20)."""
+
+    records: tuple[UploadRecord, ...]
+    """All that count yet, or the newest of them."""
+
+
+OwnKnown = RelaysKnown | BackupsKnown | TrailsKnown | LinksKnown | EndKeysKnown | UploadLinksKnown
 """What only devices of one user tell each other."""
 
 Message = (
@@ -289,6 +299,7 @@ Message = (
     | TrailsKnown
     | LinksKnown
     | EndKeysKnown
+    | UploadLinksKnown
 )
 
 
@@ -361,6 +372,7 @@ FORMS: Final[dict[MessageNumber, Form]] = {
     ),
     MessageNumber.LINKS: Form(LinksKnown, _LARGE, (LINKS, LINK_WISHES)),
     MessageNumber.END_KEYS: Form(EndKeysKnown, 64 << 10, (END_KEYS,)),
+    MessageNumber.UPLOAD_LINKS: Form(UploadLinksKnown, _LARGE, (UPLOADS,)),
 }
 _NUMBERS: Final = {form.type: number for number, form in FORMS.items()}
 # For each number: the longest payload and the record to read.

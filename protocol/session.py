@@ -50,6 +50,7 @@ from protocol.events import (
     PeerState,
     RelaysReceived,
     TrailsReceived,
+    UploadLinksReceived,
     WrapsReceived,
 )
 from protocol.folder_exchange import FolderExchange, split_by_bytes
@@ -76,6 +77,7 @@ from protocol.messages import (
     State,
     TrailsKnown,
     Unshare,
+    UploadLinksKnown,
     Want,
     Wraps,
     decode,
@@ -425,6 +427,9 @@ class Session:
     def _on_end_keys(self, message: EndKeysKnown) -> None:
         self._events.append(EndKeysReceived(message.keys))
 
+    def _on_upload_links(self, message: UploadLinksKnown) -> None:
+        self._events.append(UploadLinksReceived(message.records))
+
     def _on_state(self, message: State) -> None:
         if self._folder(message.folder_id) is not None:
             self._events.append(
@@ -473,6 +478,7 @@ HANDLERS: Final[dict[SessionState, dict[type[Message], _Handler]]] = {
         TrailsKnown: Session._on_trails,
         LinksKnown: Session._on_links,
         EndKeysKnown: Session._on_end_keys,
+        UploadLinksKnown: Session._on_upload_links,
         Ping: Session._on_ping,
         Pong: Session._on_pong,
         Close: Session._on_close,

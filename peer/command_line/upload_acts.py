@@ -47,10 +47,10 @@ def show_requests(requests: Sequence[dict[str, Any]]) -> None:
         (
             each["id"],
             each["name"],
-            each["place"],
-            f"{each['files']} of {each['files_max']}",
-            f"{terminal.format_size(each['bytes'])} of {terminal.format_size(each['bytes_max'])}",
-            "?" if each["waiting"] is None else str(each["waiting"]),
+            f"(on {each['device']})" if each["device"] else each["place"],
+            f"{_shown(each['files'])} of {each['files_max']}",
+            f"{_size(each['bytes'])} of {terminal.format_size(each['bytes_max'])}",
+            _shown(each["waiting"]),
             terminal.format_moment(each["expires_s"]) if each["expires_s"] else "never",
             each["state"],
         )
@@ -62,6 +62,14 @@ def show_requests(requests: Sequence[dict[str, Any]]) -> None:
     for each in requests:
         for line in _news(each):
             print(terminal.term_safe(f"{each['name']}: {line}"))
+
+
+def _shown(count: int | None) -> str:
+    return "?" if count is None else str(count)
+
+
+def _size(size: int | None) -> str:
+    return "?" if size is None else terminal.format_size(size)
 
 
 def _news(link: dict[str, Any]) -> list[str]:

@@ -14,7 +14,7 @@ import sqlite3
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from hashlib import sha256
-from typing import Final, Protocol
+from typing import Final
 
 from crypto.errors import CryptoError
 from crypto.ids import DeviceId
@@ -22,12 +22,12 @@ from crypto.keys import DeviceKeys
 from crypto.share_links import END_KEY_SIZE
 from peer.device.ledgers import Ledgers
 from peer.errors import PeerError
-from peer.share_links.link_ending import REVOKED
+from peer.share_links.link_ending import REVOKED, OwnLinks
 from peer.share_links.link_relay import LinkRelay, link_relay
 from peer.share_links.link_store import LinkStore
 from protocol.errors import LinkError, StorageRefused
 from protocol.link_messages import LinkUse
-from protocol.link_records import END_KEYS_MAX, EndKey
+from protocol.link_records import TOLD_MAX, EndKey
 from protocol.messages import EndKeysKnown
 from protocol.relay_address import RelayAddress
 
@@ -39,28 +39,6 @@ AGAIN_MAX_S: Final = 900.0
 MUCH_LATER_S: Final = 86_400.0
 """A relay that takes no key is older than that, or lacks the link: it is asked again in a day."""
 _EXPECTED: Final = (PeerError, CryptoError, LinkError, StorageRefused, OSError, sqlite3.Error)
-
-
-class Living(Protocol):
-    """A link of this device that has not ended, for all that is known here."""
-
-    @property
-    def link_id(self) -> bytes:
-        """Its id."""
-
-    @property
-    def relay(self) -> str:
-        """Its relay's address."""
-
-
-class OwnLinks(Protocol):
-    """Who keeps links of one kind."""
-
-    async def living(self) -> Iterable[Living]:
-        """Those that have not ended, the newest first."""
-
-    async def revoked(self, link_id: bytes, at_s: int) -> None:
-        """One was ended, by another device."""
 
 
 class LinkEndKeys:
@@ -128,12 +106,13 @@ class LinkEndKeys:
 
     async def known(self) -> EndKeysKnown:
         """What the user's other devices are told."""
-        living = [link.link_id for kind in self._kinds for link in await kind.living()]
+        kinds = [(await kind.living())[:TOLD_MAX] for kind in self._kinds]
+        living = [link.link_id for kind in kinds for link in kind]
         if not living:
             return EndKeysKnown(())
         found = await (await self._store()).end_keys()
         keys = [found[link_id].told for link_id in living if link_id in found]
-        return EndKeysKnown(tuple(keys[:END_KEYS_MAX]))
+        return EndKeysKnown(tuple(keys))
 
     async def step(self) -> None:
         """Does what is due at the relays that can be asked now."""

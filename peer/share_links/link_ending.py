@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, Protocol, TypeVar
 
 from crypto.keys import DeviceKeys
@@ -36,6 +36,38 @@ class Named(Protocol):
     @property
     def url(self) -> ShareUrl:
         """All of it."""
+
+
+class OwnLink(Protocol):
+    """A link of this device, of either kind."""
+
+    @property
+    def link_id(self) -> bytes:
+        """Its id."""
+
+    @property
+    def relay(self) -> str:
+        """Its relay's address."""
+
+    @property
+    def revoked_s(self) -> int:
+        """When it was ended by hand; 0 if it was not."""
+
+
+class OwnLinks(Protocol):
+    """Who keeps this device's links of one kind."""
+
+    async def every(self) -> Sequence[OwnLink]:
+        """All of them, the newest first."""
+
+    async def living(self) -> Sequence[OwnLink]:
+        """Those that have not ended, for all that is known here."""
+
+    async def end(self, link_id: bytes) -> None:
+        """Ends one. Raises RelayUnreachable while its relay cannot be told."""
+
+    async def revoked(self, link_id: bytes, at_s: int) -> None:
+        """One was ended by another device."""
 
 
 L = TypeVar("L", bound=Named)

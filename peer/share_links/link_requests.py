@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from crypto.ids import FolderId
+from crypto.keys import DeviceKeys
 from peer.backup.backups import Backups
 from peer.connectivity.relays import Relays
 from peer.control.under_way import UnderWay
@@ -23,7 +24,7 @@ from peer.share_links.link_ahead import LEASE_S as AHEAD_LEASE_S
 from peer.share_links.link_ahead import LinksAhead
 from peer.share_links.link_content import Given, given_at
 from peer.share_links.link_end_keys import LinkEndKeys
-from peer.share_links.link_ending import ENDS, REVOKED, end_at_relay, meant
+from peer.share_links.link_ending import ENDS, REVOKED, OwnLinks, end_at_relay, meant
 from peer.share_links.link_leases import LinkLeases
 from peer.share_links.link_maker import LinkMaker, Made, Wish
 from peer.share_links.link_packing import LinkPacking, Making
@@ -34,7 +35,7 @@ from peer.share_links.upload_links import UploadLinkEntry, UploadLinks, UploadWi
 from peer.share_links.upload_store import UploadLink
 from protocol.errors import BadName, LinkError, StorageRefused
 from protocol.link_messages import LinkUse
-from protocol.link_records import LinkRecord
+from protocol.link_records import AnyRecord, LinkRecord, UploadRecord
 from protocol.messages import OwnKnown
 from protocol.names import check_name
 from protocol.relay_address import RelayAddress
@@ -103,13 +104,15 @@ class ShareLinkRequests:
         self._backups, self._uploads = backups, uploads
         self._under_way = under_way
         self._store = Opened(lambda: LinkStore.open(home.path / LINKS_NAME, home.keys.database_key))
-        self._own = MadeLinks(self._known_store)
+        self._own = MadeLinks(self._known_store, home.keys)
+        kinds = (self._own, uploads)
         self.end_keys = LinkEndKeys(
-            self._store.get, home.keys, ledgers, (self._own,), lambda: self.sharing.changed()
+            self._store.get, home.keys, ledgers, kinds, lambda: self.sharing.changed()
         )
         self.sharing = LinkSharing(
-            self._store.get, self._known_store, self._end, self.end_keys.known, tell
+            self._store.get, self._known_store, kinds, uploads.known, self.end_keys.known, tell
         )
+        uploads.on_ended = self.sharing.changed
 
     async def close(self) -> None:
         """Closes the list of links."""
@@ -185,19 +188,26 @@ class ShareLinkRequests:
         links = await (await self._store.get()).links()
         uses = await self._uses({link.relay for link in links})
         await self._note_ends(links, uses)
+        others = await self.sharing.others()
         return {
             "links": [
                 *(_entry(link, uses[link.relay]) for link in links),
-                *(_told_entry(told) for told in await self.sharing.others()),
+                *(_told_entry(told) for told in others if isinstance(told.record, LinkRecord)),
             ],
-            "requests": await self._uploads.listed(),
+            "requests": [
+                *await self._uploads.listed(),
+                *(_told_upload(told) for told in others if isinstance(told.record, UploadRecord)),
+            ],
         }
 
     async def request(
         self, path: Path, name: str, relay: str | None, wish: UploadWish
     ) -> UploadLinkEntry:
         """Makes a link by which files come into a directory; raises PeerError."""
-        return await self._uploads.create(path, name, relay, wish)
+        made = await self._uploads.create(path, name, relay, wish)
+        await self.sharing.changed()
+        self.end_keys.wake()
+        return made
 
     async def revoke(self, url_or_id: str) -> bool:
         """Ends the one link that this means; False if another device made it, and it ends when that
@@ -206,10 +216,10 @@ class ShareLinkRequests:
         """
         requests = await self._uploads.unrevoked()
         own = await (await self._store.get()).links()
-        known = {link.link_id for link in own}
+        known = {link.link_id for link in own} | {link.link_id for link in requests}
         told = {each.link_id: each.record for each in await self.sharing.others()}
         others = [record for link_id, record in told.items() if link_id not in known]
-        every: list[UploadLink | MadeLink | LinkRecord] = [*requests, *own, *others]
+        every: list[UploadLink | MadeLink | AnyRecord] = [*requests, *own, *others]
         found = meant(every, url_or_id)
         if len(found) > 1:
             found = [link for link in found if not link.revoked_s] or found
@@ -221,20 +231,14 @@ class ShareLinkRequests:
         if not found:
             raise UnknownLink
         (link,) = found
-        if isinstance(link, UploadLink):
-            await self._uploads.revoke(link)
-        elif isinstance(link, MadeLink):
-            await self._end(link)
-        else:
+        if not isinstance(link, UploadLink | MadeLink):
             return await self.sharing.end(link.link_id)
+        kind: OwnLinks = self._own if isinstance(link, MadeLink) else self._uploads
+        await kind.end(link.link_id)
+        await self.sharing.changed()
         return True
 
     # Private
-
-    async def _end(self, link: MadeLink) -> None:
-        ended_s = await end_at_relay(link.relay, self._home.keys, link.link_id, link.key)
-        await (await self._store.get()).revoked(link.link_id, ended_s)
-        await self.sharing.changed()
 
     async def _make(
         self,
@@ -305,19 +309,31 @@ class ShareLinkRequests:
 
 
 class MadeLinks:
-    """The share links of this device, for who gives them end keys."""
+    """The share links of this device, for who gives them end keys and ends them."""
 
-    def __init__(self, known_store: Callable[[], Awaitable[LinkStore | None]]) -> None:
-        self._known_store = known_store
+    def __init__(
+        self, known_store: Callable[[], Awaitable[LinkStore | None]], keys: DeviceKeys
+    ) -> None:
+        self._known_store, self._keys = known_store, keys
+
+    async def every(self) -> list[MadeLink]:
+        """All of them, the newest first."""
+        store = await self._known_store()
+        return [] if store is None else await store.links()
 
     async def living(self) -> list[MadeLink]:
-        """Those that have not ended, for all that is known here; the newest first."""
-        store, now_s = await self._known_store(), time.time()
-        every = [] if store is None else await store.links()
+        """Those that have not ended, for all that is known here."""
+        now_s = time.time()
+        every = await self.every()
         return [link for link in every if not link.revoked_s and not 0 < link.expires_s <= now_s]
 
+    async def end(self, link_id: bytes) -> None:
+        """Ends one. Raises RelayUnreachable while its relay cannot be told."""
+        (link,) = [each for each in await self.every() if each.link_id == link_id]
+        await self.revoked(link_id, await end_at_relay(link.relay, self._keys, link_id, link.key))
+
     async def revoked(self, link_id: bytes, at_s: int) -> None:
-        """One was ended by another device."""
+        """One was ended, by whichever device."""
         store = await self._known_store()
         assert store is not None, "the link came from there"
         await store.revoked(link_id, at_s)
@@ -351,9 +367,39 @@ def _entry(link: MadeLink, uses: Mapping[bytes, LinkUse] | None) -> LinkEntry:
     }
 
 
+def _told_state(told: ToldLink) -> str:
+    return "revoked" if told.is_ended else "ending" if told.is_wished else "live"
+
+
+def _told_upload(told: ToldLink) -> UploadLinkEntry:
+    record = told.record
+    assert isinstance(record, UploadRecord)
+    return {
+        "id": text_of(record.link_id),
+        "url": str(record.url),
+        "name": record.name,
+        "place": "",
+        "has_password": record.has_password,
+        "made_s": record.made_s,
+        "expires_s": record.expires_s,
+        "files": None,
+        "bytes": None,
+        "files_max": record.files_max,
+        "file_bytes_max": record.file_bytes_max,
+        "bytes_max": record.bytes_max,
+        "refused": 0,
+        "waiting": None,
+        "senders": [],
+        "state": _told_state(told),
+        "problem": "",
+        "relay": record.relay,
+        "device": told.device,
+    }
+
+
 def _told_entry(told: ToldLink) -> LinkEntry:
     record = told.record
-    state = "revoked" if told.is_ended else "ending" if told.is_wished else "live"
+    assert isinstance(record, LinkRecord)
     return {
         "id": text_of(record.link_id),
         "url": str(record.url),
@@ -365,7 +411,7 @@ def _told_entry(told: ToldLink) -> LinkEntry:
         "expires_s": record.expires_s,
         "downloads": None,
         "downloads_max": record.downloads_max,
-        "state": state,
+        "state": _told_state(told),
         "relay": record.relay,
         "device": told.device,
     }

@@ -21,12 +21,18 @@ from crypto.errors import CryptoError
 from crypto.ids import DeviceId
 from peer.connectivity.connection import Connection
 from peer.errors import PeerError, RelayUnreachable
-from peer.share_links.link_ending import end_by_key
+from peer.share_links.link_ending import OwnLinks, end_by_key
 from peer.share_links.link_store import LinkStore, MadeLink
 from protocol.errors import LinkError, ProtocolError, StorageRefused
-from protocol.events import EndKeysReceived, LinksReceived
-from protocol.link_records import NAME_LENGTH_MAX, TOLD_MAX, WISHES_MAX, LinkRecord
-from protocol.messages import EndKeysKnown, LinksKnown, OwnKnown, presentable
+from protocol.events import EndKeysReceived, LinksReceived, UploadLinksReceived
+from protocol.link_records import NAME_LENGTH_MAX, TOLD_MAX, WISHES_MAX, AnyRecord, LinkRecord
+from protocol.messages import (
+    EndKeysKnown,
+    LinksKnown,
+    OwnKnown,
+    UploadLinksKnown,
+    presentable,
+)
 from protocol.relay_address import BadRelayAddress
 
 log = logging.getLogger(__name__)
@@ -41,7 +47,7 @@ _EXPECTED: Final = (
 class ToldLink(NamedTuple):
     """A link of another device of the user."""
 
-    record: LinkRecord
+    record: AnyRecord
     device: str
     """What that device is called."""
     is_wished: bool
@@ -64,16 +70,17 @@ class LinkSharing:
         self,
         store: Callable[[], Awaitable[LinkStore]],
         known_store: Callable[[], Awaitable[LinkStore | None]],
-        end: Callable[[MadeLink], Awaitable[None]],
+        kinds: Sequence[OwnLinks],
+        uploads: Callable[[], Awaitable[UploadLinksKnown]],
         end_keys: Callable[[], Awaitable[EndKeysKnown]],
         tell: Callable[[OwnKnown], None],
     ) -> None:
-        """`known_store` gives the list of links if there is one, and `store` makes it; `end` ends a
-        link of this device, `end_keys` gives what the others may end them by; `tell` tells the
-        user's devices that are there.
+        """`known_store` gives the list of links if there is one, and `store` makes it; `kinds` have
+        the links of this device, `uploads` gives what the others are told of upload links, and
+        `end_keys` by what they may end all; `tell` tells the user's devices that are there.
         """
         self._store, self._known_store = store, known_store
-        self._end, self._end_keys, self._tell = end, end_keys, tell
+        self._kinds, self._uploads, self._end_keys, self._tell = kinds, uploads, end_keys, tell
         self._due: set[bytes] = set()
         """Links of this device that others wish to be ended."""
         self._refused: set[tuple[bytes, bytes]] = set()
@@ -111,8 +118,8 @@ class LinkSharing:
     async def changed(self) -> None:
         """A link was made, or has ended: tells all who are there."""
         try:
-            self._tell(await self.known())
-            self._tell(await self._end_keys())
+            for message in (await self.known(), await self._uploads(), await self._end_keys()):
+                self._tell(message)
         except _EXPECTED as error:
             log.warning("other devices are not told of share links: %s", error)
 
@@ -121,8 +128,8 @@ class LinkSharing:
         an empty one.
         """
         try:
-            connection.session.send(await self.known())
-            connection.session.send(await self._end_keys())
+            for message in (await self.known(), await self._uploads(), await self._end_keys()):
+                connection.session.send(message)
         except _EXPECTED as error:
             log.warning("%s is not told of share links: %s", connection.name, error)
 
@@ -166,6 +173,17 @@ class LinkSharing:
         except _EXPECTED as error:
             log.warning("what %s tells of share links is not kept: %s", connection.name, error)
 
+    async def received_uploads(self, event: UploadLinksReceived, connection: Connection) -> None:
+        """Another device of the user has told of its upload links."""
+        try:
+            store = await self._known_store() if not event.records else await self._store()
+            if store is not None:
+                await store.tell_uploads(connection.device_id, connection.name, event.records)
+                await self._forget_wishes(store)
+                self._wake.set()
+        except _EXPECTED as error:
+            log.warning("what %s tells of upload links is not kept: %s", connection.name, error)
+
     async def received_keys(self, event: EndKeysReceived, connection: Connection) -> None:
         """Another device of the user has told how its links can be ended."""
         try:
@@ -181,6 +199,9 @@ class LinkSharing:
         if store is None:
             return
         await store.tell(device_id, name, event.records)
+        await self._forget_wishes(store)
+
+    async def _forget_wishes(self, store: LinkStore) -> None:
         # What is told as ended, or by nobody any more, is wished for no longer.
         living = {each.link_id for each in await self.others() if not each.record.revoked_s}
         pending = {*await store.wishes(), *await store.all_ended_there()}
@@ -202,16 +223,17 @@ class LinkSharing:
 
     async def _fulfil(self) -> None:
         """Ends links of this device that others wish to be ended."""
-        store = await self._known_store() if self._due else None
-        own = {} if store is None else {link.link_id: link for link in await store.links()}
+        if not self._due:
+            return
+        own = {link.link_id: (kind, link) for kind in self._kinds for link in await kind.every()}
         self._due &= set(own)
         problem: PeerError | None = None
         for link_id in list(self._due):
             try:
-                if own[link_id].revoked_s:
-                    await self.changed()  # it was not heard
-                else:
-                    await self._end(own[link_id])
+                kind, link = own[link_id]
+                if not link.revoked_s:  # else it was not heard
+                    await kind.end(link_id)
+                await self.changed()
             except RelayUnreachable as error:  # another link's may answer
                 problem = error
                 continue

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -22,10 +22,13 @@ from peer.device.database import open_private_database
 from peer.device.transaction import transaction
 from peer.errors import HomeDamaged
 from protocol.link_records import (
+    AnyRecord,
     EndKey,
     LinkRecord,
+    UploadRecord,
     read_end_keys,
     read_records,
+    read_uploads,
     write_end_keys,
     write_records,
 )
@@ -62,13 +65,18 @@ CREATE TABLE IF NOT EXISTS end_key (
     made_of BLOB NOT NULL
 ) STRICT;
 CREATE TABLE IF NOT EXISTS told_keys (device BLOB PRIMARY KEY, sealed BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS told_uploads (
+    device BLOB PRIMARY KEY,
+    name TEXT NOT NULL,
+    sealed BLOB NOT NULL
+) STRICT;
 CREATE TABLE IF NOT EXISTS ended_there (link BLOB PRIMARY KEY, at_s INTEGER NOT NULL) STRICT;
 """
 """The packs of folders at super-nodes that links name; of pages, by a hash of what they list, the
-packs in which that lies; what other devices of the user have told of their links, and which of
-these are to be ended; of each own link the key by which these may end it, and of what membership of
-the user it was made; the keys that they have told, and which links have ended at their relays by
-one. Lists of links are older than these.
+packs in which that lies; what other devices of the user have told of their links of either kind,
+and which of these are to be ended; of each own link the key by which these may end it, and of what
+membership of the user it was made; the keys that they have told, and which links have ended at
+their relays by one. Lists of links are older than these.
 """
 
 
@@ -76,6 +84,13 @@ _CHUNKS: Final = """
 SELECT id, pack_id, descriptor_id, offset, length, codec, plain_len, epoch, sealed_hash
 FROM chunk JOIN pack ON pack.number = chunk.pack
 WHERE folder = ? AND relay = ? AND lease_s >= ? AND id IN (%s)
+"""
+_TOLD: Final = """
+SELECT device, name, told.sealed, told_keys.sealed FROM told LEFT JOIN told_keys USING (device)
+"""
+_TOLD_UPLOADS: Final = """
+SELECT device, name, told_uploads.sealed, told_keys.sealed
+FROM told_uploads LEFT JOIN told_keys USING (device)
 """
 _PAGES: Final = """
 SELECT list, needs, chunk.id, pack_id, descriptor_id, offset, length, codec, plain_len, epoch,
@@ -145,7 +160,8 @@ class Told(NamedTuple):
 
     device: str
     """What it is called."""
-    records: tuple[LinkRecord, ...]
+    records: tuple[AnyRecord, ...]
+    """Of one kind."""
     end_keys: Mapping[bytes, bytes]
     """Of its links."""
 
@@ -242,41 +258,51 @@ class LinkStore:
     # ------------------------------------------------------------ links of other devices
 
     async def tell(self, device_id: DeviceId, name: str, records: Iterable[LinkRecord]) -> None:
-        """All that another device of the user has told of its links."""
-        sealed = seal(
-            self._key, "told links", device_id, plaintext=write_records(records),
-            random32=os.urandom(SEAL_RANDOM_SIZE),
-        )  # fmt: skip
+        """All that another device of the user has told of its share links."""
+        sealed = self._seal_told("told links", device_id, write_records(records))
         async with self._writing:
             sql = "INSERT OR REPLACE INTO told VALUES (?, ?, ?)"
             await self._db.execute_fetchall(sql, (device_id, name, sealed))
 
+    async def tell_uploads(
+        self, device_id: DeviceId, name: str, records: Iterable[UploadRecord]
+    ) -> None:
+        """All that it has told of its upload links."""
+        sealed = self._seal_told("told uploads", device_id, write_records(records))
+        async with self._writing:
+            sql = "INSERT OR REPLACE INTO told_uploads VALUES (?, ?, ?)"
+            await self._db.execute_fetchall(sql, (device_id, name, sealed))
+
+    def _seal_told(self, label: str, device_id: bytes, plaintext: bytes) -> bytes:
+        random32 = os.urandom(SEAL_RANDOM_SIZE)
+        return seal(self._key, label, device_id, plaintext=plaintext, random32=random32)
+
     async def tell_keys(self, device_id: DeviceId, keys: Iterable[EndKey]) -> None:
         """All keys by which that device lets its links be ended."""
-        sealed = seal(
-            self._key, "told end keys", device_id, plaintext=write_end_keys(keys),
-            random32=os.urandom(SEAL_RANDOM_SIZE),
-        )  # fmt: skip
+        sealed = self._seal_told("told end keys", device_id, write_end_keys(keys))
         async with self._writing:
             sql = "INSERT OR REPLACE INTO told_keys VALUES (?, ?)"
             await self._db.execute_fetchall(sql, (device_id, sealed))
 
     async def told(self) -> list[Told]:
-        """What each other device has told."""
-        rows = await self._db.execute_fetchall(
-            "SELECT device, name, told.sealed, told_keys.sealed"
-            " FROM told LEFT JOIN told_keys USING (device)"
+        """What each other device has told of its links of each kind."""
+        kinds: tuple[tuple[str, str, Callable[[bytes], tuple[AnyRecord, ...]]], ...] = (
+            (_TOLD, "told links", read_records),
+            (_TOLD_UPLOADS, "told uploads", read_uploads),
         )
-        return [self._told(*row) for row in rows]
+        found = []
+        for sql, label, read in kinds:
+            for device_id, name, sealed, keys in await self._db.execute_fetchall(sql):
+                records = read(open_sealed(self._key, label, device_id, sealed=sealed))
+                found.append(Told(name, records, self._told_keys(device_id, keys)))
+        return found
 
-    def _told(self, device_id: bytes, name: str, links: bytes, keys: bytes | None) -> Told:
-        records = open_sealed(self._key, "told links", device_id, sealed=links)
-        read = dict[bytes, bytes]()
-        if keys is not None:  # it is older than that
-            read.update(
-                read_end_keys(open_sealed(self._key, "told end keys", device_id, sealed=keys))
-            )
-        return Told(name, read_records(records), read)
+    def _told_keys(self, device_id: bytes, sealed: bytes | None) -> dict[bytes, bytes]:
+        if sealed is None:  # the device is older than that
+            return {}
+        return dict(
+            read_end_keys(open_sealed(self._key, "told end keys", device_id, sealed=sealed))
+        )
 
     async def wish(self, link_id: bytes) -> None:
         """A link of another device is to be ended."""

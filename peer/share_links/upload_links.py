@@ -6,7 +6,8 @@ import asyncio
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ from crypto.uploads import gate_of
 from peer.device.opened import Opened
 from peer.errors import LinkNotMade, RelayUnreachable
 from peer.history.history_requests import HistoryRequests
-from peer.share_links.link_ending import ENDS, end_at_relay
+from peer.share_links.link_ending import ENDS, REVOKED, end_at_relay
 from peer.share_links.link_relay import LinkRelay, NewBlob, link_relay, serving_relay
 from peer.share_links.upload_files import NoPlace
 from peer.share_links.upload_intake import Came, NoRoom, Trouble, UploadIntake
@@ -42,6 +43,10 @@ from peer.share_links.upload_store import (
     UploadStore,
 )
 from protocol.errors import LinkError, StorageRefused
+from protocol.link_messages import LinkUse
+from protocol.link_records import NAME_LENGTH_MAX as TOLD_NAME_LENGTH_MAX
+from protocol.link_records import TOLD_MAX, UploadRecord
+from protocol.messages import UploadLinksKnown, presentable
 from protocol.relay_address import RelayAddress
 from protocol.share_url import text_of
 from protocol.storage_messages import StoreOutcome
@@ -81,7 +86,7 @@ class SenderEntry(TypedDict):
 
 
 class UploadLinkEntry(TypedDict):
-    """One upload link of this device."""
+    """One upload link of this device, or of another one of the user."""
 
     id: str
     url: str
@@ -93,9 +98,9 @@ class UploadLinkEntry(TypedDict):
     made_s: int
     expires_s: int
     """0: never."""
-    files: int
-    """That have come."""
-    bytes: int
+    files: int | None
+    """That have come; None where another device made it."""
+    bytes: int | None
     files_max: int
     file_bytes_max: int
     bytes_max: int
@@ -105,10 +110,14 @@ class UploadLinkEntry(TypedDict):
     """At the relay, not fetched yet; None while it cannot be asked."""
     senders: list[SenderEntry]
     state: str
-    """`live`, `expired`, `revoked`, or `unknown` while the relay cannot be asked."""
+    """`live`, `expired`, `revoked`, or `unknown` while the relay cannot be asked; of another
+    device's as that told, or `ending` until it or the relay has ended it.
+    """
     problem: str
     """Why what waits is not fetched; empty if it is."""
     relay: str
+    device: str
+    """The other device of the user that made it; empty for this one."""
 
 
 class Place:
@@ -149,6 +158,8 @@ class UploadLinks:
         heard: Heard,
     ) -> None:
         """`path` is of the database; `relays` gives those in use."""
+        self.on_ended: Callable[[], Awaitable[None]] | None = None
+        """Hears that another device has ended a link of this one."""
         self._path, self._keys, self._relays = path, keys, relays
         self._place, self._heard = place, heard
         self._store = Opened(lambda: UploadStore.open(path, keys.database_key))
@@ -204,10 +215,36 @@ class UploadLinks:
         """Those that were not ended by hand."""
         return [link for link in await (await self._store.get()).links() if not link.revoked_s]
 
-    async def revoke(self, link: UploadLink) -> None:
-        """Ends a link. Raises RelayUnreachable while its relay cannot be told."""
-        ended_s = await end_at_relay(link.relay, self._keys, link.link_id, link.secrets.key)
-        await (await self._store.get()).revoked(link.link_id, ended_s)
+    async def every(self) -> list[UploadLink]:
+        """All of them, the newest first; none if no link was ever made."""
+        if not await asyncio.to_thread(self._path.exists):
+            return []
+        return await (await self._store.get()).links()
+
+    async def living(self) -> list[UploadLink]:
+        """Those that have not ended, for all that is known here."""
+        now_s = time.time()
+        return [
+            link
+            for link in await self.every()
+            if not (link.revoked_s or link.is_over or 0 < link.expires_s <= now_s)
+        ]
+
+    async def end(self, link_id: bytes) -> None:
+        """Ends one. Raises RelayUnreachable while its relay cannot be told."""
+        (link,) = [each for each in await self.every() if each.link_id == link_id]
+        key = link.secrets.key
+        await self.revoked(link_id, await end_at_relay(link.relay, self._keys, link_id, key))
+
+    async def revoked(self, link_id: bytes, at_s: int) -> None:
+        """One was ended, by whichever device."""
+        await (await self._store.get()).revoked(link_id, at_s)
+
+    async def known(self) -> UploadLinksKnown:
+        """What the user's other devices are told."""
+        now_s = time.time()
+        every = [link for link in await self.every() if not 0 < link.expires_s <= now_s]
+        return UploadLinksKnown(tuple(map(_record, every[:TOLD_MAX])))
 
     # ------------------------------------------------------------ what comes
 
@@ -261,8 +298,20 @@ class UploadLinks:
             self._ended[link_id] = ENDS[use.ended] if use is not None and is_known else "unknown"
             self._problems[link_id] = ""
             self._waiting[link_id] = 0
+        await self._note_ends(links, uses)
         for link in links.values():
             await self._take_all(relay, link)
+
+    async def _note_ends(self, links: dict[bytes, UploadLink], uses: dict[bytes, LinkUse]) -> None:
+        """Writes down what other devices have ended by their end keys."""
+        is_any = False
+        for link_id, link in links.items():
+            use = uses.get(link_id)
+            if use is not None and use.ended == REVOKED and not link.revoked_s:
+                await self.revoked(link_id, use.ended_s)
+                is_any = True
+        if is_any and self.on_ended is not None:
+            await self.on_ended()
 
     async def _take_all(self, relay: LinkRelay, link: UploadLink) -> None:
         seen: set[bytes] = set()
@@ -387,7 +436,16 @@ class UploadLinks:
             "state": state,
             "problem": self._problems.get(link.link_id, ""),
             "relay": link.relay,
+            "device": "",
         }
+
+
+def _record(link: UploadLink) -> UploadRecord:
+    return UploadRecord(
+        link.link_id, link.base, link.secrets.secret, link.relay,
+        presentable(link.name, TOLD_NAME_LENGTH_MAX), link.has_password, link.made_s,
+        link.expires_s, link.files_max, link.file_bytes_max, link.bytes_max, link.revoked_s,
+    )  # fmt: skip
 
 
 def _senders(arrivals: Sequence[Arrival]) -> list[SenderEntry]:

@@ -88,7 +88,7 @@ UPLOAD_LINK: UploadLinkEntry = {
     "bytes_max": 2_000_000, "refused": 1, "waiting": None, "state": "live",
     "senders": [{"label": "Ada\x1b", "files": 2, "bytes": 4000, "came_s": 1_700_000_000},
                 {"label": "", "files": 1, "bytes": 1000, "came_s": 1_700_000_000}],
-    "problem": "The disk has no room for it.", "relay": "holdfast-relay://a",
+    "problem": "The disk has no room for it.", "relay": "holdfast-relay://a", "device": "",
 }  # fmt: skip
 
 

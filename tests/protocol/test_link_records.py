@@ -21,8 +21,10 @@ from protocol.link_records import (
     WISHES_MAX,
     EndKey,
     LinkRecord,
+    UploadRecord,
     read_end_keys,
     read_records,
+    read_uploads,
     write_end_keys,
     write_records,
 )
@@ -42,6 +44,9 @@ def test_what_is_kept_is_read() -> None:
     records = tuple(record(number, has_password=number > 1) for number in range(3))
     assert read_records(write_records(records)) == records
     assert str(records[0].url).startswith("https://relay.example/s/AAAA")
+    uploads = tuple(UploadRecord(*record(number)[:6], 1, 2, 3, 4, 5, 0) for number in range(3))
+    assert read_uploads(write_records(uploads)) == uploads
+    assert str(uploads[0].url) == str(records[0].url)
     keys = tuple(EndKey(bytes([number] * 16), bytes(END_KEY_SIZE)) for number in range(3))
     assert read_end_keys(write_end_keys(keys)) == keys
 
@@ -54,6 +59,9 @@ def test_the_longest_that_is_told_fits_into_one_message() -> None:
     known = m.LinksKnown((long,) * TOLD_MAX, (bytes(16),) * WISHES_MAX)
     number, parts = m.encode(known)
     assert m.decode(number, b"".join(parts)) == known
+    uploads = m.UploadLinksKnown((UploadRecord(*long),) * TOLD_MAX)
+    number, parts = m.encode(uploads)
+    assert m.decode(number, b"".join(parts)) == uploads
     keys = m.EndKeysKnown((EndKey(b"\xff" * 16, b"\xff" * END_KEY_SIZE),) * END_KEYS_MAX)
     number, parts = m.encode(keys)
     assert m.decode(number, b"".join(parts)) == keys
@@ -81,4 +89,5 @@ def test_others_tell_no_more_than_that() -> None:
 def test_a_record_that_is_logged_shows_nothing() -> None:
     assert "name" not in repr(record())
     assert repr(b"s" * LINK_SECRET_SIZE) not in repr(record())
+    assert repr(b"s" * LINK_SECRET_SIZE) not in repr(UploadRecord(*record()))
     assert repr(b"k" * END_KEY_SIZE) not in repr(EndKey(bytes(16), b"k" * END_KEY_SIZE))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from peer.command_line import cli
+from peer.command_line.upload_acts import show_requests
 from peer.share_links.upload_links import UploadWish
 from tests.peer.fake_daemon import UPLOAD_LINK, running
 
@@ -46,3 +47,15 @@ async def test_an_upload_link_is_asked_for_and_listed(
         assert await command(*home, "link", "request", "/data/In", "--max-files", "10001") == 2
     for wrong in ("0", "x", "-1", "3GiB", "1.5G"):
         assert await command(*home, "link", "request", "/data/In", "--max-bytes", wrong) == 2
+
+
+def test_another_device_s_is_listed_with_that_device(capsys: pytest.CaptureFixture[str]) -> None:
+    theirs = {
+        **UPLOAD_LINK, "device": "laptop\x1b", "files": None, "bytes": None, "senders": [],
+        "refused": 0, "problem": "", "place": "", "state": "ending",
+    }  # fmt: skip
+    show_requests([theirs])
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown
+    for words in ("(on laptop", "? of 10", "? of 2.0 MB", "ending"):
+        assert words in shown

@@ -22,6 +22,7 @@ from peer.share_links.link_get import get
 from peer.share_links.link_maker import Wish
 from peer.share_links.link_requests import LinkEntry
 from peer.share_links.link_sharing import AGAIN_S
+from peer.share_links.upload_links import UploadLinkEntry, UploadWish
 from protocol.errors import Unexpected
 from protocol.events import EndKeysReceived, LinksReceived
 from protocol.link_messages import LinkAnswer, LinkEnd, LinkRequest
@@ -42,6 +43,9 @@ from tests.peer.device_stage import (
 )
 from tests.peer.link_stage import LinkRelayStage, link_relaying
 from tests.peer.share_links.test_link_content import fill, known
+from tests.peer.share_links.test_upload_links import send_by
+
+INVITING = UploadWish(3600, 10, 5 << 20, 9 << 20)
 
 
 class Two(NamedTuple):
@@ -74,6 +78,16 @@ async def listed(daemon: Daemon) -> dict[str, LinkEntry]:
     return {each["id"]: each for each in (await daemon.share_links.listed())["links"]}
 
 
+async def request_of(daemon: Daemon, made: UploadLinkEntry, state: str) -> UploadLinkEntry:
+    """An upload link, once it stands like this there."""
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            for each in (await daemon.share_links.listed())["requests"]:
+                if each["id"] == made["id"] and each["state"] == state:
+                    return each
+            await asyncio.sleep(0.01)
+
+
 async def seen(daemon: Daemon, link: LinkEntry, state: str) -> LinkEntry:
     """Once it stands like this there."""
     async with asyncio.timeout(DEADLINE_S):
@@ -82,7 +96,7 @@ async def seen(daemon: Daemon, link: LinkEntry, state: str) -> LinkEntry:
     return entry
 
 
-async def key_of(daemon: Daemon, link: LinkEntry) -> bytes:
+async def key_of(daemon: Daemon, link: LinkEntry | UploadLinkEntry) -> bytes:
     """By which this device can end another's link, once it was told."""
     async with asyncio.timeout(DEADLINE_S):
         while True:
@@ -100,7 +114,7 @@ async def unwished(daemon: Daemon) -> None:
             await asyncio.sleep(0.01)
 
 
-def ended(relay: LinkRelayStage, link: LinkEntry) -> Ended:
+def ended(relay: LinkRelayStage, link: LinkEntry | UploadLinkEntry) -> Ended:
     """As the relay has it."""
     row = relay.links.row_of(ShareUrl.parse(link["url"]).link_id)
     assert row is not None
@@ -306,6 +320,63 @@ async def test_a_link_that_two_devices_tell_is_not_ended_by_the_word_of_one_rela
         assert ended(pair.relay, made) is Ended.REVOKED, "the right one was asked all the same"
         states = [each["state"] for each in (await pair.desktop.share_links.listed())["links"]]
         assert states == ["ending"] * 3
+
+
+async def test_an_upload_link_is_listed_on_the_other_device_and_ended_from_there(
+    tmp_path: Path,
+) -> None:
+    async with two(tmp_path) as pair:
+        made = await pair.laptop.share_links.request(pair.root, "Party", None, INVITING)
+        there = await request_of(pair.desktop, made, "live")
+        assert (there["url"], there["device"], there["files"]) == (made["url"], "laptop", None)
+        assert (there["files_max"], there["bytes_max"]) == (made["files_max"], made["bytes_max"])
+        await key_of(pair.desktop, made)
+        (link,) = await (await pair.laptop.uploads._store.get()).links()
+        _, told = encode(await pair.laptop.uploads.known())
+        assert link.secrets.secret in b"".join(told)
+        for kept in (link.secrets.key, link.secrets.upload_secret, link.secrets.gate):
+            assert kept not in b"".join(told), "what opens files stays where it is"
+        assert await pair.desktop.share_links.revoke("Party")
+        assert ended(pair.relay, made) is Ended.REVOKED
+        await request_of(pair.desktop, made, "revoked")
+        await request_of(pair.laptop, made, "revoked")
+        await unwished(pair.desktop)
+        assert (await pair.laptop.share_links.end_keys.known()).keys == ()
+
+
+async def test_an_upload_link_ends_by_a_wish_where_nobody_was_told_a_key(tmp_path: Path) -> None:
+    async with two(tmp_path) as pair:
+        pair.desktop.network.on_own.pop(EndKeysReceived)
+        made = await pair.laptop.share_links.request(pair.root, "Party", None, INVITING)
+        await request_of(pair.desktop, made, "live")
+        assert not await pair.desktop.share_links.revoke(made["url"])
+        await request_of(pair.desktop, made, "revoked")
+        assert ended(pair.relay, made) is Ended.REVOKED
+        await unwished(pair.desktop)
+
+
+async def test_what_was_sent_before_an_upload_link_was_ended_by_another_device_still_comes(
+    tmp_path: Path,
+) -> None:
+    async with link_relaying(tmp_path / "relay") as relay:
+        async with devices(tmp_path) as stage:
+            await alone(stage, relay, "desktop")
+            laptop, desktop = stage.running
+            made = await laptop.share_links.request(stage.root("laptop"), "Party", None, INVITING)
+            await key_of(desktop, made)
+            (link,) = await laptop.uploads.every()
+        async with devices(tmp_path) as stage:  # without the laptop
+            desktop = await stage.start("desktop")
+            await send_by(link, relay.desk.uploads, b"just in time", "a.txt")
+            assert await desktop.share_links.revoke(made["id"])
+            assert (await request_of(desktop, made, "revoked"))["waiting"] is None
+        assert ended(relay, made) is Ended.REVOKED
+        async with devices(tmp_path) as stage:
+            laptop = await stage.start("laptop")
+            assert (await request_of(laptop, made, "revoked"))["files"] == 1
+            (came,) = (tmp_path / "laptop").glob("From Ada (*)/a.txt")
+            assert came.read_bytes() == b"just in time"
+            assert (await laptop.uploads.known()).records[0].revoked_s, "it tells so itself"
 
 
 async def test_a_list_that_cannot_be_read_is_not_told_as_an_empty_one(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from crypto.errors import OpenError
 from crypto.ids import ChunkId, DeviceId, EntryId, FolderId, RelayId
 from peer.errors import HomeDamaged
 from peer.share_links.link_store import LinkStore, MadeLink, OwnEndKey, StoredChunk
-from protocol.link_records import EndKey, LinkRecord
+from protocol.link_records import EndKey, LinkRecord, UploadRecord
 
 KEY = b"k" * 32
 LINK = MadeLink(
@@ -104,18 +104,28 @@ async def test_keys_that_end_links_are_kept_sealed_and_by_whose_they_are(tmp_pat
     await store.tell(one, "one", [told])
     await store.tell_keys(one, [theirs])
     await store.tell(two, "two", [told])
-    await store.tell_keys(DeviceId(b"3" * 32), [other])
+    invited = UploadRecord(
+        b"u" * 16, "https://a", b"v" * 32, "r", "Party", True, 1, 0, 2, 3, 4, 0
+    )  # fmt: skip
+    three = DeviceId(b"3" * 32)  # has made no link of the other kind
+    await store.tell_uploads(three, "three", [invited])
+    await store.tell_keys(three, [other])
     await store.wish(told.link_id)
     await store.ended_there(told.link_id, 5)
     await store.ended_there(told.link_id, 6)
     await store.close()
     on_disk = b"".join(each.read_bytes() for each in files_in(tmp_path))
     assert not [key for key in (own, theirs) if key.key in on_disk]
+    assert told.secret not in on_disk
+    assert invited.secret not in on_disk
     store = await LinkStore.open(path, KEY)
     try:
         assert await store.end_keys() == {own.link_id: OwnEndKey(own, b"now")}
         found = {each.device: each.end_keys for each in await store.told()}
-        assert found == {"one": {theirs.link_id: theirs.key}, "two": {}}
+        assert found == {
+            "one": {theirs.link_id: theirs.key}, "two": {}, "three": {other.link_id: other.key}
+        }  # fmt: skip
+        assert [each.records for each in await store.told()] == [(told,), (told,), (invited,)]
         assert await store.all_ended_there() == {told.link_id}
         await store.unwish([told.link_id])
         assert (await store.wishes(), await store.all_ended_there()) == ([], set())
@@ -130,7 +140,7 @@ async def test_a_list_that_is_older_than_end_keys_is_gone_on_with(tmp_path: Path
     store = await LinkStore.open(path, KEY)
     await store.add(LINK, os.urandom(32))
     await store.tell(DeviceId(b"1" * 32), "one", [])
-    for table in ("end_key", "told_keys", "ended_there"):
+    for table in ("end_key", "told_keys", "told_uploads", "ended_there"):
         await store._db.execute_fetchall(f"DROP TABLE {table}")
     await store.close()
     store = await LinkStore.open(path, KEY)

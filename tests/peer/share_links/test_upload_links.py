@@ -14,6 +14,7 @@ from crypto.uploads import SEGMENT_SIZE
 from peer.daemon import Daemon
 from peer.errors import LinkNotMade, NoLinkRelay, RelayUnreachable
 from peer.share_links.upload_links import UploadLinkEntry, UploadWish
+from peer.share_links.upload_store import UploadLink
 from protocol.share_url import ShareUrl
 from protocol.upload_head import UploadHead
 from relay.uploads import Upload, Uploads
@@ -36,18 +37,20 @@ async def one(tmp_path: Path) -> AsyncIterator[tuple[Daemon, Path]]:
 async def send(
     daemon: Daemon, uploads: Uploads, entry: UploadLinkEntry, data: bytes, path: str
 ) -> None:
+    """To a link of this device."""
+    link_id = ShareUrl.parse(entry["url"]).link_id
+    (link,) = [each for each in await daemon.uploads.every() if each.link_id == link_id]
+    await send_by(link, uploads, data, path)
+
+
+async def send_by(link: UploadLink, uploads: Uploads, data: bytes, path: str) -> None:
     """As a page does, with no more than the URL, and what the link's blob says."""
     from crypto.uploads import gate_of, seal_head, segment_count
 
-    url, upload_id = ShareUrl.parse(entry["url"]), os.urandom(16)
+    url, upload_id = link.url, os.urandom(16)
     row = uploads._links.row_of(url.link_id)
     assert row is not None
     gate = gate_of(LinkSecrets(url.secret, row.password_salt), url.link_id)
-    (link,) = [
-        each
-        for each in await (await daemon.uploads._store.get()).links()
-        if each.link_id == url.link_id
-    ]
     public = LinkKey.from_secret(link.secrets.upload_secret).public
     head = UploadHead(path, len(data), 0, "Ada", b"b" * 16, 0, 1).encode()
     sealed, keys = seal_head(public, url.link_id, upload_id, gate, head, os.urandom(32))
