@@ -106,9 +106,12 @@ class FoldersPane(Pane):
 
     def action_add(self) -> None:
         """A new folder."""
+        self._ask_for_new(f"{Path.home()}/", "")
+
+    def _ask_for_new(self, path: str, name: str) -> None:
         fields = [
-            Field("path", "Its directory on this device", f"{Path.home()}/"),
-            Field("name", "What it is called on every device"),
+            Field("path", "Its directory on this device", path),
+            Field("name", "What it is called on every device", name),
         ]
         self.app.push_screen(Ask("Sync a directory with your devices", fields, "Add"), self._add)
 
@@ -116,22 +119,29 @@ class FoldersPane(Pane):
         if values is not None:
             path, name = Path(values["path"].strip()).expanduser(), values["name"].strip()
             said = f"{name} is offered to your devices."
-            self.carry_out(self._daemon.add_folder(path, name), said)
+            self.carry_out(
+                self._daemon.add_folder(path, name), said,
+                lambda: self._ask_for_new(values["path"], values["name"]),
+            )  # fmt: skip
 
     def action_attach(self) -> None:
         """A folder of another device gets a place here."""
         folder = self._folder()
         if folder is None:
             return
-        folder_id, name = folder["id"], folder["name"]
+        self._ask_for_place(folder["id"], folder["name"], f"{Path.home()}/")
 
+    def _ask_for_place(self, folder_id: str, name: str, typed: str) -> None:
         def attach(values: dict[str, str] | None) -> None:
             if values is not None:
                 path = Path(values["path"].strip()).expanduser()
                 said = f"{name} comes to {path}."
-                self.carry_out(self._daemon.attach_folder(folder_id, path), said)
+                self.carry_out(
+                    self._daemon.attach_folder(folder_id, path), said,
+                    lambda: self._ask_for_place(folder_id, name, values["path"]),
+                )  # fmt: skip
 
-        field = Field("path", "An existing directory on this device", f"{Path.home()}/")
+        field = Field("path", "An existing directory on this device", typed)
         self.app.push_screen(
             Ask(f"Put {term_safe(name)} on this device", [field], "Attach"), attach
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from textual.app import ComposeResult
@@ -72,15 +72,26 @@ class Pane(Vertical):
         """What there is to read of it that has no room in the table."""
         return self.listing.detail
 
-    def carry_out(self, work: Coroutine[Any, Any, object], said: str = "") -> None:
-        """Does something, and says so, or why it was not done."""
-        self.run_worker(self._carry_out(work, said))
+    def carry_out(
+        self,
+        work: Coroutine[Any, Any, object],
+        said: str = "",
+        again: Callable[[], object] | None = None,
+    ) -> None:
+        """Does something, and says so, or why it was not done; then `again` asks for what was
+        typed, to be corrected.
+        """
+        self.run_worker(self._carry_out(work, said, again))
 
-    async def _carry_out(self, work: Coroutine[Any, Any, object], said: str) -> None:
+    async def _carry_out(
+        self, work: Coroutine[Any, Any, object], said: str, again: Callable[[], object] | None
+    ) -> None:
         try:
             await work
         except PeerError as error:
             self.tell(error)
+            if again is not None and self.is_attached:
+                again()
             return
         if self.is_attached:
             if said:

@@ -133,6 +133,14 @@ class WelcomeScreen(ModalScreen[str | None]):
             yield self._told
         yield KeyLine()
 
+    def on_screen_suspend(self) -> None:
+        """Under a window that asks for more, this one would be a second frame around it."""
+        self.query_one(".dialog").visible = False
+
+    def on_screen_resume(self) -> None:
+        """It is asked, or thought better of."""
+        self.query_one(".dialog").visible = True
+
     def on_button_pressed(self, event: Button.Pressed) -> None:
         """A button by mouse or key."""
         self.action_begin() if event.button.id == "begin" else self.action_join()

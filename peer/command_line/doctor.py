@@ -162,8 +162,13 @@ def check_folders(home: Path) -> Check:
         folders = ControlClient(home, timeout_s=5).status()["folders"]
     except PeerError:
         return Check("folders", True, "Not known while the daemon does not run.")
-    in_trouble = [folder for folder in folders if folder["state"] in TROUBLES]
-    found = [(folder["name"], error) for folder in in_trouble for error in folder["errors"][:1]]
+    found = [
+        (folder["name"], error)
+        for folder in folders
+        for error in folder["errors"][:1]
+        # What has no path is the folder's own trouble, whatever it is busy with just now.
+        if folder["state"] in TROUBLES or not folder["errors"][-1]["path"]
+    ]
     if not found:
         return Check("folders", True, "Nothing keeps a file from being synced.")
     name, first = found[0]

@@ -161,7 +161,7 @@ def _describe_folder(folder: "FolderStatus") -> str:
     paused = folder.get("paused_files", 0)
     said = []
     state = folder["state"]
-    if (left := folder["need_files"] - paused) > 0:
+    if (left := folder["need_files"] - paused) > 0 and folder["path"]:
         if state == "no space":
             state = f"no space for {count_files(left)}"
         elif folder["need_bytes"]:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from textual.widgets import Input
 
-from peer.status import FolderState
+from peer.errors import PathUnusable
+from peer.status import FolderEntry, FolderState
 from tests.peer.fake_daemon import FOLDER_ID
 from tests.tui.stage import screen
 from tui.dialogs import Ask, Confirm
@@ -37,6 +38,30 @@ async def test_a_folder_is_added_paused_looked_into_and_removed(tmp_path: Path) 
         await stage.shows(Confirm)
         await stage.press("y")
         await stage.until(lambda: ("remove_folder", FOLDER_ID) in stage.daemon.calls)
+
+
+async def test_what_was_typed_wrong_is_there_to_be_corrected(tmp_path: Path) -> None:
+    async def refuse(*given: object) -> FolderEntry:
+        raise PathUnusable(f"{given[-2]} is not a directory. Make it first.")
+
+    async with screen(tmp_path) as stage:
+        stage.daemon.add_folder = refuse  # type: ignore[method-assign,assignment]
+        stage.daemon.attach_folder = refuse  # type: ignore[method-assign,assignment]
+        for is_offered, key, given in ((False, "a", ["/nope", "pics"]), (True, "t", ["/nope"])):
+            if is_offered:
+                stage.daemon.path = None
+                await stage.until(lambda: "Attach" in stage.keys())
+            await stage.press(key)
+            await stage.shows(Ask)
+            first = stage.app.screen
+            for field, value in zip(first.query(Input), given, strict=True):
+                field.value = value
+            await stage.press(*["enter"] * len(given))
+            await stage.until(lambda first=first: stage.app.screen is not first)  # type: ignore[misc]
+            await stage.shows(Ask)
+            assert [field.value for field in stage.app.screen.query(Input)] == given
+            await stage.press("escape")
+            await stage.closed()
 
 
 async def test_who_thinks_better_of_it_changes_nothing(tmp_path: Path) -> None:

@@ -99,10 +99,11 @@ def test_what_keeps_folders_from_being_synced(home: Path, monkeypatch: pytest.Mo
     full = {"path": "", "reason": "120 MB are to be fetched. Make room."}
     told: dict[str, list[dict[str, object]]] = {"folders": []}
     monkeypatch.setattr(ControlClient, "status", lambda self: told)
-    told["folders"].append({"name": "f", "state": "in sync", "errors": [full]})
+    socket = {"path": "a/socket", "reason": "It is a socket."}
+    told["folders"].append({"name": "f", "state": "in sync", "errors": [socket]})
     assert doctor.check_folders(home).is_well, "what is skipped, as a socket is, is no trouble"
-    for name in "gh":
-        told["folders"].append({"name": name, "state": "no space", "errors": [full, full]})
+    for name, state in (("g", "no space"), ("h", "scanning")):
+        told["folders"].append({"name": name, "state": state, "errors": [full]})
     check = doctor.check_folders(home)
     assert not check.is_well
     assert check.finding == (

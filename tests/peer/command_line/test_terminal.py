@@ -116,6 +116,13 @@ def test_a_search_is_a_line_each_and_one_for_what_is_in_the_text(
     ]  # fmt: skip
 
 
+async def test_of_an_offered_folder_nothing_is_left_to_do() -> None:
+    (folder, *_) = (await FakeDaemon().status())["folders"]
+    folder["state"], folder["path"], folder["need_files"] = "offered", None, 35
+    folder["paused_files"] = 0
+    assert terminal._describe_folder(folder) == "offered"
+
+
 @pytest.mark.parametrize(
     ("state", "need_bytes", "told"),
     [
@@ -128,6 +135,7 @@ async def test_what_a_folder_needs(state: str, need_bytes: int, told: str) -> No
     (folder, *_) = (await FakeDaemon().status())["folders"]
     folder["state"], folder["need_files"], folder["need_bytes"] = state, 1, need_bytes
     folder["paused_files"] = 0
+    assert folder["path"]
     assert terminal._describe_folder(folder) == told
 
 
