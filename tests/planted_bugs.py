@@ -963,8 +963,8 @@ BUGS: Final = (
     Bug(
         "terminal-written", "2 A37", "a name of another device moves the cursor",
         "peer/command_line/terminal.py",
-        "        table.add_row(*(Text(term_safe(cell)) for cell in row))",
-        "        table.add_row(*(Text(cell) for cell in row))",
+        "    cells = [[Text(term_safe(cell)) for cell in row] for row in rows]",
+        "    cells = [[Text(cell) for cell in row] for row in rows]",
         ("peer/command_line/test_terminal.py", "peer/command_line/test_cli.py"),
     ),
     Bug(
