@@ -511,8 +511,8 @@ class TooFewNodes(PeerError):
 
 
 class NoPlotting(PeerError):
-    """A plot takes matplotlib, which is not installed. Get it with `pip install 'holdfast[plot]'`,
-    or leave --plot away: the table says the same.
+    """A plot takes matplotlib, which is not installed. Get it with `uv tool install '.[plot]'` in
+    the clone, or leave --plot away: the table says the same.
     """
 
     exit_code = 57

@@ -456,7 +456,7 @@ def _scheme(text: str) -> tuple[int, int]:
     needed, _, count = text.partition("/")
     if needed.isdecimal() and count.isdecimal() and 1 <= int(needed) <= int(count) <= 32:
         return int(needed), int(count)
-    raise argparse.ArgumentTypeError(f"{text!r} is no K/N, such as 4/7")
+    raise argparse.ArgumentTypeError(f"{text!r} is no K/N of at most 32, such as 4/7")
 
 
 def _relays(text: str) -> list[str]:

@@ -97,6 +97,9 @@ EXAMPLES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
 }
 """By the words of the command; each what follows `holdfast`, and what it does."""
 
+WIDTH_MAX: Final = 80
+"""Where a line would be longer, what an example does stands below it."""
+
 
 def text_of(path: str) -> str | None:
     """What stands at the end of a command's help; None if there is nothing."""
@@ -105,4 +108,7 @@ def text_of(path: str) -> str | None:
         return None
     width = max(len(command) for command, _ in found)
     lines = [f"  holdfast {command:{width}}  {what}".rstrip() for command, what in found]
+    if max(map(len, lines)) > WIDTH_MAX:
+        pairs = [(f"  holdfast {command}", f"      {what}".rstrip()) for command, what in found]
+        lines = [line for pair in pairs for line in pair if line]
     return "\n".join(["examples:", *lines, ""])

@@ -145,6 +145,9 @@ def state_of(service: Service) -> tuple[str, str]:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ServiceFailed(f"{command[0]} does not answer: {error}.") from error
     state = answer.stdout.strip() if service.is_systemd else ""
+    if service.is_systemd and not state and answer.stderr.strip():  # no session of systemd's
+        why = answer.stderr.strip().splitlines()[-1].rstrip(".")
+        return "unknown", f"Whether {service.name} runs is not known: {why}. {WITHOUT}"
     state = state or ("active" if answer.returncode == 0 else "unknown")
     where = f"`journalctl --user -u {service.name}` shows its log." if service.is_systemd else ""
     return state, f"{service.name} is {state}. {where}".strip()

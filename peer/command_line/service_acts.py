@@ -53,12 +53,18 @@ def config(arguments: argparse.Namespace) -> Answer:
         for field, key in KEYS.items()
     }
 
+    allowed = {key.dotted: key.allowed for key in KEYS.values()}
+
     def show() -> None:
         rows = (
-            (name, _toml(value), "" if value == default else f"default: {_toml(default)}")
+            (
+                name,
+                _toml(value),
+                allowed[name] + ("" if value == default else f"; default: {_toml(default)}"),
+            )
             for name, (value, default) in values.items()
         )
-        terminal.print_table(("setting", "value", ""), rows)
+        terminal.print_table(("setting", "value", "allowed"), rows)
 
     return Answer({name: value for name, (value, _) in values.items()}, show)
 
@@ -81,7 +87,7 @@ def config_set(arguments: argparse.Namespace) -> Answer:
     if not home.is_dir():
         raise NoDevice
     field = field_of(arguments.key)
-    value = read_value(field, parse_value(arguments.value), "The setting")
+    value = read_value(field, parse_value(arguments.value), "")
     config = write_value(home / "config.toml", field, value)
     written = KEYS[field].write(getattr(config, field))
     return say(

@@ -42,7 +42,7 @@ class HomeRequests:
         field = field_of(key)
         if "\n" in value:
             raise UsageError("A setting is one line.")
-        checked = read_value(field, parse_value(value), "The setting")
+        checked = read_value(field, parse_value(value), "")
         return _setting(field, write_value(self._home / "config.toml", field, checked))
 
 

@@ -196,10 +196,10 @@ KEYS: Final[Mapping[str, Key]] = {
     "links": Key("network.links", _links, list, 'a list of "tls" and "quic", each once'),
     "port_mapping": Key("network.port_mapping", _boolean, _write_as_is, "true or false"),
     "rescan_interval_s": Key(
-        "folders.rescan_interval_s", _between(0, 30 * 86400), _write_as_is, "0 to 2592000 seconds"
+        "folders.rescan_interval_s", _between(0, 30 * 86400), _write_as_is, "0 to 2,592,000 seconds"
     ),
     "hold_files": Key(
-        "folders.hold_files", _between(1, 10**9), _write_as_is, "1 to 1000000000 files"
+        "folders.hold_files", _between(1, 10**9), _write_as_is, "1 to 1,000,000,000 files"
     ),
     "hold_percent": Key("folders.hold_percent", _between(1, 100), _write_as_is, "1 to 100 percent"),
     "recheck_days": Key("folders.recheck_days", _between(0, 3650), _write_as_is, "0 to 3650 days"),
@@ -210,7 +210,7 @@ KEYS: Final[Mapping[str, Key]] = {
         "folders.compact_changesets_min",
         _between(1, 10**9),
         _write_as_is,
-        "1 to 1000000000 changesets",
+        "1 to 1,000,000,000 changesets",
     ),
     "compact_ratio_min": Key(
         "folders.compact_ratio_min", _between(0, 1000), _write_as_is, "0 to 1000"
@@ -306,16 +306,15 @@ def parse_value(text: str) -> Any:
 
 def read_value(field: str, value: Any, source: str = "config.toml") -> Any:
     """Checks one value of the file's form for a field of `Config`; raises BadConfig, which names
-    `source`.
+    `source`, if it is not what a person has just typed.
     """
     key = KEYS[field]
     try:
         return key.read(value)
     except (TypeError, ValueError):
         shown = value if isinstance(value, str) else tomlkit.item(value).as_string()
-        raise BadConfig(
-            f"{source}: {key.dotted} is {shown[:80]!r}, but allowed is {key.allowed}."
-        ) from None
+        where = f"{source}: {key.dotted} is" if source else f"{key.dotted} cannot be"
+        raise BadConfig(f"{where} {shown[:80]!r}; allowed is {key.allowed}.") from None
 
 
 def write_value(path: Path, field: str, value: Any) -> Config:

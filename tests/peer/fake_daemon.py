@@ -134,7 +134,7 @@ BACKUP: BackupEntry = {
 
 SETTING: SettingEntry = {
     "key": "folders.hold_files", "value": "500", "default": "500",
-    "allowed": "1 to 1000000000 files",
+    "allowed": "1 to 1,000,000,000 files",
 }  # fmt: skip
 
 

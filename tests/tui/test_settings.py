@@ -22,7 +22,7 @@ async def open_settings(stage: Stage) -> None:
 def test_what_a_person_has_set_is_marked() -> None:
     own, same = setting_lines([{**SETTING, "value": "7"}, SETTING])
     assert (own.cells[0], same.cells[0]) == ("●", "")
-    assert "1 to 1000000000 files" in own.detail
+    assert "1 to 1,000,000,000 files" in own.detail
 
 
 async def test_a_setting_gets_another_value_and_its_default_again(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_without_matplotlib_it_is_said_what_to_do(
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main([*WORDS, "--plot", str(tmp_path / "a.png")]) == NoPlotting.exit_code
-    assert "pip install 'holdfast[plot]'" in capsys.readouterr().err
+    assert "uv tool install '.[plot]'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,14 @@ def test_each_is_understood(path: str, line: str) -> None:
             assert words[: len(path.split())] == path.split()
 
 
+@pytest.mark.parametrize("path", EXAMPLES)
+def test_they_fit_a_terminal(path: str) -> None:
+    text = text_of(path)
+    assert text is not None
+    assert max(map(len, text.splitlines())) <= 80
+    assert all(what in text for _, what in EXAMPLES[path])
+
+
 def test_help_shows_them(capsys: pytest.CaptureFixture[str]) -> None:
     for words in (["--help"], ["folder", "add", "--help"]):
         with pytest.raises(SystemExit):

@@ -98,11 +98,16 @@ def test_it_is_installed_looked_at_and_removed(home: Path, manager: Path) -> Non
     assert "runs" in install(of(home), home)
     assert of(home).path.read_bytes() == describe(of(home), home)
     assert state_of(of(home))[0] == "active"
+    (manager / "fails").touch()
+    state, told = state_of(of(home))
+    assert (state, "is not known: no bus. Try" in told) == ("unknown", True)
+    (manager / "fails").unlink()
     assert "removed" in uninstall(of(home))
     assert not of(home).path.exists()
     name = of(home).name
     assert (manager / "asked").read_text().splitlines() == [
-        "--user daemon-reload", f"--user enable --now {name}", f"--user is-active {name}",
+        "--user daemon-reload", f"--user enable --now {name}",
+        *[f"--user is-active {name}"] * 2,
         f"--user disable --now {name}", "--user daemon-reload",
     ]  # fmt: skip
     with pytest.raises(ServiceFailed, match="no service"):

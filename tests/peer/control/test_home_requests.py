@@ -15,7 +15,7 @@ async def test_a_setting_is_changed_and_said(tmp_path: Path) -> None:
     before = {one["key"]: one for one in (await home.settings())["settings"]}
     assert before["folders.hold_files"] == {
         "key": "folders.hold_files", "value": "500", "default": "500",
-        "allowed": "1 to 1000000000 files",
+        "allowed": "1 to 1,000,000,000 files",
     }  # fmt: skip
     changed = await home.set("folders.hold_files", "7")
     assert (changed["value"], changed["default"]) == ("7", "500")
