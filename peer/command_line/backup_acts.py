@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -17,7 +19,7 @@ from peer.errors import PeerError
 
 if TYPE_CHECKING:
     from peer.control.control_client import ControlClient
-    from peer.status import BackupEntry, BackupList
+    from peer.status import BackupEntry, BackupList, DomainShares
 
 STORED: Final = frozenset({"up to date", "watching"})
 """States in which this device has nothing to store; `watching` is one that leaves it to another."""
@@ -117,6 +119,7 @@ def kit_print(arguments: argparse.Namespace) -> Answer:
     if arguments.out is None:
         return say(sheet, *as_text(sheet))
     arguments.out.touch(mode=0o600)
+    arguments.out.chmod(0o600)  # also where an older sheet was that others could read
     arguments.out.write_bytes(as_pdf(sheet))
     data = {"out": str(arguments.out), "user": sheet["user"], "relays": sheet["relays"]}
     return say(data, f"Wrote {arguments.out}. Print it, and delete the file.")
@@ -169,22 +172,24 @@ def print_backups(found: BackupList) -> None:
         for node in entry["nodes"]:
             if node["problem"]:
                 said = f"{entry['folder']}: {node['address']}: {node['problem']}"
-                print(terminal.term_safe(said))
+                print(terminal.wrapped(terminal.term_safe(said), sys.stdout))
         for sentence in (entry["problem"], *entry["warnings"], *_standing(entry)):
             if sentence:
-                print(terminal.term_safe(f"{entry['folder']}: {sentence}"))
+                said = terminal.term_safe(f"{entry['folder']}: {sentence}")
+                print(terminal.wrapped(said, sys.stdout))
 
 
 def _standing(entry: BackupEntry) -> list[str]:
     """Where the copies are, what they are worth, and what was made again of them."""
     lines = []
     if entry["domains"]:
-        named = [(d["kind"], d["name"], d["shares"]) for d in entry["domains"]]
-        said = ", ".join(f"{kind} {name[:40]} {count}" for kind, name, count in named)
-        lines.append(f"Shares by what may be lost together: {said}.")
+        lines.append(f"Shares by what may be lost together: {_by_domain(entry['domains'])}.")
     loss = entry["outlook"]["loss_in_a_year"]
     if loss is None:
-        lines.append(f"No durability can be given. {entry['outlook']['reason']}")
+        reason = entry["outlook"]["reason"]
+        for warning in entry["warnings"]:  # it stands above already
+            reason = reason.replace(f": {warning}", ".")
+        lines.append(f"No durability can be given. {reason}")
     else:
         lines.append(f"A pack is lost within a year with {loss:.2g} ({nines(loss)}), if:")
         lines += [f"- {sentence}" for sentence in entry["outlook"]["assumptions"]]
@@ -201,6 +206,15 @@ def _standing(entry: BackupEntry) -> list[str]:
         ago = terminal.format_time(max(0, time.time() - entry["healed_s"]))
         lines.append(f"{entry['heals']} shares were made again, the last one {ago} ago.")
     return lines
+
+
+def _by_domain(domains: Sequence[DomainShares]) -> str:
+    """How many shares lie where, of each kind: `owner: Ada 2, Bo 2; region: Oslo 4`."""
+    kinds: dict[str, list[str]] = {}
+    for domain in domains:
+        said = f"{domain['name'][:40]} {domain['shares']}"
+        kinds.setdefault(domain["kind"], []).append(said)
+    return "; ".join(f"{kind}: {', '.join(said)}" for kind, said in kinds.items())
 
 
 def _row(entry: BackupEntry) -> tuple[str, ...]:

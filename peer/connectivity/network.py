@@ -135,7 +135,8 @@ class Network:
                 self._branches.forget(peer.device_id)
                 self.drive()
                 self.changed.set()
-            log.info("%s: link closed %s", connection.name, connection.close_reason)
+            why = f": {connection.close_reason}" if connection.close_reason else ""
+            log.info("%s: link closed%s", connection.name, why)
 
     def _admit(self, new: Connection) -> bool:
         old = self.connections.get(new.device_id)

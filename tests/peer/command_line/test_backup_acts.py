@@ -32,6 +32,7 @@ async def test_each_command_asks_the_daemon(
     monkeypatch.setenv(KIT_VARIABLE, KIT.lower())
     other = str(RELAY).replace("relay.example", "other.example")
     sheet = tmp_path / "kit.pdf"
+    sheet.touch(mode=0o644)
     async with running(tmp_path) as daemon:
         for words in (
             f"backup add photos --nodes {RELAY},{other} --scheme 1/2",
@@ -66,7 +67,7 @@ async def test_the_status_says_what_endangers_the_copies(
         shown = capsys.readouterr().out
         for said in ("4/7", "at risk", "1 degraded", "16.8 MB", "Nobody answers.", "2 h ago"):
             assert said in shown, said
-        for said in ("owner me 9", "with 1e-07 (7 nines), if:", "- Nothing burns.", "lost them"):
+        for said in ("owner: me 9", "with 1e-07 (7 nines), if:", "- Nothing burns.", "lost them"):
             assert said in shown, said
         assert "4 shares were made again, the last one" in shown
         assert "\x1b" not in shown
@@ -82,6 +83,25 @@ def test_what_samples_came_to_is_said(capsys: pytest.CaptureFixture[str]) -> Non
     print_backups({"backups": [sampled], "kit": True})
     said = capsys.readouterr().out
     assert "12 samples were fetched back, all of them right, the last 2 h ago." in said
+
+
+def test_what_endangers_copies_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    warning = "7 of 7 shares are with one network. Name super-nodes of more networks."
+    reason = f"What may be lost together is no matter of chance: {warning}"
+    entry: BackupEntry = {
+        **BACKUP,
+        "warnings": [warning],
+        "outlook": {"loss_in_a_year": None, "reason": reason, "assumptions": []},
+        "domains": [
+            {"kind": kind, "name": name, "shares": 2}
+            for kind, name in (("owner", "Ada"), ("region", "Oslo"), ("owner", "Bo"))
+        ],
+    }
+    print_backups({"backups": [entry], "kit": True})
+    shown = capsys.readouterr().out
+    assert shown.count(warning) == 1
+    assert "No durability can be given. What may be lost together is no matter of chance." in shown
+    assert "together: owner: Ada 2, Bo 2; region: Oslo 2." in shown
 
 
 def test_what_is_empty_is_said(capsys: pytest.CaptureFixture[str]) -> None:
