@@ -55,6 +55,8 @@ class LinkEndKeys:
         """`changed` tells the user's other devices of links and keys."""
         self._store, self._keys, self._ledgers = store, keys, ledgers
         self._kinds, self._changed = tuple(kinds), changed
+        self._giving = asyncio.Lock()
+        """Of two keys for one link the relay might know one, and this device the other."""
         self._made_of: bytes | None = None
         self._later: dict[str, float] = {}
         """Relays that are let alone, and until when."""
@@ -89,16 +91,19 @@ class LinkEndKeys:
                 self._later[""] = asyncio.get_running_loop().time() + AGAIN_S
 
     async def give(self, relay: LinkRelay, link_id: bytes) -> bool:
-        """Gives a link a new key, by which others can end it as soon as they are told. False if
-        that could not be done: then it is tried again by `run`.
+        """Gives a link a key, by which others can end it as soon as they are told, unless it has a
+        current one. False if that could not be done: then it is tried again by `run`.
         """
         made_of = self._membership()
         if made_of is None:
             return False
-        key = os.urandom(END_KEY_SIZE)
         try:
-            await relay.set_end_key(link_id, key)
-            await (await self._store()).put_end_key(EndKey(link_id, key), made_of)
+            async with self._giving:
+                store = await self._store()
+                if not await store.has_end_key(link_id, made_of):
+                    key = os.urandom(END_KEY_SIZE)
+                    await relay.set_end_key(link_id, key)
+                    await store.put_end_key(EndKey(link_id, key), made_of)
         except _EXPECTED as error:
             log.info("no other device can end a link at %s yet: %s", relay.address.host, error)
             return False

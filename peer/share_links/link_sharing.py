@@ -14,7 +14,6 @@ import sqlite3
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
 from typing import Final, NamedTuple
 
 from crypto.errors import CryptoError
@@ -38,7 +37,8 @@ from protocol.relay_address import BadRelayAddress
 log = logging.getLogger(__name__)
 
 AGAIN_S: Final = 60.0
-"""After a relay could not be told that a link has ended."""
+"""After a relay could not be told that a link has ended; twice as long each time."""
+AGAIN_MAX_S: Final = 900.0
 _EXPECTED: Final = (
     PeerError, CryptoError, ProtocolError, LinkError, StorageRefused, OSError, sqlite3.Error,
 )  # fmt: skip
@@ -94,10 +94,14 @@ class LinkSharing:
         """Ends what is wished to be ended, here and by others, until cancelled; what cannot be told
         to its relay is tried again.
         """
+        pause_s = AGAIN_S
         while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(AGAIN_S if self._due or self._is_left else None):
+            try:
+                async with asyncio.timeout(pause_s if self._due or self._is_left else None):
                     await self._wake.wait()
+                pause_s = AGAIN_S
+            except TimeoutError:
+                pause_s = min(2 * pause_s, AGAIN_MAX_S)
             self._wake.clear()
             for fulfil in (self._fulfil, self._fulfil_here):
                 try:

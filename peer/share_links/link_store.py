@@ -353,6 +353,11 @@ class LinkStore:
             for link_id, sealed, made_of in rows
         }
 
+    async def has_end_key(self, link_id: bytes, made_of: bytes) -> bool:
+        """Whether a link has a key that was made of this membership."""
+        sql = "SELECT 1 FROM end_key WHERE link = ? AND made_of = ?"
+        return bool(await self._db.execute_fetchall(sql, (link_id, made_of)))
+
     async def drop_end_key(self, link_id: bytes) -> None:
         """A link has ended."""
         async with self._writing:

@@ -13,6 +13,7 @@ from peer.daemon import Daemon
 from peer.share_links.link_end_keys import AGAIN_MAX_S, MUCH_LATER_S
 from peer.share_links.link_ending import end_by_key
 from peer.share_links.link_maker import Wish
+from peer.share_links.link_relay import link_relay
 from protocol.errors import Unexpected
 from protocol.events import LinksReceived
 from protocol.ledger import LedgerKind
@@ -191,3 +192,26 @@ async def test_a_removed_device_leaves_its_keys_to_those_who_end_its_links(tmp_p
 def entries_of(daemon: Daemon) -> Sequence[bytes]:
     """The ledger of its user."""
     return [entry for entry in daemon.ledgers.user.export()]
+
+
+async def test_who_gives_a_link_keys_at_once_gives_it_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer, heard = LinkTalk.answer, list[bytes]()
+
+    async def hear(talk: LinkTalk, request: LinkRequest, *, is_busy: bool = False) -> LinkAnswer:
+        if isinstance(request, LinkEndKey):
+            heard.append(request.key_hash)
+        return await answer(talk, request, is_busy=is_busy)
+
+    async with two(tmp_path) as pair:
+        made = await pair.made(Wish())
+        link_id, end_keys = ShareUrl.parse(made["url"]).link_id, pair.laptop.share_links.end_keys
+        await (await pair.laptop.share_links.sharing._store()).drop_end_key(link_id)
+        monkeypatch.setattr(LinkTalk, "answer", hear)
+        async with link_relay(pair.relay.address, pair.laptop.home.keys) as relay:
+            await relay.open()
+            given = await asyncio.gather(*(end_keys.give(relay, link_id) for _ in range(5)))
+        assert given == [True] * 5
+        key = (await own_keys(pair.laptop))[link_id]
+        assert heard == [end_key_hash(link_id, key)], "of two the relay might know the other"

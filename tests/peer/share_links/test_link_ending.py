@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,9 +12,14 @@ import pytest
 from crypto.share_links import LINK_SEED_SIZE, LinkKey
 from peer.errors import RelayUnreachable
 from peer.share_links.link_ending import PREFIX_LENGTH_MIN, end_at_relay, end_by_key, meant
+from peer.share_links.link_relay import link_relay
 from protocol.errors import LinkError, StorageRefused
 from protocol.share_url import ShareUrl, text_of
+from relay.admissions import Admissions
+from relay.storage_desk import StorageDesk
+from relay.store import RelayStore
 from tests.peer.link_stage import link_relaying
+from tests.peer.share_links.test_link_relay import put
 from tests.relay.relay_stage import new_keys, relaying
 
 
@@ -66,3 +72,27 @@ async def test_a_wrong_key_ends_nothing_and_is_told_from_a_relay_that_cannot_be_
             await end_by_key(str(relay.address), link_id, key)
     with pytest.raises(LinkError):
         await end_by_key(str(relay.address), link_id, key)
+
+
+@pytest.mark.row("A39")
+async def test_a_relay_that_is_closed_to_strangers_takes_an_end_key_from_one(
+    tmp_path: Path,
+) -> None:
+    key, end_key = LinkKey.from_seed(os.urandom(LINK_SEED_SIZE)), os.urandom(32)
+    async with link_relaying(tmp_path) as stage:
+        async with link_relay(stage.address, stage.keys) as relay:
+            await relay.open()
+            await put(relay, key, ())
+            await relay.set_end_key(key.link_id, end_key)
+        desk, store = stage.relay.relay.desk, await RelayStore.open(tmp_path)
+        try:
+            desk.admissions = Admissions(store, False, time.time)
+            assert isinstance(desk.storage, StorageDesk)
+            desk.storage.is_admitted = desk.admissions.is_admitted
+            with pytest.raises(StorageRefused):
+                async with link_relay(stage.address, new_keys()) as stranger:
+                    await stranger.open()
+            assert not await end_by_key(str(stage.address), key.link_id, os.urandom(32))
+            assert await end_by_key(str(stage.address), key.link_id, end_key)
+        finally:
+            await store.close()
