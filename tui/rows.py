@@ -107,7 +107,7 @@ def _folder_line(folder: FolderStatus) -> Line:
     sign, tone = _SIGNS.get(folder["state"], ("?", Tone.BAD))
     state = folder["state"]
     paused = folder.get("paused_files", 0)
-    if (left := folder["need_files"] - paused) > 0:
+    if (left := folder["need_files"] - paused) > 0 and folder["path"]:
         is_full = state == FolderState.NO_SPACE  # that which is left is for the files, not the disk
         state = f"no space for {count_files(left)}" if is_full else f"{state}, {left} left"
         if folder["need_bytes"]:

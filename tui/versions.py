@@ -25,6 +25,7 @@ from tui.rows import VERSION_HEADINGS, version_lines
 
 HELP: Final = (
     "A file shows what it was; a directory shows what was deleted from it. Enter restores."
+    " The numbers are of all files of the folder."
 )
 
 

@@ -55,6 +55,9 @@ def test_a_folder_says_what_is_left(status: Status) -> None:
     assert line.cells[2] == "syncing, 2 left (1.4 MB), 1 file paused by you"
     (line,) = folder_lines(change(status, state="no space", paused_files=0, need_bytes=0))
     assert line.cells[2] == "no space for 3 files"
+    (line,) = folder_lines(change(status, state="offered", paused_files=0, path=None))
+    assert line.cells[2] == "offered"
+    change(status, path="/data/photos")
     paused = change(status, state="partly paused", paused_files=3, need_bytes=0)
     (line,) = folder_lines(paused)
     assert (line.cells[0], line.cells[2]) == ("‖", "partly paused, 3 files paused by you")
