@@ -184,6 +184,7 @@ class Daemon:
         suspicion = home.incarnation_is_suspect()
         if suspicion is not None:
             log.warning("this home may be a copy: %s", suspicion)
+            await self.share_links.end_keys.distrust()
             await home.renew_incarnations()
         notices = await self.witness.open(name, is_suspect=suspicion is not None)
         for notice in (*home.notices, *notices):

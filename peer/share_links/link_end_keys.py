@@ -77,6 +77,16 @@ class LinkEndKeys:
             self._later.clear()
             self._wake.set()
 
+    async def distrust(self) -> None:
+        """This home may be an older state of itself, and the relays know later keys: all links are
+        given new ones.
+        """
+        try:
+            if any([await kind.living() for kind in self._kinds]):
+                await (await self._store()).drop_end_keys()
+        except _EXPECTED as error:
+            log.warning("other devices may be told old keys of share links: %s", error)
+
     async def run(self) -> None:
         """Has relays know current keys of all links, until cancelled."""
         while True:

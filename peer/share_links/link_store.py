@@ -358,6 +358,11 @@ class LinkStore:
         sql = "SELECT 1 FROM end_key WHERE link = ? AND made_of = ?"
         return bool(await self._db.execute_fetchall(sql, (link_id, made_of)))
 
+    async def drop_end_keys(self) -> None:
+        """Relays may know other keys than these."""
+        async with self._writing:
+            await self._db.execute_fetchall("DELETE FROM end_key")
+
     async def drop_end_key(self, link_id: bytes) -> None:
         """A link has ended."""
         async with self._writing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -215,3 +216,29 @@ async def test_who_gives_a_link_keys_at_once_gives_it_one(
         assert given == [True] * 5
         key = (await own_keys(pair.laptop))[link_id]
         assert heard == [end_key_hash(link_id, key)], "of two the relay might know the other"
+
+
+async def test_a_home_that_was_put_back_tells_no_key_that_was_replaced_since(
+    tmp_path: Path,
+) -> None:
+    async with link_relaying(tmp_path / "relay") as relay:
+        async with devices(tmp_path) as stage:
+            made = await alone(stage, relay, "desktop")
+            link_id = ShareUrl.parse(made["url"]).link_id
+        shutil.copytree(tmp_path / "home-laptop", tmp_path / "saved")
+        async with devices(tmp_path) as stage:
+            laptop = await stage.start("laptop")
+            old = (await own_keys(laptop))[link_id]
+            await laptop.remove_device("desktop")
+            between = await replaced(laptop, link_id, old)
+        (tmp_path / "home-laptop").rename(tmp_path / "later")
+        (tmp_path / "saved").rename(tmp_path / "home-laptop")
+        async with devices(tmp_path) as stage:
+            laptop = await stage.start("laptop")
+            async with asyncio.timeout(DEADLINE_S):
+                while not (keys := await own_keys(laptop)):
+                    await asyncio.sleep(0.01)
+            assert keys[link_id] not in (old, between)
+            row = relay.links.row_of(link_id)
+            assert row is not None
+            assert row.end_key_hash == end_key_hash(link_id, keys[link_id])
