@@ -118,6 +118,10 @@ class Backups:
         self._keeper_seen_at: dict[FolderId, float] = {}
         self._passing: dict[FolderId, asyncio.Lock] = {}
         """A pass and a repair that a person asks for come one after the other."""
+        self.on_stored: Callable[[FolderId, int], Awaitable[None]] = _nobody
+        """Told when a pass over a folder is done, with the number of its latest pack, before the
+        folder counts as up to date.
+        """
         network.on_own[BackupsReceived] = self._received
         grown = network.on_grown
 
@@ -225,17 +229,6 @@ class Backups:
         """The nodes at which a folder is kept."""
         record = self._records.get(folder_id)
         return record.places if record is not None and record.is_on else ()
-
-    async def up_to_date(self) -> dict[FolderId, int]:
-        """The folders that this device keeps, as far as all of them is stored, each with the number
-        of its latest pack.
-        """
-        found: dict[FolderId, int] = {}
-        for folder_id, backup in list(self._backups.items()):
-            if backup.progress.state == "up to date" and self.places(folder_id):
-                packs = await backup.store.packs("number = (SELECT max(number) FROM pack)")
-                found[folder_id] = packs[0].number if packs else 0
-        return found
 
     def leases_of(self, folder_id: FolderId) -> PackLeases | None:
         """Those of a folder's packs, on whichever device; None if it is not kept at nodes."""
@@ -429,6 +422,10 @@ class Backups:
         if not is_whole:
             backup.progress = backup.progress._replace(state="waiting")
             return False
+        return await self._store(record, backup)
+
+    async def _store(self, record: BackupRecord, backup: FolderBackup) -> bool:
+        """What a pass of the device that uploads does; False if it is to be made again soon."""
         backup.progress = backup.progress._replace(state="storing")
         await backup.store_new(record)
         await backup.repacking.step(record)
@@ -438,6 +435,9 @@ class Backups:
         await backup.leases.renew()
         await backup.audit.sample(backup.present(), int(time.time()))
         problem = backup.progress.problem
+        if not problem:
+            packs = await backup.store.packs("number = (SELECT max(number) FROM pack)")
+            await self.on_stored(record.folder_id, packs[0].number if packs else 0)
         backup.progress = backup.progress._replace(
             state="trouble" if problem else "up to date", lacking=healed.lacking
         )
@@ -564,3 +564,7 @@ def _in_order(wires: Sequence[bytes]) -> list[bytes]:
     declared = [c.wire for log_id, c in floors.items() if first[log_id] > 1]
     changesets.sort(key=lambda c: (c.slot.lamport, c.slot.seq))
     return declared + [changeset.wire for changeset in changesets]
+
+
+async def _nobody(_folder_id: FolderId, _mark: int) -> None:
+    """Who is told that a folder is stored until somebody wants to know."""

@@ -1,7 +1,7 @@
 """Puts the pages of a folder's share links at their relay beforehand, so that a link is instant.
 
-It follows the copies at super-nodes: where a folder is kept by this device, and they are up to date
-and stay so for a while. Nothing rests on it: a link puts there what is missing.
+It is the last step of storing a folder at super-nodes: what counts as stored can be linked to at
+once. Nothing rests on it: a link puts there what is missing.
 """
 
 from __future__ import annotations
@@ -9,81 +9,87 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Awaitable, Callable, Mapping
+import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from crypto.errors import CryptoError
 from crypto.ids import FolderId
 from peer.errors import PeerError
+from peer.share_links.link_listing import PREPARED_SHARE
 from protocol.errors import LinkError, ProtocolError, StorageRefused
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY_S: Final = 15.0
-QUIET_S: Final = 15.0
-"""So long nothing new was stored: a folder that is being filled is not gone through again and
-again.
+REST_SHARE: Final = 20
+"""It is followed by a rest of so many times its length: storing is not slowed by more than that."""
+ROOM_S: Final = 3600.0
+"""In so long a folder's pages may be put once, at their largest: what goes out of use takes room
+for as long as its lease.
 """
-REST_S: Final = 3600.0
-"""Between two times of one folder: what goes out of use takes room for as long as its lease."""
+TROUBLE_REST_S: Final = 3600.0
 RENEW_AFTER_S: Final = 5 * 86_400.0
 LEASE_S: Final = 14 * 86_400
 """Of what is prepared; it is prolonged in good time, and for as long as a link names it."""
-TIMEOUT_S: Final = 1800.0
-"""A folder that is closed meanwhile answers no more."""
+TIMEOUT_S: Final = 300.0
+"""What was put by then is found the next time."""
 _EXPECTED: Final = (
     LinkError, StorageRefused, ProtocolError, CryptoError, PeerError, OSError, sqlite3.Error,
     ValueError,
 )  # fmt: skip
 """What relays and disks may do; the last is a database of a folder that was let go meanwhile."""
 
-Stored = Callable[[], Awaitable[Mapping[FolderId, int]]]
-"""Folders whose copies are up to date, each with a number that grows with what is stored."""
+
+class Prepared(NamedTuple):
+    """What it took."""
+
+    put_bytes: int = 0
+    """Of pages that were not there."""
+    listed_bytes: int = 0
+    """Of the files that all pages list."""
 
 
 @dataclass(slots=True)
 class _Known:
-    mark: int
-    since: float
-    done_mark: int = -1
+    mark: int = -1
     done_at: float = float("-inf")
+    rest_until: float = float("-inf")
+    used: float = 0.0
+    """Of what may be put at once, a share that comes back within ROOM_S."""
 
 
 class LinksAhead:
     """One daemon's."""
 
-    def __init__(self, stored: Stored, prepare: Callable[[FolderId], Awaitable[int]]) -> None:
-        """`prepare` puts what a folder lacks and says how many bytes."""
-        self._stored, self._prepare = stored, prepare
+    def __init__(
+        self,
+        prepare: Callable[[FolderId], Awaitable[Prepared]],
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`prepare` puts what a folder lacks."""
+        self._prepare = prepare
+        self._now = now
         self._known: dict[FolderId, _Known] = {}
 
-    async def run(self) -> None:
-        """Until cancelled."""
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(LOOK_EVERY_S)
-            await self.step(loop.time())
-
-    async def step(self, now: float) -> None:
-        """Prepares the folders whose time it is."""
-        try:
-            stored = await self._stored()
-        except _EXPECTED as error:
-            log.info("what is stored is not known: %s", error)
+    async def stored(self, folder_id: FolderId, mark: int) -> None:
+        """All of a folder is stored, as far as this mark, which grows: prepares links to it."""
+        known, began = self._known.setdefault(folder_id, _Known()), self._now()
+        is_new = mark != known.mark and began >= known.rest_until
+        if not is_new and began < known.done_at + RENEW_AFTER_S:
             return
-        for folder_id, mark in stored.items():
-            known = self._known.setdefault(folder_id, _Known(mark, now))
-            if mark != known.mark:
-                known.mark, known.since = mark, now
-            is_new = mark != known.done_mark and now >= known.done_at + REST_S
-            if now < known.since + QUIET_S or not (is_new or now >= known.done_at + RENEW_AFTER_S):
-                continue
-            known.done_mark, known.done_at = mark, now
-            try:
-                async with asyncio.timeout(TIMEOUT_S):
-                    size = await self._prepare(folder_id)
-            except _EXPECTED as error:
-                log.info("share links are not prepared: %s", error)
-            else:
-                log.info("share links are prepared: %d bytes put", size)
+        back = (began - known.done_at) / ROOM_S
+        known.done_at = began
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                prepared = await self._prepare(folder_id)
+        except _EXPECTED as error:
+            log.info("share links are not prepared: %s", error)
+            known.rest_until = self._now() + TROUBLE_REST_S
+            return
+        log.info("share links are prepared: %d bytes put", prepared.put_bytes)
+        known.mark = mark
+        put = prepared.put_bytes * PREPARED_SHARE / max(1, prepared.listed_bytes)
+        known.used = max(0.0, known.used - back) + put
+        took, over = self._now() - began, max(0.0, known.used - 1.0)
+        known.rest_until = self._now() + max(REST_SHARE * took, ROOM_S * over)

@@ -21,7 +21,7 @@ from peer.errors import LinkNotMade, RelayUnreachable, UnknownLink
 from peer.folders.folder import Folder
 from peer.history.history_requests import HistoryRequests
 from peer.share_links.link_ahead import LEASE_S as AHEAD_LEASE_S
-from peer.share_links.link_ahead import LinksAhead
+from peer.share_links.link_ahead import LinksAhead, Prepared
 from peer.share_links.link_content import Given, given_at
 from peer.share_links.link_end_keys import LinkEndKeys
 from peer.share_links.link_ending import ENDS, REVOKED, OwnLinks, end_at_relay, meant
@@ -103,6 +103,7 @@ class ShareLinkRequests:
         self._history, self._relays = history, relays
         self._backups, self._uploads = backups, uploads
         self._under_way = under_way
+        backups.on_stored = LinksAhead(self.prepare).stored
         self._store = Opened(lambda: LinkStore.open(home.path / LINKS_NAME, home.keys.database_key))
         self._own = MadeLinks(self._known_store, home.keys)
         kinds = (self._own, uploads)
@@ -119,11 +120,10 @@ class ShareLinkRequests:
         await self._store.close()
 
     async def run(self) -> None:
-        """Prepares links to what is kept at super-nodes, has kept there what links name, and ends
-        those that other devices of the user wish to be ended, until cancelled.
+        """Has kept at super-nodes what links name, and ends those that other devices of the user
+        wish to be ended, until cancelled.
         """
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(LinksAhead(self._backups.up_to_date, self.prepare).run())
             tasks.create_task(self.leases().run())
             tasks.create_task(self.sharing.run())
             tasks.create_task(self.end_keys.run())
@@ -161,25 +161,26 @@ class ShareLinkRequests:
             "manifest_bytes": made.blob_bytes,
         }
 
-    async def prepare(self, folder_id: FolderId) -> int:
+    async def prepare(self, folder_id: FolderId) -> Prepared:
         """Puts the pages of links to this folder at the relay at which they would be made, if that
-        holds a part of it; bytes put. Raises PeerError, LinkError or StorageRefused.
+        holds a part of it. Raises PeerError, LinkError or StorageRefused.
         """
         root = self._history.writable_root(folder_id)
         membership = self._ledgers.folders.get(folder_id)
         if root is None or membership is None:
-            return 0
+            return Prepared()
         async with AsyncExitStack() as stack:
             place = await serving_relay(stack, self._places(folder_id), self._home.keys, None)
             sealed = await self._backups.sealed_at(folder_id, place.client)
             if sealed is None:
-                return 0
+                return Prepared()
             folder, history, _ = self._history.locate(root)
             files = await given_at(folder, history, root, (), "", only_known=True)
             store, making = await self._store.get(), Making(folder, membership.chain)
             await store.forget_expired(place.time_s)
             packing = LinkPacking(store, place, making, lease_s=AHEAD_LEASE_S)
-            return await LinkMaker(packing, sealed).prepare(files)
+            put_bytes = await LinkMaker(packing, sealed).prepare(files)
+            return Prepared(put_bytes, sum(file.size for file in files))
 
     async def listed(self) -> LinkListing:
         """All links of this device, and how it stands with them as far as relays can be asked; and

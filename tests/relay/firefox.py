@@ -10,7 +10,7 @@ import asyncio
 import json
 from base64 import b64decode
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -92,6 +92,9 @@ class Bidi:
             self._socket.receive_data(data)
             for event in self._socket.events():
                 self._take(event)
+        for answer in self._asked.values():
+            if not answer.done():
+                answer.set_exception(BidiError("the browser has left"))
 
     def _take(self, event: Any) -> None:
         match event:
@@ -299,7 +302,8 @@ async def firefox(folder: Path) -> AsyncIterator[Firefox]:
             tasks.create_task(bidi.read())
             tasks.create_task(_drain(process))
             yield await Firefox.begin(bidi, folder)
-            await bidi.ask("browser.close")
+            with suppress(BidiError):  # it may leave before it answers
+                await bidi.ask("browser.close")
         writer.close()
     finally:
         if process.returncode is None:

@@ -50,12 +50,11 @@ async def test_what_is_at_nodes_is_not_put_there_for_a_link(
 
         # The list of it is put there beforehand, if it is long.
         folder_id = folder_of(one).folder_id
-        assert folder_id in await one.backups.up_to_date()
-        assert await one.share_links.prepare(folder_id) == 0
+        assert (await one.share_links.prepare(folder_id)).put_bytes == 0
         monkeypatch.setattr(link_listing, "LISTED_MAX", 0)
         monkeypatch.setattr(link_listing, "PREPARED_SHARE", 1)
-        assert await one.share_links.prepare(folder_id) > 0
-        assert await one.share_links.prepare(folder_id) == 0
+        assert (await one.share_links.prepare(folder_id)).put_bytes > 0
+        assert (await one.share_links.prepare(folder_id)).put_bytes == 0
         with monkeypatch.context() as nothing_else:
             nothing_else.setattr(SealedChunks, "find", never)
             listed = await one.share_links.create(root, "renamed", None, Wish())
@@ -86,3 +85,23 @@ async def test_what_is_at_nodes_is_not_put_there_for_a_link(
         await desk.shares.trash(storage.namespace, ids, is_back=False)
         lost = await one.share_links.create(root / "small", "", None, Wish())
         assert lost["uploaded_bytes"] > 0
+
+
+async def test_what_counts_as_stored_can_be_linked_to_with_nothing_put(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link_listing, "LISTED_MAX", 0)
+    monkeypatch.setattr(link_listing, "PREPARED_SHARE", 1)
+    async with link_relaying(tmp_path / "relay") as place, devices(tmp_path) as stage:
+        one = await stage.found("one")
+        root = stage.root("one")
+        (root / "big").write_bytes(NOISE)
+        await one.add_folder(root, "f")
+        await one.backups.add("f", [place.address], 1, 1)
+        await until_kept(one)
+        with monkeypatch.context() as nothing_else:
+            nothing_else.setattr(SealedChunks, "find", never)
+            made = await one.share_links.create(root, "", None, Wish())
+        assert made["uploaded_bytes"] == 0
+        await asyncio.to_thread(get, ShareUrl.parse(made["url"]), tmp_path / "there", str)
+        assert (tmp_path / "there" / root.name / "big").read_bytes() == NOISE
