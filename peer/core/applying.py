@@ -30,7 +30,7 @@ from peer.core.disk_types import (
     Stat,
 )
 from peer.core.leaving import add_those_who_leave
-from peer.core.local_changes import carry_disk_facts, directory_heirs, link
+from peer.core.local_changes import carry_disk_facts, directory_heirs, is_coarse, link
 from peer.core.planner import (
     DirectoryChange,
     FileChange,
@@ -56,6 +56,13 @@ OWN_WRITE = 1 << 62
 """A "now" by which nothing is racy: what we publish carries an mtime of its own, so a later write
 shows.
 """
+
+
+def sure_at(stat: Stat) -> int:
+    """The "now" for what we have published. Where times are coarse nothing is sure: somebody may
+    write to it and set the mtime back within the same second.
+    """
+    return stat.ctime_ns if is_coarse(stat.ctime_ns) else OWN_WRITE
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +161,7 @@ async def apply_bases(
     for item, stat in stats.items():
         shown = _as_shown(turn, item)
         if shown is not None and goal.get(item, shown) == shown:
-            await link(turn, item, stat, stat.ctime_ns if item in unsure else OWN_WRITE)
+            await link(turn, item, stat, stat.ctime_ns if item in unsure else sure_at(stat))
     done.nodes = set(wanted)
     await turn.finish()
     deeds = deeds_of(turn)

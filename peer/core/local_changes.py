@@ -29,12 +29,17 @@ them (FAT).
 NS_PER_S = 1_000_000_000
 
 
+def is_coarse(ctime_ns: int) -> bool:
+    """Whether a time is of a disk that keeps no fractions of a second, as far as it shows."""
+    return ctime_ns % NS_PER_S == 0
+
+
 def facts_of(stat: Stat, now_ns: int) -> DiskFacts:
     """What to remember of a file; without its ctime when it was changed too shortly ago to be
     sure. A ctime in the future is of before the clock was set back, and long past.
     """
     _, inode, _, size, mtime_ns, ctime_ns, *_ = stat
-    tick_ns = RACY_NS if ctime_ns % NS_PER_S else COARSE_NS + RACY_NS
+    tick_ns = COARSE_NS + RACY_NS if is_coarse(ctime_ns) else RACY_NS
     is_racy = 0 <= now_ns - ctime_ns < tick_ns and stat.kind is Kind.FILE
     return DiskFacts(inode, size, mtime_ns, 0 if is_racy else ctime_ns)
 
@@ -285,6 +290,7 @@ __all__ = [
     "carry_disk_facts",
     "directory_heirs",
     "facts_of",
+    "is_coarse",
     "is_rewritten",
     "link",
     "members",

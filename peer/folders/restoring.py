@@ -14,7 +14,7 @@ from typing import Final
 
 from crypto.ids import NodeId
 from peer.core import commands as c
-from peer.core.applying import OWN_WRITE
+from peer.core.applying import sure_at
 from peer.core.disk_types import PARKED, Move, Operation, Path, Publish, Refusal, RefusalKind, Stat
 from peer.core.engine import Engine, Need
 from peer.core.local_changes import link
@@ -156,7 +156,7 @@ async def note_restored(resident: Directories, stats: Mapping[NodeId, Stat]) -> 
     """The disk shows these items again as the index says, in other files than before."""
     turn = Turn(resident)
     for item, stat in stats.items():
-        await link(turn, item, stat, OWN_WRITE)
+        await link(turn, item, stat, sure_at(stat))
     await turn.finish()
     await c.Commit(turn.rows_to_store(), turn.rows_to_delete())
     turn.merge()

@@ -32,6 +32,7 @@ def main() -> int:
     parser.add_argument("--once", action="store_true", help="each once, not twice")
     parser.add_argument("--engines", action="store_true", help="engines alone")
     parser.add_argument("--folding", action="store_true", help="engines: one disk folds case")
+    parser.add_argument("--tricks", action="store_true", help="programs and disks with tricks")
     parser.add_argument("--verbose", action="store_true", help="say what happens")
     parser.add_argument("--traces", action="store_true", help="print the traces and nothing else")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
@@ -40,15 +41,18 @@ def main() -> int:
     logging.disable(logging.WARNING)
     steps = arguments.steps or (ENGINE_STEPS if arguments.engines else STEPS)
     if arguments.shrink is not None:
-        return _shrink(whole(arguments.shrink, steps, arguments.machines))
-    player: Callable[[int], str] = partial(_town, steps, arguments.machines, arguments.verbose)
+        tricks, machines = arguments.tricks, arguments.machines
+        return _shrink(whole(arguments.shrink, steps, machines, has_tricks=tricks))
+    player: Callable[[int], str] = partial(
+        _town, steps, arguments.machines, arguments.tricks, arguments.verbose
+    )
     if arguments.engines:
         player = partial(_engines, steps, arguments.machines, arguments.folding, arguments.verbose)
     return _play_all(player, arguments)
 
 
-def _town(steps: int, machines: int, is_verbose: bool, seed: int) -> str:
-    return live(whole(seed, steps, machines), is_verbose=is_verbose)
+def _town(steps: int, machines: int, has_tricks: bool, is_verbose: bool, seed: int) -> str:
+    return live(whole(seed, steps, machines, has_tricks=has_tricks), is_verbose=is_verbose)
 
 
 def _engines(steps: int, devices: int, folds_case: bool, is_verbose: bool, seed: int) -> str:

@@ -38,11 +38,15 @@ class Chronicle:
     disallowed: frozenset[str] = frozenset()
     machines: int = 0
     """How many; 0 leaves it to the seed."""
+    has_tricks: bool = False
+    """People's programs, and disks, do what few do."""
 
 
-def whole(seed: int, steps: int = STEPS, machines: int = 0) -> Chronicle:
+def whole(
+    seed: int, steps: int = STEPS, machines: int = 0, *, has_tricks: bool = False
+) -> Chronicle:
     """All steps of a seed."""
-    return Chronicle(seed, tuple(range(steps)), machines=machines)
+    return Chronicle(seed, tuple(range(steps)), machines=machines, has_tricks=has_tricks)
 
 
 def live(chronicle: Chronicle, *, is_verbose: bool = False) -> str:
@@ -51,7 +55,7 @@ def live(chronicle: Chronicle, *, is_verbose: bool = False) -> str:
     count = choice.choice(COUNTS)
     folding = (0,) if choice.random() < 0.15 else ()
     town = Town(chronicle.seed)
-    town.is_verbose = is_verbose
+    town.is_verbose, town.has_tricks = is_verbose, chronicle.has_tricks
     town.bias = choice.choice(["any", "any", "moves", "edits"])
     start = choice.choice(["empty", "shared", "filled"])
     with installed(town.system, town.time, choice.random() < 0.5):

@@ -56,6 +56,13 @@ class Faults:
         self._armed.clear()
         self._disturbers.clear()
         self._rotten.clear()
+        for machine in self._town.machines:
+            self._see(machine)
+
+    @staticmethod
+    def _see(machine: Machine) -> None:
+        machine.files.blind.clear()
+        machine.files.tears = 0
 
     # ------------------------------------------------------------ arming
 
@@ -106,6 +113,13 @@ class Faults:
         self._disturbers.pop(machine.number, None)
         self._rotten.pop(machine.number, None)
         self._armed.pop(machine.number, None)
+        self._see(machine)
+
+    def blind(self, machine: Machine, number: int, random: Random) -> None:
+        """Something on its disk can be named and not looked at, until it is calm again."""
+        places = list(machine.files.walk())
+        if places:
+            machine.files.blind[random.choice(places).inode] = number
 
     def _arm(self, machine: Machine, fault: Fault) -> None:
         self._armed.setdefault(machine.number, []).append(fault)

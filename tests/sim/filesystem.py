@@ -68,6 +68,14 @@ class FileSystem:
         self.on_change: Callable[[Path, str], None] = lambda directory, name: None
         """Tells the watcher."""
         self.writes = 0
+        self.tick_ns = TICK_NS
+        """How fine its times are; of a second or two they are whole seconds."""
+        self.blind: dict[int, int] = {}
+        """Directories that cannot be listed, and single things that cannot be looked at: by key,
+        with the error.
+        """
+        self.tears = 0
+        """So many listings leave something out that is there."""
         self._next_key = ROOT_INODE
         self._free: list[int] = []
         self._numbers = 1
@@ -75,7 +83,8 @@ class FileSystem:
 
     @property
     def stamp_ns(self) -> int:
-        return self.clock_ns() // TICK_NS * TICK_NS - OFF_NS
+        off_ns = OFF_NS if self.tick_ns == TICK_NS else 0
+        return self.clock_ns() // self.tick_ns * self.tick_ns - off_ns
 
     # ------------------------------------------------------------ the tree
 
@@ -214,12 +223,12 @@ class FileSystem:
         self._change((directory, name, key))
         return key
 
-    def write(self, key: int, data: bytes) -> None:
-        """Saves in place."""
+    def write(self, key: int, data: bytes, *, keeps_time: bool = False) -> None:
+        """Saves in place; some programs set the mtime back."""
         inode = self.inodes[key]
         inode.data, inode.is_dirty, inode.is_ours = data, True, False
         inode.is_torn = inode.is_set_back = False
-        self._touched(key, is_written=True)
+        self._touched(key, is_written=not keeps_time)
 
     def chmod(self, key: int) -> None:
         """Turns the executable bit."""
@@ -342,6 +351,7 @@ class FileSystem:
         self.is_dead = True
         after = FileSystem(self.clock_ns, random, self.folds_case)
         after._next_key, after.writes, after.unsure = self._next_key, self.writes, self.unsure
+        after.tick_ns = self.tick_ns
         after.inodes = {ROOT_INODE: self.inodes[ROOT_INODE]}
         todo = [ROOT_INODE]
         while todo:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Awaitable, Callable
 from random import Random
 from typing import TYPE_CHECKING, Final
@@ -63,6 +64,15 @@ def _disturb(town: Town, machine: Machine, random: Random) -> None:
 
 def _rot(town: Town, machine: Machine, random: Random) -> None:
     town.faults.rot(machine, random.choice([1, 3, 10]), Random(random.random()))
+
+
+def _blind(town: Town, machine: Machine, random: Random) -> None:
+    number = random.choice([errno.EIO, errno.EIO, errno.ESTALE, errno.EACCES])
+    town.faults.blind(machine, number, random)
+
+
+def _tear(town: Town, machine: Machine, random: Random) -> None:
+    machine.files.tears = random.choice([1, 3, 10])
 
 
 def _calm(town: Town, machine: Machine, random: Random) -> None:
@@ -156,6 +166,8 @@ _WEIGHTS: Final[list[tuple[Step, int]]] = [
     (_lose_index, 1),
     (_compact, 4),
 ]
+_TRICKS: Final[list[tuple[Step, int]]] = [*_WEIGHTS, (_blind, 6), (_tear, 4)]
+"""What is played in towns that have tricks."""
 _STEPS: Final = [step for step, _ in _WEIGHTS]
 _SHARES: Final = [weight for _, weight in _WEIGHTS]
 PAUSES_S: Final = [0.0, 0.001, 0.02, 0.02, 0.3, 0.3, 2.0, 10.0]
@@ -164,7 +176,10 @@ PAUSES_S: Final = [0.0, 0.001, 0.02, 0.02, 0.3, 0.3, 2.0, 10.0]
 async def take(town: Town, number: int, disallowed: frozenset[str] = frozenset()) -> None:
     """The step of this number."""
     random = Random(f"{town.seed} step {number}")
-    (step,) = random.choices(_STEPS, _SHARES)
+    if town.has_tricks:
+        (step,) = random.choices([s for s, _ in _TRICKS], [share for _, share in _TRICKS])
+    else:
+        (step,) = random.choices(_STEPS, _SHARES)
     machine = random.choice(town.machines)
     if step.__name__ in disallowed:
         return

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from crypto import changesets, primitives
 from peer.core import past
 from peer.core.chunker import ChunkSizes
-from peer.core.disk_types import Kind
+from peer.core.disk_types import INTERNAL_NAME, Kind
 from peer.disk import directories, disk, durability, reader, renames, staging, syscalls, writer
 from peer.folders import delivery, fetcher, folder, intake, performing, restoring, serving
 from peer.history import history, spares
@@ -58,8 +58,11 @@ class Entry(NamedTuple):
 
     name: str
     status: Status
+    error: int = 0
 
     def stat(self, *, follow_symlinks: bool) -> Status:
+        if self.error:
+            raise error(self.error, self.name)
         return self.status
 
 
@@ -192,15 +195,30 @@ class System:
 
     def stat(self, name: str, *, dir_fd: int, follow_symlinks: bool) -> Status:
         handle = self._handle(dir_fd, "stat", name)
-        return status_of(handle.files.inodes[self._find(handle, name)])
+        key = self._find(handle, name)
+        inode = handle.files.inodes[key]
+        if key in handle.files.blind and inode.kind is not Kind.DIRECTORY:
+            raise error(handle.files.blind[key], name)
+        return status_of(inode)
 
     def listdir(self, fd: int) -> list[str]:
         return list(self._handle(fd, "list").inode.entries)
 
     def scandir(self, fd: int) -> Entries:
         handle = self._handle(fd, "list")
-        inodes = handle.files.inodes
-        return Entries(Entry(n, status_of(inodes[k])) for n, k in handle.inode.entries.items())
+        files, inodes = handle.files, handle.files.inodes
+        if handle.key in files.blind:
+            raise error(files.blind[handle.key])
+        named = list(handle.inode.entries.items())
+        if files.tears and named and (files.path(handle.key) or ("",))[0] != INTERNAL_NAME:
+            files.tears -= 1
+            del named[files.random.randrange(len(named))]
+        # What is a directory is looked at, and not into; only of files nothing can be said.
+        found = ((n, k, inodes[k].kind is not Kind.DIRECTORY) for n, k in named)
+        return Entries(
+            Entry(n, status_of(inodes[k]), files.blind.get(k, 0) if is_file else 0)
+            for n, k, is_file in found
+        )
 
     def fstatvfs(self, fd: int) -> Space:
         return Space()

@@ -3,7 +3,7 @@ same tree.
 
 500 whole towns of three machines and 200 steps are played here, each twice, and their traces
 compared. So are 100 histories of engines alone, whose deliveries, scans and plans are cut finer.
-Some more of both, of two to five machines and fewer steps, are played once.
+Some more of both, of two to five machines and fewer steps, are played once, and towns with tricks.
 """
 
 from __future__ import annotations
@@ -100,6 +100,20 @@ def test_histories_with_a_disk_that_folds_case(first: int) -> None:
 def test_towns_of_other_sizes(machines: int) -> None:
     for seed in range(1000, 1004):
         live(whole(seed, 100, machines))
+
+
+@pytest.mark.row("F04", "F11", "F18", "F22")
+@pytest.mark.parametrize("first", range(0, 12, 4))
+def test_towns_with_tricks(first: int) -> None:
+    """Times that are set back, backups that are copied over, conflicts settled by hand; times in
+    seconds, listings that leave something out, and what cannot be looked at.
+    """
+    for seed in range(first, first + 4):
+        command = f"python -m tests.sim --machines 3 --steps 100 --tricks --shrink {seed}"
+        try:
+            live(whole(seed, 100, machines=3, has_tricks=True))
+        except Exception as error:
+            raise AssertionError(command) from error
 
 
 @pytest.mark.row("F39")

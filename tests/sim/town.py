@@ -18,6 +18,7 @@ from peer.status import FolderState
 from protocol.link import LinkKind
 from tests.sim.cast import places
 from tests.sim.checkers import Broken
+from tests.sim.disk import TICK_NS
 from tests.sim.faults import Faults
 from tests.sim.links import SimLink, connect
 from tests.sim.loop import SimLoop
@@ -29,6 +30,8 @@ from tests.sim.users import NAMES, Account
 REST_MAX_S: Final = 1500.0
 """So long, by the town's clock, it may take until everybody shows the same."""
 LOOK_S: Final = 20.0
+COARSE_TICKS_NS: Final = (1_000_000_000, 2_000_000_000)
+"""Of the times of HFS+ and of FAT."""
 
 
 class _Defects(logging.Handler):
@@ -56,6 +59,7 @@ class Town:
         self.account = Account()
         self.names = NAMES
         self.bias = "any"
+        self.has_tricks = False
         self.faults = Faults(self)
         self.system.read_back = self.faults.read_back
         self.watch = TownWatch(self)
@@ -71,7 +75,11 @@ class Town:
     def populate(self, count: int, folding: Sequence[int]) -> None:
         """Sets up its machines; some have disks that fold case."""
         for number, place in enumerate(places(count)):
-            self.machines.append(Machine(number, place, self, number in folding))
+            machine = Machine(number, place, self, number in folding)
+            self.machines.append(machine)
+            if self.has_tricks:
+                machine.person.has_tricks = True
+                machine.files.tick_ns = self.random.choice([TICK_NS, TICK_NS, *COARSE_TICKS_NS])
 
     def note(self, *what: object) -> None:
         """Something happened."""

@@ -53,6 +53,9 @@ class Person:
 
     def __init__(self, disk: FakeDisk, account: Account, random: Random, names: list[str]) -> None:
         self.disk, self.account, self.random, self.names = disk, account, random, names
+        self.has_tricks = False
+        """Whether the programs that are used do what few do."""
+        self._backup: dict[tuple[int, str], bytes] = {}
 
     def act(self, bias: str = "any", within: int = ROOT_INODE) -> str:
         """One thing, for better or worse; says what."""
@@ -67,6 +70,9 @@ class Person:
                     self.move_directory, self.move_keeping_name, self.rename, self.delete,
                     self.swap, self.change_kind, self.chmod, self.backup, self.touch],
         }[bias]  # fmt: skip
+        if self.has_tricks:
+            acts = [*acts, self.retag, self.retag, self.retag_and_move, self.change_case,
+                    self.settle_conflict, self.back_up, self.restore]  # fmt: skip
         places = list(self.disk.walk(within))
         if not places:
             acts = [self.make_file, self.make_directory]
@@ -171,6 +177,69 @@ class Person:
         if place is not None and self._kind(place) is Kind.FILE:
             self.disk.touch(place.inode)
         return place
+
+    # ------------------------------------------------------------ tricks
+
+    def retag(self) -> object:
+        """In place, with the size and the mtime that it had."""
+        place = self._file()
+        if place is None or self._kind(place) is not Kind.FILE:
+            return None
+        fresh = self.account.fresh(self.random)
+        old = self.disk.inodes[place.inode].data
+        self._give_up(place.inode)
+        self.disk.write(place.inode, fresh, keeps_time=len(fresh) == len(old))  # type: ignore[call-arg]
+        return place
+
+    def retag_and_move(self) -> object:
+        place = self.retag()
+        if not isinstance(place, Place):
+            return None
+        return self._move(
+            place, self.random.choice(self._directories), self.random.choice(self.names)
+        )
+
+    def change_case(self) -> object:
+        place = self.random.choice(self._places)
+        return self._move(place, place.directory, place.name.swapcase())
+
+    def settle_conflict(self) -> object:
+        """Edits a conflict copy, deletes the original, and gives the copy its name."""
+        copies = [p for p in self._files if " (conflict " in p.name]
+        if not copies:
+            return None
+        copy = self.random.choice(copies)
+        if self._kind(copy) is Kind.FILE and self.random.random() < 0.7:
+            self._give_up(copy.inode)
+            self.disk.write(copy.inode, self.account.fresh(self.random))
+        before, _, after = copy.name.partition(" (conflict ")
+        name = before + after.partition(")")[2]
+        original = next((p for p in self._places if p[:2] == (copy.directory, name)), None)
+        if original is not None:
+            self._give_up(original.inode)
+            self.disk.remove(original)
+        return self._move(copy, copy.directory, name)
+
+    def back_up(self) -> object:
+        """`cp -a` to another disk."""
+        self._backup = {p[:2]: self.disk.inodes[p.inode].data for p in self._files}
+        return len(self._backup)
+
+    def restore(self) -> object:
+        """`cp -a` back over what is there. Of old bytes no account is kept: where nobody has heard
+        of what they were replaced by, nothing was changed.
+        """
+        done = 0
+        for place in self._files:
+            old = self._backup.get(place[:2])
+            inode = self.disk.inodes[place.inode]
+            if old is not None and inode.kind is Kind.FILE and old != inode.data:
+                self._give_up(place.inode)
+                self.account.given_up.add(old)
+                keeps_time = len(old) == len(inode.data)
+                self.disk.write(place.inode, old, keeps_time=keeps_time)  # type: ignore[call-arg]
+                done += 1
+        return done
 
     # ------------------------------------------------------------ moving
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from crypto.ids import NodeId
-from peer.core.applying import Applied
-from peer.core.disk_types import Operation, Refusal, RefusalKind, SetMtime, Stat
+from peer.core.applying import Applied, sure_at
+from peer.core.disk_types import Kind, Operation, Refusal, RefusalKind, SetMtime, Stat
 from peer.core.engine import FIRST_PAGE, Need, Survey
+from peer.core.local_changes import facts_of
 from protocol.nodes import Node
 from tests.peer.folder_stage import HASHER, FolderDevice, two_places
 
@@ -318,3 +319,12 @@ async def test_what_is_not_staged_any_more_is_fetched_again(bench: Bench) -> Non
     applied, _ = await bench.apply(ready)
     assert bench.kinds(applied) == {"a": RefusalKind.UNSTAGED}
     assert applied.used == {name}
+
+
+@pytest.mark.row("F22")
+def test_what_is_published_where_times_are_coarse_is_read_once_more() -> None:
+    """Who saves over it within that second, and sets the mtime back, would not be seen."""
+    fine = Stat(Kind.FILE, 1, 0, 5, 1, 10**18 + 1, False)
+    assert facts_of(fine, sure_at(fine)).ctime_ns == fine.ctime_ns
+    coarse = fine._replace(ctime_ns=10**18)
+    assert facts_of(coarse, sure_at(coarse)).ctime_ns == 0
