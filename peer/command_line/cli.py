@@ -580,6 +580,11 @@ def _as_sentence(error: Exception) -> PeerError:
                 f"A database of Holdfast's cannot be used: {error}. Look whether its disk is full"
                 " or failing, and start again."
             )
+        case KeyError():  # a key that an answer had to have, which the program has learned since
+            return PeerError(
+                f"{_DEFECT}, or the daemon is still that of an earlier version: it lacks {error}."
+                " Start the daemon anew; if that does not help, --verbose shows where."
+            )
         case _:
             return PeerError(
                 f"{_DEFECT}: {type(error).__name__}: {error}. "

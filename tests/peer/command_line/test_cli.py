@@ -127,6 +127,7 @@ def test_addresses_and_links(listen: str, links: str, expected: Any) -> None:
         (WrongCode(), 10, "The code is not the one"),
         (PermissionError(13, "Permission denied", "/x/key"), 1, "/x/key: Permission denied."),
         (ZeroDivisionError("by zero"), 1, "Holdfast has a defect: ZeroDivisionError: by zero."),
+        (KeyError("device"), 1, "of an earlier version: it lacks 'device'. Start the daemon anew"),
         (sqlite3.OperationalError("disk I/O error"), 1, "cannot be used: disk I/O error. Look"),
         (ExceptionGroup("", [ExceptionGroup("", [NoDevice()])]), 3, "There is no device"),
         (ExceptionGroup("two", [NoDevice(), NoDevice()]), 1, "Holdfast has a defect"),
