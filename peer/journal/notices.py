@@ -184,6 +184,13 @@ class NoticeBoard:
                 notice.due_s = now_s if is_missed else NEVER
                 self.version += 1
 
+    def name(self, kind: str, unnamed: str, name: str) -> None:
+        """Who was told of by an id, for want of a name, has said its name."""
+        for notice in self.notices.values():
+            if (notice.kind, notice.about) == (kind, unnamed):
+                notice.about = name
+                self.version += 1
+
     def has_conflicts(self, folder: str) -> bool:
         """Whether there is a notice of conflicts in this folder that is not over."""
         return any(

@@ -222,6 +222,7 @@ class Witness:
                 is_time = self._looks % LOOKS_TO_SUSPECT == 1
                 if is_time:
                     await self._suspect()
+                    await self.name_devices()
                 if is_time or self._has_decided:
                     await self.settle_conflicts()
                 await self.save()
@@ -283,6 +284,14 @@ class Witness:
             for sentence in await self._reports.suspicions(folder) if stored is not None else ():
                 name = folder.engine.name
                 self.board.tell("warning", int(time.time()), folder=name, about=sentence)
+
+    async def name_devices(self) -> None:
+        """A device that came by the recovery kit says its name only once it is linked."""
+        with suppress(sqlite3.Error):
+            for device in await self._home.store.devices():
+                if device.name:
+                    self.board.name("joined", device.device_id.hex()[:8], device.name)
+        self._announce()
 
     async def settle_conflicts(self) -> None:
         """Of conflicts that were resolved, here or on another device, nobody has to read."""

@@ -143,6 +143,19 @@ def test_who_was_told_of_trouble_is_told_that_it_is_over() -> None:
     assert board.unread == 0
 
 
+def test_a_device_without_a_name_is_named_when_it_has_said_it() -> None:
+    board = NoticeBoard()
+    board.tell("joined", NOW, about="7289927c")
+    board.tell("joined", NOW, about="phone")
+    board.name("joined", "7289927c", "new-laptop")
+    said = [notice.text for notice in board.notices.values()]
+    assert said[0].startswith("The device new-laptop is one of yours now.")
+    assert said[1].startswith("The device phone is one of yours now.")
+    before = board.version
+    board.name("joined", "7289927c", "new-laptop")
+    assert board.version == before
+
+
 def test_the_board_is_bounded_and_keeps_what_matters() -> None:
     board = NoticeBoard()
     board.tell("trouble", NOW, "f", "the disk is full")

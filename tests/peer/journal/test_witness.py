@@ -12,6 +12,7 @@ import pytest
 
 from peer.daemon import Daemon
 from peer.device.config import KEYS
+from peer.device.home_store import Device
 from peer.folders.folder import Folder
 from peer.folders.progress import CHANGING
 from peer.journal import witness
@@ -129,6 +130,21 @@ async def test_a_file_that_is_being_copied_is_no_trouble(
         one.witness.look()
         listed = await one.witness.notifications(unread_only=True, limit=1)
         assert listed["notifications"][0]["text"].startswith("In f: locked: It cannot be read.")
+
+
+async def test_a_device_that_said_its_name_late_is_told_of_by_it(tmp_path: Path) -> None:
+    """As one that came by the recovery kit: it was told of before there was a link to it."""
+    async with devices(tmp_path) as stage:
+        one = await stage.found("one")
+        two = await stage.join(one, "two")
+        id_ = two.home.keys.device_id
+        one.witness._told("joined", id_, {})
+        async with one.home.store.transaction() as write:
+            await write.put_device(Device(id_, "two", 1.0))
+        await one.witness.name_devices()
+        texts = [notice.text for notice in one.witness.board.notices.values()]
+        assert all(text.startswith("The device two is one of yours") for text in texts)
+        assert len(texts) == 2
 
 
 async def until_no_conflict(daemon: Daemon) -> None:
