@@ -35,7 +35,7 @@ from protocol.link_messages import (
 from protocol.storage_messages import StoreOutcome
 from relay import share_rows
 from relay.link_rows import Ended
-from relay.share_links import NewLink, ShareLinks
+from relay.share_links import NewLink, PacksGone, ShareLinks
 from relay.store import RelayStore
 from relay.uploads import Uploads
 
@@ -217,9 +217,13 @@ class LinkTalk:
             if incoming.at != incoming.size:
                 return LinkDone(request.number, StoreOutcome.REFUSED, 0)
             os.fsync(incoming.file)
-            ended = await desk.links.put(incoming.new, incoming.path, request.link_id)
+            ended = await desk.links.put(
+                incoming.new, incoming.path, request.link_id, rests_here=True
+            )
         except CryptoError:
             return LinkDone(request.number, StoreOutcome.DAMAGED, 0)
+        except PacksGone:
+            return LinkDone(request.number, StoreOutcome.UNKNOWN, 0)
         finally:
             self._drop(request.link_id)
         if ended is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
 from enum import IntEnum
+from typing import Final
 
 import aiosqlite
 
@@ -64,6 +65,8 @@ class TicketRow:
     is_counted: int = 0
 
 
+AT_ONCE: Final = 500
+"""Values of one statement."""
 _MARKS = ", ".join("?" * len(fields(LinkRow)))
 
 
@@ -100,6 +103,21 @@ async def write_packs(
     await db.execute_fetchall("DELETE FROM link_packs WHERE link_id = ?", (link_id,))
     values = [(link_id, pack_id, pack_id in pages) for pack_id in packs]
     await db.executemany("INSERT INTO link_packs VALUES (?, ?, ?)", values)
+
+
+async def are_here(db: aiosqlite.Connection, packs: Sequence[bytes]) -> bool:
+    """Whether all of these packs are here and not in the trash."""
+    for start in range(0, len(packs), AT_ONCE):
+        part = packs[start : start + AT_ONCE]
+        marks = ", ".join("?" * len(part))
+        ((count,),) = await db.execute_fetchall(
+            "SELECT count(DISTINCT pack_id) FROM packs"  # noqa: S608
+            f" WHERE trashed_s IS NULL AND pack_id IN ({marks})",
+            part,
+        )
+        if count < len(part):
+            return False
+    return True
 
 
 async def lease_packs(db: aiosqlite.Connection, now_s: int, until_s: int) -> None:

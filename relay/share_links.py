@@ -96,6 +96,10 @@ class NewLink:
     pages_size: int = 0
 
 
+class PacksGone(Exception):
+    """A pack that a new link names is not here any more, or is in the trash."""
+
+
 @dataclass(frozen=True, slots=True)
 class Unknown:
     """There is no such link, or the token or ticket is not its."""
@@ -200,11 +204,13 @@ class ShareLinks:
 
     # ------------------------------------------------------------ makers
 
-    async def put(self, new: NewLink, blob: Path, link_id: bytes) -> Ended | None:
+    async def put(
+        self, new: NewLink, blob: Path, link_id: bytes, *, rests_here: bool = False
+    ) -> Ended | None:
         """Takes a blob, which is moved; LIVE when it is durable, another word if the link has
-        ended, None if there is no room for it.
+        ended, None if there is no room for it. `rests_here`: its packs have to be here.
 
-        Raises CryptoError for a blob that is not this link's, or is not newer.
+        Raises CryptoError for a blob that is not this link's, or is not newer, and PacksGone.
         """
         header, size = _checked(link_id, blob)
         old = self._links.get(link_id)
@@ -225,8 +231,11 @@ class ShareLinks:
             old.row.downloads if old else 0, size, new.packs_size, pages_size=new.pages_size,
             end_key_hash=old.row.end_key_hash if old else None,
         )  # fmt: skip
-        _move(blob, self._path(link_id))
         async with self._store.transaction() as db:
+            # In one with what keeps them here: since the maker began, their leases may have ended.
+            if rests_here and not await rows.are_here(db, new.packs):
+                raise PacksGone
+            _move(blob, self._path(link_id))
             await rows.write_link(db, row)
             await rows.write_packs(db, link_id, new.packs, new.pages)
         if old is None:

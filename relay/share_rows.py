@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final, NamedTuple
 
 import aiosqlite
@@ -233,18 +233,22 @@ async def expire(db: aiosqlite.Connection, now_s: int, limit: int) -> int:
     return len(list(rows))
 
 
-async def remove_trashed(db: aiosqlite.Connection, before_s: int, limit: int) -> list[ShareName]:
-    """Forgets packs that have been in the trash since before then; the names of their shares."""
-    names = await db.execute_fetchall(
-        "SELECT namespace, descriptor_id, ifnull(number, 0) FROM (SELECT * FROM packs"
+async def remove_trashed(
+    db: aiosqlite.Connection, before_s: int, limit: int, spared: Collection[ShareName] = ()
+) -> list[ShareName]:
+    """Forgets packs that have been in the trash since before then, but for those of which one of
+    these shares is; the names of their shares.
+    """
+    rows = await db.execute_fetchall(
+        "SELECT pack, namespace, descriptor_id, ifnull(number, 0) FROM (SELECT * FROM packs"
         " WHERE trashed_s < ? LIMIT ?) LEFT JOIN shares USING (pack)",
-        (before_s, limit),
+        (before_s, limit + len(spared)),
     )
-    await db.execute_fetchall(
-        "DELETE FROM packs WHERE pack IN (SELECT pack FROM packs WHERE trashed_s < ? LIMIT ?)",
-        (before_s, limit),
-    )
-    return [ShareName(*row) for row in names]
+    kept = {name[:2] for name in spared}
+    found = [(row[0], ShareName(*row[1:])) for row in rows if (row[1], row[2]) not in kept]
+    packs = dict.fromkeys(pack for pack, _ in found)
+    await db.executemany("DELETE FROM packs WHERE pack = ?", [(pack,) for pack in packs])
+    return [name for _, name in found]
 
 
 # ---------------------------------------------------------------- shares
@@ -328,14 +332,19 @@ async def set_descriptor(db: aiosqlite.Connection, pack: int, descriptor: Descri
     )
 
 
-async def remove_stale(db: aiosqlite.Connection, before_s: int, limit: int) -> list[ShareName]:
-    """Forgets shares that were begun before then and never became whole; their names."""
+async def remove_stale(
+    db: aiosqlite.Connection, before_s: int, limit: int, spared: Collection[ShareName] = ()
+) -> list[ShareName]:
+    """Forgets shares that were begun before then and never became whole, but for these; the names
+    of those that it has forgotten.
+    """
     rows = await db.execute_fetchall(
         "SELECT namespace, descriptor_id, number, pack FROM shares JOIN packs USING (pack)"
         " WHERE state = ? AND began_s < ? LIMIT ?",
-        (int(ShareState.INCOMING), before_s, limit),
+        (int(ShareState.INCOMING), before_s, limit + len(spared)),
     )
-    found = [(ShareName(*row[:3]), row[3]) for row in rows]
+    every = [(ShareName(*row[:3]), row[3]) for row in rows]
+    found = [(name, pack) for name, pack in every if name not in spared]
     await db.executemany(
         "DELETE FROM shares WHERE pack = ? AND number = ?",
         [(pack, name.number) for name, pack in found],

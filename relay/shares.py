@@ -97,6 +97,8 @@ class Shares:
         self.store, self.files = store, files
         self._wall_clock = wall_clock
         self._coming: dict[ShareName, Incoming] = {}
+        self._leaving: set[ShareName] = set()
+        """Shares that have no row any more, and whose files are just being taken away."""
         self.run = self.commits.run
 
     def now_s(self) -> int:
@@ -131,6 +133,8 @@ class Shares:
         name = ShareName(namespace, descriptor.id(), number)
         if name in self._coming or len(self._coming) >= INCOMING_MAX:
             raise ShareFault(StoreOutcome.BUSY)  # one link writes one share
+        if name in self._leaving:
+            raise ShareFault(StoreOutcome.BUSY)  # what comes now would be taken away with it
         incoming = Incoming(name, -1, -1, list(hashes), 0, descriptor.share_size)
         self._coming[name] = incoming
         try:
@@ -384,21 +388,27 @@ class Shares:
         """Takes away some of what is over: leases, trash, what never became whole."""
         now_s = self.now_s()
 
-        async def work(db: aiosqlite.Connection) -> tuple[int, list[ShareName], list[ShareName]]:
+        async def work(db: aiosqlite.Connection) -> int:
+            # What comes in stays, and from here on what leaves does not come in: who was told that
+            # a share is kept must not lose its file to a thread that is late.
+            coming = self._coming.keys()
             expired = await rows.expire(db, now_s, SWEEP_AT_ONCE)
-            removed = await rows.remove_trashed(db, now_s - TRASH_S, SWEEP_AT_ONCE)
-            stale = await rows.remove_stale(db, now_s - UNFINISHED_S, SWEEP_AT_ONCE)
-            return expired, removed, stale
+            removed = await rows.remove_trashed(db, now_s - TRASH_S, SWEEP_AT_ONCE, coming)
+            stale = await rows.remove_stale(db, now_s - UNFINISHED_S, SWEEP_AT_ONCE, coming)
+            self._leaving.update(removed, stale)
+            return expired
 
-        expired, removed, stale = await self.commits.do(work)
-        gone = [name for name in (*removed, *stale) if name not in self._coming]
-        # The rows are gone first: a file without one is collected, a row without one is a loss.
-        if gone:
-            await asyncio.to_thread(self.files.remove, gone)
+        try:
+            expired, gone = await self.commits.do(work), len(self._leaving)
+            # The rows are gone first: a file without one is collected, a row without one is a loss.
+            if gone:
+                await asyncio.to_thread(self.files.remove, list(self._leaving))
+        finally:
+            self._leaving.clear()
         await asyncio.to_thread(self.files.remove_aside, now_s - TRASH_S)
         if expired or gone:
             await self._recount()
-        return expired + len(gone)
+        return expired + gone
 
     async def _recount(self) -> None:
         """After a change of whole packs: what each namespace holds is counted anew."""

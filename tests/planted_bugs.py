@@ -1059,6 +1059,34 @@ BUGS: Final = (
         '" AND (newer.ended_s, newer.number) >= (version.ended_s, version.number)"\n)\n\n\n',
         ("peer/history/test_version_store.py",),
     ),
+    Bug(
+        "swept-under-an-upload", "1 F29", "a share that comes again loses its file to the sweep",
+        "relay/shares.py",
+        "        if name in self._leaving:\n",
+        "        if False:\n",
+        ("relay/test_collecting.py",),
+    ),
+    Bug(
+        "begun-a-day-ago", "1 F29", "a share that is gone on with after a day loses its row",
+        "relay/share_rows.py",
+        "for name, pack in every if name not in spared]",
+        "for name, pack in every]",
+        ("relay/test_collecting.py",),
+    ),
+    Bug(
+        "link-to-what-has-gone", "1 F29", "a link is made to a pack that went into the trash",
+        "relay/share_links.py",
+        "if rests_here and not await rows.are_here(db, new.packs):",
+        "if False:",
+        ("relay/test_collecting.py",),
+    ),
+    Bug(
+        "trash-of-an-hour", "1 F29", "what is in the trash is gone within the day",
+        "relay/shares.py",
+        "rows.remove_trashed(db, now_s - TRASH_S,",
+        "rows.remove_trashed(db, now_s - 3600,",
+        ("relay/test_collecting.py",),
+    ),
     # ------------------------------------------------------------ relays and their mailboxes
     Bug(
         "mailbox-proof-unchecked", "2 A18", "a relay opens a mailbox to who knows its tag",

@@ -494,16 +494,30 @@ async def test_what_never_became_whole_goes_after_a_day(tmp_path: Path) -> None:
     assert files_of(tmp_path) == []
 
 
-async def test_a_share_that_goes_while_its_last_leaf_comes_is_not_said_to_be_kept(
+@pytest.mark.row("F29")
+async def test_a_share_of_which_leaves_still_come_after_a_day_is_not_taken_away(
     tmp_path: Path,
 ) -> None:
     clock = Clock()
     async with running(tmp_path, clock=clock) as node:
         incoming = await node.begin()
         assert incoming is not None
-        await node.shares.take(incoming, 0, PACKED.shares[0])
         clock.now_s += UNFINISHED_S + 1
-        await node.shares.sweep()
+        assert await node.shares.sweep() == 0
+        await node.shares.take(incoming, 0, PACKED.shares[0])
+        await node.shares.keep(incoming)
+        assert await node.read() == PACKED.shares[0]
+
+
+async def test_a_share_that_goes_while_its_last_leaf_comes_is_not_said_to_be_kept(
+    tmp_path: Path,
+) -> None:
+    async with running(tmp_path) as node:
+        incoming = await node.begin()
+        assert incoming is not None
+        await node.shares.take(incoming, 0, PACKED.shares[0])
+        async with node.store.transaction() as db:
+            await db.execute_fetchall("DELETE FROM packs")
         with pytest.raises(ShareFault, match="UNKNOWN"):
             await node.shares.keep(incoming)
         await node.put()
