@@ -95,7 +95,7 @@ def _address(text: str) -> tuple[str, int]:
         or int(port) > 65535
         or (":" in host) != text.startswith("[")
     ):
-        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, with a port up to 65535")
     return host, int(port)
 
 
