@@ -229,6 +229,8 @@ def open_pack_index(
     slots, offset = [], SALT_SIZE
     for slot_id, length, codec, plain_len in read_rows(PackKind(kind), count, table):
         is_sane = CHUNK_SEAL_OVERHEAD <= length <= CHUNK_SIZE_MAX + CHUNK_SEAL_OVERHEAD
+        # A row is shorter than what it stands for: so many as do not fit are not kept first.
+        is_sane &= offset + length <= index_offset
         if not is_sane or codec > 1 or plain_len > CHUNK_SIZE_MAX:
             raise OpenError
         slots.append(PackSlot(slot_id, offset, length, codec, plain_len))

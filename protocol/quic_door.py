@@ -24,6 +24,8 @@ from protocol.certificates import LinkCertificate
 from protocol.quic import Connection, server_configuration
 from protocol.quic_packets import CONNECTION_ID_SIZE
 
+FIRST_ID_SIZE_MIN = 8
+"""RFC 9000, 7.2. A connection of an empty id would be given whatever else comes to the port."""
 Made = TypeVar("Made", bound=QuicConnection)
 
 
@@ -53,6 +55,8 @@ def read_initial(datagram: bytes) -> Initial | None:
     except ValueError:
         return None
     if header.version is None or header.packet_type is not QuicPacketType.INITIAL:
+        return None
+    if len(header.destination_cid) < FIRST_ID_SIZE_MIN:
         return None
     return Initial(header.destination_cid, header.source_cid, header.version, header.token)
 

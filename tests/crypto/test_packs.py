@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 from dataclasses import replace
 
 import pytest
@@ -277,6 +278,20 @@ def test_a_short_index_that_no_writer_makes_is_refused(case: str) -> None:
     for index_offset in (32, 32 + 27, 32 + 40, 32 + 80, 32 + (32 << 20)):
         with pytest.raises(OpenError):
             open_pack_index(READ, SALT, index_box(BAD_SHORT_TABLES[case]), index_offset)
+
+
+def test_rows_that_have_no_room_in_their_pack_are_not_kept() -> None:
+    """A liar's index of 18 MiB would be a million objects before its sum was found to be wrong."""
+    count = 100_000
+    row = SHORT_ID + b"\x50"
+    box = index_box(b"\x02\0" + count.to_bytes(4, "big") + row * count)
+    tracemalloc.start()
+    try:
+        with pytest.raises(OpenError):
+            open_pack_index(READ, SALT, box, 32 + 40 * 1_000)
+        assert tracemalloc.get_traced_memory()[1] < 6 * len(box)
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

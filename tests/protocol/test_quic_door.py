@@ -44,6 +44,15 @@ def test_a_first_packet_is_read_and_named_by_its_id() -> None:
     assert read_initial(datagram[:1_199]) is None
 
 
+@pytest.mark.parametrize(("size", "is_read"), [(0, False), (7, False), (8, True), (20, True)])
+def test_a_first_packet_is_for_an_id_that_nobody_else_has(size: int, is_read: bool) -> None:
+    """Shorter ones no client sends, and an empty one is that of all that is no QUIC."""
+    _, datagram, initial = first_flight()
+    rest = datagram[6 + len(initial.destination_id) :]
+    other = datagram[:5] + bytes([size]) + bytes(size) + rest
+    assert (read_initial(other.ljust(1_200, b"\0")) is not None) is is_read
+
+
 def test_an_unknown_version_gets_ours_in_fewer_bytes_than_it_sent() -> None:
     _, datagram, _ = first_flight()
     odd = datagram[:1] + b"\x1a\x2a\x3a\x4a" + datagram[5:]
