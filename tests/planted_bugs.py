@@ -1081,6 +1081,20 @@ BUGS: Final = (
         ("relay/test_collecting.py",),
     ),
     Bug(
+        "trash-is-lost", "1 F29", "what lies in a node's trash counts as lost, though it is wanted",
+        "peer/backup/pack_leases.py",
+        "if pack.id not in trashed or not own:",
+        "if True:",
+        ("peer/backup/test_pack_leases.py",),
+    ),
+    Bug(
+        "learned-not-asked-for", "1 F29", "what is learned of nodes is asked for by nobody",
+        "peer/backup/folder_backup.py",
+        "LEARNED_S: Final = 0\n",
+        "LEARNED_S: Final = 1 << 40\n",
+        ("peer/backup/test_pack_leases.py",),
+    ),
+    Bug(
         "trash-of-an-hour", "1 F29", "what is in the trash is gone within the day",
         "relay/shares.py",
         "rows.remove_trashed(db, now_s - TRASH_S,",

@@ -413,10 +413,14 @@ class Backups:
         folder = self._network.folders.get(folder_id, folder)
         if backup.has_read_all:
             await self.read_back.is_read(folder_id)
+        is_whole = folder.progress.state is FolderState.IN_SYNC
+        is_keeper = self._is_keeper(record)
+        if is_keeper:
+            # Before anybody finds it in the trash; and what is still to come back must not end.
+            await backup.leases.renew(of_all=folder.disk is None or not is_whole)
         await backup.audit.verify(backup.present())
         self._offer(folder, backup, is_there=True)
-        is_whole = folder.progress.state is FolderState.IN_SYNC
-        if folder.disk is None or not self._is_keeper(record):
+        if folder.disk is None or not is_keeper:
             backup.progress = backup.progress._replace(state="watching")
             return True
         if not is_whole:
@@ -432,7 +436,6 @@ class Backups:
         healed = await backup.healing.complete(record)
         await backup.healing.rebalance()
         await backup.lists.tell(backup.present(), backup.addresses)
-        await backup.leases.renew()
         await backup.audit.sample(backup.present(), int(time.time()))
         problem = backup.progress.problem
         if not problem:

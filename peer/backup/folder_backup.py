@@ -76,6 +76,8 @@ PACKS_AT_ONCE: Final = 2
 """On their way together: while one is cut and hashed another is sent. Each takes 30 MB."""
 PACKS_KEPT: Final = 3
 """Packs that were read, for what is asked of them next."""
+LEARNED_S: Final = 0
+"""When leases were prolonged that somebody else has asked for: nobody knows, so it is time."""
 TAIL_READ: Final = 64 << 10
 """Of a pack that another device made: its last leaf, where the index of most packs is."""
 
@@ -244,7 +246,7 @@ class FolderBackup:
             except (*NODE_TROUBLE, CryptoError) as error:
                 log.info("a pack at a super-node cannot be read: %r", error)
                 return
-            await self.store.add(descriptor, index, int(time.time()))
+            await self.store.add(descriptor, index, LEARNED_S)
 
         for start in range(0, len(unknown), DESCRIBED_MAX):
             part = tuple(unknown[start : start + DESCRIBED_MAX])
@@ -262,7 +264,7 @@ class FolderBackup:
         if versions:
             await self._take_versions(versions)
         for descriptor, index in logs:
-            await self.store.add(descriptor, index, int(time.time()))
+            await self.store.add(descriptor, index, LEARNED_S)
 
     async def _of(self, ids: Sequence[bytes]) -> list[KnownPack]:
         found: list[KnownPack] = []

@@ -11,11 +11,18 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Final
 
 from crypto.ids import RelayId
-from peer.backup.holder_lists import LEASE_S
+from peer.backup.holder_lists import LEASE_S, holder_list
 from peer.backup.pack_store import KnownPack
 from peer.backup.share_receipts import lost_words
 from peer.backup.share_transfers import NODE_TROUBLE, Opened
-from protocol.storage_messages import STATS_MAX, StoreChanged, StoreRenew
+from protocol.storage_messages import (
+    STATS_MAX,
+    ShareState,
+    StoreChanged,
+    StoreRenew,
+    StoreStat,
+    StoreStats,
+)
 
 if TYPE_CHECKING:
     from peer.backup.folder_backup import FolderBackup
@@ -37,29 +44,35 @@ class PackLeases:
         self.refused: dict[RelayId, str] = {}
         """Nodes that did not prolong what they were asked to, in their words, until they do."""
 
-    async def renew(self) -> None:
-        """Prolongs the leases of packs in which something is wanted still, where it is time."""
+    async def renew(self, *, of_all: bool = False) -> None:
+        """Prolongs the leases of packs in which something is wanted still, where it is time; of all
+        that is known where not everything is on this disk, for then nobody knows what is wanted.
+        """
         backup, now, now_s = self._backup, asyncio.get_running_loop().time(), int(time.time())
         due = [p for p in await backup.store.packs() if p.renewed_s < now_s - RENEW_AFTER_S]
-        if not due or now < self._not_before or not backup.is_open:
+        if not due or now < self._not_before or not (of_all or backup.is_open):
             return
-        wanted = await backup.wanted_slots()
-        kept = [pack for pack in due if pack.number in wanted]
+        wanted = None if of_all else await backup.wanted_slots()
+        kept = [pack for pack in due if wanted is None or pack.number in wanted]
         if await self.prolong(kept, now_s):
             await backup.store.renewed([pack.number for pack in kept], now_s)
         else:
             self._not_before = now + AGAIN_AFTER_S
 
     async def prolong(self, packs: Sequence[KnownPack], now_s: int) -> bool:
-        """Prolongs leases at all nodes that are there, and takes down what these have lost; False
-        if one of them refused, which `refused` then names. The others have done it all the same.
+        """Prolongs leases at all nodes that are there, takes back what is in their trash, and takes
+        down what they have lost; False if one of them refused, which `refused` then names. The
+        others have done it all the same.
         """
         released, is_done = await self._backup.store.released(), True
         for relay_id, node in self._backup.present().items():
             here = [pack for pack in packs if (pack.number, relay_id) not in released]
-            gone = await self._ask(relay_id, node, [pack.id for pack in here], now_s)
-            is_done &= gone is not None
-            await self._lost_at(relay_id, node, [pack for pack in here if pack.id in (gone or ())])
+            missing = await self._ask(relay_id, node, [pack.id for pack in here], now_s)
+            gone = [pack for pack in here if pack.id in (missing or ())]
+            back = await self._taken_back(relay_id, node, gone, now_s)
+            is_done &= missing is not None and back is not None
+            if back is not None:
+                await self._lost_at(relay_id, node, [pack for pack in gone if pack.id not in back])
         return is_done
 
     async def prolong_named(self, ids: Sequence[bytes], now_s: int) -> bool:
@@ -93,6 +106,40 @@ class PackLeases:
         if ids:
             self.refused.pop(relay_id, None)
         return missing
+
+    async def _taken_back(
+        self, relay_id: RelayId, node: Opened, packs: Sequence[KnownPack], now_s: int
+    ) -> Collection[bytes] | None:
+        """Which of these packs a node had in its trash, for nobody asked for them in time: they are
+        out of it. None if the node could not be asked.
+        """
+        backup, (client, namespace), back = self._backup, node, set[bytes]()
+        released = await backup.store.released() if packs else set()
+        try:
+            for start in range(0, len(packs), STATS_MAX):
+                part = packs[start : start + STATS_MAX]
+                request = StoreStat(client.number(), namespace, tuple(pack.id for pack in part))
+                stats = (await client.ask(request, StoreStats)).stats
+                trashed = {s.descriptor_id for s in stats if s.state == ShareState.TRASHED}
+                for pack in part:
+                    held = await backup.store.holdings(pack.number)
+                    own = [h.share for h in held if h.node == relay_id]
+                    if pack.id not in trashed or not own:
+                        continue
+                    let_go = {id_ for number, id_ in released if number == pack.number}
+                    holders = holder_list(
+                        ((h.share, h.node) for h in held), backup.addresses, let_go
+                    )
+                    await client.tell_holders(
+                        namespace, pack.descriptor, own[0], now_s + LEASE_S, holders
+                    )
+                    back.add(pack.id)
+        except NODE_TROUBLE as error:
+            log.warning("what a super-node has in its trash is not taken back: %s", error)
+            return None
+        if back:
+            log.warning("%d packs are out of the trash of %s", len(back), client.address.host)
+        return back
 
     async def _lost_at(self, relay_id: RelayId, node: Opened, packs: Sequence[KnownPack]) -> None:
         """A node does not know these packs: what it held of them is made again, and if it only

@@ -16,6 +16,7 @@ from crypto.ids import DeviceId, RelayId
 from peer.backup import backups
 from peer.backup.folder_backup import FolderBackup
 from peer.backup.node_pool import NodePool
+from peer.backup.pack_leases import PackLeases
 from peer.command_line.demo_device import find_free_port
 from peer.core.lacking import COMING
 from peer.daemon import Daemon
@@ -156,6 +157,26 @@ async def test_nobody_is_told_that_a_file_is_nowhere_while_nodes_are_read(
     may_end.set()
     await until(lambda: folder_of(two).progress.state is FolderState.IN_SYNC)
     assert not folder.progress.undelivered
+
+
+@pytest.mark.row("F29")
+async def test_while_something_is_lacking_all_that_lies_at_nodes_is_asked_for(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes, folder = kept.one.backups, folder_of(kept.one)
+    store, asked = passes._backups[folder.folder_id].store, list[bool]()
+
+    async def renew(leases: PackLeases, *, of_all: bool = False) -> None:
+        asked.append(of_all)
+
+    monkeypatch.setattr(PackLeases, "renew", renew)
+    async with passes._passing[folder.folder_id]:
+        await passes._pass(folder.folder_id, store)
+        lacking = property(lambda _: FolderState.SYNCING, lambda *_: None)
+        monkeypatch.setattr(type(folder.progress), "state", lacking)
+        await passes._pass(folder.folder_id, store)
+        assert asked == [False, True]
+    monkeypatch.undo()
 
 
 async def test_only_one_of_two_devices_uploads(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:

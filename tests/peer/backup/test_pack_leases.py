@@ -7,10 +7,17 @@ from typing import Any, cast
 
 import pytest
 
+from crypto.packs import PackSlot
 from peer.backup.pack_leases import RENEW_AFTER_S
 from protocol.errors import StorageRefused
 from protocol.storage_client import Answer, Request, StorageClient
-from protocol.storage_messages import StoreOutcome, StoreRenew
+from protocol.storage_messages import (
+    ShareState,
+    StoreOutcome,
+    StoreRenew,
+    StoreStat,
+    StoreStats,
+)
 from tests.peer.backup.test_lost_midway import Place, kept
 
 
@@ -102,3 +109,73 @@ async def test_packs_are_prolonged_by_name_though_nobody_wants_them(
         assert len(after[2]) > 1, "of what it was let go of the node keeps no more"
         backup.nodes_are({}, backup.addresses)
         assert not await backup.leases.prolong_named(ids, now_s), "nobody is there"
+
+
+async def all_in_the_trash(place: Place) -> None:
+    """Nobody has asked for anything for longer than a lease."""
+    await shorten(place, 0, 1, 2)
+    for stage in place.some.stages:
+        desk = stage.relay.desk.storage
+        assert desk is not None
+        await desk.shares.sweep()
+
+
+async def states(place: Place, number: int) -> set[int]:
+    """How the shares of the folder's packs are at a node."""
+    node, packs = place.backup.present()[place.ids[number]], await place.backup.store.packs()
+    request = StoreStat(node.client.number(), node.namespace, tuple(p.id for p in packs))
+    return {stat.state for stat in (await node.client.ask(request, StoreStats)).stats}
+
+
+@pytest.mark.row("F29")
+async def test_what_nobody_asked_for_in_time_is_taken_out_of_the_trash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with kept(tmp_path, monkeypatch, 3, 2, 3) as place:
+        backup, held = place.backup, await place.backup.store.holdings()
+        before = [await leases_at(place, number) for number in range(3)]
+        await all_in_the_trash(place)
+        assert [await states(place, n) for n in range(3)] == [{ShareState.TRASHED}] * 3
+        await backup.leases.renew()
+        assert [await states(place, n) for n in range(3)] == [{ShareState.WHOLE}] * 3
+        after = [await leases_at(place, number) for number in range(3)]
+        assert all(min(new) >= min(old) for new, old in zip(after, before, strict=True))
+        assert await backup.store.holdings() == held, "nobody is to make anything anew"
+
+
+@pytest.mark.row("F29")
+async def test_while_not_all_is_on_this_disk_all_that_is_known_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with kept(tmp_path, monkeypatch, 3, 2, 3) as place:
+        backup = place.backup
+
+        async def nothing() -> dict[int, list[PackSlot]]:
+            return {}
+
+        monkeypatch.setattr(backup, "wanted_slots", nothing)
+        await shorten(place, 0, 1, 2)
+        short = [await leases_at(place, number) for number in range(3)]
+        await backup.leases.renew()
+        assert [await leases_at(place, number) for number in range(3)] == short
+        await backup.leases.renew(of_all=True)
+        after = [await leases_at(place, number) for number in range(3)]
+        assert all(min(new) > max(old) for new, old in zip(after, short, strict=True))
+
+
+@pytest.mark.row("F29")
+async def test_what_was_read_from_nodes_is_asked_for_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has put it may have asked for it for the last time three months ago."""
+    async with kept(tmp_path, monkeypatch, 3, 2, 3) as place:
+        backup = place.backup
+        await shorten(place, 0, 1, 2)
+        short = [await leases_at(place, number) for number in range(3)]
+        await backup.store.forget([pack.number for pack in await backup.store.packs()])
+        for relay_id in place.ids:
+            await backup.store.drop_node(relay_id)
+        await backup.look()
+        await backup.leases.renew()
+        after = [await leases_at(place, number) for number in range(3)]
+        assert all(min(new) > max(old) for new, old in zip(after, short, strict=True))
