@@ -1095,6 +1095,15 @@ BUGS: Final = (
         ("peer/backup/test_pack_leases.py",),
     ),
     Bug(
+        "let-go-before-it-is-stored", "1 F29", "packs are let go of before others are stored",
+        "peer/backup/repacking.py",
+        "        backup = self._backup\n        epoch_id, secret = backup.sealing_secret()\n",
+        "        backup = self._backup\n"
+        "        await backup.store.forget([pack.number for pack in old])\n"
+        "        epoch_id, secret = backup.sealing_secret()\n",
+        ("peer/backup/test_two_collect.py",),
+    ),
+    Bug(
         "trash-of-an-hour", "1 F29", "what is in the trash is gone within the day",
         "relay/shares.py",
         "rows.remove_trashed(db, now_s - TRASH_S,",

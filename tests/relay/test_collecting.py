@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.collecting import TESTED
 from tests.interleaving import every_order, some_orders
 from tests.relay import collecting_stage as stage
 from tests.relay.collecting_stage import Actors, Histories, Setting
@@ -49,4 +50,4 @@ def test_more_of_them_with_two_delays(tmp_path: Path, setting: Setting, actors: 
 @pytest.mark.row("F29")
 @pytest.mark.parametrize("setting", [stage.leased, stage.in_trash, stage.begun])
 def test_everybody_in_some_orders(tmp_path: Path, setting: Setting) -> None:
-    some_orders(Histories(tmp_path / "node", setting, stage.everybody).play, range(60))
+    some_orders(Histories(tmp_path / "node", setting, stage.everybody).play, range(TESTED))
