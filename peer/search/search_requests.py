@@ -51,9 +51,12 @@ class SearchRequests:
         places = {place.stored.folder_id: place for place in self._places(query)}
         folders = list(places) if query.folder is not None else None
         nothing: list[Hit] = []
+        # Before the index is asked: what it takes up while it answers would be in neither.
+        may_walk = query.owner is None
+        behind = [p for id_, p in places.items() if may_walk and self._upkeep.is_behind(id_)]
         asked = await self._upkeep.ask(lambda lookup: lookup.find(query, folders, limit), nothing)
         hits = [hit for hit in asked if hit.folder in places]
-        hits += await self._walk(query, places.values(), {hit.node for hit in hits}, limit)
+        hits += await self._walk(query, behind, {hit.node for hit in hits}, limit)
         # Each folder's own index has the last word: what is shown, and where.
         found: dict[NodeId, Found] = {}
         for folder_id, place in places.items():
@@ -139,8 +142,6 @@ class SearchRequests:
         """By name in what has just changed, and while the search index is being made."""
         out: list[Hit] = []
         for _, folder, _ in places:
-            if not self._upkeep.is_behind(folder.folder_id) or query.owner is not None:
-                continue
             found = await folder.store.names.find(folder.engine.directories, query, limit + 1)
             hits = map(partial(_walked, folder.folder_id, query), found)
             out += [hit for hit in hits if hit.node not in known]

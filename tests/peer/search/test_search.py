@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -16,6 +17,7 @@ from peer.status import SearchEntry
 from tests.peer.device_stage import devices, folder_of, until
 from tests.peer.history.test_history import nothing
 
+T = TypeVar("T")
 FILES = {
     "report.pdf": 10, "Report 2025.PDF": 2_000, "d/annual report.odt": 30, "d/notes.txt": 40,
     "d/100%_sure.txt": 50, "d/1000 sure.txt": 60, "Ärger über Öl.txt": 70, "beach.jpeg": 3_000_000,
@@ -153,6 +155,20 @@ async def test_what_is_gone_is_not_found(one: Daemon) -> None:
     folder.rescan()
     await until(lambda: folder.progress.summary.files == len(FILES) - 1)
     assert await find(one, "notes") == []
+
+
+async def test_what_the_index_takes_up_while_it_answers_is_found(
+    one: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upkeep, is_behind = one.search_upkeep, [True]
+
+    async def catching_up(question: object, otherwise: T) -> T:
+        is_behind[0] = False
+        return otherwise
+
+    monkeypatch.setattr(upkeep, "is_behind", lambda folder_id: is_behind[0])
+    monkeypatch.setattr(upkeep, "ask", catching_up)
+    assert [entry["path"] for entry in await find(one, "notes")] == ["d/notes.txt"]
 
 
 async def test_the_walk_reads_one_index_and_no_records(one: Daemon) -> None:
