@@ -19,7 +19,7 @@ from peer.core.disk_types import Kind, Listing, Path, Problem, Stat, Trouble
 from peer.core.rows import Directories, DiskFacts, Facts, Item, Row
 from peer.core.turn import Turn
 from protocol import nodes
-from protocol.names import exact_key
+from protocol.names import exact_key, fold_key
 from protocol.nodes import NO_NODE, ROOT
 
 LISTED_AT_ONCE: Final = 64
@@ -102,6 +102,8 @@ class Observer:
         self._fresh: set[NodeId] = set()
         self._absent: dict[NodeId, Path] = {}
         """What of that has a name that was not listed."""
+        self._beside: dict[int, str] = {}
+        """Inode number -> name, of what was listed in their directories."""
         self._later: dict[NodeId, Path] = {}
         """Directories with new files beyond as many as are kept."""
         self._arrived_max = ARRIVED_MAX
@@ -238,6 +240,9 @@ class Observer:
             else:
                 self._replaced.append(Entry(item, shown_name, stat, fact.id))
                 self._unseen[fact.id] = fact
+        if unseen or below:
+            self._beside |= {facts[name].disk.inode: name for name in seen}
+            self._beside |= {stat.inode: name for name, stat in listing.entries}
         for name, fact in unseen.items():
             if name not in kept and not self.is_ignored((*path, name), False):
                 self._unseen[fact.id] = fact
@@ -368,14 +373,16 @@ class Observer:
         absent = {i: path for i, path in self._absent.items() if i not in self._taken}
         if not absent:
             return set()
-        # A disk that folds case finds a name that is spelled in another way by now.
-        news = self._arrived + self._replaced + self.found.moved + self.found.new_directories
-        others = {entry.stat.inode for entry in news}
         stats = zip(absent.items(), await StatPaths(list(absent.values())), strict=True)
-        there = {i: path for (i, path), stat in stats if stat and stat.inode not in others}
+        there = {i: path for (i, path), stat in stats if stat and not self._is_listed(path, stat)}
         for path in there.values():
             self.found.problems.append(Problem(path, REPLACED, Trouble.CHANGING))
         return set(there)
+
+    def _is_listed(self, path: Path, stat: Stat) -> bool:
+        """Whether a disk that folds case found it by a name that is spelled in another way."""
+        name = self._beside.get(stat.inode)
+        return name is not None and fold_key(name) == fold_key(path[-1])
 
 
 async def moved_on(

@@ -495,6 +495,29 @@ def test_what_a_listing_in_pieces_has_overlooked_is_not_gone(
     }  # fmt: skip
 
 
+def test_what_was_listed_by_the_name_that_it_was_written_under_is_not_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A program has saved it by rename, after its own name for it was listed."""
+    stage = stage_with_two_files()
+    stage.lies((), written=stat(99), b=stat(11, size=6), d=folder(20))
+    stating(stage, monkeypatch, a=stat(99))
+    found = observe(stage)
+    assert "missing" not in told(found)
+    assert [(p.path, p.trouble) for p in found.problems] == [(("a",), Trouble.CHANGING)]
+
+
+def test_what_another_known_file_is_found_for_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that folds case finds one that is known by another spelling, and was edited."""
+    stage = TreeStage()
+    stage.put({F: file(name="a", hash_=X), G: file(name="A", hash_=Y)}, {F: stat(10), G: stat(11)})
+    stage.lies((), A=stat(11, size=99))
+    stating(stage, monkeypatch, a=stat(11, size=99))
+    found = observe(stage)
+    assert not found.problems
+    assert told(found) == {"read": {"A": G}, "missing": {F}}
+
+
 def test_what_is_spelled_in_another_case_and_edited_is_gone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
