@@ -112,10 +112,9 @@ class WebEndpoint:
     # ------------------------------------------------------------ the page
 
     async def _page(self, request: Request) -> Response:
-        if _link_id(request) is None:
-            return not_found()
-        page = self._files.page
-        return Response(page.content, headers={"Content-Type": page.content_type, **_HTML})
+        # An address that was cut off gets the page, too, which says so to a person.
+        status, page = 404 if _link_id(request) is None else 200, self._files.page
+        return Response(page.content, status, {"Content-Type": page.content_type, **_HTML})
 
     async def _file(self, request: Request) -> Response:
         return self._answer_file(request, "no-cache")

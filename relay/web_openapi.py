@@ -78,7 +78,10 @@ def _page() -> dict[str, Any]:
         "operationId": "page",
         "summary": "The page, whether or not there is such a link.",
         "parameters": [LINK],
-        "responses": {"200": _said("The page.", "text/html"), "404": _nothing("Not an id.")},
+        "responses": {
+            "200": _said("The page.", "text/html"),
+            "404": _said("The page, and not an id.", "text/html"),
+        },
     }
 
 

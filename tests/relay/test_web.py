@@ -60,6 +60,9 @@ async def test_every_answer_has_its_headers_exactly(tmp_path: Path) -> None:
         assert page.status == 200
         assert page.headers["content-type"] == "text/html; charset=utf-8"
         check_headers(page, policy=PAGE_POLICY)
+        cut_off = await stage.ask("GET", made.path[:-1])
+        assert (cut_off.status, cut_off.body) == (404, page.body), "a person reads what is wrong"
+        check_headers(cut_off, policy=PAGE_POLICY)
         script = await stage.ask("GET", "/s/-/app.js")
         check_headers(script, policy=PAGE_POLICY, cache="no-cache")
         assert script.headers["content-type"] == "text/javascript; charset=utf-8"
