@@ -304,6 +304,10 @@ async def test_a_link_that_is_not_there_and_one_without_its_secret(stage: Stage)
         # The secret is out of the address, so what was loaded again lacks it.
         await visit.page.reload()
         await visit.state("failure", "incomplete")
+        # And one whose address lost a character before it.
+        path, secret = address_of(link).split("#")
+        await visit.page.goto(f"{stage.address}{path[:-1]}#{secret}")
+        await visit.state("failure", "incomplete")
     stage.wait_a_minute()
 
 
