@@ -147,6 +147,19 @@ async def test_what_was_being_read_when_the_disk_failed_is_read_again(
 # ---------------------------------------------------------------- what the disk does not list
 
 
+def blinded(monkeypatch: pytest.MonkeyPatch) -> set[DiskPath]:
+    """The directories that the disk fails to list from now on; none yet."""
+    blind, open_directory = set[DiskPath](), Directories.open
+
+    def fails(directories: Directories, path: DiskPath) -> int:
+        if path in blind:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return open_directory(directories, path)
+
+    monkeypatch.setattr(Directories, "open", fails)
+    return blind
+
+
 @pytest.mark.row("F04")
 async def test_what_is_gone_may_be_where_the_disk_does_not_list(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
@@ -157,13 +170,7 @@ async def test_what_is_gone_may_be_where_the_disk_does_not_list(
         (root / name).mkdir()
     (root / "here" / "file").write_text("moved")
     (root / "here" / "other").write_text("deleted")
-    blind = {("there",)}
-    open_directory = Directories.open
-
-    def fails(directories: Directories, path: DiskPath) -> int:
-        if path in blind:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        return open_directory(directories, path)
+    blind = blinded(monkeypatch)
 
     async with running(scene) as folder:
         await in_sync(folder)
@@ -179,7 +186,7 @@ async def test_what_is_gone_may_be_where_the_disk_does_not_list(
 
         async def look() -> None:
             (known,), before = await at("here", "file"), engine.frontier
-            monkeypatch.setattr(Directories, "open", fails)
+            blind.add(("there",))
             (root / "here" / "file").rename(root / "there" / "file")
             await intake._scan_hints({("here",): False, ("there",): False})
             (root / "here" / "other").unlink()
@@ -208,13 +215,7 @@ async def test_whatever_is_looked_at_what_was_not_listed_is_looked_at_with_it(
     for name in ("here", "there"):
         (root / name).mkdir()
     (root / "here" / "file").write_text("moved")
-    blind = {("there",)}
-    open_directory = Directories.open
-
-    def fails(directories: Directories, path: DiskPath) -> int:
-        if path in blind:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        return open_directory(directories, path)
+    blind = blinded(monkeypatch)
 
     async with running(scene) as folder:
         await in_sync(folder)
@@ -223,7 +224,7 @@ async def test_whatever_is_looked_at_what_was_not_listed_is_looked_at_with_it(
 
         async def check() -> None:
             before, here = engine.frontier, engine.find(("here",))[0]
-            monkeypatch.setattr(Directories, "open", fails)
+            blind.add(("there",))
             await intake._scan_hints({("there",): False})
             (root / "here" / "file").rename(root / "there" / "file")
             if look == "deep":
