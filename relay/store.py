@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+from asyncio import sleep
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from importlib import resources
@@ -24,6 +25,7 @@ from relay.errors import HomeDamaged
 DATABASE_NAME: Final = "relay.db"
 BUSY_TIMEOUT_S: Final = 5.0
 """`relay invite` writes beside a relay that runs; its transaction takes milliseconds."""
+BUSY_PAUSE_S: Final = 0.01
 
 
 def schemas() -> list[str]:
@@ -71,7 +73,7 @@ class RelayStore:
 
     async def _prepare(self) -> None:
         execute = self._connection.execute_fetchall
-        await execute("PRAGMA journal_mode = WAL")
+        await self._use_log()
         await execute("PRAGMA synchronous = FULL")
         await execute("PRAGMA foreign_keys = ON")
         await execute("PRAGMA trusted_schema = OFF")
@@ -91,6 +93,20 @@ class RelayStore:
                 for statement in _statements(script):
                     await db.execute_fetchall(statement)
             await db.execute_fetchall(f"PRAGMA user_version = {len(scripts)}")
+
+    async def _use_log(self) -> None:
+        """Of two that open a new database at once, both read it first and one may write then: SQLite
+        refuses the other at once, since to wait while it reads could be for ever. So it begins anew.
+        """
+        for pauses_left in reversed(range(round(BUSY_TIMEOUT_S / BUSY_PAUSE_S))):
+            try:
+                await self._connection.execute_fetchall("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or not pauses_left:
+                    raise
+                await sleep(BUSY_PAUSE_S)
+            else:
+                return
 
     async def close(self) -> None:
         """Closes the database; what was committed stays."""

@@ -75,6 +75,43 @@ async def test_many_may_make_it_at_once(tmp_path: Path) -> None:
         await each.close()
 
 
+async def test_while_another_makes_it_the_store_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = sqlite3.connect(tmp_path / module.DATABASE_NAME, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    pauses: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            other.execute("COMMIT")
+
+    monkeypatch.setattr(module, "sleep", pause)
+    store = await RelayStore.open(tmp_path)
+    assert len(pauses) == 3
+    assert await store.rows("PRAGMA journal_mode") == [("wal",)]
+    await store.close()
+    other.close()
+
+
+async def test_who_makes_it_for_ever_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = sqlite3.connect(tmp_path / module.DATABASE_NAME, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    pauses: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(module, "sleep", pause)
+    with pytest.raises(HomeDamaged, match="locked"):
+        await RelayStore.open(tmp_path)
+    assert module.BUSY_TIMEOUT_S - 1 < sum(pauses) < module.BUSY_TIMEOUT_S
+    other.close()
+
+
 async def test_a_database_is_brought_up_to_date(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
