@@ -95,8 +95,8 @@ class RelayStore:
             await db.execute_fetchall(f"PRAGMA user_version = {len(scripts)}")
 
     async def _use_log(self) -> None:
-        """Of two that open a new database at once, both read it first and one may write then: SQLite
-        refuses the other at once, since to wait while it reads could be for ever. So it begins anew.
+        """Of two that open a new database at once, both read it and one may write. The other is
+        refused at once, since to wait while it reads could be for ever; so it begins anew.
         """
         for pauses_left in reversed(range(round(BUSY_TIMEOUT_S / BUSY_PAUSE_S))):
             try:
