@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 from zlib import crc32
@@ -57,6 +57,11 @@ class Uses:
         use.bytes[area] += size
         self.devices[pseudonym] += size
         self.total_bytes += size
+
+    def put_back(self, removed: Sequence[Removed]) -> None:
+        """These are there all the same."""
+        for tag, pseudonym, area, size in removed:
+            self.add(tag, pseudonym, area, size)
 
     def remove(self, removed: Sequence[Removed]) -> None:
         """These are there no more."""
@@ -181,24 +186,43 @@ async def delete_damaged(
 
 
 async def delete_oldest(
-    db: aiosqlite.Connection, tag: bytes, area: int, size: int
+    db: aiosqlite.Connection,
+    tag: bytes,
+    area: int,
+    size: int,
+    spared: Collection[bytes] = (),
 ) -> list[Removed]:
-    """Takes the oldest items of one area away until so many bytes are free."""
+    """Takes the oldest things of one area away until so many bytes are free, each with all of its
+    parts: what lacks one is of no use, and its first part would say that it is there. Things of
+    which other parts are just coming (`spared`, by group) stay.
+    """
     rows = await db.execute_fetchall(
-        "SELECT position, size FROM mailbox_items WHERE tag = ? AND area = ? ORDER BY position",
+        "SELECT name, size FROM mailbox_items WHERE tag = ? AND area = ? ORDER BY position",
         (tag, area),
     )
-    last, freed = 0, 0
-    for position, length in rows:
+    sizes: dict[bytes, int] = {}
+    for name, length in rows:
+        group = name[:GROUP_SIZE]
+        sizes[group] = sizes.get(group, 0) + length
+    going: list[bytes] = []
+    freed = 0
+    for group, length in sizes.items():
         if freed >= size:
             break
-        last, freed = position, freed + length
-    gone = await db.execute_fetchall(
-        "DELETE FROM mailbox_items WHERE tag = ? AND area = ? AND position <= ?"
-        " RETURNING tag, pseudonym, area, size",
-        (tag, area, last),
-    )
-    return [Removed(*row) for row in gone]
+        if group not in spared:
+            going.append(group)
+            freed += length
+    gone: list[Removed] = []
+    for group in going:
+        gone += [
+            Removed(*row)
+            for row in await db.execute_fetchall(
+                "DELETE FROM mailbox_items WHERE tag = ? AND area = ? AND name BETWEEN ? AND ?"
+                " RETURNING tag, pseudonym, area, size",
+                (tag, area, group.ljust(NAME_SIZE, b"\0"), group.ljust(NAME_SIZE, b"\xff")),
+            )
+        ]
+    return gone
 
 
 async def delete_old(
@@ -211,6 +235,11 @@ async def delete_old(
         (area, before_s, limit),
     )
     return [Removed(*row) for row in rows]
+
+
+def groups_of(names: Iterable[bytes]) -> set[bytes]:
+    """Of which things these are parts."""
+    return {name[:GROUP_SIZE] for name in names}
 
 
 def _checksum(tag: bytes, name: bytes, sealed: bytes) -> int:

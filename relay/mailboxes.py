@@ -43,7 +43,7 @@ from protocol.mailbox_messages import (
 from relay import mailbox_rows as rows
 from relay.allowance import Allowance
 from relay.limits import MIB, Limits
-from relay.mailbox_rows import Use, Uses
+from relay.mailbox_rows import Removed, Use, Uses, groups_of
 from relay.registry import Client
 from relay.store import RelayStore
 
@@ -299,29 +299,46 @@ class Mailboxes:
     async def _put(
         self, db: aiosqlite.Connection, client: Client, message: MailboxPut
     ) -> tuple[MailboxOutcome, int]:
-        """Puts all of it or nothing; the second value is how many items are new."""
+        """Puts all of it or nothing: what is not put takes nothing away. The second value is how
+        many items are new.
+        """
+        await db.execute("SAVEPOINT mailbox_put")
+        count, removed = await self._replaced(db, client, message)
+        if count is None:
+            await db.execute("ROLLBACK TO mailbox_put")
+            self.uses.put_back(removed)
+        await db.execute("RELEASE mailbox_put")
+        return (MailboxOutcome.FULL, 0) if count is None else (MailboxOutcome.DONE, count)
+
+    async def _replaced(
+        self, db: aiosqlite.Connection, client: Client, message: MailboxPut
+    ) -> tuple[int | None, list[Removed]]:
+        """How many items are new, None if there is no room for them, and what has made room."""
         tag, area = message.tag, message.area
         by_name = {item.name: item for item in message.items}
+        removed: list[Removed] = []
         if area == Area.HEARTBEATS:
-            self.uses.remove(await rows.delete(db, tag, list(by_name)))
+            removed = await rows.delete(db, tag, list(by_name))
+            self.uses.remove(removed)
         else:
             for name in await rows.known(db, tag, list(by_name)):
                 del by_name[name]
         new = list(by_name.values())
         if not new:
-            return MailboxOutcome.DONE, 0
+            return 0, removed
         use = self.uses.tags.get(tag) or Use()
         size = sum(len(item.sealed) for item in new)
         over = use.bytes[area] + size - self._limits.area_bytes[area]
         if over > 0 and area == Area.CONTENTS:
-            self.uses.remove(await rows.delete_oldest(db, tag, area, over))
+            removed = await rows.delete_oldest(db, tag, area, over, groups_of(by_name))
+            self.uses.remove(removed)
         if not self._has_room(client, tag, use, area, size, len(new)):
-            return MailboxOutcome.FULL, 0
+            return None, removed
         self.uses.tags[tag] = use
         now_s = int(self._wall_clock())
         await rows.insert(db, tag, area, client.pseudonym, use, new, now_s)
         self.uses.add(tag, client.pseudonym, area, size, len(new))
-        return MailboxOutcome.DONE, len(new)
+        return len(new), removed
 
     def _has_room(
         self, client: Client, tag: bytes, use: Use, area: int, size: int, count: int

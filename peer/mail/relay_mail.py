@@ -274,12 +274,19 @@ class RelayMail:
             # After them: whoever visits in between, and lacks nothing that it has heard of, takes
             # contents away that are there.
             await self._put_contents(folder, target, mail.holdings.unapplied(away, ours), ours)
-            self.full.discard(folder_id)
+            is_full = False
         except MailboxFull:
+            is_full = True
+        try:
+            # Of what was written meanwhile it says nothing: that is not there yet.
+            await self._put_heartbeat(folder, target, held)
+        except MailboxFull:
+            is_full = True
+        if is_full:
             self.full.add(folder_id)
             log.warning("the mailbox at %s is full: the rest waits for the devices", self._host)
-        # Of what was written meanwhile it says nothing: that is not there yet.
-        await self._put_heartbeat(folder, target, held)
+        else:
+            self.full.discard(folder_id)
 
     async def _put_control(self, membership: FolderMembership, box: Mailbox) -> None:
         due = control_of(box.epoch_id, membership.ledger, self._ledgers.user, membership.chain)

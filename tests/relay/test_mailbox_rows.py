@@ -106,14 +106,28 @@ async def test_control_is_not_taken_away_by_name(store: RelayStore) -> None:
     assert len(await rows.listed(store, TAG, 0, 10)) == 1
 
 
-async def test_the_oldest_make_room(store: RelayStore) -> None:
-    await put(store, TAG, Area.CONTENTS, ONE, items(0, 5))
-    await put(store, TAG, Area.CHANGESETS, ONE, items(10, 1))
+def things(first: int, count: int, parts: int) -> list[NewItem]:
+    """Each in so many parts, the first one last."""
+    return [
+        NewItem(n.to_bytes(14, "big") + part.to_bytes(2, "big"), b"s" * 10)
+        for n in range(first, first + count)
+        for part in reversed(range(parts))
+    ]
+
+
+async def test_the_oldest_make_room_with_all_their_parts(store: RelayStore) -> None:
+    await put(store, TAG, Area.CONTENTS, ONE, things(0, 4, 2))
+    await put(store, TAG, Area.CHANGESETS, ONE, things(10, 1, 1))
     async with store.transaction() as db:
-        removed = await rows.delete_oldest(db, TAG, Area.CONTENTS, 11)
-    assert [r.size for r in removed] == [10, 10]
+        removed = await rows.delete_oldest(db, TAG, Area.CONTENTS, 21)
+    assert [r.size for r in removed] == [10] * 4
     left = await rows.listed(store, TAG, 0, 10)
-    assert [item.position for item in left] == [3, 4, 5, 6]
+    assert [item.position for item in left] == [5, 6, 7, 8, 9]
+    async with store.transaction() as db:
+        spared = rows.groups_of(name for name, _ in things(2, 1, 2))
+        assert len(await rows.delete_oldest(db, TAG, Area.CONTENTS, 1, spared)) == 2
+    left = await rows.listed(store, TAG, 0, 10)
+    assert [item.position for item in left] == [5, 6, 9]
 
 
 async def test_what_is_old_goes_a_part_at_a_time(store: RelayStore) -> None:

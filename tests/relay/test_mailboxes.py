@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from dataclasses import fields as dataclass_fields
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -393,14 +394,84 @@ async def test_what_is_full_takes_no_more_and_loses_nothing(
         assert [i.position for i in await one.listed()] == [2, 3]
 
 
+def thing(number: int, parts: int, area: Area = Area.CONTENTS) -> list[NewItem]:
+    """In so many parts, the first one last."""
+    group = bytes([area, number]) * 7
+    return [item(0)._replace(name=group + n.to_bytes(2, "big")) for n in reversed(range(parts))]
+
+
 async def test_old_contents_make_room_for_new_ones(tmp_path: Path) -> None:
     async with relaying(home=tmp_path, mailbox_limits=limits(area_bytes=areas(3 * SIZE))) as stage:
         one = await Member.inside(stage)
         for number in range(1, 6):
-            assert await one.put(item(number), area=Area.CONTENTS) == DONE
+            assert await one.put(*thing(number, 1), area=Area.CONTENTS) == DONE
         assert [i.position for i in await one.listed()] == [3, 4, 5]
-        many = [item(n) for n in range(10, 14)]
-        assert await one.put(*many, area=Area.CONTENTS) == FULL, "more than there is room at all"
+        assert await one.put(*thing(9, 4), area=Area.CONTENTS) == FULL, "more than room at all"
+        assert [i.position for i in await one.listed()] == [3, 4, 5], "nothing went for it"
+
+
+@pytest.mark.row("A29")
+@pytest.mark.parametrize(
+    "bounds",
+    [
+        {"area_bytes": areas(7 * SIZE)},
+        {"items_per_mailbox": 9},
+        {"device_bytes": 9 * SIZE},
+        {"total_bytes": 10 * SIZE},
+    ],
+    ids=lambda bounds: next(iter(bounds)),
+)
+async def test_what_is_put_beyond_a_bound_changes_nothing_and_cuts_nothing(
+    tmp_path: Path, bounds: dict[str, object]
+) -> None:
+    """Whatever two devices put into a mailbox that is nearly full: what is refused changes nothing,
+    a heartbeat that is there stays until its successor does, and of each thing all is there or
+    less than its first part.
+    """
+    random = Random(5)
+    async with relaying(home=tmp_path, mailbox_limits=limits(**bounds)) as stage:
+        members = [await Member.at(stage) for _ in range(2)]
+        for member in members:  # who may read would be told of what the other puts
+            assert (await member.open(Capability.WRITE)).outcome == DONE
+        things: dict[bytes, int] = {}
+        refused = 0
+        for number in range(120):
+            area = random.choice([Area.CONTENTS, Area.CONTENTS, Area.CHANGESETS, Area.HEARTBEATS])
+            parts = 1 if area == Area.HEARTBEATS else random.randrange(1, 4)
+            size = random.choice([SIZE, 2 * SIZE])
+            new = [
+                part._replace(sealed=bytes(size))
+                for part in thing(number % 5 if area == Area.HEARTBEATS else number, parts, area)
+            ]
+            things[new[0].name[:14]] = parts
+            before = await shown(stage, members[0])
+            outcome = await members[number % 2].put(*new, area=area)
+            after = await shown(stage, members[0])
+            refused += outcome == FULL
+            assert outcome == DONE or after == before
+            assert outcome == FULL or after.items() >= {p.name: size for p in new}.items()
+            kept = Counter(name[:14] for name in after)
+            for name in after:
+                assert kept[name[:14]] == things[name[:14]], "a thing is there with all its parts"
+            if random.random() < 0.1 and after:
+                gone = random.choice(list(after))[:14]
+                await members[0].drop(*[name for name in after if name[:14] == gone])
+        assert 5 < refused < 110
+
+
+async def shown(stage: RelayStage, member: Member) -> dict[bytes, int]:
+    """What is in the mailbox, by the relay's own word; and it has counted that."""
+    boxes = stage.relay.desk.mailboxes
+    assert boxes is not None
+    counted, found = boxes.uses, await rows.load(boxes._store)
+    assert counted.total_bytes == found.total_bytes
+    assert counted.tags.keys() == found.tags.keys()
+    assert +counted.devices == +found.devices
+    for tag, use in found.tags.items():
+        assert +use.bytes == +counted.tags[tag].bytes
+        assert use.items == counted.tags[tag].items
+    listed = await rows.listed(boxes._store, member.keys.tag, 0, 1000)
+    return {each.name: each.size for each in listed}
 
 
 @pytest.mark.row("A29")

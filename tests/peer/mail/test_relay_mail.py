@@ -408,3 +408,23 @@ async def test_a_full_relay_is_said_and_lets_the_rest_wait(
     monkeypatch.undo()
     await town.stage.meet(*town.daemons)
     await town.until_same()
+
+
+@pytest.mark.row("A29")
+async def test_a_relay_without_room_for_a_word_costs_nothing_else(town: Apart) -> None:
+    """Not even a heartbeat fits: the link to the relay stays, and what has room later is put."""
+    limits = town.boxes._limits
+    room = limits.total_bytes
+    object.__setattr__(limits, "total_bytes", 10)
+    await town.connect(0)
+    one = town.daemons[0]
+    (mail,) = one.mailboxes._relays.values()
+    (town.root(0) / "small").write_bytes(b"to be had by mail")
+    await until(lambda: mail.full)
+    await settle()
+    assert list(one.mailboxes._relays.values()) == [mail], "the same link"
+    object.__setattr__(limits, "total_bytes", room)
+    one.mailboxes.wake()
+    await until(lambda: not mail.full)
+    await town.connect(1)
+    await town.until_same()
