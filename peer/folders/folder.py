@@ -23,6 +23,7 @@ from peer.core import commands as c
 from peer.core.disk_types import TRASH, Disk, DiskError, DiskFull, DiskGone, Path
 from peer.core.engine import Engine
 from peer.disk.watcher import Watcher
+from peer.folders.calls import Calls
 from peer.folders.conflicts import Conflicts
 from peer.folders.deletion_guard import DeletionGuard
 from peer.folders.delivery import SETTLED, Delivery
@@ -95,9 +96,7 @@ class Folder:
         self._wake = asyncio.Event()
         self._inbox: deque[tuple[tuple[bytes, ...], object, int]] = deque()
         self._applied_told: list[FrontierEntry] = []
-        self._calls: deque[tuple[Callable[[], Coroutine[Any, Any, Any]], asyncio.Future[Any]]] = (
-            deque()
-        )
+        self._calls = Calls(self.wake)
         self._joining: Joining | None = None
         self._heard: dict[LogId, FrontierEntry] = {}
         """How far others hold the logs."""
@@ -169,7 +168,7 @@ class Folder:
         self._heard.update(old._heard)
         self.progress.is_read_back = old.progress.is_read_back
         self._tell_joining()
-        self._calls.extend(old._calls)
+        self._calls.take_over(old._calls)
         self.wake()
 
     def ask_again(self) -> None:
@@ -223,10 +222,7 @@ class Folder:
 
     async def call(self, routine: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Runs something in the engine's task, between its routines."""
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._calls.append((routine, future))
-        self.wake()
-        return await asyncio.shield(future)  # who waits no longer leaves it to be answered
+        return await self._calls.ask(routine)
 
     async def renew_incarnation(self) -> None:
         """Goes on in a new log; the old one stays as it is."""
@@ -331,14 +327,7 @@ class Folder:
     async def _step(self, now: float) -> bool:
         """One piece of work, the most urgent; False when there is none."""
         if self._calls:
-            routine, future = self._calls.popleft()
-            try:
-                future.set_result(await routine())
-            except sqlite3.OperationalError as error:
-                future.set_exception(error)
-                raise
-            except Exception as error:  # noqa: BLE001 - handed to whoever asked
-                future.set_exception(error)
+            await self._calls.answer()
             return True
         intake, delivery = self.intake, self.delivery
         is_whole = self._wholeness.is_whole(self.engine.book, now)
@@ -585,6 +574,8 @@ class Folder:
         if self._is_closed:
             return
         self._is_closed = self._serving.is_closed = True
+        if self.history is not None:
+            self.history.close()
         if self.progress.state is FolderState.IN_SYNC:
             self.floor_keeper.note(self.engine.book, self.engine.keys.device_id)
             await self.floor_keeper.write()

@@ -2,10 +2,12 @@
 its question, or be without it.
 """
 
+import asyncio
 import contextlib
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from crypto.ids import FolderId
@@ -45,6 +47,8 @@ class FolderRequests:
         self._home_path = home_path
         self._name_of, self._entry = name_of, entry
         self._stored: Mapping[FolderId, StoredFolder] = openings.stored
+        self._turn = asyncio.Lock()
+        """What one request has looked at stays so until it is done."""
 
     def find(self, name_or_id: str) -> StoredFolder:
         """The folder of a name or an id; UnknownFolder, AmbiguousFolder for a name of several."""
@@ -69,19 +73,17 @@ class FolderRequests:
 
     async def add(self, path: Path, name: str) -> FolderEntry:
         """Makes a folder of a directory."""
+        async with self._turn:
+            return await self._add(path, name)
+
+    async def _add(self, path: Path, name: str) -> FolderEntry:
         name = folder_setup.checked_name(name)
         self._check_path(path)
         if any(self._name_of(stored) == name for stored in self._stored.values()):
             raise FolderExists(f"You have a folder {name!r} already. Choose another name.")
         folder_setup.check_markable(path)
-        membership = await self._ledgers.create_folder()
-        stored = StoredFolder(
-            membership.folder_id, name, path, StoredState.ACTIVE, os.urandom(INCARNATION_SIZE)
-        )
-        await self._openings.store(stored)
-        await self._ledgers.settle()
-        folder_setup.mark(path, membership.folder_id)
-        folder = await self._openings.open(stored)
+        folder = await self._openings.make(lambda: self._create(path, name))
+        stored = self._stored[folder.folder_id]
         await folder.call(folder.end_joining)  # it is new: nobody knows more of it
         changesets = await folder.call(
             lambda: folder.drive(folder.engine.name_folder(name, time.time_ns()))
@@ -90,8 +92,22 @@ class FolderRequests:
         self._network.tell_ledgers()
         return self._entry(stored)
 
+    async def _create(self, path: Path, name: str) -> StoredFolder:
+        membership = await self._ledgers.create_folder()
+        stored = StoredFolder(
+            membership.folder_id, name, path, StoredState.ACTIVE, os.urandom(INCARNATION_SIZE)
+        )
+        await self._openings.store(stored)
+        await self._ledgers.settle()
+        folder_setup.mark(path, membership.folder_id)
+        return stored
+
     async def attach(self, name_or_id: str, path: Path) -> FolderEntry:
         """Puts an offered folder on a directory."""
+        async with self._turn:
+            return await self._attach(name_or_id, path)
+
+    async def _attach(self, name_or_id: str, path: Path) -> FolderEntry:
         stored = self.find(name_or_id)
         if stored.path is not None:
             raise FolderExists(f"{name_or_id!r} is on {stored.path} already.")
@@ -101,35 +117,39 @@ class FolderRequests:
             stored.folder_id, self._name_of(stored), path, StoredState.ACTIVE, stored.incarnation
         )
         await self._openings.store(attached)
-        await self._openings.reopen(attached)
-        return self._entry(attached)
+        await self._openings.reopen(stored.folder_id)
+        return self._entry(self._stored[stored.folder_id])
 
     async def remove(self, name_or_id: str) -> None:
         """Stops to sync a folder here; its files and its index stay."""
-        stored = self.find(name_or_id)
+        async with self._turn:
+            await self._remove(self.find(name_or_id))
+
+    async def _remove(self, stored: StoredFolder) -> None:
         detached = StoredFolder(
             stored.folder_id, self._name_of(stored), None, StoredState.REMOVED,
             os.urandom(INCARNATION_SIZE),
         )  # fmt: skip
         await self._openings.store(detached)
         with contextlib.suppress(*OPENING_ERRORS):  # told in `status`, and tried again
-            await self._openings.reopen(detached)
+            await self._openings.reopen(stored.folder_id)
         if stored.path is not None:
             folder_setup.unmark(stored.path, stored.folder_id)
 
     async def set_paused(self, name_or_id: str | None, is_paused: bool) -> None:
         """Pauses a folder or lets it go on; None is all of them."""
-        chosen = [self.find(name_or_id)] if name_or_id is not None else self._stored.values()
-        for stored in list(chosen):
-            folder = self._folder(stored)
-            if stored.path is None:
-                continue
-            state = StoredState.PAUSED if is_paused else StoredState.ACTIVE
-            await self._openings.store(
-                StoredFolder(stored.folder_id, stored.name, stored.path, state, stored.incarnation)
-            )
-            if folder is not None:
-                folder.pause(is_paused)
+        state = StoredState.PAUSED if is_paused else StoredState.ACTIVE
+        async with self._turn:
+            chosen = list(self._stored) if name_or_id is None else [self.find(name_or_id).folder_id]
+            for folder_id in chosen:
+                # As it is by now: while one is stored, another may begin a new log.
+                stored = self._stored[folder_id]
+                if stored.path is None:
+                    continue
+                await self._openings.store(replace(stored, state=state))
+                folder = self._folder(stored)
+                if folder is not None:
+                    folder.pause(is_paused)
 
     async def answer_hold(self, name_or_id: str, answer: HoldAnswer) -> None:
         """Goes on with a folder that asks; NothingToAnswer where none does."""

@@ -117,26 +117,32 @@ class Openings:
                 except OPENING_ERRORS as error:
                     self._note_failure(stored, error)
 
-    async def open(self, stored: StoredFolder) -> Folder:
-        """Opens a folder of which nobody has heard before. Raises what keeps it from being opened,
-        and then it is not tried again.
+    async def make(self, create: Callable[[], Awaitable[StoredFolder]]) -> Folder:
+        """Opens a folder that `create` makes. Until it is open, a change of the ledgers opens none:
+        two that are at work in one folder would write two logs into one.
+
+        Raises what keeps it from being opened, and then it is not tried again.
         """
         async with self._turn:
-            return await self._open(stored)
+            return await self._open(await create())
 
-    async def reopen(self, stored: StoredFolder, damage: IndexDamaged | None = None) -> Folder:
+    async def reopen(self, folder_id: FolderId, damage: IndexDamaged | None = None) -> Folder:
         """Starts a folder anew, attached or not; who talks of it with us notices nothing.
 
         Raises what keeps it from being opened, which is told in `status` then and tried again.
         """
         async with self._turn:
-            try:
-                folder = await self._reopen(stored, damage)
-            except OPENING_ERRORS as error:
-                self._note_failure(stored, error)
-                raise
-            self.failures.pop(stored.folder_id, None)
-            return folder
+            return await self._reopen_noted(folder_id, damage)
+
+    async def _reopen_noted(self, folder_id: FolderId, damage: IndexDamaged | None) -> Folder:
+        stored = self.stored[folder_id]  # in its turn: somebody may have put it elsewhere before
+        try:
+            folder = await self._reopen(stored, damage)
+        except OPENING_ERRORS as error:
+            self._note_failure(stored, error)
+            raise
+        self.failures.pop(folder_id, None)
+        return folder
 
     async def _open(self, stored: StoredFolder) -> Folder:
         folder = await folder_setup.open_folder(
@@ -209,7 +215,9 @@ class Openings:
             return
         self._rebuilt.add(folder_id)
         try:
-            await self.reopen(self.stored[folder_id], error)
+            async with self._turn:
+                if self._network.folders.get(folder_id) is folder:  # else it was opened anew before
+                    await self._reopen_noted(folder_id, error)
         except OPENING_ERRORS as again:
             log.warning("the index of %s cannot be made anew: %s", folder.engine.name, again)
 

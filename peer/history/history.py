@@ -40,6 +40,7 @@ from peer.core.turn import is_directory
 from peer.core.versions import PATH_SEPARATOR, Version, read_kept_name, trash_name
 from peer.disk.copying_out import copy_out
 from peer.disk.hinting import Hinting
+from peer.folders.calls import CUT_SHORT
 from peer.folders.fetcher import Fetcher, Key
 from peer.folders.index_store import IndexStore
 from peer.folders.performing import Performer
@@ -227,6 +228,13 @@ class History:
         self._todo.extend((one, request) for one in wanted)
         self._wake()
         return await request.answer
+
+    def close(self) -> None:
+        """Whoever waits for versions is told that they do not come."""
+        for wanted, request in (*self._todo, *self._asked.values()):
+            request.note(wanted, CUT_SHORT)
+        self._todo.clear()
+        self._asked.clear()
 
     async def step(self, now: float) -> bool:
         """Asks for the bytes of a few, or brings back those that have come; False if there is

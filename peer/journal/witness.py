@@ -21,6 +21,7 @@ from peer.device.home import Home
 from peer.device.home_store import Folder as StoredFolder
 from peer.device.home_store import FolderState as StoredState
 from peer.device.ledgers import Ledgers
+from peer.errors import PeerError
 from peer.folders.conflicts import LISTED_MAX
 from peer.folders.folder import Folder
 from peer.folders.progress import CHANGING
@@ -307,7 +308,8 @@ class Witness:
             if folder.progress.state is not FolderState.IN_SYNC:
                 continue  # what has come may be one, and is not shown yet
             self._touched.discard(folder_id)
-            with suppress(TimeoutError, sqlite3.Error):
+            # A folder may be opened anew meanwhile; it is looked at again when it is touched.
+            with suppress(TimeoutError, sqlite3.Error, PeerError):
                 async with asyncio.timeout(LOOK_INTERVAL_S):
                     left = await folder.call(folder.conflicts.list)
                 if len(left) < LISTED_MAX:

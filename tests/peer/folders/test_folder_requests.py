@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from crypto.ids import FolderId
+from crypto.ids import FolderId, NodeId
+from peer.core.versions import Version
+from peer.device.home_store import Folder as StoredFolder
 from peer.device.home_store import FolderState as StoredState
 from peer.errors import (
     AmbiguousFolder,
     FolderExists,
     NothingToAnswer,
     PathUnusable,
+    PeerError,
     UnknownFolder,
 )
+from peer.folders.folder import Folder
+from peer.history.history import Wanted
 from peer.status import FolderState, HoldAnswer
 from tests.peer.device_stage import (
+    DEADLINE_S,
     Stage,
     folder_of,
     shows,
@@ -136,3 +144,114 @@ async def test_many_deletions_ask_first(stage: Stage, pair: Pair) -> None:
     assert all((stage.root("two") / n).exists() for n in names)
     await one.answer_hold("f", HoldAnswer.ACCEPT)
     await until(lambda: not any((stage.root("two") / n).exists() for n in names))
+
+
+@pytest.mark.parametrize(("name", "root"), [("g", "one"), ("f", "other")])
+async def test_of_two_who_make_a_folder_at_once_one_is_told(
+    stage: Stage, pair: Pair, name: str, root: str
+) -> None:
+    """Of one directory, or with one name."""
+    one, _ = pair
+    made, refused = await asyncio.gather(
+        one.add_folder(stage.root("one"), "f"),
+        one.add_folder(stage.root(root), name),
+        return_exceptions=True,
+    )
+    assert isinstance(refused, PathUnusable if root == "one" else FolderExists), refused
+    assert (await one.folders())["folders"] == [made]
+    assert [stored.name for stored in await one.home.store.folders()] == ["f"]
+
+
+async def test_of_two_who_put_folders_on_one_directory_one_is_told(
+    stage: Stage, pair: Pair
+) -> None:
+    one, two = pair
+    await one.add_folder(stage.root("one"), "f")
+    await until(lambda: [two._name_of(s) for s in two.stored.values()] == ["f"])
+    made, refused = await asyncio.gather(
+        two.add_folder(stage.root("two"), "g"),
+        two.attach_folder("f", stage.root("two")),
+        return_exceptions=True,
+    )
+    assert isinstance(refused, PathUnusable), refused
+    stored = {folder.name: folder.path for folder in await two.home.store.folders()}
+    assert stored == {"": None, "g": stage.root("two")}, made
+
+
+async def test_a_change_of_the_ledgers_opens_no_folder_that_is_being_made(
+    stage: Stage, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two at work in one folder would both write its log."""
+    one, _ = pair
+    opened: list[Folder] = []
+    one.openings.on_opened = opened.append
+    settle = one.ledgers.settle
+    others: list[asyncio.Future[None]] = []
+
+    async def settled() -> list[FolderId]:
+        changed = await settle()
+        others.append(asyncio.ensure_future(one.openings.open_all()))
+        await asyncio.sleep(0)  # it has its turn here, and opens what is to be opened
+        return changed
+
+    monkeypatch.setattr(one.ledgers, "settle", settled)
+    await one.add_folder(stage.root("one"), "f")
+    await asyncio.gather(*others)
+    assert others
+    assert opened == [folder_of(one)]
+
+
+async def test_who_pauses_all_writes_down_no_older_state(
+    stage: Stage, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one folder is stored, another begins a new log: that it goes on in the old one after a
+    restart would fork it.
+    """
+    one, _ = pair
+    await one.add_folder(stage.root("one"), "f")
+    await one.add_folder(stage.root("other"), "g")
+    first, second = one.stored
+    store = one.openings.store
+
+    async def stored(folder: StoredFolder) -> None:
+        if folder.folder_id == first:
+            monkeypatch.setattr(one.openings, "store", store)
+            await one.openings.renew_incarnation(second, b"anewanew")
+        await store(folder)
+
+    monkeypatch.setattr(one.openings, "store", stored)
+    await one.pause(None)
+    kept = {folder.folder_id: folder for folder in await one.home.store.folders()}
+    assert kept == dict(one.stored)
+    assert kept[second].incarnation == b"anewanew"
+    assert {folder.state for folder in kept.values()} == {StoredState.PAUSED}
+
+
+async def test_who_waits_for_a_folder_that_is_removed_is_answered(stage: Stage, pair: Pair) -> None:
+    """What it was doing, what waited for it, and what asks the one that was there."""
+    one, _ = pair
+    await one.add_folder(stage.root("one"), "f")
+    folder, begun = folder_of(one), asyncio.Event()
+    history = folder.history
+    assert history is not None
+
+    async def never_done() -> None:
+        begun.set()
+        await asyncio.get_running_loop().create_future()
+
+    gone = Version(
+        NodeId(bytes(16)), bytes(32), 5, 0, False, b"", 0, "", "gone", 0, True, None
+    )  # fmt: skip
+    doing = asyncio.ensure_future(folder.call(never_done))
+    await begun.wait()
+    waiting = asyncio.ensure_future(folder.call(lambda: history.row_at(("a",))))
+    restoring = asyncio.ensure_future(history.restore([Wanted(gone, ("gone",))]))
+    await asyncio.sleep(0)
+    await one.remove_folder("f")
+    late = asyncio.ensure_future(folder.call(lambda: history.row_at(("a",))))
+    for asking in (doing, waiting, late):
+        with pytest.raises(PeerError, match="opened anew or removed meanwhile"):
+            async with asyncio.timeout(DEADLINE_S):
+                await asking
+    async with asyncio.timeout(DEADLINE_S):
+        assert list((await restoring).failed) == ["gone"]

@@ -250,7 +250,7 @@ async def test_an_index_that_is_lost_while_others_are_linked(homes: Path, tmp_pa
         (stored,) = [s for s in two.stored.values() if s.name == "f"]
         await until_state(two, "f", FolderState.IN_SYNC)
         link = next(iter(two.network.connections.values()))
-        await two.openings.reopen(stored, IndexDamaged("It is malformed."))
+        await two.openings.reopen(stored.folder_id, IndexDamaged("It is malformed."))
         street.write(one, "f", "of one")
         await street.comes(two, "f", "of one")
         street.write(two, "f", "of two")

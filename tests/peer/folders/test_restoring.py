@@ -146,7 +146,7 @@ async def test_a_power_cut_while_they_are_brought_back_loses_nothing(
     await pair.one.answer_hold("f", HoldAnswer.RESTORE)
     running = pair.one.openings._running[folder_of(pair.one).folder_id]
     await until(running.done)
-    await pair.one.openings.reopen(pair.one.stored[folder_of(pair.one).folder_id])
+    await pair.one.openings.reopen(folder_of(pair.one).folder_id)
     await until_settled(pair.one)
     tree = pair.tree(pair.one)
     assert set(tree.values()) >= set(NEW.values())
