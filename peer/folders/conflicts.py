@@ -12,17 +12,19 @@ from typing import Final, NamedTuple
 
 from peer.core import commands as c
 from peer.core.disk_types import Kind, Move, Operation, Path, Refusal, Remove
-from peer.core.rows import Row, content_of
+from peer.core.rows import DISPLACED, FOLDED, Row, content_of, place_of
 from peer.core.versions import trash_name
 from peer.disk.hinting import Hinting
 from peer.folders.performing import Performer
 from peer.history.history import CHANGED, History, is_as_known
 from peer.search.search import Query
 from peer.status import Choice
-from protocol.names import without_conflict_mark
+from protocol.names import NAME_BYTES_MAX, without_conflict_mark
 
 MARK: Final = "(conflict "
 LISTED_MAX: Final = 1000
+ENDING_BYTES_MAX: Final = 64
+"""What follows a name's last dot and is longer is no ending, and may be cut for a number."""
 GONE: Final = (
     "There is no such conflict copy (any more). `holdfast conflicts` lists those there are."
 )
@@ -51,9 +53,8 @@ class Conflicts:
         found = await self._history.find(Query((MARK,), is_directory=False), LISTED_MAX)
         out = []
         for one in found:
-            original = original_of(one.path)
             row = await self._history.row_at(one.path)
-            if original is None or row is None:
+            if row is None or (original := _original(one.path, row)) is None:
                 continue
             content = content_of(row.base, row.shown.hash)
             label, written_s = ("", 0) if content is None else (content.label, content.time_s)
@@ -62,9 +63,8 @@ class Conflicts:
 
     async def resolve(self, path: Path, choice: Choice) -> str:
         """Does what was decided about a copy; returns why not, or nothing."""
-        original = original_of(path)
         copy = await self._history.row_at(path)
-        if original is None or copy is None:
+        if copy is None or (original := _original(path, copy)) is None:
             return GONE
         stats = await self._performer.perform(c.StatPaths([path, original]))
         here, there = stats
@@ -90,9 +90,8 @@ class Conflicts:
         """Puts what a person made of both in the original's place, and the copy away; returns why
         not, or nothing. Both are kept as versions.
         """
-        original = original_of(path)
         copy = await self._history.row_at(path)
-        if original is None or copy is None:
+        if copy is None or (original := _original(path, copy)) is None:
             return GONE
         here, there = await self._performer.perform(c.StatPaths([path, original]))
         row = await self._history.row_at(original)
@@ -109,9 +108,12 @@ class Conflicts:
         """A name like that of the original that nothing has: `plan (2).odt`."""
         *above, name = original
         dot = name.rfind(".")
-        stem, ending = (name[:dot], name[dot:]) if dot > 0 else (name, "")
+        has_ending = dot > 0 and len(name[dot:].encode()) <= ENDING_BYTES_MAX
+        stem, ending = (name[:dot], name[dot:]) if has_ending else (name, "")
         for number in count(2):
-            path = (*above, f"{stem} ({number}){ending}")
+            after = f" ({number}){ending}"
+            room = NAME_BYTES_MAX - len(after.encode())
+            path = (*above, stem.encode()[:room].decode(errors="ignore") + after)
             (there,) = await self._performer.perform(c.StatPaths([path]))
             if there is None:
                 return path
@@ -124,6 +126,16 @@ def original_of(path: Path) -> Path | None:
         return None
     name = without_conflict_mark(path[-1])
     return (*path[:-1], name) if name != path[-1] else None
+
+
+def _original(path: Path, copy: Row) -> Path | None:
+    """What a shown file is a copy of; None if it is no conflict copy. Of two new files of one name
+    the copy's own record says what it was to be called, of which the mark may have cut the end.
+    """
+    original, place = original_of(path), place_of(copy.base)
+    if original is None or place is None or not copy.shown.flags & (DISPLACED | FOLDED):
+        return original
+    return (*path[:-1], place.name)
 
 
 def _keep(row: Row) -> str | None:

@@ -49,7 +49,7 @@ from peer.folders.rewrite_guard import RewriteGuard
 from peer.history.spares import Spares
 from peer.history.version_store import StoredVersion, VersionPolicy
 from peer.search.search import Found, Query
-from protocol.names import exact_key, fold_key
+from protocol.names import exact_key, fold_key, without_conflict_mark
 from protocol.nodes import Content, new_node_id
 from protocol.nodes import Kind as NodeKind
 
@@ -178,10 +178,20 @@ class History:
         item, is_exact = self._engine.find(path[:-1])
         if not is_exact:
             return None
-        key = (fold_key if resident.folds_case else exact_key)(path[-1])
-        slots = [(member, key) for member in resident.items[item].members]
-        rows = await self._performer.perform(c.LoadSlots(slots))
-        return next((r for r in rows if r.shown.item == r.id and r.shown.name == path[-1]), None)
+        name, key = path[-1], fold_key if resident.folds_case else exact_key
+        wanted = without_conflict_mark(name)
+        # A file whose name was taken lies under the name that it wanted. Cut to length for the
+        # mark, that is not known any more: then it is one of those that several want.
+        tries = [{key(name)}]
+        if wanted != name:
+            tries += [{key(wanted)}, set(resident.items[item].crowded)]
+        for keys in tries:
+            slots = [(member, one) for member in resident.items[item].members for one in keys]
+            rows: list[Row] = await self._performer.perform(c.LoadSlots(slots)) if slots else []
+            for row in rows:
+                if row.shown.item == row.id and row.shown.name == name:
+                    return row
+        return None
 
     async def rows_below(self, directory: Path) -> dict[Path, Row]:
         """All files and symlinks that are shown below a directory, by their paths."""

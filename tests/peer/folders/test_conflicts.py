@@ -18,13 +18,14 @@ class Divided(Pair):
     """Two devices that edit the same file without knowing of each other."""
 
     async def divide(self, name: str, here: bytes, there: bytes) -> ConflictEntry:
+        count = len(tree(self.here).keys() | {name})
         for daemon, root, data in ((self.one, self.here, here), (self.two, self.there, there)):
             await daemon.pause("f")
             await folder_of(daemon).call(nothing)
             (root / name).write_bytes(data)
         for daemon in (self.one, self.two):
             await daemon.resume("f")
-        await until(lambda: len(tree(self.here)) == len(tree(self.there)) == 2)
+        await until(lambda: len(tree(self.here)) == len(tree(self.there)) == count + 1)
         await self.same()
         await folder_of(self.one).call(nothing)
         await folder_of(self.two).call(nothing)
@@ -45,6 +46,13 @@ async def pair(tmp_path: Path) -> AsyncIterator[Divided]:
         pair = Divided(stage, one, two)
         await pair.write("plan.odt", b"as it was")
         yield pair
+
+
+async def test_a_number_has_room_beside_an_endless_ending(pair: Divided) -> None:
+    name = "n." + "n" * 253
+    found = await pair.divide(name, b"mine", b"theirs, longer")
+    await pair.one.resolve(pair.here / found["path"], Choice.BOTH)
+    await until(lambda: name[:-4] + " (2)" in tree(pair.there))
 
 
 def test_a_copy_s_original_is_its_name_without_the_mark() -> None:
@@ -78,6 +86,44 @@ async def test_a_decision_is_the_same_everywhere(pair: Divided, choice: Choice) 
         }[choice]
     )
     assert (await pair.one.conflicts())["conflicts"] == []
+
+
+NEW = ("new.odt", "n" * 250 + ".odt")
+"""Names that both devices give a file of their own; the second has no room for a mark."""
+
+
+@pytest.mark.parametrize("name", NEW, ids=["short", "long"])
+@pytest.mark.parametrize("choice", list(Choice))
+async def test_two_new_files_of_one_name_are_a_conflict_like_any(
+    pair: Divided, choice: Choice, name: str
+) -> None:
+    (pair.here / "plan.odt").unlink()
+    await until(lambda: not tree(pair.there))
+    found = await pair.divide(name, b"mine", b"theirs, longer")
+    (other,) = (await pair.two.conflicts())["conflicts"]
+    assert other["path"] == found["path"]
+    original, copy = (pair.here / name).read_bytes(), (pair.here / found["path"]).read_bytes()
+    assert found["original"] == name
+    await pair.two.resolve(pair.there / found["path"], choice)
+    await pair.both_show(
+        {
+            Choice.ORIGINAL: {name: original},
+            Choice.COPY: {name: copy},
+            Choice.BOTH: {name: original, f"{name[:-4][:247]} (2).odt": copy},
+        }[choice]
+    )
+    assert (await pair.one.conflicts())["conflicts"] == []
+
+
+async def test_what_a_new_file_s_copy_was_is_kept_and_found(pair: Divided) -> None:
+    found = await pair.divide("new.odt", b"mine", b"theirs, longer")
+    copy = pair.here / found["path"]
+    folder = folder_of(pair.one)
+    history = folder.history
+    assert history is not None
+    now, _ = await folder.call(lambda: history.of_path((found["path"],)))
+    assert now is not None
+    assert now.size == len(copy.read_bytes())
 
 
 async def test_what_a_decision_removes_can_be_had_back(pair: Divided) -> None:
