@@ -47,6 +47,8 @@ minutes hangs, also on a machine that swaps.
 """
 
 DEFAULT_NAME = "holdfast"
+WANTED_BY = "default.target.wants"
+"""Where systemd links what is enabled, beside the units."""
 WITHOUT = (
     "Try it in a session of your own, at the machine or by ssh, not by su or sudo; `holdfast run`"
     " runs the daemon without a service."
@@ -105,9 +107,15 @@ def install(service: Service, home: Path) -> str:
     """Writes the description and starts the service; says what was done. Raises ServiceFailed."""
     check_key(home)
     service.path.parent.mkdir(parents=True, exist_ok=True)
+    was_there = service.path.exists()
     service.path.write_bytes(describe(service, home))
     if service.is_systemd:
-        _manage(service, "daemon-reload")
+        try:
+            _manage(service, "daemon-reload")
+        except ServiceFailed as error:
+            if not was_there:  # nobody has read it, and no later command would find it enabled
+                service.path.unlink()
+            raise ServiceFailed(f"Nothing was installed: {error}") from error
         _manage(service, "enable", "--now", service.name)
         return (
             f"{service.name} runs, and will when you log in. To have it run without that:"
@@ -123,13 +131,25 @@ def uninstall(service: Service) -> str:
         raise ServiceFailed(
             f"There is no service {service.name}. `holdfast service install` makes it."
         )
+    why = ""
+    try:
+        if service.is_systemd:
+            _manage(service, "disable", "--now", service.name)
+        else:
+            _call(service, ["launchctl", "unload", "-w", str(service.path)])
+    except ServiceFailed as error:
+        why = str(error)
+    # Also where its manager is not to be reached, as over su: else it would run at the next login.
+    service.path.unlink()
     if service.is_systemd:
-        _manage(service, "disable", "--now", service.name)
-        service.path.unlink()
-        _manage(service, "daemon-reload")
-    else:
-        _call(service, ["launchctl", "unload", "-w", str(service.path)])
-        service.path.unlink()
+        (service.path.parent / WANTED_BY / service.name).unlink(missing_ok=True)
+        if not why:
+            _manage(service, "daemon-reload")
+    if why:
+        return (
+            f"{service.name} is removed, and will not run when you log in. It may run until then,"
+            f" for it could not be stopped: {why} `holdfast stop` stops it."
+        )
     return f"{service.name} is stopped and removed."
 
 
@@ -178,12 +198,8 @@ def _call(service: Service, command: Sequence[str]) -> None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603 - our words
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise ServiceFailed(
-            f"{service.path} is written, but {command[0]} does not answer: {error}. {WITHOUT}"
-        ) from error
+        raise ServiceFailed(f"{command[0]} does not answer: {error}. {WITHOUT}") from error
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines()
-        raise ServiceFailed(
-            f"`{' '.join(command)}` failed: {said[-1] if said else done.returncode}."
-            f" The description is in {service.path}. {WITHOUT}"
-        )
+        told = said[-1].rstrip(".") if said else done.returncode
+        raise ServiceFailed(f"`{' '.join(command)}` failed: {told}. {WITHOUT}")

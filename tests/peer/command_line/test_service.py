@@ -116,8 +116,35 @@ def test_it_is_installed_looked_at_and_removed(home: Path, manager: Path) -> Non
 
 def test_what_the_manager_says_against_it_is_told(home: Path, manager: Path) -> None:
     (manager / "fails").touch()
+    with pytest.raises(ServiceFailed, match=r"Nothing was installed: .* no bus\. Try"):
+        install(of(home), home)
+    assert not of(home).path.exists()
+    assert state_of(of(home))[0] == "absent"
+
+
+def test_what_was_installed_before_stays_where_its_manager_is_away(
+    home: Path, manager: Path
+) -> None:
+    install(of(home), home)
+    (manager / "fails").touch()
     with pytest.raises(ServiceFailed, match="no bus"):
         install(of(home), home)
+    assert of(home).path.exists()
+
+
+def test_it_is_removed_without_its_manager(home: Path, manager: Path) -> None:
+    install(of(home), home)
+    enabled = of(home).path.parent / "default.target.wants" / of(home).name
+    enabled.parent.mkdir()
+    enabled.symlink_to(of(home).path)
+    (manager / "fails").touch()
+    told = uninstall(of(home))
+    assert "is removed" in told
+    assert "no bus" in told
+    assert "`holdfast stop`" in told
+    assert not of(home).path.exists()
+    assert not enabled.is_symlink()
+    assert state_of(of(home))[0] == "absent"
 
 
 def test_a_key_that_a_person_unlocks_is_refused_with_the_way_out(
@@ -138,6 +165,7 @@ def test_without_a_manager_it_says_so(home: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("PATH", "")
     with pytest.raises(ServiceFailed, match="systemctl does not answer"):
         install(of(home), home)
+    of(home).path.write_bytes(describe(of(home), home))
     with pytest.raises(ServiceFailed):
         state_of(of(home))
     assert service.DEFAULT_NAME in of(home).name
