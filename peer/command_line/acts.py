@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 from peer.command_line import terminal
 from peer.command_line.passphrase import ask_passphrase
 from peer.command_line.relay_token import ask_token
-from peer.errors import NotRestored, PeerError, TroubleFound, UsageError
+from peer.errors import DaemonNotRunning, NotRestored, PeerError, TroubleFound, UsageError
 from peer.status import Choice, HoldAnswer
 
 if TYPE_CHECKING:
@@ -181,7 +181,10 @@ def run(arguments: argparse.Namespace) -> Answer:
 
 def stop(arguments: argparse.Namespace) -> Answer:
     """Have the daemon stop."""
-    client_of(arguments).stop()
+    try:
+        client_of(arguments).stop()
+    except DaemonNotRunning as error:  # whoever stops it is not to be told to start it
+        raise DaemonNotRunning("The daemon is not running.") from error
     return say({}, "The daemon stops.")
 
 
@@ -289,7 +292,12 @@ def tui(arguments: argparse.Namespace) -> Answer:
 def relay_add(arguments: argparse.Namespace) -> Answer:
     """Have the daemon use a relay."""
     token = ask_token() if arguments.token else None
-    relay = client_of(arguments).add_relay(arguments.address, token)
+    client = client_of(arguments)
+    known = {one["address"] for one in client.relays()["relays"]}
+    relay = client.add_relay(arguments.address, token)
+    if relay["address"] in known and token is None:
+        told = "Your devices meet at that relay already."
+        return say(relay, f"{told} `holdfast relay list` shows how it stands.")
     return say(
         relay,
         "Your devices meet at that relay from now on; those that are linked know it already, and"
@@ -376,7 +384,15 @@ def resolve(arguments: argparse.Namespace) -> Answer:
     """Do what a person decided about a conflict copy."""
     choice = Choice(arguments.keep)
     client_of(arguments).resolve(arguments.path, choice)
-    return say({}, choice.outcome + " `holdfast versions` shows what was there before.")
+    import shlex
+
+    path = shlex.quote(str(arguments.path))
+    kept = {
+        Choice.ORIGINAL: f" `holdfast restore {path}` brings the copy back.",
+        Choice.COPY: " `holdfast versions` shows what was there before.",
+        Choice.BOTH: "",
+    }
+    return say({}, choice.outcome + kept[choice])
 
 
 def search(arguments: argparse.Namespace) -> Answer:
@@ -457,7 +473,7 @@ def doctor(arguments: argparse.Namespace) -> Answer:
     failure = None if all(check.is_well for check in checks) else TroubleFound()
 
     def show() -> None:
-        rows = (("ok" if one.is_well else "trouble", one.name, one.finding) for one in checks)
+        rows = ((one.word, one.name, one.finding) for one in checks)
         terminal.print_table(("", "what", "found"), rows)
         for check in checks:
             if not check.is_well:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from peer.control.control_client import ControlClient
 from peer.device.config import Address, format_address, read_config
-from peer.errors import PeerError
+from peer.errors import DaemonNotRunning, PeerError
 from peer.journal.desktop import KEY as DESKTOP_KEY
 from peer.journal.desktop import Desktop, DesktopFailed
 from peer.status import FolderState
@@ -33,6 +33,9 @@ RELEASED_S = 1_764_547_200
 TROUBLES = (FolderState.NO_DISK, FolderState.NO_SPACE, FolderState.TROUBLE)
 """A socket that is skipped is told by `status`, and is no trouble."""
 UDP_LEVEL, UDP_SEGMENT = 17, 103
+NO_DAEMON = "Not known while the daemon does not run."
+NO_CONFIG = "Not known until the configuration is valid."
+UNKNOWN = (NO_DAEMON, NO_CONFIG)
 
 
 class Check(NamedTuple):
@@ -43,6 +46,11 @@ class Check(NamedTuple):
     finding: str
     cure: str | None = None
 
+    @property
+    def word(self) -> str:
+        """How it is, at a glance; nothing where that is not known."""
+        return "trouble" if not self.is_well else "" if self.finding in UNKNOWN else "ok"
+
 
 def examine(home: Path) -> list[Check]:
     """Look at everything that is known to go wrong; takes well under a second."""
@@ -51,6 +59,7 @@ def examine(home: Path) -> list[Check]:
         check_sqlite,
         check_home,
         check_config,
+        check_daemon,
         check_port,
         check_disk,
         check_folders,
@@ -105,6 +114,21 @@ def check_config(home: Path) -> Check:
     return Check("configuration", True, "valid")
 
 
+def check_daemon(home: Path) -> Check:
+    """Whether the daemon runs, where there is a device for it."""
+    name = "daemon"
+    if not (home / "key").exists():
+        return Check(name, True, "There is no device here yet that it could run for.")
+    try:
+        ControlClient(home, timeout_s=5).status()
+    except DaemonNotRunning:
+        cure = "`holdfast run`; `holdfast service install` has it run whenever you are logged in."
+        return Check(name, False, "It does not run, so nothing is synced.", cure)
+    except PeerError as error:
+        return Check(name, False, str(error), "Look into its log.")
+    return Check(name, True, "It runs.")
+
+
 def check_port(home: Path) -> Check:
     """Whether the daemon listens already, or could listen where it is configured to."""
     try:
@@ -116,7 +140,7 @@ def check_port(home: Path) -> Check:
     try:
         addresses = read_config(home / "config.toml").listen
     except PeerError:
-        return Check("port", True, "Not known until the configuration is valid.")
+        return Check("port", True, NO_CONFIG)
     for address in addresses:
         reason = _why_not_bound(address)
         if reason is not None:
@@ -161,7 +185,7 @@ def check_folders(home: Path) -> Check:
     try:
         folders = ControlClient(home, timeout_s=5).status()["folders"]
     except PeerError:
-        return Check("folders", True, "Not known while the daemon does not run.")
+        return Check("folders", True, NO_DAEMON)
     found = [
         (folder["name"], error)
         for folder in folders
@@ -184,7 +208,7 @@ def check_relays(home: Path) -> Check:
     try:
         relays = ControlClient(home, timeout_s=5).relays()["relays"]
     except PeerError:
-        return Check("relays", True, "Not known while the daemon does not run.")
+        return Check("relays", True, NO_DAEMON)
     lost = [relay for relay in relays if not relay["connected"]]
     if not lost:
         return Check("relays", True, f"{len(relays)} reached" if relays else "none is used")
@@ -201,7 +225,7 @@ def check_files(home: Path) -> Check:
     try:
         folders = ControlClient(home, timeout_s=5).status()["folders"]
     except PeerError:
-        return Check("files", True, "Not known while the daemon does not run.")
+        return Check("files", True, NO_DAEMON)
     damaged = {f["name"]: f["damaged_files"] for f in folders if f.get("damaged_files")}
     if not damaged:
         return Check("files", True, "No disk was found to have changed files by itself.")
@@ -262,7 +286,7 @@ def check_desktop(home: Path) -> Check:
     try:
         is_on = read_config(home / "config.toml").notice_desktop
     except PeerError:
-        return Check(name, True, "Not known until the configuration is valid.")
+        return Check(name, True, NO_CONFIG)
     if not is_on:
         return Check(name, True, f"Nothing is shown on it; {DESKTOP_KEY} = true has it shown.")
 

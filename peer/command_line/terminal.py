@@ -286,19 +286,13 @@ def print_conflicts(found: "ConflictList") -> None:
     if not found["conflicts"]:
         print("There are no conflicts.")
         return
-    print_table(
-        ("folder", "copy", "size", "written", "by"),
-        (
-            (
-                one["folder"],
-                one["path"],
-                format_size(one["size"]),
-                format_moment(one["written_s"]),
-                one["device"] or "-",
-            )
-            for one in found["conflicts"]
-        ),
-    )
+    import shlex
+
+    for one in found["conflicts"]:  # whole, and as a shell takes it: it is to be typed
+        print(term_safe(shlex.quote(one["place"])))
+        by = f" by {one['device']}" if one["device"] else ""
+        size, when = format_size(one["size"]), format_moment(one["written_s"])
+        print(term_safe(f"    {size}, written {when}{by}, in {one['folder']}"))
     print("Decide by `holdfast resolve COPY original`, `copy` or `both`.")
 
 
@@ -366,13 +360,9 @@ def print_relays(relays: "RelayList") -> None:
     if not relays["relays"]:
         print("This device uses no relay. `holdfast relay add ADDRESS` has it use one.")
         return
-    print_table(
-        ("relay", ""),
-        (
-            (row["address"], "connected" if row["connected"] else row["problem"])
-            for row in relays["relays"]
-        ),
-    )
+    for row in relays["relays"]:  # no table, which would break an address that is to be copied
+        print(term_safe(row["address"]))
+        print(term_safe(f"    {'connected' if row['connected'] else row['problem']}"))
 
 
 def print_devices(devices: "DeviceList") -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from crypto.ids import FolderId
 from peer.connectivity.network import Network
@@ -27,6 +28,9 @@ from peer.folders.folder import Folder
 from peer.folders.openings import OPENING_ERRORS, Openings
 from peer.status import FolderEntry, FolderList, HoldAnswer
 from protocol.changesets import INCARNATION_SIZE
+
+SHOWN_ID_LENGTH: Final = 8
+"""Letters of an id in the list of folders."""
 
 
 class FolderRequests:
@@ -51,11 +55,15 @@ class FolderRequests:
         """What one request has looked at stays so until it is done."""
 
     def find(self, name_or_id: str) -> StoredFolder:
-        """The folder of a name or an id; UnknownFolder, AmbiguousFolder for a name of several."""
+        """The folder of this name, or whose id begins with this, as lists show it; UnknownFolder,
+        AmbiguousFolder for a name of several.
+        """
+        is_id = len(name_or_id) >= SHOWN_ID_LENGTH
         found = [
             stored
             for folder_id, stored in self._stored.items()
-            if folder_id.hex() == name_or_id or self._name_of(stored) == name_or_id
+            if self._name_of(stored) == name_or_id
+            or (is_id and folder_id.hex().startswith(name_or_id.lower()))
         ]
         if not found:
             raise UnknownFolder(
@@ -167,9 +175,14 @@ class FolderRequests:
 
     def _check_path(self, path: Path) -> None:
         if not path.is_dir():
-            raise PathUnusable(f"{path} is not a directory. Make it first.")
+            if path.exists():
+                raise PathUnusable(f"{path} is a file. A folder takes the directory that it is in.")
+            raise PathUnusable(f"{path} is not there. Make the directory first.")
         folder_setup.check_apart(path, self._home_path)
         for stored in self._stored.values():
+            if stored.path == path:
+                name = self._name_of(stored)
+                raise FolderExists(f"{path} is the folder {name!r} already.")
             if stored.path is not None and folder_setup.do_overlap(path, stored.path):
                 raise PathUnusable(
                     f"{path} overlaps with the folder on {stored.path}. Choose another directory."

@@ -15,7 +15,7 @@ from peer.command_line import acts, terminal
 from peer.command_line.cli import main
 from peer.command_line.passphrase import PASSPHRASE_FILE_VARIABLE, PASSPHRASE_VARIABLE
 from peer.command_line.relay_token import TOKEN_VARIABLE
-from peer.errors import KeyFileUnusable, TroubleFound, UsageError
+from peer.errors import DaemonNotRunning, KeyFileUnusable, TroubleFound, UsageError
 from protocol.relay_address import RelayAddress
 from protocol.relay_token import format_token
 from tests.peer.fake_daemon import RELAY, running
@@ -62,7 +62,9 @@ async def test_each_command_asks_the_daemon(
             ("attach_folder", "photos", tmp_path / "pictures"),
             ("remove_folder", "photos"),
             ("remove_device", "lost"),
+            ("list_relays",),
             ("add_relay", replace(RELAY, host="RELAY.EXAMPLE")),
+            ("list_relays",),
             ("add_relay", RELAY, bytes(16)),
             ("remove_relay", "relay.example"),
             ("pause", None),
@@ -132,11 +134,38 @@ async def test_what_a_person_sees_of_conflicts(
     async with running(tmp_path) as daemon:
         assert await command(tmp_path, "conflicts") == 0
         shown = capsys.readouterr().out
-        assert "a (conflict be\\x1bta).txt" in shown
+        assert "/data/photos/a" in shown.splitlines(), "it is typed after `resolve`"
+        assert "1.4 kB, written 2001-09-09 01:46 by be\\x1bta, in photos" in shown
         assert "holdfast resolve" in shown
+        for choice, told in (("original", "restore"), ("copy", "versions"), ("both", "")):
+            assert await command(tmp_path, "resolve", "note", choice) == 0
+            assert f"`holdfast {told}" in (shown := capsys.readouterr().out) or not told
+            assert told or "`" not in shown, "where nothing went, nothing can be brought back"
         daemon.copies = []
         assert await command(tmp_path, "conflicts") == 0
         assert "no conflicts" in capsys.readouterr().out
+
+
+async def test_a_relay_that_is_known_is_not_news(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with running(tmp_path) as daemon:
+        assert await command(tmp_path, "relay", "list") == 0
+        assert str(RELAY) in capsys.readouterr().out.splitlines()
+        assert await command(tmp_path, "relay", "add", str(RELAY)) == 0
+        assert "already" in capsys.readouterr().out
+        other = replace(RELAY, port=RELAY.port + 1)
+        assert await command(tmp_path, "relay", "add", str(other)) == 0
+        assert "from now on" in capsys.readouterr().out
+        assert daemon.calls[-1][0] == "add_relay"
+
+
+async def test_who_stops_what_does_not_run_is_not_told_to_start_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "key").touch(mode=0o600)
+    assert await command(tmp_path, "stop") == DaemonNotRunning.exit_code
+    assert capsys.readouterr().err == "holdfast: The daemon is not running.\n"
 
 
 async def test_what_a_person_sees_of_a_search(

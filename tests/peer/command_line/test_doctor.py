@@ -17,7 +17,7 @@ def home(tmp_path: Path) -> Path:
 
 def test_everything_is_looked_at_and_trouble_has_a_cure(home: Path) -> None:
     checks = doctor.examine(home)
-    assert len({check.name for check in checks}) == len(checks) == 14
+    assert len({check.name for check in checks}) == len(checks) == 15
     assert all(check.finding for check in checks)
     assert all(check.cure for check in checks if not check.is_well)
 
@@ -62,6 +62,17 @@ def test_a_port_that_is_taken(home: Path, kind: socket.SocketKind) -> None:
     assert not check.is_well
     assert "in use" in check.finding
     assert doctor.check_port(home).is_well
+
+
+def test_a_daemon_that_does_not_run(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert doctor.check_daemon(home).is_well, "there is no device yet"
+    (home / "key").touch(mode=0o600)
+    check = doctor.check_daemon(home)
+    assert (check.is_well, check.word) == (False, "trouble")
+    assert "`holdfast run`" in str(check.cure)
+    assert doctor.check_relays(home).word == "", "what is not known is not well either"
+    monkeypatch.setattr(ControlClient, "status", lambda self: {"folders": []})
+    assert (doctor.check_daemon(home).word, doctor.check_folders(home).word) == ("ok", "ok")
 
 
 @pytest.mark.parametrize(("watches", "is_well"), [("8192\n", False), ("524288\n", True)])

@@ -1,5 +1,6 @@
 import io
 import re
+import shlex
 
 import pytest
 from hypothesis import given
@@ -232,3 +233,23 @@ def test_an_error_is_one_safe_line(capsys: pytest.CaptureFixture[str]) -> None:
 )
 def test_files_are_counted_in_words(count: int, text: str) -> None:
     assert terminal.count_files(count) == text
+
+
+def test_a_conflict_copy_is_shown_whole_and_as_a_shell_takes_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    place = "/data/photos/summer/it's (conflict laptop 2026-03-01 1412).txt"
+    terminal.print_conflicts(
+        {
+            "conflicts": [
+                {
+                    "folder": "photos", "path": place[13:], "place": place, "original": "it's.txt",
+                    "device": "", "written_s": 10**9, "size": 1_400,
+                }
+            ]
+        }
+    )  # fmt: skip
+    first, second, _ = capsys.readouterr().out.splitlines()
+    assert shlex.split(first) == [place]
+    assert second == "    1.4 kB, written 2001-09-09 01:46, in photos"

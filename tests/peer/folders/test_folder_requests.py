@@ -54,7 +54,9 @@ async def test_what_a_person_can_get_wrong(stage: Stage, pair: Pair) -> None:
     inside.mkdir()
     with pytest.raises(FolderExists, match="'f' already"):
         await one.add_folder(stage.root("other"), "f")
-    for path in (stage.root("one"), inside, stage.base):
+    with pytest.raises(FolderExists, match="is the folder 'f' already"):
+        await one.add_folder(stage.root("one"), "g")
+    for path in (inside, stage.base):
         with pytest.raises(PathUnusable, match="overlaps"):
             await one.add_folder(path, "g")
     within = stage.home("one") / "folders"
@@ -63,8 +65,11 @@ async def test_what_a_person_can_get_wrong(stage: Stage, pair: Pair) -> None:
         with pytest.raises(PathUnusable, match="own home"):  # its keys are for nobody else
             await one.add_folder(path, "g")
         assert not (path / ".holdfast").exists()
-    with pytest.raises(PathUnusable, match="not a directory"):
+    with pytest.raises(PathUnusable, match="Make the directory first"):
         await one.add_folder(stage.base / "nowhere", "g")
+    (stage.base / "a file").touch()
+    with pytest.raises(PathUnusable, match="is a file"):
+        await one.add_folder(stage.base / "a file", "g")
     with pytest.raises(FolderExists, match="already"):
         await two.attach_folder("f", stage.root("other"))
     for ask in (one.remove_folder, one.pause, one.resume):
@@ -84,7 +89,11 @@ async def test_two_folders_of_one_name_are_told_apart_by_id(stage: Stage, pair: 
     with pytest.raises(AmbiguousFolder):
         await one.pause("f")
     await one.pause(first["id"])
-    assert [f["state"] for f in (await one.folders())["folders"]].count(FolderState.PAUSED) == 1
+    await one.pause(second["id"][:8].upper())  # as much of it as lists show
+    states = [f["state"] for f in (await one.folders())["folders"]]
+    assert states == [FolderState.PAUSED] * 2
+    with pytest.raises(UnknownFolder):
+        await one.pause(first["id"][:7])
 
 
 async def test_a_removed_folder_leaves_its_files_and_can_come_back_elsewhere(
