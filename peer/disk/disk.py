@@ -41,8 +41,15 @@ from peer.core.disk_types import (
 )
 from peer.disk import syscalls
 from peer.disk.directories import Directories
-from peer.disk.durability import disk_error, full_sync, sync_all, sync_directories, sync_saved
-from peer.disk.reader import Reader, open_file
+from peer.disk.durability import (
+    clean_saved,
+    disk_error,
+    full_sync,
+    sync_all,
+    sync_directories,
+    sync_saved,
+)
+from peer.disk.reader import WHOLE_BYTES_MAX, Reader, let_clock_tick, open_file
 from peer.disk.staging import Staging
 from peer.disk.writer import Writer
 
@@ -110,7 +117,24 @@ class PosixDisk(Disk):
     def read_files(self, requests: Sequence[ReadRequest]) -> list[FileRead | Problem]:
         """Reads and hashes files."""
         with self._batch() as directories:
+            self._clean(directories, requests)
             return [self._reader.read(directories, request) for request in requests]
+
+    def _clean(self, directories: Directories, requests: Sequence[ReadRequest]) -> None:
+        """Has small files that people saved written back before they are read; the reader does it
+        with large ones as it goes. Raises DiskError.
+
+        Who writes through a mapping changes the time of a file by the first write to a page, and by
+        no other before that page was written back: of a page that is clean each write is seen.
+        """
+        small = [
+            (request.path, request.expected.ctime_ns)
+            for request in requests
+            if request.expected is not None and request.expected.size <= WHOLE_BYTES_MAX
+        ]
+        if small:
+            let_clock_tick(max(ctime_ns for _, ctime_ns in small))
+            clean_saved(directories, [path for path, _ in small])
 
     def sync_saved(self, paths: Sequence[Path]) -> None:
         """One durability round of files that people saved."""

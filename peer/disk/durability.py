@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -22,6 +23,7 @@ FSYNC_MAX: Final = 16
 """Up to so many things are synced one by one. More, and a syncfs is cheaper even if others write to
 the same disk.
 """
+_OPEN_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _GONE: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV)
 """What opening says of a path at which something else, or nothing, is by now, or another disk."""
 
@@ -66,6 +68,29 @@ def sync_saved(directories: Directories, paths: Sequence[Path]) -> None:
                     raise
         for path in sorted({path[:-1] for path in paths}):
             _sync_nearest(directories, path)
+    except OSError as error:
+        raise disk_error(error, "write back what was saved") from error
+
+
+def clean_saved(directories: Directories, paths: Sequence[Path]) -> None:
+    """Has the contents of files written back that are about to be read. What cannot be opened, or
+    is no file by now, is for whoever reads it to say.
+    """
+    try:
+        if len(paths) > FSYNC_MAX and syscalls.HAS_SYNCFS:
+            syscalls.syncfs(directories.root_fd)
+            return
+        for path in paths:
+            try:
+                directory_fd, name = directories.at(path)
+                fd = os.open(name, _OPEN_FLAGS, dir_fd=directory_fd)
+            except OSError:
+                continue
+            try:
+                if stat.S_ISREG(os.fstat(fd).st_mode):
+                    full_sync(fd)
+            finally:
+                os.close(fd)
     except OSError as error:
         raise disk_error(error, "write back what was saved") from error
 

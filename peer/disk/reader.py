@@ -31,13 +31,18 @@ from peer.core.disk_types import (
 )
 from peer.disk import syscalls
 from peer.disk.directories import Directories
+from peer.disk.durability import disk_error
 
 _OPEN_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 """O_NONBLOCK: opening a fifo that took a file's place must not wait for its writer."""
-_WHOLE_BYTES_MAX: Final = 1 << 20
+WHOLE_BYTES_MAX: Final = 1 << 20
 """Up to here a file is read in one piece, without buffers and threads."""
 _WINDOW_BYTES: Final = 2 << 20
 """Fits the cache of a core: 0.85 GB/s in one thread, and 0.73 with 8 MiB."""
+_WRITEBACK_BYTES: Final = 32 << 20
+"""So much of what is read next is being written back meanwhile: a disk has work, and no queue that
+others wait behind.
+"""
 _CLOCK_TICK_NS: Final = 10_000_000
 """File times stand still for up to 10 ms on kernels before 6.13."""
 RANGE_BYTES_MAX: Final = 16 << 20
@@ -158,10 +163,10 @@ class Reader:
             return Problem(path, reason, Trouble.SPECIAL)
         if before.kind is not Kind.FILE or (request.expected or before) != before:
             return Problem(path, "It has changed since it was listed.", Trouble.CHANGING)
-        _let_clock_tick(before.ctime_ns)
+        let_clock_tick(before.ctime_ns)
         sizes = chunk_sizes(before.size, request.chunk_average)
         data = None
-        if before.size <= _WHOLE_BYTES_MAX:
+        if before.size <= WHOLE_BYTES_MAX:
             data = os.read(fd, before.size + 1)
             size = len(data)
             file_hash, chunks = self._hash_whole(data, sizes)
@@ -196,8 +201,9 @@ class Reader:
         """Hashes what is there, a window at a time; stops, with size -1, when the file is seen
         changing, for whoever is writing it needs the processor more.
 
-        What was read is on its way to the disk meanwhile: the caller will want it to be there. A
-        window's last chunk may go on beyond it and is carried into the next one. Two chunks fit a
+        What is read has been written back by then, so that no later write goes unseen (see
+        `PosixDisk`), and what comes next is on its way. Raises DiskError where it is not written.
+        A window's last chunk may go on beyond it and is carried into the next one. Two chunks fit a
         window, so each makes progress.
         """
         buffers = self._two_buffers(max(_WINDOW_BYTES, 2 * sizes.maximum))
@@ -216,8 +222,12 @@ class Reader:
                 chunks += jobs.pop(0).result()
             kept = len(carried)
             buffer[:kept] = carried
+            syscalls.start_writeback(fd, size, _WRITEBACK_BYTES)
+            try:
+                syscalls.write_back(fd, size, len(buffer) - kept)
+            except OSError as error:
+                raise disk_error(error, "write back what was saved") from error
             filled = kept + _fill(fd, buffer[kept:])
-            syscalls.start_writeback(fd, size, filled - kept)
             size += filled - kept
             status = os.fstat(fd)
             if (status.st_size, status.st_mtime_ns) != (before.size, before.mtime_ns):
@@ -287,7 +297,7 @@ def _fill(fd: int, buffer: memoryview) -> int:
     return filled
 
 
-def _let_clock_tick(ctime_ns: int) -> None:
+def let_clock_tick(ctime_ns: int) -> None:
     """Waits until a write from now on would give the file another ctime than it has, so that no
     write goes unseen.
 

@@ -24,6 +24,8 @@ _RESOLVE_NO_XDEV: Final = 0x01
 _RENAME_NOREPLACE: Final = 1
 _RENAME_EXCHANGE: Final = 2
 _SYNC_FILE_RANGE_WRITE: Final = 2
+_SYNC_FILE_RANGE_ALL: Final = 1 | _SYNC_FILE_RANGE_WRITE | 4
+"""Waits for what is being written, writes, and waits for that."""
 _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
 
@@ -137,12 +139,23 @@ def start_writeback(fd: int, offset: int, length: int) -> None:
     short.
     """
     if HAS_SYNC_FILE_RANGE:
-        _libc.sync_file_range(
-            fd,
-            ctypes.c_longlong(offset),
-            ctypes.c_longlong(length),
-            ctypes.c_uint(_SYNC_FILE_RANGE_WRITE),
-        )
+        _sync_file_range(fd, offset, length, _SYNC_FILE_RANGE_WRITE)
+
+
+def write_back(fd: int, offset: int, length: int) -> None:
+    """Writes the contents of a range back, and returns when that is done; not what tells where they
+    lie, which is for an fsync. Nothing where the system has no such call. Raises OSError.
+    """
+    if HAS_SYNC_FILE_RANGE and _sync_file_range(fd, offset, length, _SYNC_FILE_RANGE_ALL):
+        error = _error()
+        # The kernel tells of a failed write once: an fsync would not hear of it any more.
+        if error.errno not in (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP):
+            raise error
+
+
+def _sync_file_range(fd: int, offset: int, length: int, flags: int) -> bool:
+    wide = ctypes.c_longlong
+    return bool(_libc.sync_file_range(fd, wide(offset), wide(length), ctypes.c_uint(flags)))
 
 
 def forget_cached(fd: int) -> None:

@@ -483,7 +483,8 @@ def installed(system: System, time: Time, is_small_chunked: bool) -> Iterator[No
     ]  # fmt: skip
     places += [(module, "decode_changeset", _decode_changeset) for module in (logs, past)]
     places += [(session, "decode", _decode_message), (logs, "open_changeset", _open_changeset)]
-    places += [(syscalls, "start_writeback", lambda fd, low, length: None)]
+    for name in ("start_writeback", "write_back"):
+        places += [(syscalls, name, lambda fd, low, length: None)]
     places += [(syscalls, "HAS_OPENAT2", True), (syscalls, "HAS_SYNCFS", True)]
     if is_small_chunked:
         places += [(reader, "chunk_sizes", _sizes), (fetcher, "SMALL_BYTES_MAX", 3)]

@@ -1,6 +1,6 @@
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -8,7 +8,14 @@ import pytest
 from peer.core.disk_types import DiskError, DiskFull
 from peer.disk import syscalls
 from peer.disk.directories import Directories
-from peer.disk.durability import FSYNC_MAX, disk_error, sync_directories, sync_files, sync_saved
+from peer.disk.durability import (
+    FSYNC_MAX,
+    clean_saved,
+    disk_error,
+    sync_directories,
+    sync_files,
+    sync_saved,
+)
 from tests.peer.real_disk import open_disk
 
 
@@ -131,8 +138,36 @@ def test_what_people_saved_is_synced_with_its_name(
     assert synced == ["all"]
 
 
+def test_what_is_to_be_read_is_written_back_and_what_cannot_be_opened_left_to_the_reader(
+    directories: Directories, tmp_path: Path, synced: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "d").mkdir()
+    for name in "f", "bad", "g":
+        (tmp_path / "d" / name).touch()
+    (tmp_path / "d" / "link").symlink_to("f")
+    os.mkfifo(tmp_path / "d" / "fifo")
+    open_file = os.open
+
+    def fails(path: str, flags: int, *, dir_fd: int) -> int:
+        if path == "bad":
+            raise OSError(errno.EIO, "no")
+        return open_file(path, flags, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "open", fails)
+    paths = [("d", name) for name in ("f", "bad", "link", "fifo", "gone", "g")]
+    clean_saved(directories, [*paths, ("gone", "f")])
+    assert synced == ["f", "g"]
+    synced.clear()
+    clean_saved(directories, [("d", "f")] * (FSYNC_MAX + 1))
+    assert synced == ["all"]
+
+
+@pytest.mark.parametrize("sync", [sync_saved, clean_saved])
 def test_what_people_saved_and_the_disk_cannot_hold_is_an_error(
-    directories: Directories, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    directories: Directories,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    sync: Callable[[Directories, Sequence[tuple[str, ...]]], None],
 ) -> None:
     (tmp_path / "f").touch()
 
@@ -141,7 +176,7 @@ def test_what_people_saved_and_the_disk_cannot_hold_is_an_error(
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(DiskError):
-        sync_saved(directories, [("f",)])
+        sync(directories, [("f",)])
 
 
 @pytest.mark.row("F04")

@@ -1,3 +1,5 @@
+import errno
+import mmap
 import os
 import threading
 import time
@@ -7,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from peer.core.chunker import Chunker, chunk_sizes
-from peer.core.disk_types import FileRead, Kind, RangeRequest, ReadRequest, Trouble
-from peer.disk import reader
+from peer.core.disk_types import DiskError, FileRead, Kind, RangeRequest, ReadRequest, Trouble
+from peer.disk import reader, syscalls
 from peer.disk.disk import PosixDisk
 from tests.peer.core.test_chunker import pseudo_random
+from tests.peer.disk_of_its_own import DiskOfItsOwn
 from tests.peer.real_disk import HASHER, SEED, is_problem, open_disk, stat
 
 
@@ -226,3 +229,69 @@ def test_the_hashing_thread_ends_with_the_disk(disk: PosixDisk, root: Path) -> N
     disk.close()
     assert not hashing() - before
     read(disk, "f")
+
+
+@pytest.fixture
+def own_disk(tmp_path: Path) -> Iterator[tuple[DiskOfItsOwn, PosixDisk, Path]]:
+    """A file system, a disk of Holdfast's in it, and a file there."""
+    place = DiskOfItsOwn(tmp_path / "image", tmp_path / "place")
+    disk = open_disk(tmp_path / "place" / "root")
+    yield place, disk, tmp_path / "place" / "root" / "f"
+    disk.close()
+    place.remove()
+
+
+# The first write to a mapped page changes the file's times, and no other before the page was
+# written back. Where nothing may be mounted, these two are on a disk that may never write back.
+
+
+def test_a_write_through_a_mapping_is_seen_once_the_file_was_read(
+    own_disk: tuple[DiskOfItsOwn, PosixDisk, Path],
+) -> None:
+    place, disk, path = own_disk
+    path.write_bytes(pseudo_random(5_000))
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as data:
+        os.fsync(file.fileno())
+        data[0] ^= 1
+        (known,) = disk.stat([("f",)])
+        (first,) = disk.read_files([ReadRequest(("f",), known)])
+        assert isinstance(first, FileRead), first
+        data[0] ^= 2
+        assert stat(disk, "f") != first.stat or not place.is_mounted
+
+
+def test_a_write_through_a_mapping_is_seen_while_a_large_file_is_read(
+    own_disk: tuple[DiskOfItsOwn, PosixDisk, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, disk, path = own_disk
+    path.write_bytes(pseudo_random(WINDOW + 5_000))
+    fill = reader._fill
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as data:
+        os.fsync(file.fileno())
+        data[0] ^= 1
+
+        def fill_and_write(fd: int, buffer: memoryview) -> int:
+            monkeypatch.setattr(reader, "_fill", fill)
+            filled = fill(fd, buffer)
+            data[0] ^= 2
+            return filled
+
+        monkeypatch.setattr(reader, "_fill", fill_and_write)
+        (result,) = disk.read_files([ReadRequest(("f",))])
+        if place.is_mounted:
+            assert is_problem(result).trouble is Trouble.CHANGING
+        else:
+            assert result.path == ("f",)
+
+
+def test_what_cannot_be_written_back_is_no_file_that_was_read(
+    disk: PosixDisk, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "f").write_bytes(bytes(WINDOW + 1))
+
+    def fails(fd: int, offset: int, length: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(syscalls, "write_back", fails)
+    with pytest.raises(DiskError, match="write back what was saved"):
+        disk.read_files([ReadRequest(("f",))])

@@ -67,6 +67,9 @@ def test_syncfs_and_writeback(tmp_path: Path, root_fd: int) -> None:
     with (tmp_path / "f").open("wb") as file:
         file.write(b"x" * 10_000)
         syscalls.start_writeback(file.fileno(), 0, 10_000)
+        syscalls.write_back(file.fileno(), 0, 10_000)
+    with pytest.raises(OSError, match="Bad file"):
+        syscalls.write_back(-1, 0, 1)
 
 
 def test_inotify_gives_one_number_for_one_inode(tmp_path: Path) -> None:

@@ -6,9 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import mmap
 import os
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,10 +20,9 @@ from peer.folders.rechecking import Rechecking
 from peer.folders.restoring import note_restored
 from tests.peer.backup_stage import keep, nodes
 from tests.peer.device_stage import Stage, devices, folder_of, until
+from tests.peer.disk_of_its_own import DiskOfItsOwn
 
 DAY_S = 86_400
-DISK_BYTES = 420 << 20
-"""Room for the 256 MiB that are to stay free, in a file with holes."""
 LATER_S = 10**10
 """When a round is due, whenever it has begun."""
 TEXT = b"what a person has written\n" * 100
@@ -77,45 +74,6 @@ async def rot(folder: Folder, root: Path, name: str, at: int = 100) -> bytes:
 
     await folder.call(flips)
     return (root / name).read_bytes()
-
-
-class DiskOfItsOwn:
-    """A directory on a file system in one file, so that a bit of it can be flipped below that;
-    where none may be mounted an ordinary one, in which nothing but `rot` can.
-    """
-
-    def __init__(self, image: Path, place: Path) -> None:
-        place.mkdir()
-        self._image, self._place = image, place
-        image.touch()
-        os.truncate(image, DISK_BYTES)
-        self.is_mounted = _run("mkfs.ext4", "-q", str(image)) and _run(
-            "mount", "-o", "loop", str(image), str(place)
-        )
-        if self.is_mounted:
-            (place / "lost+found").rmdir()
-
-    def flip(self, found_by: bytes) -> None:
-        """One bit of these bytes, which are there once, and of which the kernel hears nothing."""
-        os.sync()
-        with self._image.open("r+b") as file, mmap.mmap(file.fileno(), 0) as data:
-            at = data.find(found_by)
-            assert at >= 0
-            data[at] ^= 1
-            data.flush()
-
-    def remove(self) -> None:
-        """Takes the disk away."""
-        if self.is_mounted:
-            _run("umount", "-l", str(self._place))
-
-
-def _run(*words: str) -> bool:
-    try:
-        done = subprocess.run(words, capture_output=True, timeout=60, check=False)
-    except OSError:  # there is no such program
-        return False
-    return done.returncode == 0
 
 
 async def read_again(folder: Folder) -> None:
