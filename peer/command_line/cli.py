@@ -524,7 +524,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
     as_json, is_verbose = "--json" in words, "--verbose" in words
     try:
-        arguments = make_parser().parse_args(words)
+        arguments = make_parser().parse_args(link_acts.ids_apart(words))
         answer = cast(acts.Answer, arguments.act(arguments))
         if as_json:
             print(json.dumps(answer.data))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import time
 from pathlib import Path
 from typing import Any, Final
 
-from peer.command_line import terminal
+from peer.command_line import link_words, terminal
 from peer.command_line.acts import Answer, client_of, say
 from peer.command_line.progress import BYTES, drawn, watched
 from peer.command_line.upload_acts import show_requests
@@ -17,6 +18,7 @@ from peer.errors import UsageError
 DEFAULT_LIFETIME_S: Final = 7 * 86_400
 MAKING_TIMEOUT_S: Final = 24 * 3600.0
 """What is not at the relay yet is uploaded first, which takes as long as it takes."""
+_DASHED_ID: Final = re.compile(r"-[\w-]{3,21}")
 
 
 def get(arguments: argparse.Namespace) -> Answer:
@@ -76,7 +78,7 @@ def link_create(arguments: argparse.Namespace) -> Answer:
     def show() -> None:
         print(made["url"])
         size = terminal.format_size(made["bytes"])
-        print(f"{terminal.count_files(made['files'])}, {size}; {_terms(made)}")
+        print(f"{terminal.count_files(made['files'])}, {size}; {link_words.terms(made)}")
         print("Who has this address has the files: what is behind the # is the key to them.")
         if sys.stdout.isatty():
             import segno
@@ -102,10 +104,10 @@ def link_list(arguments: argparse.Namespace) -> Answer:
             return
         rows = (
             (
-                each["id"],
-                f"{each['name']} (on {each['device']})" if each["device"] else each["name"],
-                terminal.format_size(each["bytes"]),
-                _downloads(each),
+                each["id"][:8],
+                link_words.name_of(each),
+                link_words.size_of(each),
+                link_words.downloads(each),
                 terminal.format_moment(each["expires_s"]) if each["expires_s"] else "never",
                 each["state"],
             )
@@ -131,14 +133,12 @@ def link_revoke(arguments: argparse.Namespace) -> Answer:
     return say(answer, "Another device made it. It ends once that one or its relay can be reached.")
 
 
-def _terms(link: dict[str, Any]) -> str:
-    until = (
-        f"until {terminal.format_moment(link['expires_s'])}" if link["expires_s"] else "for ever"
-    )
-    often = f", for {link['downloads_max']} downloads" if link["downloads_max"] else ""
-    return f"{until}{often}{', with a password' if link['has_password'] else ''}."
-
-
-def _downloads(link: dict[str, Any]) -> str:
-    had = "?" if link["downloads"] is None else str(link["downloads"])
-    return f"{had} of {link['downloads_max']}" if link["downloads_max"] else had
+def ids_apart(words: list[str]) -> list[str]:
+    """The words of a command line; a link's id that begins with a dash, as one of 64 does, stands
+    where it is not taken for an option.
+    """
+    at = words.index("revoke") + 1 if "revoke" in words else len(words)
+    for number, word in enumerate(words[at:], at):
+        if _DASHED_ID.fullmatch(word) and not word.startswith("--"):
+            return [*words[:number], *words[number + 1 :], "--", word]
+    return words

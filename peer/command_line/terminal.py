@@ -129,9 +129,10 @@ def whole_columns(widths: Sequence[int], width: int) -> set[int]:
     """
     left = width - COLUMNS_APART * len(widths)
     whole: set[int] = set()
-    for number, column in enumerate(sorted(range(len(widths)), key=lambda one: widths[one])):
-        broken = len(widths) - number - 1
-        if widths[column] > left - broken * BROKEN_WIDTH_MIN:
+    narrow_first = sorted(range(len(widths)), key=lambda one: widths[one])
+    for number, column in enumerate(narrow_first):
+        wider = narrow_first[number + 1 :]
+        if widths[column] > left - sum(min(widths[one], BROKEN_WIDTH_MIN) for one in wider):
             break
         left -= widths[column]
         whole.add(column)

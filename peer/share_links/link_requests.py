@@ -140,7 +140,7 @@ class ShareLinkRequests:
             if name:
                 check_name(name)
         except BadName as error:
-            raise LinkNotMade(f"The name cannot be used: {error}.") from error
+            raise LinkNotMade(f"No link was made: {error}.") from error
         files = await given_at(folder, history, root, names, name)
         try:
             try:

@@ -189,7 +189,10 @@ class UploadLinks:
         folder_id, directory = self._place.locate(path)
         name = name or path.name
         if len(name) > NAME_LENGTH_MAX or not name.isprintable():
-            raise LinkNotMade(f"The name cannot be used: it has up to {NAME_LENGTH_MAX} letters.")
+            raise LinkNotMade(
+                f"No link was made: its name has up to {NAME_LENGTH_MAX} characters, all of them"
+                " printable."
+            )
         async with AsyncExitStack() as stack:
             place = await serving_relay(stack, self._relays(), self._keys, relay)
             try:

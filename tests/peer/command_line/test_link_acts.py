@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from peer.command_line import cli
+from peer.command_line import cli, terminal
 from peer.share_links.link_maker import Wish
-from tests.peer.fake_daemon import LINK, running
+from tests.peer.fake_daemon import LINK, UPLOAD_LINK, running
 from tests.peer.link_source import source
 from tests.relay.web_stage import web_stage
 
@@ -48,6 +49,28 @@ async def test_the_password_comes_from_the_environment(
         assert "Tal" not in said.out + said.err
 
 
+async def test_a_list_on_80_columns_breaks_no_id_and_no_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(terminal, "PIPE_WIDTH", 80)
+    async with running(tmp_path) as daemon:
+        link: Any = {**LINK, "name": "Pictures of a long journey", "state": "used up"}
+        request: Any = {**UPLOAD_LINK, "name": "Everybody's pictures", "expires_s": 2 * 10**9}
+
+        async def listed() -> Any:
+            return {"links": [link], "requests": [request]}
+
+        daemon.share_links.listed = listed  # type: ignore[method-assign]
+        assert await command("--home", str(tmp_path), "link", "list") == 0
+    lines = capsys.readouterr().out.splitlines()
+    for words in (
+        (LINK["id"][:8], "2033-05-18 03:33", "used up"),
+        (UPLOAD_LINK["id"][:8], "3 of 10"),
+    ):
+        (line,) = [line for line in lines if words[0] in line]
+        assert all(word in line for word in words), line
+
+
 async def test_what_is_no_link_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert await command("get", "https://example.org/") == 2
     assert "share link" in capsys.readouterr().err
@@ -73,6 +96,7 @@ async def test_a_link_is_asked_for_shown_and_ended(
         assert LINK["url"] not in shown, "a list is easily shown to others"
         assert await command(*home, "link", "revoke", LINK["url"]) == 0
         assert await command(*home, "link", "revoke", "Reise") == 0
+        assert await command(*home, "link", "revoke", "-Id1", "--json") == 0
         path = Path("/data/a")
         assert daemon.calls == [
             ("create", path, "n", None, Wish(2 * 604_800, 9, "Tal")),
@@ -81,6 +105,7 @@ async def test_a_link_is_asked_for_shown_and_ended(
             ("listed",),
             ("revoke", LINK["id"]),
             ("revoke", "Reise"),
+            ("revoke", "-Id1"),
         ]
     for wrong in ("0d", "7", "x", "999999d"):
         assert await command(*home, "link", "create", "/data/a", "--expires", wrong) == 2

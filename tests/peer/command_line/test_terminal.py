@@ -76,6 +76,7 @@ def test_one_file_needs_no_column_of_paths_and_gaps_in_its_numbers_are_said(
         ([9, 60, 16], 100, {0, 1, 2}),
         ([9, 60, 16], 80, {0, 2}),  # the path goes on in the next line, and no date does
         ([30, 30, 30], 80, {0}),
+        ([8, 30, 8, 9, 16, 7], 80, {0, 2, 3, 4, 5}),  # what is narrow needs no room to be broken
         ([], 80, set()),
         ([70, 70], 80, set()),
     ],

@@ -36,7 +36,7 @@ async def test_an_upload_link_is_asked_for_and_listed(
         assert "\x1b" not in shown
         assert UPLOAD_LINK["url"] not in shown, "a list is easily shown to others"
         for words in ("3 of 10", "2 files, 4.0 kB, from Ada", "1 file, 1.0 kB, from somebody",
-                      "1 not taken", "no room for it", "?"):  # fmt: skip
+                      "1 not taken", "no room for it", "into /data/In"):  # fmt: skip
             assert words in shown
         path, day = Path("/data/In"), 86_400
         assert daemon.calls == [
@@ -57,5 +57,5 @@ def test_another_device_s_is_listed_with_that_device(capsys: pytest.CaptureFixtu
     show_requests([theirs])
     shown = capsys.readouterr().out
     assert "\x1b" not in shown
-    for words in ("(on laptop", "? of 10", "? of 2.0 MB", "ending"):
+    for words in ("(on laptop", "? of 10", "?  ", "ending", "and 2.0 MB"):
         assert words in shown
