@@ -177,15 +177,20 @@ class Daemon:
         """The newest lines of the daemon's log, or what came since."""
         return await _ask(self._client.log_lines, after)
 
-    async def links(self) -> Sequence[Mapping[str, Any]]:
-        """The share links of this device, asked of their relays."""
+    async def links(self) -> tuple[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]]:
+        """The user's share links and upload links, asked of their relays."""
         answer = await _ask(self._client.request, "GET", "/api/links", None, RELAYS_TIMEOUT_S)
-        return cast(Sequence[Mapping[str, Any]], answer["links"])
+        return answer["links"], answer["requests"]
 
     async def create_link(self, wish: Mapping[str, Any]) -> Mapping[str, Any]:
         """One more; what is not at the relay is uploaded first."""
         body = dict(wish)
         return await _ask(self._client.request, "POST", "/api/links/create", body, LINK_TIMEOUT_S)
+
+    async def create_upload_link(self, wish: Mapping[str, Any]) -> Mapping[str, Any]:
+        """One by which files come in."""
+        body, request = dict(wish), self._client.request
+        return await _ask(request, "POST", "/api/links/request", body, RELAYS_TIMEOUT_S)
 
     async def revoke_link(self, link_id: str) -> bool:
         """One less; False if its relay, or the device that made it, is yet to hear of it."""

@@ -19,6 +19,8 @@ KIT_WORDS: Final = (
     "It brings everything back if you lose all your devices. Print it or write it down now: it is"
     " shown once, and stored nowhere."
 )
+FIELDS_APART_MAX: Final = 4
+"""On 24 lines more have no room for blank lines between them."""
 
 
 class Field(NamedTuple):
@@ -44,7 +46,8 @@ class Ask(ModalScreen[dict[str, str] | None]):
 
     def compose(self) -> ComposeResult:
         """A line for each field, and what becomes of it."""
-        with Vertical(classes="dialog"):
+        is_much = len(self._fields) > FIELDS_APART_MAX
+        with Vertical(classes="dialog many" if is_much else "dialog"):
             yield Label(self._title, classes="title", markup=False)
             for field in self._fields:
                 yield Label(field.label, classes="label", markup=False)

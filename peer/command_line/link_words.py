@@ -61,9 +61,9 @@ def lacking(link: Link) -> list[str]:
     """What has not come by an upload link, and why."""
     lines = []
     if link["waiting"]:
-        lines.append(f"{count_files(link['waiting'])} not fetched yet")
+        lines.append(f"{count_files(link['waiting'])} not fetched yet.")
     if link["refused"]:
-        lines.append(f"{link['refused']} not taken; `holdfast notifications` says why")
+        lines.append(f"{link['refused']} not taken; `holdfast notifications` says why.")
     if link["problem"]:
         lines.append(link["problem"])
     return lines

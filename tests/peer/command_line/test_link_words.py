@@ -31,8 +31,8 @@ def test_an_upload_link_says_what_may_come_and_what_has() -> None:
     assert first.startswith("2 files, 4.0 kB, from Ada\x1b, 2023-11-1")
     assert second.startswith("1 file, 1.0 kB, from somebody unnamed, ")
     assert link_words.lacking({**UPLOAD_LINK, "waiting": 2}) == [
-        "2 files not fetched yet",
-        "1 not taken; `holdfast notifications` says why",
+        "2 files not fetched yet.",
+        "1 not taken; `holdfast notifications` says why.",
         "The disk has no room for it.",
     ]
 
