@@ -64,7 +64,7 @@ async def test_a_link_is_made_listed_and_revoked(one: tuple[Daemon, Path], tmp_p
             await links.create(root / "a.txt", "", "elsewhere.example", Wish())
         with pytest.raises(NoLinkRelay, match="serves no share links"):
             await links.create(root / "a.txt", "", str(plain.address), Wish())
-        with pytest.raises(LinkNotMade, match="^No link was made: the name holds a slash"):
+        with pytest.raises(LinkNotMade, match=r"^No link was made: the name holds a slash"):
             await links.create(root / "a.txt", "../x", None, Wish())
         live = await links.create(root / "a.txt", "b", None, Wish())
         request = await links.request(root / "d", "b", None, UploadWish(600, 1, 2, 3))
