@@ -138,11 +138,12 @@ class Download:
     saved_s: int = 0
     listed: int = 0
     """Bytes of the link's list that were served for nothing."""
+    is_given_back: bool = False
 
     @property
     def is_live(self) -> bool:
         """Whether there still is something to be served."""
-        return self.link.ended == Ended.LIVE
+        return self.link.ended == Ended.LIVE and not self.is_given_back
 
 
 @dataclass(frozen=True, slots=True)
@@ -391,17 +392,34 @@ class ShareLinks:
         await self._touch(download)
         return download
 
-    async def count(self, reading: Reading, size: int) -> None:
-        """So many bytes are about to be served; one that counts from now on is on disk first."""
+    async def give_back(self, link_id: bytes, ticket: bytes) -> bool | Unknown | Gone:
+        """A download that is not wanted after all is there for others at once; False if something
+        of it was served: else all of a link could be had in pieces that do not count.
+        """
+        download = await self.admit_sender(link_id, ticket)
+        if not isinstance(download, Download):
+            return download
+        if download.row.is_counted or download.served:
+            return False
+        download.is_given_back = True  # what it is reading just now is not served any more
+        await self._forget([download])
+        return True
+
+    async def count(self, reading: Reading, size: int) -> bool:
+        """So many bytes are about to be served; one that counts from now on is on disk first.
+        False if they may not be: the link has ended, or the download was given back.
+        """
         download = reading.download
         row, link = download.row, download.link
+        if not download.is_live:
+            return False
         if reading.is_list and download.listed + size <= LISTED_TIMES * link.pages_size:
             download.listed += size
-            return
+            return True
         download.served += size
         is_enough = min(COUNTED_BYTES, link.packs_size / COUNTED_SHARE)
-        if row.is_counted or download.served < is_enough or not download.is_live:
-            return
+        if row.is_counted or download.served < is_enough:
+            return True
         row.is_counted = 1
         link.downloads += 1
         async with self._store.transaction() as db:
@@ -410,6 +428,7 @@ class ShareLinks:
         if link.downloads_max and link.downloads >= link.downloads_max:
             # Whoever claimed has it; nobody else can.
             self._path(link.link_id).unlink(missing_ok=True)
+        return True
 
     # ------------------------------------------------------------ ends
 
@@ -454,13 +473,15 @@ class ShareLinks:
     async def _give_back(self, links: Sequence[_Link]) -> None:
         now = self._wall_clock()
         over = [d for link in links for d in link.downloads.values() if self._is_over(d, now)]
-        if not over:
-            return
-        for download in over:
+        if over:
+            await self._forget(over)
+
+    async def _forget(self, downloads: Sequence[Download]) -> None:
+        for download in downloads:
             self._tickets.pop(download.row.ticket_hash, None)
             self._links[download.row.link_id].downloads.pop(download.row.ticket_hash, None)
         async with self._store.transaction() as db:
-            await rows.delete_tickets(db, [download.row.ticket_hash for download in over])
+            await rows.delete_tickets(db, [download.row.ticket_hash for download in downloads])
 
     def _is_over(self, download: Download, now: float) -> bool:
         # A ticket of a link that ended is known for a day, to say so to who has it.

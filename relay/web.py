@@ -102,6 +102,7 @@ class WebEndpoint:
                 Route("/s/{link}", self._page),
                 Route("/s/{link}/head", self._head),
                 Route("/s/{link}/claim", self._claim, methods=["POST"]),
+                Route("/s/{link}/claim", self._give_back, methods=["DELETE"]),
                 Route("/s/{link}/pack/{pack}", self._pack),
                 *UploadEndpoint(links, uploads, self._host).routes,
             ],
@@ -161,6 +162,19 @@ class WebEndpoint:
             case Unknown():
                 return not_found()
 
+    async def _give_back(self, request: Request) -> Response:
+        link_id = _link_id(request)
+        ticket = bytes_of(request.headers.get(TICKET_HEADER, ""), TICKET_SIZE)
+        if link_id is None or ticket is None:
+            return not_found()
+        match await self._links.give_back(link_id, ticket):
+            case Unknown():
+                return not_found()
+            case Gone(how):
+                return gone(how.word)
+            case is_given_back:
+                return Response(status_code=204) if is_given_back else plain(409)
+
     @staticmethod
     def _blob(ticket: bytes, path: Path) -> Response:
         try:
@@ -215,13 +229,12 @@ class WebEndpoint:
             first += len(piece)
             if first >= end:
                 return
-            if not reading.download.is_live:
-                raise PackUnavailable  # the answer breaks off
             piece = await self._piece(reading, pack_id, first, end)
 
     async def _piece(self, reading: Reading, pack_id: bytes, first: int, end: int) -> bytes:
         piece = await self._packs.read(pack_id, first, min(end, first + PIECE_SIZE))
-        await self._links.count(reading, len(piece))
+        if not await self._links.count(reading, len(piece)):
+            raise PackUnavailable  # an answer that has begun breaks off
         return piece
 
     def _host(self, request: Request) -> str:

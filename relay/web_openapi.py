@@ -64,7 +64,7 @@ def document(version: str) -> dict[str, Any]:
             "/s/-/{name}": {"get": _file("pageFile", [NAME])},
             "/s/-/{version}/{name}": {"get": _file("versionedPageFile", [VERSION, NAME])},
             "/s/{link}/head": {"get": _head()},
-            "/s/{link}/claim": {"post": _claim()},
+            "/s/{link}/claim": {"post": _claim(), "delete": _give_back()},
             "/s/{link}/pack/{pack}": {"get": _pack()},
             "/s/{link}/uploads": {"get": _room()},
             "/s/{link}/uploads/{upload}": {"put": _begin()},
@@ -141,6 +141,20 @@ def _claim() -> dict[str, Any]:
             "410": _ended(),
             "429": _said("Later: see Retry-After.", "application/json", wait),
             "503": _nothing("Not just now: see Retry-After."),
+        },
+    }
+
+
+def _give_back() -> dict[str, Any]:
+    return {
+        "operationId": "giveBack",
+        "summary": "Gives a download back of which nothing was served.",
+        "parameters": [LINK, TICKET],
+        "responses": {
+            "204": {"description": "It is there for others."},
+            "404": _nothing("No such link, or not its ticket."),
+            "409": _nothing("Something of it was served."),
+            "410": _ended(),
         },
     }
 

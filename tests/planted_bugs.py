@@ -1081,6 +1081,20 @@ BUGS: Final = (
         ("relay/test_collecting.py",),
     ),
     Bug(
+        "given-back-in-pieces", "2 A39", "a download is given back of which a little was served",
+        "relay/share_links.py",
+        "if download.row.is_counted or download.served:",
+        "if download.row.is_counted:",
+        ("relay/test_share_links.py",),
+    ),
+    Bug(
+        "given-back-and-served", "2 A39", "a download that was given back is still being served",
+        "relay/share_links.py",
+        "return self.link.ended == Ended.LIVE and not self.is_given_back",
+        "return self.link.ended == Ended.LIVE",
+        ("relay/test_share_links.py",),
+    ),
+    Bug(
         "trash-is-lost", "1 F29", "what lies in a node's trash counts as lost, though it is wanted",
         "peer/backup/pack_leases.py",
         "if pack.id not in trashed or not own:",

@@ -87,7 +87,11 @@ def get(
         manifest, secrets = _manifest(url, visitor, work, ask_password)
         manifest = _with_pages(manifest, visitor, secrets, work)
         tops = sorted({file.path.split("/", 1)[0] for file in manifest.files})
-        _check_free(directory, tops)
+        try:
+            _check_free(directory, tops)
+        except PathUnusable:
+            _give_back(visitor, work)
+            raise
         fetch = _Fetch(visitor, secrets, manifest, work, progress)
         fetch.run()
         for top in tops:
@@ -114,6 +118,12 @@ def _check_free(directory: Path, tops: list[str]) -> None:
                 f"{directory / top} is there already, and nothing is written over it. Move it away"
                 " or choose another place with `-o DIR`."
             )
+
+
+def _give_back(visitor: Visitor, work: Path) -> None:
+    """Who is refused here may come again at once, and elsewhere; what has come of it is kept."""
+    if not (work / "tree").exists() and visitor.give_back():
+        shutil.rmtree(work)
 
 
 def _manifest(

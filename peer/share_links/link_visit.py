@@ -88,6 +88,17 @@ class Visitor:
         self.ticket = headers.get("x-holdfast-ticket", "")
         return body
 
+    def give_back(self) -> bool:
+        """Gives back what was claimed and not used, so that nobody has to wait for it; False if the
+        relay does not take it, or cannot be asked.
+        """
+        try:
+            ticket = {"X-Holdfast-Ticket": self.ticket}
+            status, _, _ = self._once("DELETE", f"{self.url.path}/claim", ticket, b"", _SMALL)
+        except LinkUnreachable:
+            return False
+        return status == 204
+
     def range(self, pack_id: bytes, first: int, end: int) -> bytes:
         """Bytes of a pack, on the grid; raises PeerError."""
         path = f"{self.url.path}/pack/{text_of(pack_id)}"

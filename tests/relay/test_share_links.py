@@ -100,6 +100,59 @@ async def test_what_was_not_had_is_given_back(tmp_path: Path) -> None:
         assert await admit(stage, made, ticket) == Unknown()
 
 
+@pytest.mark.row("A39")
+async def test_what_is_given_back_is_there_at_once_and_what_was_served_is_not_given_back(
+    tmp_path: Path,
+) -> None:
+    async with link_stage(tmp_path) as stage:
+        made = stage.make(downloads_max=1, packs_size=1000)
+        await stage.put(made)
+        ticket = await claimed(stage, made)
+        assert await stage.links.give_back(made.link_id, bytes(16)) == Unknown()
+        assert await stage.links.give_back(made.link_id, ticket) is True
+        assert await stage.links.give_back(made.link_id, ticket) == Unknown()
+        assert await admit(stage, made, ticket) == Unknown()
+        ticket = await claimed(stage, made)
+        await served(stage, made, ticket, 1)  # less than what counts
+        assert await stage.links.give_back(made.link_id, ticket) is False
+        assert isinstance(await claim(stage, made), Later)
+        await served(stage, made, ticket, 1000)
+        assert await stage.links.give_back(made.link_id, ticket) is False
+        assert await claim(stage, made) == Gone(Ended.USED_UP)
+        await stage.links.revoke(made.link_id, made.key.revocation(1), 1)
+        assert await stage.links.give_back(made.link_id, ticket) == Gone(Ended.REVOKED)
+
+
+@pytest.mark.row("A39")
+async def test_what_is_being_read_when_a_download_is_given_back_is_not_served(
+    tmp_path: Path,
+) -> None:
+    async with link_stage(tmp_path) as stage:
+        made = stage.make(downloads_max=1, packs_size=1 << 30)
+        await stage.put(made)
+        ticket = await claimed(stage, made)
+        reading = await admit(stage, made, ticket)
+        assert isinstance(reading, Reading)
+        assert await stage.links.give_back(made.link_id, ticket) is True
+        other = await claimed(stage, made)
+        assert not await stage.links.count(reading, LEAF_SIZE)
+        await served(stage, made, other, 1 << 20)
+        row = stage.links.row_of(made.link_id)
+        assert row is not None
+        assert row.downloads == 1
+        assert reading.download.served == 0
+
+
+async def test_what_was_given_back_is_not_taken_after_a_restart(tmp_path: Path) -> None:
+    async with link_stage(tmp_path) as stage:
+        made = stage.make(downloads_max=1)
+        await stage.put(made)
+        assert await stage.links.give_back(made.link_id, await claimed(stage, made)) is True
+        links = restarted(stage)
+        await links.start()
+        assert isinstance(await links.claim(made.link_id, made.token, HOST), Claimed)
+
+
 async def test_of_many_who_claim_at_once_no_more_get_it_than_may(tmp_path: Path) -> None:
     async with link_stage(tmp_path) as stage:
         made = await stage.made(downloads_max=3)

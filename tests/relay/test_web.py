@@ -228,6 +228,25 @@ async def test_a_ticket_is_good_for_its_own_link_alone(tmp_path: Path) -> None:
             assert (await stage.range(made, wrong, 0, LEAF_SIZE)).status == 404
 
 
+@pytest.mark.row("A39")
+async def test_a_download_that_was_not_used_is_given_back_by_its_ticket_alone(
+    tmp_path: Path,
+) -> None:
+    async with web_stage(tmp_path) as stage:
+        made, other = await stage.links.made(downloads_max=1), await stage.links.made()
+        ticket, others = await stage.ticket(made), await stage.ticket(other)
+        assert (await stage.claim(made)).json == {"wait": "taken"}
+        for wrong in (others, "", "A" * 22, ticket[:-1]):
+            assert (await stage.give_back(made, wrong)).status == 404
+        assert (await stage.claim(made)).status == 429
+        answer = await stage.give_back(made, ticket)
+        assert (answer.status, answer.body) == (204, b"")
+        assert answer.headers["cache-control"] == "no-store"
+        ticket = await stage.ticket(made)
+        assert (await stage.range(made, ticket, 0, LEAF_SIZE)).status == 206
+        assert (await stage.give_back(made, ticket)).status == 409
+
+
 @pytest.mark.parametrize(
     "span",
     [

@@ -35,7 +35,7 @@ async def test_the_endpoint_answers_as_the_document_says(
     statuses: set[int] = set()
     async with web_stage(tmp_path, files=PageFiles.load()) as stage:
         made = await stage.links.made(packs=(4,))
-        ticket = await stage.ticket(made)
+        ticket, unused = await stage.ticket(made), await stage.ticket(made)
         upload = make_upload_link(bytes_max=1000)
         await put_upload_link(stage.links, upload)
         sender = await stage.ticket(upload.made)
@@ -52,6 +52,8 @@ async def test_the_endpoint_answers_as_the_document_says(
                 # Some of it is of a link that is there, for what is only refused is no test.
                 is_upload = "uploads" in operation.path
                 there = (upload.made, sender) if is_upload else (made, ticket)
+                if operation.method == "delete":  # the ticket is to stay
+                    there = (made, text_of(bytes(16)))
                 answer = await send(stage, case, there[0] if number % 3 else None, there[1])
                 check(operation, answer)
                 statuses.add(answer.status)
@@ -62,14 +64,18 @@ async def test_the_endpoint_answers_as_the_document_says(
             check(described_by(schema, "/pack/"), answer)
             statuses.add(status)
             assert status != 206 or len(answer.body) == 65536
+        for given, status in ((unused, 204), (unused, 404), (ticket, 409)):
+            answer = await stage.give_back(made, given)
+            assert answer.status == status
+            check(described_by(schema, "/claim", "delete"), answer)
         assert (await begin(stage, upload.made, sender, file)).status == 200, "nor is who sends"
     assert statuses >= {200, 206, 404, 416, 429}
 
 
-def described_by(schema: Any, part: str) -> Any:
+def described_by(schema: Any, part: str, method: str = "get") -> Any:
     """The operation whose path has this in it."""
     operations = [getattr(result, "ok")() for result in schema.get_all_operations()]  # noqa: B009
-    (found,) = [operation for operation in operations if part in operation.path]
+    (found,) = [one for one in operations if part in one.path and one.method == method]
     return found
 
 

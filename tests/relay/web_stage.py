@@ -212,6 +212,9 @@ class WebStage:
         assert answer.status == 200
         return answer.headers["x-holdfast-ticket"]
 
+    async def give_back(self, made: Made, ticket: str) -> Answer:
+        return await self.ask("DELETE", f"{made.path}/claim", X_Holdfast_Ticket=ticket)
+
     async def range(self, made: Made, ticket: str, first: int, end: int, at: int = 0) -> Answer:
         span = f"bytes={first}-{end - 1}"
         return await self.ask("GET", made.pack_path(at), X_Holdfast_Ticket=ticket, Range=span)

@@ -213,6 +213,67 @@ async def test_a_download_that_was_given_back_is_claimed_once_more(
         check(tmp_path / "there", {"a": NOISE})
 
 
+@pytest.mark.row("A39")
+@pytest.mark.parametrize("is_again", [False, True], ids=["at once", "after another try"])
+async def test_who_is_refused_for_a_file_that_is_there_can_come_again_at_once(
+    tmp_path: Path, is_again: bool
+) -> None:
+    async with web_stage(tmp_path / "relay") as stage:
+        link = await source(stage, {"a": NOISE}, downloads_max=1)
+        (tmp_path / "there").mkdir()
+        (tmp_path / "there" / "a").write_bytes(b"mine")
+        for _ in range(1 + is_again):
+            with pytest.raises(PathUnusable, match="nothing is written over it"):
+                await fetch(link, tmp_path / "there")
+        assert [path.name for path in (tmp_path / "there").iterdir()] == ["a"]
+        await fetch(link, tmp_path / "elsewhere")
+        check(tmp_path / "elsewhere", {"a": NOISE})
+        assert (tmp_path / "there" / "a").read_bytes() == b"mine"
+
+
+async def test_what_has_come_is_kept_for_who_moves_the_file_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("peer.share_links.link_get.RUN_SIZE", LEAF_SIZE)
+    async with web_stage(tmp_path / "relay") as stage:
+        link = await source(stage, {"a": NOISE}, downloads_max=1)
+        there = tmp_path / "there"
+
+        def appear(done: int, size: int) -> None:
+            if done == size:
+                (there / "a").write_bytes(b"mine")
+
+        with pytest.raises(PathUnusable):
+            await fetch(link, there, progress=appear)
+        with pytest.raises(PathUnusable):
+            await fetch(link, there)
+        (there / "a").unlink()
+        stage.links.packs.packs.clear()
+        await fetch(link, there)
+        check(there, {"a": NOISE})
+
+
+async def test_a_relay_that_takes_no_download_back_costs_a_wait_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with web_stage(tmp_path / "relay") as stage:
+        link = await source(stage, {"a": NOISE}, downloads_max=1)
+        there = tmp_path / "there"
+        there.mkdir()
+        (there / "a").write_bytes(b"mine")
+        asked = Visitor._once
+
+        def older(visitor: Visitor, method: str, *rest: Any) -> Any:
+            return (405, {}, b"") if method == "DELETE" else asked(visitor, method, *rest)
+
+        monkeypatch.setattr(Visitor, "_once", older)
+        with pytest.raises(PathUnusable):
+            await fetch(link, there)
+        (there / "a").unlink()
+        await fetch(link, there)  # by the ticket that it has
+        check(there, {"a": NOISE})
+
+
 async def test_a_pack_that_is_away_for_a_moment_is_waited_for(tmp_path: Path) -> None:
     async with web_stage(tmp_path / "relay") as stage:
         link = await source(stage, {"a": NOISE})
