@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 from collections.abc import Sequence
 from typing import Final
 
@@ -15,6 +16,7 @@ from peer.backup.folder_backup import FolderBackup
 from peer.backup.pack_store import KnownPack, Place
 from peer.backup.share_transfers import NODE_TROUBLE
 from peer.connectivity.chunk_sources import ChunkSources
+from peer.device.database import DatabaseClosed
 from protocol.chunk_frames import CODEC_RAW
 from protocol.errors import LinkError
 from protocol.events import ReceivedChunk
@@ -52,6 +54,13 @@ class BackupSource:
 
     async def _answer(self, chunk_ids: Sequence[ChunkId]) -> None:
         found: list[ReceivedChunk] = []
+        try:
+            await self._find(chunk_ids, found)
+        except (DatabaseClosed, sqlite3.Error) as error:  # it is kept no more, or the disk fails
+            log.info("nothing is found in packs: %s", error)
+        await self._sources.answered(self.source_id, self._folder_id, chunk_ids, found)
+
+    async def _find(self, chunk_ids: Sequence[ChunkId], found: list[ReceivedChunk]) -> None:
         by_pack: dict[int, list[Place]] = {}
         for place in (await self.backup.store.find(chunk_ids)).values():
             by_pack.setdefault(place.pack, []).append(place)
@@ -63,7 +72,6 @@ class BackupSource:
                 found += await self._read(pack, places)
             except (*NODE_TROUBLE, CryptoError) as error:
                 log.info("a pack is not to be had: %r", error)
-        await self._sources.answered(self.source_id, self._folder_id, chunk_ids, found)
 
     async def _read(self, pack: KnownPack, places: Sequence[Place]) -> list[ReceivedChunk]:
         self._asked[pack.number] = self._asked.get(pack.number, 0) + len(places)

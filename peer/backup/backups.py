@@ -12,6 +12,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from crypto.errors import CryptoError
@@ -106,6 +107,7 @@ class Backups:
         self._find, self._names, self._on_membership = find, names, on_membership
         self._pool = NodePool(home.keys, tasks)
         self._records: dict[FolderId, BackupRecord] = {}
+        self._changing = asyncio.Lock()
         self._vault_secret = b""
         self._relays = relays
         self.read_back = ReadBack(home)
@@ -290,13 +292,15 @@ class Backups:
         self.wake()
 
     async def _say(self, record: BackupRecord) -> None:
-        record = record._replace(version=next_version(self._records))
-        await self._keep_records({**self._records, record.folder_id: record})
+        async with self._changing:
+            record = record._replace(version=next_version(self._records))
+            await self._keep_records({**self._records, record.folder_id: record})
 
     async def _received(self, event: BackupsReceived, _: Connection) -> None:
         if event.vault_secret and not self._vault_secret:
             await self.keep_vault_secret(event.vault_secret)
-        await self._keep_records(merge(self._records, event.records))
+        async with self._changing:
+            await self._keep_records(merge(self._records, event.records))
 
     async def _keep_records(self, records: dict[FolderId, BackupRecord]) -> None:
         if records == self._records:
@@ -323,7 +327,7 @@ class Backups:
         """Makes passes, whenever something has changed, until cancelled."""
         loop, wake = asyncio.get_running_loop(), self._wakes[folder_id]
         path = self._home.folders_path / f"{folder_id.hex()}.packs"
-        store = await PackStore.open(path)
+        store = await self._open(folder_id, path)
         try:
             while True:
                 wake.clear()
@@ -331,7 +335,7 @@ class Backups:
                 is_done = await self._tried(folder_id, store)
                 if store.is_damaged:
                     await store.close()
-                    store = await PackStore.open(path, is_damaged=True)
+                    store = await self._open(folder_id, path, is_damaged=True)
                     self._backups.pop(folder_id, None)
                 wait_s = LOOK_INTERVAL_S if is_done else RETRY_S
                 rest_s = min(LOOK_INTERVAL_S, REST_SHARE * (loop.time() - began_at))
@@ -343,6 +347,17 @@ class Backups:
                     pass
         finally:
             await store.close()
+
+    async def _open(
+        self, folder_id: FolderId, path: Path, *, is_damaged: bool = False
+    ) -> PackStore:
+        """What is remembered of a folder's packs, as soon as the disk lets it be opened."""
+        while True:
+            try:
+                return await PackStore.open(path, is_damaged=is_damaged)
+            except (sqlite3.Error, OSError) as error:
+                log.warning("%s: copies: %s", self._name_of(folder_id), error)
+            await asyncio.sleep(RETRY_S)
 
     async def _tried(self, folder_id: FolderId, store: PackStore) -> bool:
         """A pass; False if it is to be made again soon, of whatever that may come."""
@@ -500,10 +515,10 @@ class Backups:
 
     async def _take_changesets(self, folder_id: FolderId, wires: Sequence[bytes]) -> None:
         """Has the folder take in what it does not hold, in the order in which it was written."""
-        folder = self._network.folders.get(folder_id)
-        if folder is None:
-            raise LinkError("The folder is being opened anew.")
         for start in range(0, len(in_order := _in_order(wires)), WIRES_AT_ONCE):
+            folder = self._network.folders.get(folder_id)  # it may be opened anew in between
+            if folder is None:
+                raise LinkError("The folder is being opened anew.")
             parcel = Parcel("super-nodes")
             some = in_order[start : start + WIRES_AT_ONCE]
             folder.changesets_received(tuple(some), parcel, 0)

@@ -90,11 +90,18 @@ class PackStore:
 
     @classmethod
     async def open(cls, path: Path, *, is_damaged: bool = False) -> PackStore:
-        """Opens or creates it; one that is damaged or of another format is begun anew."""
+        """Opens or creates it; one that is damaged or of another format is begun anew. Raises
+        sqlite3.OperationalError while it cannot be opened, and leaves it alone then.
+        """
         if not is_damaged:
             try:
                 return cls(await _opened(path))
             except sqlite3.DatabaseError as error:
+                # SQLITE_ERROR is said of tables that are not as they should be, and of nothing else
+                # that may be over by the next time.
+                code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+                if isinstance(error, sqlite3.OperationalError) and code != sqlite3.SQLITE_ERROR:
+                    raise
                 log.error("%s is damaged: %s", path.name, error)
         log.error("%s is begun anew, and read back from the super-nodes", path.name)
         for suffix in ("", "-wal", "-shm"):

@@ -56,6 +56,8 @@ class Invitations:
         self._on_paired, self._tasks = on_paired, tasks
         self._relays = relays
         self._open: dict[int, Invitation] = {}
+        self._asked: set[int] = set()
+        """Numbers of which relays are being asked whether they are free."""
 
     async def open(self) -> InvitationStatus:
         """A new invitation for ten minutes and one device."""
@@ -73,11 +75,17 @@ class Invitations:
         there is one.
         """
         for numbers in (NAMEPLATES, NAMEPLATES, NAMEPLATE_MAX, NAMEPLATE_MAX, NAMEPLATE_MAX):
-            free = [n for n in range(1, numbers + 1) if n not in self._open]
-            if not free or len(self._open) >= NAMEPLATES:
+            free = [
+                n for n in range(1, numbers + 1) if n not in self._open and n not in self._asked
+            ]
+            if not free or len(self._open) + len(self._asked) >= NAMEPLATES:
                 raise TooManyInvitations
             nameplate = secrets.choice(free)
-            relays = await self._relays.show(nameplate)
+            self._asked.add(nameplate)
+            try:
+                relays = await self._relays.show(nameplate)
+            finally:
+                self._asked.discard(nameplate)
             if relays is not None:
                 return nameplate, relays
         return nameplate, []  # a relay whose numbers are all taken is of no use
@@ -97,7 +105,8 @@ class Invitations:
             self._relays.hide(nameplate)
         if self._discovery is not None:
             for nameplate in closed:
-                await self._discovery.close_invitation(nameplate)
+                if nameplate not in self._open:  # another may have its number by now
+                    await self._discovery.close_invitation(nameplate)
 
     async def answer(self, link: Link, first: tuple[int, bytes]) -> None:
         """Talks to somebody who says that they know a code; errors end this link only."""

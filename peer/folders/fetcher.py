@@ -8,6 +8,7 @@ nothing here is visible to the person until the engine publishes it.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
@@ -128,6 +129,10 @@ class Fetcher:
         self._source, self._path_of, self._on_staged = source, path_of, on_staged
         self._free_min_bytes = free_min_bytes
         self._waiting: dict[ChunkId, list[Job]] = {}
+        self._handing = threading.Lock()
+        """Held for what the disk's thread takes of what waits, and for what is put there: a file is
+        there with all that it lacks, or not at all.
+        """
         self._begun: dict[Key, Job] = {}
         """Large files of which a part is here, and nobody connected has the rest: they go on where
         they are as soon as somebody has it.
@@ -239,10 +244,11 @@ class Fetcher:
         """Wants of others what these files lack still."""
         files = []
         for job in jobs:
-            if self.jobs.get(job.key) is job and job.missing:
-                for chunk_id in job.missing:
-                    self._waiting.setdefault(chunk_id, []).append(job)
-                files.append((job.key, [(c, at[0][1]) for c, at in job.missing.items()]))
+            with self._handing:
+                if self.jobs.get(job.key) is job and job.missing:
+                    for chunk_id in job.missing:
+                        self._waiting.setdefault(chunk_id, []).append(job)
+                    files.append((job.key, [(c, at[0][1]) for c, at in job.missing.items()]))
         if files:
             self._source.need(self.folder_id, files)
 
@@ -294,10 +300,12 @@ class Fetcher:
                 results.bad.append(chunk.chunk_id)
                 continue
             results.good.append(chunk.chunk_id)
-            jobs = self._waiting.pop(chunk.chunk_id, [])
+            with self._handing:
+                jobs = self._waiting.pop(chunk.chunk_id, [])
+                places = [job.missing.pop(chunk.chunk_id, ()) for job in jobs]
             try:
-                for job in jobs:
-                    self._put(job, chunk.chunk_id, data, results)
+                for job, at in zip(jobs, places, strict=True):
+                    self._put(job, at, data, results)
             except DiskError as error:
                 results.lost += jobs
                 results.error = error
@@ -305,10 +313,13 @@ class Fetcher:
         return results
 
     def _put(
-        self, job: Job, chunk_id: ChunkId, data: bytes | memoryview, results: _Results
+        self,
+        job: Job,
+        places: Sequence[tuple[int, int]],
+        data: bytes | memoryview,
+        results: _Results,
     ) -> None:
-        places = job.missing.pop(chunk_id, None)
-        if places is None:
+        if not places:
             return
         if any(length != len(data) for _, length in places):
             results.false.append(job)
@@ -456,8 +467,11 @@ class Fetcher:
         before this one was waiting for it.
         """
         job = self.jobs.get(key)
-        if job is not None and job.missing:
+        if job is None:
+            return
+        with self._handing:
             wanted = [(chunk_id, at[0][1]) for chunk_id, at in job.missing.items()]
+        if wanted:
             self._source.need(self.folder_id, [(key, wanted)])
 
     def give_up(self, key: Key) -> None:
@@ -528,14 +542,15 @@ class Fetcher:
             self._executor.submit(_abandon, job.staged)
 
     def _wait_no_more(self, job: Job) -> None:
-        for chunk_id in job.missing:
-            jobs = self._waiting.get(chunk_id)
-            if jobs is not None:
-                jobs = [j for j in jobs if j is not job]
-                if jobs:
-                    self._waiting[chunk_id] = jobs
-                else:
-                    del self._waiting[chunk_id]
+        with self._handing:
+            for chunk_id in list(job.missing):  # what lies here is copied in the disk's thread
+                jobs = self._waiting.get(chunk_id)
+                if jobs is not None:
+                    jobs = [j for j in jobs if j is not job]
+                    if jobs:
+                        self._waiting[chunk_id] = jobs
+                    else:
+                        del self._waiting[chunk_id]
 
 
 def _abandon(staged: StagedFile) -> None:

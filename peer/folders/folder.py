@@ -97,6 +97,8 @@ class Folder:
         self._inbox: deque[tuple[tuple[bytes, ...], object, int]] = deque()
         self._applied_told: list[FrontierEntry] = []
         self._calls = Calls(self.wake)
+        self._next: Folder | None = None
+        """The one that has taken this one's place."""
         self._joining: Joining | None = None
         self._heard: dict[LogId, FrontierEntry] = {}
         """How far others hold the logs."""
@@ -155,6 +157,9 @@ class Folder:
 
     def changesets_received(self, wires: tuple[bytes, ...], origin: object, batch: int) -> None:
         """Changesets came over a link."""
+        if self._next is not None:  # whoever took them has found the old folder before
+            self._next.changesets_received(wires, origin, batch)
+            return
         self._inbox.append((wires, origin, batch))
         self.wake()
 
@@ -169,6 +174,7 @@ class Folder:
         self.progress.is_read_back = old.progress.is_read_back
         self._tell_joining()
         self._calls.take_over(old._calls)
+        old._next = self
         self.wake()
 
     def ask_again(self) -> None:
@@ -300,6 +306,8 @@ class Folder:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(left):
                     await self._wake.wait()
+        if self._inbox:  # what came meanwhile was not waited for
+            self._wake.set()
         deadlines = [self._wholeness.deadline]
         if self.delivery is not None and not self.is_paused:
             if not self._wholeness.is_waiting:  # else what is ready may not be shown yet
@@ -559,6 +567,9 @@ class Folder:
 
     def note_frontier(self, entries: Sequence[FrontierEntry]) -> None:
         """Somebody said how far they hold the logs."""
+        if self._next is not None:
+            self._next.note_frontier(entries)
+            return
         book = self.engine.book
         own = log_id_of(self.folder_id, self.engine.keys.device_id, self.engine.incarnation)
         # If they hold more of our log than we do, this database is an old one (CRYPTO 3).

@@ -33,6 +33,7 @@ from peer.core.rows import (
     place_of,
 )
 from peer.core.tree import place_again
+from peer.device.database import connect
 from peer.device.transaction import damage_told, transaction
 from peer.errors import DiskError, DiskFull, IndexDamaged
 from peer.folders.index_format import COLUMNS, prepare
@@ -129,7 +130,7 @@ class IndexStore:
         """Opens or creates the index; IndexDamaged when it is none, OperationalError when the disk
         does not let us know.
         """
-        db = await aiosqlite.connect(path, isolation_level=None)
+        db: aiosqlite.Connection = await connect(path)
         try:
             # WAL with FULL: a commit is fsynced before anything that rests on it leaves the device
             # (F05).

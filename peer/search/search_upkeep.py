@@ -53,10 +53,15 @@ class _Notes:
     def __init__(self) -> None:
         self.nodes: dict[NodeId, None] = {}
         self.compares = True
-        self.is_comparing = False
+        self.is_comparing = self.is_taking = False
         self.texts_below = LAST_ID
         """The newest file whose text may have to be read has a smaller id; 0 if there is none."""
         self.since = asyncio.get_running_loop().time()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether something is shown that may not be found."""
+        return self.compares or self.is_comparing or self.is_taking or bool(self.nodes)
 
 
 class SearchUpkeep:
@@ -110,15 +115,12 @@ class SearchUpkeep:
     def is_behind(self, folder_id: FolderId) -> bool:
         """Whether something that a folder shows may not be found here by its name."""
         notes = self._notes.get(folder_id)
-        return notes is None or notes.compares or notes.is_comparing or bool(notes.nodes)
+        return notes is None or notes.is_behind
 
     @property
     def is_idle(self) -> bool:
         """Whether all that is known has been looked after."""
-        return not any(
-            notes.compares or notes.is_comparing or notes.nodes or notes.texts_below
-            for notes in self._notes.values()
-        )
+        return not any(notes.is_behind or notes.texts_below for notes in self._notes.values())
 
     # ------------------------------------------------------------ asking
 
@@ -263,9 +265,17 @@ class SearchUpkeep:
 
     async def _take_nodes(self, index: SearchIndex, folder: Folder, notes: _Notes) -> None:
         nodes = list(notes.nodes)[:NODES_AT_ONCE]
-        await self._note(index, folder, nodes)
+        # Before it is read: what is noted again meanwhile has changed once more.
         for node in nodes:
-            notes.nodes.pop(node, None)
+            del notes.nodes[node]
+        notes.is_taking = True
+        try:
+            await self._note(index, folder, nodes)
+        except BaseException:
+            notes.nodes = dict.fromkeys([*nodes, *notes.nodes])
+            raise
+        finally:
+            notes.is_taking = False
         notes.texts_below = LAST_ID
 
     async def _note(self, index: SearchIndex, folder: Folder, nodes: Sequence[NodeId]) -> None:
@@ -328,7 +338,7 @@ class SearchUpkeep:
     async def close(self) -> None:
         """Ends what runs; the task has ended by then."""
         self._is_closed = True
-        self._reader.close()  # or a file that takes long would be waited for
+        self._reader.kill()  # or a file that takes long would be waited for
         await asyncio.to_thread(self._shut_down)
 
     def _shut_down(self) -> None:

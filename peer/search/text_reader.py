@@ -69,13 +69,21 @@ class TextReader:
             raise TextUnreadable("its format is broken")
         return ReadText(text, words.split("\n") if words else [])
 
+    def kill(self) -> None:
+        """From another thread: has the file that is being read be unreadable at once. Its pipes are
+        closed by the thread that reads it alone, which would write into whatever has their numbers
+        by then.
+        """
+        child = self._child
+        if child is not None:
+            _kill(child)
+
     def close(self) -> None:
-        """Ends the process and all that it may have started."""
+        """Ends the process and all that it may have started; nobody may be reading."""
         child, self._child = self._child, None
         if child is None:
             return
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.pid, signal.SIGKILL)
+        _kill(child)
         for pipe in (child.stdin, child.stdout):
             if pipe is not None:
                 with contextlib.suppress(OSError):
@@ -116,6 +124,11 @@ class TextReader:
                 raise TextUnreadable("the process that reads it has ended")
             out += piece
         return bytes(out)
+
+
+def _kill(child: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGKILL)
 
 
 def _wait(fd: int, event: int, deadline: float) -> None:

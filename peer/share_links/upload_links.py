@@ -254,11 +254,11 @@ class UploadLinks:
     async def run(self) -> None:
         """Asks relays for what was put in, until cancelled."""
         while True:
+            self._wake.clear()  # a link that is made meanwhile is asked for at once
             try:
                 await self.ask(is_patient=True)
             except (OSError, sqlite3.Error) as error:
                 log.warning("what was put in by upload links cannot be taken: %s", error)
-            self._wake.clear()
             try:
                 async with asyncio.timeout(ASKED_EVERY_S):
                     await self._wake.wait()

@@ -12,14 +12,16 @@ from typing import NamedTuple
 
 import pytest
 
-from crypto.ids import DeviceId, RelayId
+from crypto.ids import ChunkId, DeviceId, RelayId
 from peer.backup import backups
+from peer.backup.backup_settings import BACKUPS_SETTING
 from peer.backup.folder_backup import FolderBackup
 from peer.backup.node_pool import NodePool
 from peer.backup.pack_leases import PackLeases
 from peer.command_line.demo_device import find_free_port
 from peer.core.lacking import COMING
 from peer.daemon import Daemon
+from peer.device.database import DatabaseClosed
 from peer.errors import BadRecoveryKit, PeerError, TooFewNodes, UsageError
 from peer.status import FolderState
 from protocol.backup_records import read_records
@@ -27,7 +29,7 @@ from protocol.kit import encode_kit
 from protocol.relay_address import RelayAddress
 from protocol.storage_client import StorageClient
 from tests.peer.backup_stage import Nodes, keep, nodes, until_kept
-from tests.peer.device_stage import LOOPBACK, Stage, devices, folder_of, until
+from tests.peer.device_stage import DEADLINE_S, LOOPBACK, Stage, devices, folder_of, until
 
 
 class Kept(NamedTuple):
@@ -193,3 +195,82 @@ async def test_what_is_kept_is_in_the_home(kept: Kept) -> None:
     stored = await kept.one.home.store.setting("backups")
     assert read_records(stored or b"") == kept.one.backups._records
     assert await kept.one.home.store.setting("vault secret") == kept.one.backups.known.vault_secret
+
+
+async def test_of_two_who_decide_at_once_both_are_heard(kept: Kept) -> None:
+    one, addresses = kept.one, kept.nodes.addresses
+    for name in ("g", "h"):
+        await one.add_folder(kept.stage.root(name), name)
+    await asyncio.gather(*(one.backups.add(name, addresses, 2, 3) for name in ("g", "h")))
+    every = (await one.backups.every())["backups"]
+    assert sorted(entry["folder"] for entry in every) == ["f", "g", "h"]
+    told = read_records(await one.home.store.setting(BACKUPS_SETTING) or b"")
+    assert told == {record.folder_id: record for record in one.backups.known.records}
+    assert len({record.version for record in told.values()}) == 3
+
+
+async def test_a_folder_that_is_opened_anew_in_the_middle_of_a_pass_ends_nothing(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its index is closed; the pass is made again with the one that is open."""
+    one, folder = kept.one, folder_of(kept.one)
+    chunks, is_done = folder.store.wanted.chunks, asyncio.Event()
+
+    async def meanwhile() -> AsyncIterator[list[tuple[ChunkId, int]]]:
+        await one.openings.reopen(folder.folder_id)
+        is_done.set()
+        async for some in chunks():
+            yield some
+
+    monkeypatch.setattr(folder.store.wanted, "chunks", meanwhile)
+    (kept.stage.root("one") / "b").write_bytes(b"new")
+    await is_done.wait()
+    (kept.stage.root("one") / "c").write_bytes(b"newer")
+    one.backups.wake()
+    backup = one.backups._backups[folder.folder_id]
+    names = [b"new", b"newer"]
+    hasher = folder_of(one)._serving._hasher
+    ids = [hasher.chunk_id(name) for name in names]
+
+    async def are_stored() -> None:
+        while len(await backup.store.find(ids)) < len(ids):
+            one.backups.wake()
+            await asyncio.sleep(0.02)
+
+    async with asyncio.timeout(DEADLINE_S):
+        await are_stored()
+
+
+async def test_what_nodes_have_is_told_the_folder_that_is_open_by_then(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes in pieces, and the folder is opened anew between two of them."""
+    monkeypatch.setattr(backups, "WIRES_AT_ONCE", 1)
+    monkeypatch.setattr(backups, "TAKEN_TIMEOUT_S", 5.0)
+    one, folder = kept.one, folder_of(kept.one)
+    found = await folder.changesets(next(iter(folder.engine.frontier)).log_id, 0, 1 << 20)
+    assert found is not None
+    wires = [found.wires[0]] * 3
+    received = folder.changesets_received
+    begun = asyncio.Event()
+
+    def hears(wires: tuple[bytes, ...], origin: object, batch: int) -> None:
+        received(wires, origin, batch)
+        begun.set()
+
+    monkeypatch.setattr(folder, "changesets_received", hears)
+    taking = asyncio.ensure_future(one.backups._take_changesets(folder.folder_id, wires))
+    await begun.wait()
+    await one.openings.reopen(folder.folder_id)
+    await taking  # else nobody takes the second piece, and it waits in vain
+
+
+async def test_a_request_for_chunks_outlives_the_end_of_the_copies(kept: Kept) -> None:
+    one, folder_id = kept.one, folder_of(kept.one).folder_id
+    await until(lambda: folder_id in one.backups._sources)
+    source = one.backups._sources[folder_id]
+    await one.backups.remove("f")
+    await until(lambda: source.backup.store._db._connection is None)
+    with pytest.raises(DatabaseClosed):
+        await source.backup.store.totals()
+    await source._answer([ChunkId(bytes(32))])

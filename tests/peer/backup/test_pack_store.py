@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -137,4 +138,24 @@ async def test_a_damaged_one_is_begun_anew(tmp_path: Path) -> None:
     path.write_bytes(b"no database at all" * 100)
     store = await PackStore.open(path)
     assert await store.packs() == []
+    await store.close()
+
+
+async def test_one_that_cannot_be_opened_now_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever holds it, or has no room for it, will be over; what it remembers is there then."""
+    path = tmp_path / "packs"
+    store = await PackStore.open(path)
+    one, index = packed("one", [A, B])
+    await store.add(one, index, 100)
+    await store.close()
+    monkeypatch.setattr("peer.device.database.BUSY_TIMEOUT_S", 0.0)
+    with closing(sqlite3.connect(path, isolation_level=None)) as holder:
+        holder.execute("PRAGMA locking_mode = EXCLUSIVE")
+        holder.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            await PackStore.open(path)
+    store = await PackStore.open(path)
+    assert await store.unknown([one.id()]) == []
     await store.close()

@@ -243,3 +243,45 @@ async def test_what_only_this_machine_can_reach_is_told_to_this_machine_only(
     assert announced_of([LOOPBACK, "0.0.0.0"]) == (None, None)
     assert announced_of(["192.0.2.1", LOOPBACK, "::1"]) == (["192.0.2.1"], None)
     assert announced_of([LOOPBACK, "::1"]) == ([LOOPBACK, "::1"], [LOOPBACK, "::1"])
+
+
+async def test_two_that_are_opened_at_once_have_their_own_numbers(
+    one: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While relays are asked whether one is free, another is chosen."""
+    show = one.relays.show
+
+    async def slow(nameplate: int) -> list[str] | None:
+        await asyncio.sleep(0)
+        return await show(nameplate)
+
+    monkeypatch.setattr(one.relays, "show", slow)
+    monkeypatch.setattr("peer.connectivity.invitations.secrets.choice", min)
+    codes = [opened["code"] for opened in await asyncio.gather(one.invite(), one.invite())]
+    assert sorted(code.split("-")[0] for code in codes) == ["1", "2"]
+    assert {str(opened.code) for opened in one.invitations._open.values()} == set(codes)
+
+
+async def test_a_number_that_is_used_again_stays_announced(
+    heard: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Old ones are withdrawn one by one, and their numbers are free from the first on."""
+    numbers = iter((1, 2, 2))
+    monkeypatch.setattr("peer.connectivity.invitations.secrets.choice", lambda _: next(numbers))
+    await heard.invite()
+    await heard.invite()
+    discovery = heard._discovery
+    assert discovery is not None
+    close, opened = discovery.close_invitation, asyncio.Event()
+
+    async def closed(nameplate: int) -> None:
+        await close(nameplate)
+        if not opened.is_set():
+            opened.set()
+            await heard.invite()
+
+    monkeypatch.setattr(discovery, "close_invitation", closed)
+    pass_time(monkeypatch, 601)
+    await heard.invitations._withdraw_closed()
+    assert announced(heard) == set(heard.invitations._open)
+    assert len(heard.invitations._open) == 1

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from pathlib import Path
 
 import pytest
 
-from peer.device.database import open_database, open_private_database
+from peer.device.database import DatabaseClosed, open_database, open_private_database
 
 SCHEMA = "CREATE TABLE t (x INTEGER) STRICT;"
 
@@ -56,3 +57,38 @@ def modes_of(path: Path) -> dict[str, int]:
         each.name.removeprefix(path.name): each.stat().st_mode & 0o777
         for each in path.parent.glob(f"{path.name}*")
     }
+
+
+async def test_half_of_a_schema_is_none(tmp_path: Path) -> None:
+    """A disk that is full in the middle, as a crash there, leaves a database that can be made."""
+    path = tmp_path / "a.db"
+    with pytest.raises(sqlite3.OperationalError):
+        await open_database(path, f"{SCHEMA} CREATE TABLE t (again);", 1, "FULL")
+    db = await open_database(path, SCHEMA, 1, "FULL")
+    assert list(await db.execute_fetchall("SELECT x FROM t")) == []
+    await db.close()
+
+
+async def test_who_asks_a_closed_one_is_told_so(tmp_path: Path) -> None:
+    """Before, behind the statement that closes it, and in the middle of what is read."""
+    db = await open_database(tmp_path / "a.db", SCHEMA, 1, "FULL")
+    await db.execute_fetchall("INSERT INTO t VALUES (1), (2)")
+    cursor = await db.execute("SELECT x FROM t")
+    closing = asyncio.ensure_future(db.close())
+    await asyncio.sleep(0)
+    with pytest.raises(DatabaseClosed):
+        await db.execute_fetchall("SELECT x FROM t")
+    await closing
+    with pytest.raises(DatabaseClosed, match="closed meanwhile"):
+        await db.execute_fetchall("SELECT x FROM t")
+    with pytest.raises(DatabaseClosed):
+        await db.executemany("INSERT INTO t VALUES (?)", [(3,)])
+    with pytest.raises(DatabaseClosed):
+        await cursor.fetchone()
+
+
+async def test_other_mistakes_stay_what_they_are(tmp_path: Path) -> None:
+    db = await open_database(tmp_path / "a.db", SCHEMA, 1, "FULL")
+    with pytest.raises(sqlite3.ProgrammingError, match="bindings"):
+        await db.execute_fetchall("SELECT ?")
+    await db.close()

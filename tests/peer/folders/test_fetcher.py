@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -505,3 +505,34 @@ async def test_what_is_staged_is_wanted_of_nobody_and_can_be_wanted_anew(stage: 
     stage.fetcher.begin_anew()
     await stage.fetcher.need([wanted])
     assert list(stage.asked.wanted) == [(F, wanted.content.hash)]
+
+
+class Meeting(dict[ChunkId, Any]):
+    """Who waits for what, and the disk's thread at work in the middle of its being written down."""
+
+    def __init__(self, stage: Stage, chunk: ReceivedChunk) -> None:
+        super().__init__(stage.fetcher._waiting)
+        self._stage, self._chunk, self.count = stage, chunk, 0
+        self.taking: Future[Any] | None = None
+
+    def setdefault(self, key: ChunkId, default: Any = None) -> Any:
+        self.count += 1
+        if self.count == 2:
+            fetcher = self._stage.fetcher
+            self.taking = self._stage.executor.submit(fetcher._take, [self._chunk])
+            if not fetcher._handing.locked():  # else it waits until all is written down
+                self.taking.result()
+        return super().setdefault(key, default)
+
+
+async def test_what_comes_for_one_file_meets_another_of_the_same_bytes(stage: Stage) -> None:
+    """In the disk's thread, while the loop's writes down what that other lacks."""
+    one, two = need(F, PARTS[0], PARTS[1]), need(G, PARTS[0], PARTS[3])
+    await stage.fetcher.need([one])
+    meeting = stage.fetcher._waiting = Meeting(stage, received(PARTS[0]))
+    await stage.fetcher.need([two])
+    assert meeting.taking is not None
+    assert meeting.taking.result().good == [chunk_id(PARTS[0])]
+    await stage.fetcher.received([received(PARTS[1]), received(PARTS[3])])
+    assert stage.fetcher.jobs == {}
+    assert set(stage.fetcher.staged) == {(F, one.content.hash), (G, two.content.hash)}

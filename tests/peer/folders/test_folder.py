@@ -16,6 +16,7 @@ import pytest
 from crypto.ids import ChunkId, FolderId, LogId
 from peer.core import commands as c
 from peer.core.chunker import Chunker
+from peer.core.disk_types import DiskError
 from peer.core.engine import Engine, Ingested
 from peer.disk.disk import PosixDisk
 from peer.folders.deletion_guard import UNLIMITED
@@ -125,9 +126,9 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
 
 
 @asynccontextmanager
-async def running(scene: Scene) -> AsyncIterator[Folder]:
+async def running(scene: Scene, folder: Folder | None = None) -> AsyncIterator[Folder]:
     """The folder at work."""
-    folder = scene.folder()
+    folder = folder or scene.folder()
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(folder.run())
         try:
@@ -282,3 +283,20 @@ class FullStore(IndexStore):
         if isinstance(command, c.Commit):
             raise sqlite3.OperationalError("database or disk is full")
         return await super().perform(command)
+
+
+async def test_what_comes_while_the_disk_is_in_trouble_is_answered_after(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a folder that is paused, too, though nothing else wakes it then."""
+    monkeypatch.setattr("peer.folders.folder.RETRY_S", 0.2)
+    folder = scene.folder()
+    async with running(scene, folder):
+        await in_sync(folder)
+        folder.pause(True)
+        await until(lambda: folder.progress.state is FolderState.PAUSED)
+        folder._trouble(DiskError("It failed."), asyncio.get_running_loop().time())
+        folder.wake()
+        await folder.call(lambda: asyncio.sleep(0))  # its task waits for the disk from here on
+        folder.changesets_received((), None, 7)
+        await until(lambda: scene.others.answered == [7])

@@ -5,15 +5,22 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from crypto.ids import NodeId
+from peer.core.rows import Row
 from peer.daemon import Daemon
 from peer.device.config import write_value
+from peer.folders.folder import Folder
 from peer.folders.folder_setup import index_path
 from peer.search.search_index import SearchIndex
-from peer.search.search_upkeep import BUSY_S_MAX
+from peer.search.search_upkeep import BUSY_S_MAX, SearchUpkeep
+from peer.search.text_reader import TextUnreadable
 from peer.status import FolderState
 from tests.peer.device_stage import devices, folder_of, until
 
@@ -162,3 +169,70 @@ async def test_it_waits_for_a_state_and_not_by_the_clock(tmp_path: Path) -> None
             assert upkeep._due() == (notes.since + BUSY_S_MAX if is_awaited else None)
         folder.progress.state = FolderState.IN_SYNC
         await until(lambda: upkeep.is_idle)
+
+
+async def test_what_changes_again_while_it_is_taken_up_is_taken_up_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with devices(tmp_path) as stage:
+        daemon = await stage.found("one")
+        (stage.root("one") / "a.txt").write_text("A walrus.")
+        await daemon.add_folder(stage.root("one"), "f")
+        await found(daemon, "walrus", ["a.txt"])
+        upkeep, folder = daemon.search_upkeep, folder_of(daemon)
+        await until(lambda: upkeep.is_idle and folder.progress.state is FolderState.IN_SYNC)
+        index, notes, take = upkeep._index, upkeep._notes[folder.folder_id], upkeep._note
+        assert index is not None
+        (row,) = (await folder.call(lambda: folder_rows(folder))).values()
+
+        async def note(index: SearchIndex, folder: Folder, nodes: Sequence[NodeId]) -> None:
+            await take(index, folder, nodes)
+            assert upkeep.is_behind(folder.folder_id)  # for who asks meanwhile
+            upkeep.note(folder.folder_id, nodes)  # what was read of it is old by now
+            monkeypatch.undo()
+
+        monkeypatch.setattr(upkeep, "_note", note)
+        upkeep.note(folder.folder_id, [row.id])
+        await upkeep._take_nodes(index, folder, notes)
+        assert list(notes.nodes) == [row.id]
+
+        async def fails(index: SearchIndex, folder: Folder, nodes: Sequence[NodeId]) -> None:
+            raise sqlite3.OperationalError("database is locked")
+
+        monkeypatch.setattr(upkeep, "_note", fails)
+        with pytest.raises(sqlite3.OperationalError):
+            await upkeep._take_nodes(index, folder, notes)
+        assert list(notes.nodes) == [row.id]
+        monkeypatch.undo()
+        await until(lambda: upkeep.is_idle)
+
+
+async def folder_rows(folder: Folder) -> dict[tuple[str, ...], Row]:
+    assert folder.history is not None
+    return await folder.history.rows_below(())
+
+
+async def test_closing_writes_into_nobody_s_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a reading thread is about to write goes to the process that reads, or nowhere: never to
+    what was opened after that process's pipes.
+    """
+    upkeep = SearchUpkeep(tmp_path / "search.db", lambda _: tmp_path, {})
+    is_there, may_go = threading.Event(), threading.Event()
+
+    def wait(fd: int, event: int, deadline: float) -> None:
+        is_there.set()
+        may_go.wait()
+
+    monkeypatch.setattr("peer.search.text_reader._wait", wait)
+    reading = upkeep._writing.submit(upkeep._reader.read, "a.txt", b"of a person")
+    await asyncio.to_thread(is_there.wait)
+    closing = asyncio.ensure_future(upkeep.close())
+    await asyncio.sleep(0)
+    with ExitStack() as stack:
+        others = [stack.enter_context((tmp_path / f"{n}").open("w+b")) for n in range(16)]
+        may_go.set()
+        await closing
+        assert isinstance(reading.exception(), TextUnreadable)
+        assert [os.fstat(other.fileno()).st_size for other in others] == [0] * 16

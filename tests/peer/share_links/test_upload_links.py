@@ -13,12 +13,12 @@ from crypto.share_links import LinkKey, LinkSecrets
 from crypto.uploads import SEGMENT_SIZE
 from peer.daemon import Daemon
 from peer.errors import LinkNotMade, NoLinkRelay, RelayUnreachable
-from peer.share_links.upload_links import UploadLinkEntry, UploadWish
+from peer.share_links.upload_links import Place, UploadLinkEntry, UploadLinks, UploadWish
 from peer.share_links.upload_store import UploadLink
 from protocol.share_url import ShareUrl
 from protocol.upload_head import UploadHead
 from relay.uploads import Upload, Uploads
-from tests.peer.device_stage import devices
+from tests.peer.device_stage import DEADLINE_S, devices
 from tests.peer.link_stage import link_relaying
 
 WISH = UploadWish(3600, 10, 5 << 20, 9 << 20)
@@ -136,3 +136,28 @@ async def test_the_daemon_asks_by_itself(
         async with asyncio.timeout(60):
             while not [path for path in root.rglob("a.txt") if ".holdfast" not in path.parts]:
                 await asyncio.sleep(0.05)
+
+
+async def test_a_link_that_is_made_while_relays_are_asked_is_asked_for_at_once(
+    one: tuple[Daemon, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("peer.share_links.upload_links.ASKED_EVERY_S", 3600.0)
+    daemon, _ = one
+    links = UploadLinks(
+        daemon.home.path / "uploads.db", daemon.home.keys, lambda: (), Place(daemon.history),
+        lambda *heard: None,
+    )  # fmt: skip
+    asked = asyncio.Queue[None]()
+
+    async def ask(*, is_patient: bool) -> None:
+        if asked.qsize() == 0:
+            links._wake.set()
+        asked.put_nowait(None)
+
+    monkeypatch.setattr(links, "ask", ask)
+    running = asyncio.ensure_future(links.run())
+    async with asyncio.timeout(DEADLINE_S):
+        while asked.qsize() < 2:
+            await asyncio.sleep(0.01)
+    running.cancel()
+    await asyncio.wait([running])
