@@ -10,8 +10,8 @@ import pytest
 
 from crypto.ids import ChunkId, LogId
 from peer.core import commands as c
-from peer.disk.disk import PosixDisk
 from peer.device.database import DatabaseClosed
+from peer.disk.disk import PosixDisk
 from peer.folders.index_store import ChunkPlace, IndexStore, Summary
 from peer.folders.serving import CACHE_BYTES, Serving
 from protocol.nodes import ROOT, Content, Node
