@@ -44,14 +44,14 @@ export class UnknownError extends LinkError {
 export class ExpiredError extends LinkError {
   static kind = "expired";
   static title = "This link has expired";
-  static advice = "Whoever shared it chose when it ends. Ask them for a new link if you still need the files.";
+  static advice = "Whoever made it chose when it ends. Ask them for a new link if you still need one.";
 }
 
 /** Whoever made the link has ended it. */
 export class RevokedError extends LinkError {
   static kind = "revoked";
   static title = "This link has been withdrawn";
-  static advice = "Whoever shared it has ended it. Nothing more can be downloaded; ask them if you still need the files.";
+  static advice = "Whoever made it has ended it. Ask them for a new link if you still need one.";
 }
 
 /** The link was good for a number of downloads, and they are taken. */
@@ -66,7 +66,7 @@ export class UsedUpError extends LinkError {
 export class EndedError extends LinkError {
   static kind = "ended";
   static title = "This link has ended";
-  static advice = "It expired, was withdrawn, or was used up. Ask whoever shared it for a new link.";
+  static advice = "It expired, was withdrawn, or was used up. Ask whoever made it for a new link.";
 }
 
 /** The password is not the link's. */

@@ -57,6 +57,15 @@ export class Home {
     return answer.body;
   }
 
+  /**
+   * Gives the download back if nothing of it was had, so that nobody has to wait for it; also while the page goes. A page
+   * that is come back to claims anew.
+   */
+  giveBack() {
+    const options = { method: "DELETE", headers: { [TICKET]: this.ticket }, credentials: "omit", keepalive: true };
+    fetch(`${this.root}/claim`, options).catch(() => null);
+  }
+
   /** The bytes of a pack from `start` to `end`, both on the grid of leaves, in the space's memory. */
   async range(pack, start, end, signal, space) {
     for (let at = start; at < end; ) {

@@ -100,6 +100,7 @@ async function hashPassword(password, passwordSalt) {
 }
 
 function present(home, shared) {
+  addEventListener("pagehide", () => home.giveBack());
   const fetchRange = (...range) => home.range(...range);
   const source = { fetchRange, withChunks: (files, signal) => withChunks(files, shared.manifest, fetchRange, signal) };
   const place = ui.showFiles(shared, {

@@ -39,7 +39,7 @@ export function showFailure(error, onAgain) {
   slots.advice.textContent = error.advice;
   slots.again.hidden = !(error.again && onAgain);
   slots.again.addEventListener("click", () => onAgain());
-  main.focus();
+  main.focus({ preventScroll: true });
 }
 
 /** Asks for the password, until it is given; `trouble` says why the last one did not do. */
@@ -85,7 +85,8 @@ export function showFiles(shared, actions) {
     slots.view.addEventListener("click", () => actions.onView(only));
   }
   if (!isOne) listFiles(slots, shared, actions);
-  document.getElementById("main").focus();
+  // Of a long list the browser would show the middle.
+  document.getElementById("main").focus({ preventScroll: true });
   return new TransferPlace(slots);
 }
 
@@ -111,6 +112,7 @@ function rowOf(file, top, { canView, onSave, onView }) {
   const folder = file.path.slice(0, file.path.length - name.length);
   // The name of the folder that all is in stands above the list.
   slots.folder.textContent = shownName(folder.startsWith(`${top}/`) ? folder.slice(top.length + 1) : folder);
+  slots.folder.title = slots.folder.textContent; // a long one is cut off
   slots.name.textContent = shownName(name);
   slots.size.textContent = sizeWords(file.size);
   slots.save.setAttribute("aria-label", `Save ${shownName(name)}`);
@@ -154,7 +156,7 @@ class TransferPlace {
     this.slots.pace.textContent = "Starting…";
     this.slots.progress.value = 0;
     this.slots.transfer.hidden = false;
-    this.slots.stop.focus();
+    this.slots.stop.focus({ preventScroll: true }); // it stays in sight over the list
   }
 
   update(done, rate) {
@@ -170,7 +172,7 @@ class TransferPlace {
     const hasBegun = !this.slots.transfer.hidden;
     this.slots.transfer.hidden = true;
     this.lock(false);
-    this.chosen?.focus();
+    this.chosen?.focus({ preventScroll: true });
     if (kind === "stopped" && !hasBegun) return;
     const strong = document.createElement("strong");
     strong.textContent = title;

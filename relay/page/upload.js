@@ -4,6 +4,7 @@ import * as errors from "./errors.js";
 import { Rate } from "./rate.js";
 import { showFailure } from "./ui.js";
 import { BegunUploads } from "./upload_begun.js";
+import { endOf } from "./upload_errors.js";
 import { Sending, stopped } from "./upload_send.js";
 import { UploadView } from "./upload_ui.js";
 
@@ -50,7 +51,7 @@ async function run(sending, view, label) {
     view.sent(before, await sending.room().catch(() => null));
   } catch (caught) {
     const error = errors.asLinkError(caught);
-    if (ENDS.has(error.constructor)) showFailure(error);
+    if (ENDS.has(error.constructor)) showFailure(endOf(error));
     else view.failed(error);
   } finally {
     removeEventListener("beforeunload", stay);

@@ -38,5 +38,11 @@ export class BrokenError extends LinkError {
   static again = true;
 }
 
+/** How a link has ended that files were being sent by. */
+export function endOf(error) {
+  const advice = "No more files can be sent by it. Those that were sent whole arrive; for others, ask whoever gave you the link for a new one.";
+  return { kind: error.kind, title: error.title, advice };
+}
+
 /** What a relay's refusal means. */
 export const REFUSALS = { "too large": TooLargeError, "too many": TooManyFilesError, "no room": NoRoomError };

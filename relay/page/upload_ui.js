@@ -36,7 +36,7 @@ export class UploadView {
     this.takeDrops();
     slots.label.value = begun.label;
     if (begun.count) this.say(`${countWords(begun.count)} not sent whole`, begunWords(begun.count), "begun");
-    document.getElementById("main").focus();
+    document.getElementById("main").focus({ preventScroll: true });
   }
 
   facts() {

@@ -180,6 +180,51 @@ async def test_a_large_folder_is_listed_bit_by_bit(stage: Stage) -> None:
         await expect(visit.page.get_by_role("button", name="Show more")).to_be_hidden()
 
 
+async def test_far_down_in_a_list_it_is_seen_how_a_save_has_ended(stage: Stage) -> None:
+    long = "a directory whose name does not fit into one line of a phone, however it is held"
+    link = await stage.link({f"many/{long}/{at}.txt": b"x" for at in range(120)})
+    async with stage.visit(link, viewport=PHONE) as visit:
+        await visit.state("ready")
+        assert await visit.page.evaluate("scrollY") == 0, "it begins at its beginning"
+        sides = "[document.documentElement.scrollWidth, innerWidth]"
+        assert await visit.page.evaluate(sides) == [PHONE["width"]] * 2
+        row = visit.page.locator(".files li").last
+        box = await row.bounding_box()
+        assert box is not None
+        assert box["height"] < 90, "the directory takes one line"
+        await row.scroll_into_view_if_needed()
+        assert await visit.page.evaluate("scrollY") > 2000
+        assert (await visit.download("Save 119.txt"))[1] == b"x"
+        await expect(visit.page.locator('.outcome[data-kind="saved"]')).to_be_in_viewport()
+        await expect(row).to_be_in_viewport()
+
+
+@pytest.mark.row("A39")
+async def test_who_leaves_without_a_byte_leaves_the_download_to_others(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = await stage.link({"a.bin": PHOTO}, downloads_max=1)
+    links, is_asked = stage.web.links.links, asyncio.Event()
+    give_back = links.give_back
+
+    async def noted(*asked: bytes) -> Any:
+        try:
+            return await give_back(*asked)
+        finally:
+            is_asked.set()
+
+    monkeypatch.setattr(links, "give_back", noted)
+    async with stage.visit(link) as visit:
+        await visit.state("ready")
+        assert (await stage.web.claim(link)).json == {"wait": "taken"}
+        await visit.page.goto("about:blank")
+        async with asyncio.timeout(60):
+            await is_asked.wait()
+    async with stage.visit(link) as visit:
+        await visit.state("ready")
+        assert (await visit.download("Save"))[1] == PHOTO
+
+
 async def test_whoever_presses_twice_gets_it_once(stage: Stage) -> None:
     link = await stage.link({"a.bin": PHOTO})
     async with stage.visit(link) as visit:

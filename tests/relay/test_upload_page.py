@@ -283,6 +283,7 @@ async def test_each_refusal_has_its_words(stage: Stage) -> None:
         await stage.web.links.links.revoke(link.made.link_id, link.made.key.revocation(5), 5)
         await press(visit, "Send 1 file")
         await visit.state("failure", "revoked")
+        await expect(visit.page.locator("#main")).to_contain_text("No more files can be sent by it")
 
 
 async def test_it_is_used_with_the_keyboard_and_by_dropping(stage: Stage) -> None:
