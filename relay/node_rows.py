@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 import aiosqlite
 
 from protocol.relay_address import RelayAddress
-from protocol.storage_messages import Holder
+from protocol.storage_messages import Holder, ShareState
 from relay.share_rows import PackRow
 from relay.store import RelayStore
 
@@ -77,6 +77,17 @@ async def add_holder(db: aiosqlite.Connection, pack: int, node: int, number: int
     """That node holds that share too."""
     await db.execute_fetchall(
         "INSERT INTO holders VALUES (?, ?, ?, NULL) ON CONFLICT DO NOTHING", (pack, node, number)
+    )
+
+
+async def add_own(db: aiosqlite.Connection, pack: int, own_id: bytes) -> None:
+    """This node, if it has a part in the pack, holds all shares of it that are whole here."""
+    await db.execute_fetchall(
+        "INSERT INTO holders SELECT pack, node, number, NULL FROM shares JOIN nodes"
+        " WHERE pack = ? AND state = ? AND node_id = ?"
+        " AND EXISTS (SELECT 1 FROM holders AS own WHERE own.pack = shares.pack"
+        " AND own.node = nodes.node) ON CONFLICT DO NOTHING",
+        (pack, int(ShareState.WHOLE), own_id),
     )
 
 

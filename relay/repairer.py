@@ -23,7 +23,6 @@ from protocol.errors import LinkError, StorageRefused, WrongChunk
 from protocol.relay_address import BadRelayAddress, RelayAddress
 from protocol.storage_client import StorageClient, storing
 from protocol.storage_messages import (
-    Holder,
     ShareState,
     StoreDone,
     StoreMoved,
@@ -224,7 +223,7 @@ class Repairer:
             log.error("a share cannot be rebuilt: the others make another pack")
             return False
         try:
-            await self._write(pack, descriptor, number, share, holdings)
+            await self._write(pack, descriptor, number, share)
         except ShareFault as fault:
             log.warning("a share cannot be rebuilt: %s", fault)
             return False
@@ -276,15 +275,8 @@ class Repairer:
         descriptor: Descriptor,
         number: int,
         share: bytes,
-        holdings: list[Holding],
     ) -> None:
-        holders = [Holder(each.number, each.address) for each in holdings]
-        own = [each.address for each in holdings if each.node_id == self._own_id]
-        if own and Holder(number, own[0]) not in holders:
-            holders.append(Holder(number, own[0]))
-        incoming = await self._shares.begin(
-            pack.namespace, descriptor, number, leaf_hashes(share), pack.lease_until_s, holders
-        )
+        incoming = await self._shares.begin_rebuilt(pack, descriptor, number, leaf_hashes(share))
         if incoming is None:
             return
         try:

@@ -196,6 +196,14 @@ async def put_pack(
     return int(number)
 
 
+async def kept_pack(db: aiosqlite.Connection, pack: int) -> int | None:
+    """Its number again; None if it is in the trash, or no more."""
+    found = await db.execute_fetchall(
+        "SELECT pack FROM packs WHERE pack = ? AND trashed_s IS NULL", (pack,)
+    )
+    return pack if list(found) else None
+
+
 async def renew(
     db: aiosqlite.Connection, namespace: bytes, descriptor_id: bytes, lease_until_s: int
 ) -> bool:

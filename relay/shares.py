@@ -10,8 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -27,7 +26,7 @@ from relay import share_rows as rows
 from relay.namespaces import Namespace, Namespaces
 from relay.share_commits import ShareCommits
 from relay.share_files import ShareFiles, ShareName
-from relay.share_rows import ShareRow
+from relay.share_rows import PackRow, ShareRow
 from relay.store import RelayStore
 
 log = logging.getLogger(__name__)
@@ -92,6 +91,7 @@ class Shares:
         wall_clock: Callable[[], float],
     ) -> None:
         self.namespaces = Namespaces(node_id)
+        self._node_id = node_id
         self.commits = ShareCommits(store, files)
         self.limits = limits
         self.store, self.files = store, files
@@ -130,7 +130,40 @@ class Shares:
 
         Raises ShareFault, OSError or sqlite3.Error.
         """
-        name = ShareName(namespace, descriptor.id(), number)
+        name, now_s = ShareName(namespace, descriptor.id(), number), self.now_s()
+        lease_s = min(lease_until_s, now_s + LEASE_MAX_S)
+
+        async def put_pack(db: aiosqlite.Connection) -> int:
+            pack = await rows.put_pack(
+                db, namespace, name.descriptor_id, descriptor.pack_id, descriptor.encode(), lease_s,
+                stands_by=number == STANDBY,
+            )  # fmt: skip
+            await node_rows.set_holders(db, pack, holders, now_s)
+            # Who says so may not have heard yet of what was rebuilt here, nor the others.
+            await node_rows.add_own(db, pack, self._node_id)
+            return pack
+
+        return await self._coming_in(name, descriptor, hashes, put_pack)
+
+    async def begin_rebuilt(
+        self, pack: PackRow, descriptor: Descriptor, number: int, hashes: Sequence[bytes]
+    ) -> Incoming | None:
+        """The same of a share that this node makes itself. Nobody has asked for its pack just now:
+        the lease stays as it is, who holds what too, and a pack that was thrown away, or whose
+        lease has ended, since somebody looked takes nothing in (ShareFault).
+        """
+        name = ShareName(pack.namespace, pack.descriptor_id, number)
+        return await self._coming_in(
+            name, descriptor, hashes, lambda db: rows.kept_pack(db, pack.pack)
+        )
+
+    async def _coming_in(
+        self,
+        name: ShareName,
+        descriptor: Descriptor,
+        hashes: Sequence[bytes],
+        put_pack: Callable[[aiosqlite.Connection], Awaitable[int | None]],
+    ) -> Incoming | None:
         if name in self._coming or len(self._coming) >= INCOMING_MAX:
             raise ShareFault(StoreOutcome.BUSY)  # one link writes one share
         if name in self._leaving:
@@ -138,7 +171,7 @@ class Shares:
         incoming = Incoming(name, -1, -1, list(hashes), 0, descriptor.share_size)
         self._coming[name] = incoming
         try:
-            is_here = await self._begin(incoming, descriptor, lease_until_s, holders)
+            is_here = await self._begin(incoming, descriptor, put_pack)
             if not is_here:
                 incoming.next_leaf = await _whole(self._open, incoming)
                 return incoming
@@ -152,8 +185,7 @@ class Shares:
         self,
         incoming: Incoming,
         descriptor: Descriptor,
-        lease_until_s: int,
-        holders: Sequence[Holder],
+        put_pack: Callable[[aiosqlite.Connection], Awaitable[int | None]],
     ) -> bool:
         """Writes the rows; whether there is no more to come."""
         name, is_standby = incoming.name, incoming.name.number == STANDBY
@@ -162,20 +194,18 @@ class Shares:
             incoming.hashes = split_hashes(row.hashes)
         if not is_standby and not descriptor.is_share(name.number, incoming.hashes):
             raise ShareFault(StoreOutcome.DAMAGED)
-        lease = min(lease_until_s, self.now_s() + LEASE_MAX_S)
         is_new, space = not is_standby and row is None, self._space(name.namespace)
         if is_new:
             self._take_room(space, descriptor.share_size)
+        pack: int | None = None
         try:
-            incoming.pack = await self.commits.do(
-                lambda db: self._put_rows(
-                    db, name, descriptor, incoming.hashes, lease, holders, is_new
-                )
-            )
-        except (OSError, sqlite3.Error):
-            if is_new:
+            pack = await self.commits.do(lambda db: self._put_rows(db, incoming, put_pack, is_new))
+        finally:
+            if is_new and pack is None:
                 space.add(ShareState.INCOMING, -descriptor.share_size, -1)
-            raise
+        if pack is None:
+            raise ShareFault(StoreOutcome.UNKNOWN)
+        incoming.pack = pack
         if row is not None and row.trashed_s is not None:
             await self._recount()  # it was in the trash, with all that is of its pack
         return is_standby or (row is not None and row.state == ShareState.WHOLE)
@@ -183,27 +213,22 @@ class Shares:
     async def _put_rows(
         self,
         db: aiosqlite.Connection,
-        name: ShareName,
-        descriptor: Descriptor,
-        hashes: Sequence[bytes],
-        lease_until_s: int,
-        holders: Sequence[Holder],
+        incoming: Incoming,
+        put_pack: Callable[[aiosqlite.Connection], Awaitable[int | None]],
         is_new: bool,
-    ) -> int:
-        pack = await rows.put_pack(
-            db, name.namespace, name.descriptor_id, descriptor.pack_id, descriptor.encode(),
-            lease_until_s, stands_by=name.number == STANDBY,
-        )  # fmt: skip
-        await node_rows.set_holders(db, pack, holders, self.now_s())
+    ) -> int | None:
+        name, hashes = incoming.name, rows.joined(incoming.hashes)
+        pack = await put_pack(db)
+        if pack is None:
+            return None
         if is_new:
             position = await rows.next_position(db, name.namespace)
             await rows.put_share(
-                db, pack, name.number, position, descriptor.share_size, rows.joined(hashes),
-                self.now_s(),
-            )  # fmt: skip
+                db, pack, name.number, position, incoming.size, hashes, self.now_s()
+            )
         elif name.number != STANDBY:
             # They were compared with the root: what the row has may have rotted.
-            await rows.set_hashes(db, pack, name.number, rows.joined(hashes))
+            await rows.set_hashes(db, pack, name.number, hashes)
         return pack
 
     def _open(self, incoming: Incoming) -> int:
@@ -237,6 +262,8 @@ class Shares:
             is_there = await rows.set_whole(db, incoming.pack, name.number, now_s)
             if is_there and is_healed:
                 await rows.count_healed(db, name.namespace)
+                # Not before: who is killed in between, or whose disk fails, begins again.
+                await node_rows.add_own(db, incoming.pack, self._node_id)
             return is_there
 
         try:

@@ -1,6 +1,7 @@
-"""Plays a node's sweep beside everybody else in many orders by chance: `python -m tests.collecting
-1000` plays a thousand for each beginning, from seed 60 on. The test run plays those before, and all
-orders of few actors (`tests/relay/test_collecting.py`).
+"""Plays a node's sweep, and nodes that rebuild, beside everybody else in many orders by chance:
+`python -m tests.collecting 1000` plays a thousand for each beginning, from those seeds on that the
+test run does not play. That plays all orders of few actors too (`tests/relay/test_collecting.py`,
+`tests/relay/test_rebuilding.py`).
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ from typing import Final
 
 from tests.interleaving import some_orders
 from tests.relay import collecting_stage as stage
+from tests.relay import rebuilding_stage as rebuilding
 
 TESTED: Final = 60
 """Seeds that the test run plays."""
+REBUILT: Final = 10
+"""The same of nodes that rebuild, of which a history has five."""
 
 
 def main() -> None:
@@ -27,6 +31,11 @@ def main() -> None:
             histories = stage.Histories(Path(directory) / "node", setting, stage.everybody)
             some_orders(histories.play, range(TESTED, TESTED + count))
         print(f"{setting.__name__}: {count} orders, nothing lost and nothing left")
+    for actors in (rebuilding.everybody, rebuilding.nobody_gives_up):
+        with tempfile.TemporaryDirectory() as directory:
+            rebuilds = rebuilding.Histories(Path(directory), actors, standing_by=2)
+            some_orders(rebuilds.play, range(REBUILT, REBUILT + count))
+        print(f"rebuilt, {actors.__name__}: {count} orders, nothing lost and nothing left")
 
 
 if __name__ == "__main__":

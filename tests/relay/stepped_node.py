@@ -91,7 +91,7 @@ class SteppedNode:
 
     async def start(self) -> None:
         """Its disk is an actor of its own: commits of several requests are one where they meet."""
-        acting(f"disk {self.id[:1].decode()}" if self._is_fine else "", self.shares.run())
+        acting(f"disk {self.id[:1].hex()}" if self._is_fine else "", self.shares.run())
         await self.shares.start()
 
     def close(self) -> None:
