@@ -374,8 +374,24 @@ class ControlClient:
         timeout_s: float,
     ) -> _Answer:
         """One request, and what came."""
+        token = self._read_token()
+        answer = self._ask(method, path, content, headers, timeout_s, token)
+        if answer.status == 401 and (newer := self._read_token()) != token:
+            # A daemon began between the reading of its file and the request, which it has not done.
+            return self._ask(method, path, content, headers, timeout_s, newer)
+        return answer
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        content: bytes | None,
+        headers: dict[str, str],
+        timeout_s: float,
+        token: str,
+    ) -> _Answer:
         connection = _SocketConnection(self._home / SOCKET_NAME, timeout_s)
-        headers = {"Authorization": f"Bearer {self._read_token()}", **headers}
+        headers = {"Authorization": f"Bearer {token}", **headers}
         try:
             connection.request(method, path, content, headers)
             answer = connection.getresponse()

@@ -7,6 +7,8 @@ not become a silent default.
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shlex
 import tomllib
 from collections.abc import Callable, Mapping
@@ -321,8 +323,17 @@ def write_value(path: Path, field: str, value: Any) -> Config:
     """Sets one field in the file, which keeps its comments, and returns the whole configuration.
 
     `value` has the field's own form, as in `Config`. The file is replaced in one step and only by a
-    valid one.
+    valid one; who changes another field at the same moment, be it another process, waits.
     """
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        return _write_value(path, field, value)
+    finally:
+        os.close(directory)
+
+
+def _write_value(path: Path, field: str, value: Any) -> Config:
     key = KEYS[field]
     try:
         document = tomlkit.parse(path.read_text()) if path.exists() else tomlkit.document()

@@ -21,6 +21,10 @@ CUT_SHORT: Final = (
     "The folder was opened anew or removed meanwhile. `holdfast status` shows how it stands; look"
     " whether this was done, and try again if it was not."
 )
+NOT_AT_WORK: Final = (
+    "The folder is just being opened anew, or cannot be opened. `holdfast status` shows how it"
+    " stands."
+)
 
 
 class Calls:
@@ -32,6 +36,7 @@ class Calls:
         self._waiting: deque[tuple[Routine[Any], asyncio.Future[Any]]] = deque()
         self._next: Calls | None = None
         """Those of the folder that has taken this one's place."""
+        self._is_closed = False
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
@@ -40,10 +45,16 @@ class Calls:
         """Has something done by the folder's task. Raises what it raises, or PeerError."""
         if self._next is not None:  # whoever asks has found the old folder just before
             return await self._next.ask(lambda: _of_the_old(routine))
+        if self._is_closed:  # when there is another one, and whether, nobody knows
+            raise PeerError(NOT_AT_WORK)
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._waiting.append((routine, future))
         self._wake()
         return await asyncio.shield(future)  # who waits no longer leaves it to be answered
+
+    def close(self) -> None:
+        """The folder ends; what waits is for the one that takes its place."""
+        self._is_closed = True
 
     async def answer(self) -> None:
         """In the folder's task: does the first, and raises what ends the folder."""

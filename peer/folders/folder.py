@@ -97,8 +97,7 @@ class Folder:
         self._inbox: deque[tuple[tuple[bytes, ...], object, int]] = deque()
         self._applied_told: list[FrontierEntry] = []
         self._calls = Calls(self.wake)
-        self._next: Folder | None = None
-        """The one that has taken this one's place."""
+        self._next: Folder | None = None  # that has taken this one's place
         self._joining: Joining | None = None
         self._heard: dict[LogId, FrontierEntry] = {}
         """How far others hold the logs."""
@@ -585,6 +584,7 @@ class Folder:
         if self._is_closed:
             return
         self._is_closed = self._serving.is_closed = True
+        self._calls.close()
         if self.history is not None:
             self.history.close()
         if self.progress.state is FolderState.IN_SYNC:

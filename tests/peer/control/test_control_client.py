@@ -165,3 +165,20 @@ def test_what_is_no_answer(
     thread.join(PATIENCE_S)
     assert not thread.is_alive()
     assert type(caught.value) is error
+
+
+async def test_a_daemon_that_begins_just_then_is_asked_by_its_own_token(
+    tmp_path: Path, client: ControlClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, was_read = client._read_token, False
+
+    def older_first() -> str:
+        nonlocal was_read
+        token, was_read_before = read(), was_read
+        was_read = True
+        return token if was_read_before else "of the daemon before"
+
+    monkeypatch.setattr(client, "_read_token", older_first)
+    async with running(tmp_path) as daemon:
+        await asyncio.to_thread(client.stop)
+        assert daemon.calls == [("stop",)]

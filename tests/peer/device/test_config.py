@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import threading
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from peer.device.config import (
     read_value,
     write_value,
 )
+from peer.device.small_file import write_durably
 from peer.errors import BadConfig
 
 EVERYTHING = """
@@ -173,3 +176,35 @@ def test_any_text_is_an_address_or_a_value_error(text: str) -> None:
     except ValueError:
         return
     assert parse_address(format_address((host, port))) == (host, port)
+
+
+def test_of_two_who_set_at_once_both_are_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two commands, or a command and the daemon: the other begins between reading and writing."""
+    path, flock, write = tmp_path / "config.toml", fcntl.flock, write_durably
+    goes_on = threading.Event()
+    others: list[threading.Thread] = []
+
+    def locked(descriptor: int, operation: int) -> None:
+        if others:
+            goes_on.set()  # it waits from here on
+        flock(descriptor, operation)
+
+    def other() -> None:
+        write_value(path, "discovery", False)
+        goes_on.set()
+
+    def written(path: Path, data: bytes) -> None:
+        if not others:
+            others.append(threading.Thread(target=other))
+            others[0].start()
+            goes_on.wait()
+        write(path, data)
+
+    monkeypatch.setattr("fcntl.flock", locked)
+    monkeypatch.setattr("peer.device.config.write_durably", written)
+    write_value(path, "hold_files", 7)
+    others[0].join()
+    config = read_config(path)
+    assert (config.hold_files, config.discovery) == (7, False)

@@ -116,3 +116,18 @@ async def test_what_needs_the_old_index_or_disk_is_said_to_be_cut_short(error: E
     for asking in (before, after):
         with pytest.raises(PeerError, match=CUT_SHORT):
             await asking
+
+
+async def test_a_folder_that_has_ended_lets_nobody_wait_who_comes_then() -> None:
+    """Its index may not open for hours; what was asked before is for the one that comes then."""
+    old, new = Desk(), Desk()
+    before = await old.asked(lambda: 1)
+    old.calls.close()
+    with pytest.raises(PeerError, match="opened anew, or cannot be opened"):
+        await (await old.asked(lambda: 2))
+    new.calls.take_over(old.calls)
+    await new.calls.answer()
+    assert await before == 1
+    after = await old.asked(lambda: 3)
+    await new.calls.answer()
+    assert await after == 3
