@@ -13,8 +13,7 @@ from typing import Any, Final, NotRequired, TypedDict, get_args, get_type_hints
 
 from peer import status as s
 from peer.share_links.link_control import LinkEnd
-from peer.share_links.link_requests import LinkListing, NewLinkEntry
-from peer.share_links.upload_links import UploadLinkEntry
+from peer.share_links.link_entries import LinkListing, NewLinkEntry, UploadLinkEntry
 
 
 class Done(TypedDict):

@@ -9,8 +9,7 @@ from msgspec.json import schema_components
 
 from peer import status as s
 from peer.share_links.link_control import LinkEnd
-from peer.share_links.link_requests import LinkListing, NewLinkEntry
-from peer.share_links.upload_links import UploadLinkEntry
+from peer.share_links.link_entries import LinkListing, NewLinkEntry, UploadLinkEntry
 
 Text = Annotated[str, Meta(min_length=1)]
 Place = Annotated[str, Meta(pattern=r"^/[^\u0000]*$", description="An absolute path.")]

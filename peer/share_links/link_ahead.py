@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from crypto.errors import CryptoError
 from crypto.ids import FolderId
-from peer.errors import PeerError
+from peer.share_links.link_ending import TROUBLE
 from peer.share_links.link_listing import PREPARED_SHARE
-from protocol.errors import LinkError, ProtocolError, StorageRefused
 
 log = logging.getLogger(__name__)
 
@@ -34,11 +31,6 @@ LEASE_S: Final = 14 * 86_400
 """Of what is prepared; it is prolonged in good time, and for as long as a link names it."""
 TIMEOUT_S: Final = 300.0
 """What was put by then is found the next time."""
-_EXPECTED: Final = (
-    LinkError, StorageRefused, ProtocolError, CryptoError, PeerError, OSError, sqlite3.Error,
-    ValueError,
-)  # fmt: skip
-"""What relays and disks may do; the last is a database of a folder that was let go meanwhile."""
 
 
 class Prepared(NamedTuple):
@@ -83,7 +75,8 @@ class LinksAhead:
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 prepared = await self._prepare(folder_id)
-        except _EXPECTED as error:
+        except (*TROUBLE, ValueError) as error:
+            # The last is a database of a folder that was let go meanwhile.
             log.info("share links are not prepared: %s", error)
             known.rest_until = self._now() + TROUBLE_REST_S
             return

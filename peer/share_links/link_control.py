@@ -8,9 +8,9 @@ from typing import Any, Final, Protocol, TypedDict
 
 from peer.control.control_fields import Fields
 from peer.errors import UsageError
+from peer.share_links.link_entries import LinkListing, NewLinkEntry, UploadLinkEntry
 from peer.share_links.link_maker import Wish
-from peer.share_links.link_requests import LinkListing, NewLinkEntry
-from peer.share_links.upload_links import UploadLinkEntry, UploadWish
+from peer.share_links.upload_links import UploadWish
 
 LIFETIME_MAX_S: Final = 10 * 366 * 86_400
 DOWNLOADS_MAX: Final = 1_000_000

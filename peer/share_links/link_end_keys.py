@@ -10,19 +10,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import sqlite3
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from hashlib import sha256
 from typing import Final
 
-from crypto.errors import CryptoError
 from crypto.ids import DeviceId
 from crypto.keys import DeviceKeys
 from crypto.share_links import END_KEY_SIZE
 from peer.device.ledgers import Ledgers
-from peer.errors import PeerError
-from peer.share_links.link_ending import REVOKED, OwnLinks
+from peer.share_links.link_ending import REVOKED, TROUBLE, OwnLinks
 from peer.share_links.link_relay import LinkRelay, link_relay
 from peer.share_links.link_store import LinkStore
 from protocol.errors import LinkError, StorageRefused
@@ -38,7 +35,6 @@ AGAIN_S: Final = 60.0
 AGAIN_MAX_S: Final = 900.0
 MUCH_LATER_S: Final = 86_400.0
 """A relay that takes no key is older than that, or lacks the link: it is asked again in a day."""
-_EXPECTED: Final = (PeerError, CryptoError, LinkError, StorageRefused, OSError, sqlite3.Error)
 
 
 class LinkEndKeys:
@@ -84,7 +80,7 @@ class LinkEndKeys:
         try:
             if any([await kind.living() for kind in self._kinds]):
                 await (await self._store()).drop_end_keys()
-        except _EXPECTED as error:
+        except TROUBLE as error:
             log.warning("other devices may be told old keys of share links: %s", error)
 
     async def run(self) -> None:
@@ -96,7 +92,7 @@ class LinkEndKeys:
             self._wake.clear()
             try:
                 await self.step()
-            except _EXPECTED as error:
+            except TROUBLE as error:
                 log.warning("other devices cannot end share links of this one: %s", error)
                 self._later[""] = asyncio.get_running_loop().time() + AGAIN_S
 
@@ -114,7 +110,7 @@ class LinkEndKeys:
                     key = os.urandom(END_KEY_SIZE)
                     await relay.set_end_key(link_id, key)
                     await store.put_end_key(EndKey(link_id, key), made_of)
-        except _EXPECTED as error:
+        except TROUBLE as error:
             log.info("no other device can end a link at %s yet: %s", relay.address.host, error)
             return False
         return True

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
 from collections.abc import Iterable, Sequence
 from typing import Final, Protocol, TypeVar
 
+from crypto.errors import CryptoError
 from crypto.keys import DeviceKeys
 from crypto.share_links import LinkKey
-from peer.errors import RelayUnreachable
+from peer.errors import PeerError, RelayUnreachable
 from peer.share_links.link_relay import link_relay
-from protocol.errors import LinkError, StorageRefused
+from protocol.errors import LinkError, ProtocolError, StorageRefused
 from protocol.relay_address import RelayAddress
 from protocol.share_url import ShareUrl, text_of
 
 ENDS: Final = ("", "expired", "revoked", "used up")
 """By the number that a relay says."""
 REVOKED: Final = ENDS.index("revoked")
+TROUBLE: Final = (
+    PeerError, CryptoError, ProtocolError, LinkError, StorageRefused, OSError, sqlite3.Error,
+)  # fmt: skip
+"""What relays, other devices and disks may do to who looks after links: it is tried again."""
 PREFIX_LENGTH_MIN: Final = 4
 """Letters of an id that are enough if no other link's begins so."""
 

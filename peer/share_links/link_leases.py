@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection
@@ -17,17 +16,14 @@ from typing import Final
 
 from crypto.ids import FolderId
 from peer.backup.pack_leases import RENEW_AFTER_S, PackLeases
-from peer.errors import PeerError
+from peer.share_links.link_ending import TROUBLE
 from peer.share_links.link_store import LinkStore
-from protocol.errors import LinkError, ProtocolError, StorageRefused
 
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S: Final = 300.0
 """What is due and could not be asked is asked then; a lease lasts twelve times as long as it takes
 to be due."""
-_EXPECTED: Final = (LinkError, StorageRefused, ProtocolError, PeerError, OSError, sqlite3.Error)
-"""What relays, nodes and disks may do."""
 
 
 class LinkLeases:
@@ -51,7 +47,7 @@ class LinkLeases:
             await asyncio.sleep(LOOK_EVERY_S)
             try:
                 await self.step(time.time())
-            except _EXPECTED as error:
+            except TROUBLE as error:
                 log.info("packs of share links are not prolonged: %s", error)
 
     async def step(self, now_s: float) -> None:

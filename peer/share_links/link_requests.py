@@ -7,7 +7,6 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TypedDict
 
 from crypto.ids import FolderId
 from crypto.keys import DeviceKeys
@@ -24,64 +23,28 @@ from peer.share_links.link_ahead import LEASE_S as AHEAD_LEASE_S
 from peer.share_links.link_ahead import LinksAhead, Prepared
 from peer.share_links.link_content import Given, given_at
 from peer.share_links.link_end_keys import LinkEndKeys
-from peer.share_links.link_ending import ENDS, REVOKED, OwnLinks, end_at_relay, meant
+from peer.share_links.link_ending import REVOKED, OwnLinks, end_at_relay, meant
+from peer.share_links.link_entries import (
+    LinkListing,
+    NewLinkEntry,
+    UploadLinkEntry,
+    made_entry,
+    told_entries,
+)
 from peer.share_links.link_leases import LinkLeases
 from peer.share_links.link_maker import LinkMaker, Made, Wish
 from peer.share_links.link_packing import LinkPacking, Making
 from peer.share_links.link_relay import OlderRelay, link_relay, serving_relay
-from peer.share_links.link_sharing import LinkSharing, ToldLink
+from peer.share_links.link_sharing import LinkSharing
 from peer.share_links.link_store import LinkStore, MadeLink
-from peer.share_links.upload_links import UploadLinkEntry, UploadLinks, UploadWish
+from peer.share_links.upload_links import UploadLinks, UploadWish
 from peer.share_links.upload_store import UploadLink
 from protocol.errors import BadName, LinkError, StorageRefused
 from protocol.link_messages import LinkUse
-from protocol.link_records import AnyRecord, LinkRecord, UploadRecord
+from protocol.link_records import AnyRecord
 from protocol.messages import OwnKnown
 from protocol.names import check_name
 from protocol.relay_address import RelayAddress
-from protocol.share_url import text_of
-
-
-class LinkEntry(TypedDict):
-    """One share link of this device, or of another one of the user."""
-
-    id: str
-    url: str
-    """All of it: whoever has this has what it gives."""
-    name: str
-    files: int
-    bytes: int
-    has_password: bool
-    made_s: int
-    expires_s: int
-    """0: never."""
-    downloads: int | None
-    """None while the relay cannot be asked, or it is another device's."""
-    downloads_max: int
-    """0: any number."""
-    state: str
-    """`live`, `expired`, `revoked`, `used up`, or `unknown` while the relay cannot be asked; of
-    another device's as that told, or `ending` until it or the relay has ended it.
-    """
-    relay: str
-    device: str
-    """The other device of the user that made it; empty for this one."""
-
-
-class NewLinkEntry(LinkEntry):
-    """A link that was just made."""
-
-    uploaded_bytes: int
-    """Of chunks that had not been at the relay."""
-    manifest_bytes: int
-
-
-class LinkListing(TypedDict):
-    """The answer to `link list`."""
-
-    links: list[LinkEntry]
-    requests: list[UploadLinkEntry]
-    """By which files come in."""
 
 
 class ShareLinkRequests:
@@ -152,7 +115,7 @@ class ShareLinkRequests:
         except LinkError as error:
             raise RelayUnreachable(f"{error} No link was made.") from error
         await self.sharing.changed()
-        entry = _entry(made.link, {})
+        entry = made_entry(made.link, {})
         return {
             **entry,
             "downloads": 0,
@@ -189,16 +152,10 @@ class ShareLinkRequests:
         links = await (await self._store.get()).links()
         uses = await self._uses({link.relay for link in links})
         await self._note_ends(links, uses)
-        others = await self.sharing.others()
+        told_links, told_uploads = told_entries(await self.sharing.others())
         return {
-            "links": [
-                *(_entry(link, uses[link.relay]) for link in links),
-                *(_told_entry(told) for told in others if isinstance(told.record, LinkRecord)),
-            ],
-            "requests": [
-                *await self._uploads.listed(),
-                *(_told_upload(told) for told in others if isinstance(told.record, UploadRecord)),
-            ],
+            "links": [*(made_entry(link, uses[link.relay]) for link in links), *told_links],
+            "requests": [*await self._uploads.listed(), *told_uploads],
         }
 
     async def request(
@@ -338,81 +295,3 @@ class MadeLinks:
         store = await self._known_store()
         assert store is not None, "the link came from there"
         await store.revoked(link_id, at_s)
-
-
-def _entry(link: MadeLink, uses: Mapping[bytes, LinkUse] | None) -> LinkEntry:
-    """`uses`: what its relay says of links; None while it cannot be asked."""
-    use = (uses or {}).get(link.link_id)
-    if link.revoked_s:
-        state = "revoked"
-    elif uses is None:
-        state = "unknown"
-    elif use is None:  # the relay remembers ended links for a year
-        state = "expired" if link.expires_s else "unknown"
-    else:
-        state = ENDS[use.ended] if 0 < use.ended < len(ENDS) else "live"
-    return {
-        "id": text_of(link.link_id),
-        "url": str(link.url),
-        "name": link.name,
-        "files": link.files,
-        "bytes": link.size,
-        "has_password": link.has_password,
-        "made_s": link.made_s,
-        "expires_s": use.expires_s if use is not None else link.expires_s,
-        "downloads": use.downloads if use is not None else None,
-        "downloads_max": link.downloads_max,
-        "state": state,
-        "relay": link.relay,
-        "device": "",
-    }
-
-
-def _told_state(told: ToldLink) -> str:
-    return "revoked" if told.is_ended else "ending" if told.is_wished else "live"
-
-
-def _told_upload(told: ToldLink) -> UploadLinkEntry:
-    record = told.record
-    assert isinstance(record, UploadRecord)
-    return {
-        "id": text_of(record.link_id),
-        "url": str(record.url),
-        "name": record.name,
-        "place": "",
-        "has_password": record.has_password,
-        "made_s": record.made_s,
-        "expires_s": record.expires_s,
-        "files": None,
-        "bytes": None,
-        "files_max": record.files_max,
-        "file_bytes_max": record.file_bytes_max,
-        "bytes_max": record.bytes_max,
-        "refused": 0,
-        "waiting": None,
-        "senders": [],
-        "state": _told_state(told),
-        "problem": "",
-        "relay": record.relay,
-        "device": told.device,
-    }
-
-
-def _told_entry(told: ToldLink) -> LinkEntry:
-    record = told.record
-    assert isinstance(record, LinkRecord)
-    return {
-        "id": text_of(record.link_id),
-        "url": str(record.url),
-        "name": record.name,
-        "files": record.files,
-        "bytes": record.size,
-        "has_password": record.has_password,
-        "made_s": record.made_s,
-        "expires_s": record.expires_s,
-        "downloads": None,
-        "downloads_max": record.downloads_max,
-        "state": _told_state(told),
-        "relay": record.relay,
-        "device": told.device,
-    }

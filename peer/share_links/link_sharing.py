@@ -10,27 +10,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
-from crypto.errors import CryptoError
 from crypto.ids import DeviceId
 from peer.connectivity.connection import Connection
 from peer.errors import PeerError, RelayUnreachable
-from peer.share_links.link_ending import OwnLinks, end_by_key
-from peer.share_links.link_store import LinkStore, MadeLink
-from protocol.errors import LinkError, ProtocolError, StorageRefused
+from peer.share_links.link_ending import TROUBLE, OwnLinks, end_by_key
+from peer.share_links.link_store import LinkStore
+from protocol.errors import LinkError, StorageRefused
 from protocol.events import EndKeysReceived, LinksReceived, UploadLinksReceived
-from protocol.link_records import NAME_LENGTH_MAX, TOLD_MAX, WISHES_MAX, AnyRecord, LinkRecord
+from protocol.link_records import TOLD_MAX, WISHES_MAX, AnyRecord
 from protocol.messages import (
     EndKeysKnown,
     LinksKnown,
     OwnKnown,
     UploadLinksKnown,
-    presentable,
 )
 from protocol.relay_address import BadRelayAddress
 
@@ -39,9 +36,6 @@ log = logging.getLogger(__name__)
 AGAIN_S: Final = 60.0
 """After a relay could not be told that a link has ended; twice as long each time."""
 AGAIN_MAX_S: Final = 900.0
-_EXPECTED: Final = (
-    PeerError, CryptoError, ProtocolError, LinkError, StorageRefused, OSError, sqlite3.Error,
-)  # fmt: skip
 
 
 class ToldLink(NamedTuple):
@@ -106,7 +100,7 @@ class LinkSharing:
             for fulfil in (self._fulfil, self._fulfil_here):
                 try:
                     await fulfil()
-                except _EXPECTED as error:
+                except TROUBLE as error:
                     log.warning("a share link that is wished to be ended stays: %s", error)
 
     async def known(self) -> LinksKnown:
@@ -115,7 +109,7 @@ class LinkSharing:
         if store is None:
             return LinksKnown((), ())
         now_s = int(time.time())
-        living = [_record(link) for link in await store.links() if not 0 < link.expires_s <= now_s]
+        living = [link.told for link in await store.links() if not 0 < link.expires_s <= now_s]
         wishes = await store.wishes()
         return LinksKnown(tuple(living[:TOLD_MAX]), tuple(wishes[:WISHES_MAX]))
 
@@ -124,7 +118,7 @@ class LinkSharing:
         try:
             for message in (await self.known(), await self._uploads(), await self._end_keys()):
                 self._tell(message)
-        except _EXPECTED as error:
+        except TROUBLE as error:
             log.warning("other devices are not told of share links: %s", error)
 
     async def greet(self, connection: Connection) -> None:
@@ -134,7 +128,7 @@ class LinkSharing:
         try:
             for message in (await self.known(), await self._uploads(), await self._end_keys()):
                 connection.session.send(message)
-        except _EXPECTED as error:
+        except TROUBLE as error:
             log.warning("%s is not told of share links: %s", connection.name, error)
 
     async def others(self) -> list[ToldLink]:
@@ -174,7 +168,7 @@ class LinkSharing:
             self._due |= set(event.wishes)
             self._wake.set()
             await self._wish_too(event.wishes)
-        except _EXPECTED as error:
+        except TROUBLE as error:
             log.warning("what %s tells of share links is not kept: %s", connection.name, error)
 
     async def received_uploads(self, event: UploadLinksReceived, connection: Connection) -> None:
@@ -185,7 +179,7 @@ class LinkSharing:
                 await store.tell_uploads(connection.device_id, connection.name, event.records)
                 await self._forget_wishes(store)
                 self._wake.set()
-        except _EXPECTED as error:
+        except TROUBLE as error:
             log.warning("what %s tells of upload links is not kept: %s", connection.name, error)
 
     async def received_keys(self, event: EndKeysReceived, connection: Connection) -> None:
@@ -195,7 +189,7 @@ class LinkSharing:
             if store is not None:
                 await store.tell_keys(connection.device_id, event.keys)
                 self._wake.set()
-        except _EXPECTED as error:
+        except TROUBLE as error:
             log.warning("how to end links of %s is not kept: %s", connection.name, error)
 
     async def _keep(self, device_id: DeviceId, name: str, event: LinksReceived) -> None:
@@ -282,11 +276,3 @@ class LinkSharing:
             return False
         self._refused.add((told.link_id, key))
         return False
-
-
-def _record(link: MadeLink) -> LinkRecord:
-    return LinkRecord(
-        link.link_id, link.base, link.secret, link.relay, presentable(link.name, NAME_LENGTH_MAX),
-        link.has_password, link.files, link.size, link.made_s, link.expires_s, link.downloads_max,
-        link.revoked_s,
-    )  # fmt: skip

@@ -22,6 +22,7 @@ from peer.device.database import open_private_database
 from peer.device.transaction import transaction
 from peer.errors import HomeDamaged
 from protocol.link_records import (
+    NAME_LENGTH_MAX,
     AnyRecord,
     EndKey,
     LinkRecord,
@@ -32,6 +33,7 @@ from protocol.link_records import (
     write_end_keys,
     write_records,
 )
+from protocol.messages import presentable
 from protocol.share_url import ShareUrl
 
 FORMAT: Final = 1
@@ -121,6 +123,15 @@ class MadeLink(NamedTuple):
     def url(self) -> ShareUrl:
         """All of it."""
         return ShareUrl(self.base, self.link_id, self.secret)
+
+    @property
+    def told(self) -> LinkRecord:
+        """What the user's other devices are told of it: not the link's own key."""
+        return LinkRecord(
+            self.link_id, self.base, self.secret, self.relay,
+            presentable(self.name, NAME_LENGTH_MAX), self.has_password, self.files, self.size,
+            self.made_s, self.expires_s, self.downloads_max, self.revoked_s,
+        )  # fmt: skip
 
 
 class NamedPack(NamedTuple):

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypedDict
+from typing import Final
 
 from crypto.ids import FolderId
 from crypto.keys import DeviceKeys
@@ -32,6 +32,7 @@ from peer.device.opened import Opened
 from peer.errors import LinkNotMade, RelayUnreachable
 from peer.history.history_requests import HistoryRequests
 from peer.share_links.link_ending import ENDS, REVOKED, end_at_relay
+from peer.share_links.link_entries import SenderEntry, UploadLinkEntry, said_of
 from peer.share_links.link_relay import LinkRelay, NewBlob, link_relay, serving_relay
 from peer.share_links.upload_files import NoPlace
 from peer.share_links.upload_intake import Came, NoRoom, Trouble, UploadIntake
@@ -44,11 +45,9 @@ from peer.share_links.upload_store import (
 )
 from protocol.errors import LinkError, StorageRefused
 from protocol.link_messages import LinkUse
-from protocol.link_records import NAME_LENGTH_MAX as TOLD_NAME_LENGTH_MAX
-from protocol.link_records import TOLD_MAX, UploadRecord
-from protocol.messages import UploadLinksKnown, presentable
+from protocol.link_records import TOLD_MAX
+from protocol.messages import UploadLinksKnown
 from protocol.relay_address import RelayAddress
-from protocol.share_url import text_of
 from protocol.storage_messages import StoreOutcome
 from protocol.upload_head import NAME_LENGTH_MAX, UploadManifest
 from protocol.upload_messages import Waiting
@@ -72,52 +71,6 @@ class UploadWish:
     file_bytes_max: int
     bytes_max: int
     password: str | None = None
-
-
-class SenderEntry(TypedDict):
-    """What one sender has put in."""
-
-    label: str
-    """Their own words; may be empty."""
-    files: int
-    bytes: int
-    came_s: int
-    """The latest."""
-
-
-class UploadLinkEntry(TypedDict):
-    """One upload link of this device, or of another one of the user."""
-
-    id: str
-    url: str
-    """All of it: whoever has this can put files in."""
-    name: str
-    place: str
-    """The directory that they go to; empty while the folder is not on this device."""
-    has_password: bool
-    made_s: int
-    expires_s: int
-    """0: never."""
-    files: int | None
-    """That have come; None where another device made it."""
-    bytes: int | None
-    files_max: int
-    file_bytes_max: int
-    bytes_max: int
-    refused: int
-    """That were not what a sender may put in."""
-    waiting: int | None
-    """At the relay, not fetched yet; None while it cannot be asked."""
-    senders: list[SenderEntry]
-    state: str
-    """`live`, `expired`, `revoked`, or `unknown` while the relay cannot be asked; of another
-    device's as that told, or `ending` until it or the relay has ended it.
-    """
-    problem: str
-    """Why what waits is not fetched; empty if it is."""
-    relay: str
-    device: str
-    """The other device of the user that made it; empty for this one."""
 
 
 class Place:
@@ -247,7 +200,7 @@ class UploadLinks:
         """What the user's other devices are told."""
         now_s = time.time()
         every = [link for link in await self.every() if not 0 < link.expires_s <= now_s]
-        return UploadLinksKnown(tuple(map(_record, every[:TOLD_MAX])))
+        return UploadLinksKnown(tuple(link.told for link in every[:TOLD_MAX]))
 
     # ------------------------------------------------------------ what comes
 
@@ -421,13 +374,8 @@ class UploadLinks:
         root = self._place.root(link.folder_id)
         waiting = 0 if link.is_over else self._waiting.get(link.link_id)
         return {
-            "id": text_of(link.link_id),
-            "url": str(link.url),
-            "name": link.name,
+            **said_of(link, state),
             "place": "" if root is None else str(root / link.directory),
-            "has_password": link.has_password,
-            "made_s": link.made_s,
-            "expires_s": link.expires_s,
             "files": len(here),
             "bytes": sum(each.size for each in here),
             "files_max": link.files_max,
@@ -436,19 +384,8 @@ class UploadLinks:
             "refused": refused,
             "waiting": waiting,
             "senders": _senders(here),
-            "state": state,
             "problem": self._problems.get(link.link_id, ""),
-            "relay": link.relay,
-            "device": "",
         }
-
-
-def _record(link: UploadLink) -> UploadRecord:
-    return UploadRecord(
-        link.link_id, link.base, link.secrets.secret, link.relay,
-        presentable(link.name, TOLD_NAME_LENGTH_MAX), link.has_password, link.made_s,
-        link.expires_s, link.files_max, link.file_bytes_max, link.bytes_max, link.revoked_s,
-    )  # fmt: skip
 
 
 def _senders(arrivals: Sequence[Arrival]) -> list[SenderEntry]:

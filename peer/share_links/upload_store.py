@@ -19,6 +19,8 @@ from crypto.ids import FolderId
 from crypto.primitives import open_sealed, seal
 from peer.device.database import open_private_database
 from peer.errors import HomeDamaged
+from protocol.link_records import NAME_LENGTH_MAX, UploadRecord
+from protocol.messages import presentable
 from protocol.share_url import ShareUrl
 
 FORMAT: Final = 1
@@ -62,6 +64,15 @@ class UploadLink:
     def url(self) -> ShareUrl:
         """All of it."""
         return ShareUrl(self.base, self.link_id, self.secrets.secret)
+
+    @property
+    def told(self) -> UploadRecord:
+        """What the user's other devices are told of it: not by what it opens what is put in."""
+        return UploadRecord(
+            self.link_id, self.base, self.secrets.secret, self.relay,
+            presentable(self.name, NAME_LENGTH_MAX), self.has_password, self.made_s,
+            self.expires_s, self.files_max, self.file_bytes_max, self.bytes_max, self.revoked_s,
+        )  # fmt: skip
 
 
 class ArrivalState(IntEnum):

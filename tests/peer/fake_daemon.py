@@ -19,9 +19,9 @@ from peer.control.user_requests import UserRequests
 from peer.errors import FileChanged, PeerError, UnknownFile
 from peer.journal.daemon_log import DaemonLog
 from peer.journal.event_stream import EventStream
+from peer.share_links.link_entries import LinkEntry, LinkListing, NewLinkEntry, UploadLinkEntry
 from peer.share_links.link_maker import Wish
-from peer.share_links.link_requests import LinkEntry, LinkListing, NewLinkEntry
-from peer.share_links.upload_links import UploadLinkEntry, UploadWish
+from peer.share_links.upload_links import UploadWish
 from peer.status import (
     BackupEntry,
     BackupList,

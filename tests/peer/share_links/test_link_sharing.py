@@ -18,11 +18,11 @@ from crypto.relay_ids import storage_keys
 from peer.daemon import Daemon
 from peer.errors import LinkEnded, UnknownLink
 from peer.share_links.link_ending import end_by_key
+from peer.share_links.link_entries import LinkEntry, UploadLinkEntry
 from peer.share_links.link_get import get
 from peer.share_links.link_maker import Wish
-from peer.share_links.link_requests import LinkEntry
 from peer.share_links.link_sharing import AGAIN_S
-from peer.share_links.upload_links import UploadLinkEntry, UploadWish
+from peer.share_links.upload_links import UploadWish
 from protocol.errors import Unexpected
 from protocol.events import EndKeysReceived, LinksReceived
 from protocol.link_messages import LinkAnswer, LinkEnd, LinkRequest

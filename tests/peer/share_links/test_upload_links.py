@@ -13,7 +13,8 @@ from crypto.share_links import LinkKey, LinkSecrets
 from crypto.uploads import SEGMENT_SIZE
 from peer.daemon import Daemon
 from peer.errors import LinkNotMade, NoLinkRelay, RelayUnreachable
-from peer.share_links.upload_links import Place, UploadLinkEntry, UploadLinks, UploadWish
+from peer.share_links.link_entries import UploadLinkEntry
+from peer.share_links.upload_links import Place, UploadLinks, UploadWish
 from peer.share_links.upload_store import UploadLink
 from protocol.share_url import ShareUrl
 from protocol.upload_head import UploadHead
