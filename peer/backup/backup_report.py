@@ -11,6 +11,7 @@ from crypto.ids import RelayId
 from peer.backup.copies_outlook import domains, outlook
 from peer.backup.folder_backup import FolderBackup
 from peer.backup.node_pool import NodePool, node_of
+from peer.backup.placement import spread
 from peer.backup.share_transfers import NODE_TROUBLE, Opened
 from peer.status import BackupEntry, BackupNode
 from protocol.backup_records import BackupRecord
@@ -45,23 +46,24 @@ async def report(
     pack_bytes = stored_bytes = packs = 0
     shares = Counter[RelayId]()
     if backup is not None:
-        held: dict[int, set[int]] = {}
+        held: dict[int, list[tuple[int, RelayId]]] = {}
         for holding in await backup.store.holdings():
             shares[holding.node] += 1
             if holding.node in clients:
-                held.setdefault(holding.pack, set()).add(holding.share)
+                held.setdefault(holding.pack, []).append((holding.share, holding.node))
         for pack in await backup.store.packs():
             packs += 1
             pack_bytes += pack.descriptor.pack_size
-            have = len(held.get(pack.number, ()))
+            some = held.get(pack.number, [])
+            have, apart = len({share for share, _ in some}), len(spread(some))
             stored_bytes += have * pack.descriptor.share_size
             needed, count = pack.descriptor.needed, pack.descriptor.count
             if have < needed:
                 counts["lost"] += 1
-            elif have >= count:
+            elif apart >= count:
                 counts["healthy"] += 1
             else:
-                counts["at risk" if have == needed else "degraded"] += 1
+                counts["at risk" if apart <= needed else "degraded"] += 1
     progress = None if backup is None else backup.progress
     health = health_of(counts["healthy"], counts["degraded"], counts["at risk"], counts["lost"])
     known = [node_of(client) for client in clients.values()]

@@ -10,15 +10,22 @@ import time
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Final
 
+from crypto.errors import FormError
 from crypto.ids import RelayId
+from crypto.shares import Descriptor, decode_descriptor
 from peer.backup.holder_lists import LEASE_S, holder_list
 from peer.backup.pack_store import KnownPack
 from peer.backup.share_receipts import lost_words
 from peer.backup.share_transfers import NODE_TROUBLE, Opened
 from protocol.storage_messages import (
+    DESCRIBED_MAX,
+    STANDBY,
     STATS_MAX,
     ShareState,
+    Stat,
     StoreChanged,
+    StoreDescribe,
+    StoreDescribed,
     StoreRenew,
     StoreStat,
     StoreStats,
@@ -61,11 +68,12 @@ class PackLeases:
 
     async def prolong(self, packs: Sequence[KnownPack], now_s: int) -> bool:
         """Prolongs leases at all nodes that are there, takes back what is in their trash, and takes
-        down what they have lost; False if one of them refused, which `refused` then names. The
-        others have done it all the same.
+        down what they have lost; False if nobody was there, or one of them refused, which `refused`
+        then names. The others have done it all the same.
         """
-        released, is_done = await self._backup.store.released(), True
-        for relay_id, node in self._backup.present().items():
+        released, present = await self._backup.store.released(), self._backup.present()
+        is_done = bool(present)  # where all links have just ended nobody was asked
+        for relay_id, node in present.items():
             here = [pack for pack in packs if (pack.number, relay_id) not in released]
             missing = await self._ask(relay_id, node, [pack.id for pack in here], now_s)
             gone = [pack for pack in here if pack.id in (missing or ())]
@@ -77,7 +85,8 @@ class PackLeases:
 
     async def prolong_named(self, ids: Sequence[bytes], now_s: int) -> bool:
         """Prolongs packs by their descriptors' ids, whether or not they are counted on here any
-        more; False if nobody was there to be asked, or one refused.
+        more, and takes back what nodes have of them in their trash; False if nobody was there to be
+        asked, or one refused.
         """
         present, store = self._backup.present(), self._backup.store
         names = {pack.number: pack.id for pack in await store.packs()}
@@ -85,8 +94,41 @@ class PackLeases:
         is_done = bool(present)
         for relay_id, node in present.items():
             here = [id_ for id_ in ids if (id_, relay_id) not in released]
-            is_done &= await self._ask(relay_id, node, here, now_s) is not None
+            missing = await self._ask(relay_id, node, here, now_s)
+            is_done &= missing is not None
+            if missing:
+                gone = [id_ for id_ in here if id_ in missing]
+                is_done &= await self._named_taken_back(node, gone, now_s)
         return is_done
+
+    async def _named_taken_back(self, node: Opened, ids: Sequence[bytes], now_s: int) -> bool:
+        """Takes those of these packs that a node has in its trash out of it, with whom the node
+        takes for holders: here nobody may know them any more. False if it could not be asked.
+        """
+        client, namespace = node
+        count = 0
+        try:
+            for start in range(0, len(ids), DESCRIBED_MAX):
+                part = tuple(ids[start : start + DESCRIBED_MAX])
+                request = StoreStat(client.number(), namespace, part)
+                stats = (await client.ask(request, StoreStats)).stats
+                trashed = {s.descriptor_id: s for s in stats if s.state == ShareState.TRASHED}
+                described = StoreDescribe(client.number(), namespace, tuple(trashed))
+                packs = (await client.ask(described, StoreDescribed)).packs if trashed else ()
+                for pack in packs:
+                    descriptor = decode_descriptor(pack.descriptor)
+                    if descriptor.id() in trashed:
+                        share = _told_as(trashed[descriptor.id()], descriptor)
+                        await client.tell_holders(
+                            namespace, descriptor, share, now_s + LEASE_S, pack.holders
+                        )
+                        count += 1
+        except (*NODE_TROUBLE, FormError) as error:
+            log.warning("what a super-node has in its trash is not taken back: %s", error)
+            return False
+        if count:
+            log.warning("%d packs of share links are out of a trash", count)
+        return True
 
     async def _ask(
         self, relay_id: RelayId, node: Opened, ids: Sequence[bytes], now_s: int
@@ -120,18 +162,19 @@ class PackLeases:
                 part = packs[start : start + STATS_MAX]
                 request = StoreStat(client.number(), namespace, tuple(pack.id for pack in part))
                 stats = (await client.ask(request, StoreStats)).stats
-                trashed = {s.descriptor_id for s in stats if s.state == ShareState.TRASHED}
+                trashed = {s.descriptor_id: s for s in stats if s.state == ShareState.TRASHED}
                 for pack in part:
                     held = await backup.store.holdings(pack.number)
-                    own = [h.share for h in held if h.node == relay_id]
+                    own = [holding for holding in held if holding.node == relay_id]
                     if pack.id not in trashed or not own:
                         continue
+                    share = _told_as(trashed[pack.id], pack.descriptor)
                     let_go = {id_ for number, id_ in released if number == pack.number}
                     holders = holder_list(
                         ((h.share, h.node) for h in held), backup.addresses, let_go
                     )
                     await client.tell_holders(
-                        namespace, pack.descriptor, own[0], now_s + LEASE_S, holders
+                        namespace, pack.descriptor, share, now_s + LEASE_S, holders
                     )
                     back.add(pack.id)
         except NODE_TROUBLE as error:
@@ -153,3 +196,10 @@ class PackLeases:
                     log.warning("%s", words)
                     await store.drop(pack.number, holding.share, relay_id)
         await store.untell((pack.number, relay_id) for pack in packs)
+
+
+def _told_as(stat: Stat, descriptor: Descriptor) -> int:
+    """As holding which share a node is told who the holders are. Of a damaged one it would wait for
+    the rest, and could not mend it meanwhile.
+    """
+    return stat.number if stat.leaves == descriptor.leaves else STANDBY

@@ -7,7 +7,7 @@ are" is a maximum matching between owners and networks; the rest is filled up wi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final
@@ -84,6 +84,30 @@ def _crowding(node: Node, chosen: Sequence[Node]) -> tuple[int, int, int, bytes]
         sum(other.region == node.region for other in chosen),
         node.id,
     )
+
+
+def spread(held: Iterable[tuple[int, RelayId]]) -> dict[int, RelayId]:
+    """Who counts as the holder of which share, each node for one: of a node that holds several
+    shares of a pack all are lost together. As many shares as there can be.
+    """
+    holders: dict[int, list[RelayId]] = {}
+    for share, node in sorted(held):
+        holders.setdefault(share, []).append(node)
+    taken: dict[RelayId, int] = {}
+
+    def place(share: int, seen: set[RelayId]) -> bool:
+        for node in holders[share]:
+            if node in seen:
+                continue
+            seen.add(node)
+            if node not in taken or place(taken[node], seen):
+                taken[node] = share
+                return True
+        return False
+
+    for share in holders:
+        place(share, set())
+    return {share: node for node, share in sorted(taken.items(), key=lambda item: item[1])}
 
 
 def assign(

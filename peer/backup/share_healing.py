@@ -18,7 +18,7 @@ from peer.backup.holder_lists import holder_list
 from peer.backup.node_pool import node_of
 from peer.backup.pack_notes import Heal
 from peer.backup.pack_store import Holding, KnownPack
-from peer.backup.placement import assign, better
+from peer.backup.placement import assign, better, spread
 from peer.backup.share_receipts import receipt_of
 from peer.backup.share_transfers import NODE_TROUBLE, PackLost, cut_pack
 from protocol.backup_records import BackupRecord
@@ -53,23 +53,25 @@ class ShareHealing:
 
     async def complete(self, record: BackupRecord, *, counts_away: bool = True) -> Healed:
         """Has shares stored that nobody holds. A node that is away counts as one that holds what it
-        held, unless `counts_away` is False: it is back soon, or the others take its part.
+        held, unless `counts_away` is False: it is back soon, or the others take its part. A node
+        that holds two shares counts for one of them: the other is made for another node.
         """
         backup, store = self._backup, self._backup.store
         there = {place.relay_id for place in record.places}
         if not counts_away:
             there &= backup.present().keys()
-        held_by_pack: dict[int, dict[int, RelayId]] = {}
+        held_by_pack: dict[int, list[tuple[int, RelayId]]] = {}
         for holding in await store.holdings():
             if holding.node in there:
-                held_by_pack.setdefault(holding.pack, {})[holding.share] = holding.node
+                held_by_pack.setdefault(holding.pack, []).append((holding.share, holding.node))
         slots: dict[int, list[PackSlot]] | None = None
         rebuilt = lacking = lost = 0
         packs = await store.packs()
         for number, pack in enumerate(packs):
             self.seen = (number, len(packs))
-            held = held_by_pack.get(pack.number, {})
-            count = pack.descriptor.count
+            every = held_by_pack.get(pack.number, [])
+            held, count = spread(every), pack.descriptor.count
+            to_be_had = len({share for share, _ in every})
             if len(held) >= count:
                 if pack.stored_s is None:
                     await store.stored(pack.number, int(time.time()))
@@ -78,10 +80,10 @@ class ShareHealing:
                 slots = await backup.wanted_slots() if slots is None else slots
                 if pack.number not in slots:
                     # It is left to its lease; a share put anew would make it live for ever.
-                    if len(held) < pack.descriptor.needed:
+                    if to_be_had < pack.descriptor.needed:
                         await store.forget([pack.number])
                     continue
-            if counts_away and len(held) < pack.descriptor.needed:
+            if counts_away and to_be_had < pack.descriptor.needed:
                 # Nobody can make it any more; what is in it and on this disk goes into another.
                 log.warning("pack %s is lost: too few nodes hold shares of it", pack.id.hex()[:16])
                 await store.forget([pack.number])
@@ -132,13 +134,13 @@ class ShareHealing:
         """
         backup, store = self._backup, self._backup.store
         nodes = [node_of(node.client) for node in backup.present().values()]
-        held_by_pack: dict[int, dict[int, RelayId]] = {}
+        held_by_pack: dict[int, list[tuple[int, RelayId]]] = {}
         for holding in await store.holdings():
-            held_by_pack.setdefault(holding.pack, {})[holding.share] = holding.node
+            held_by_pack.setdefault(holding.pack, []).append((holding.share, holding.node))
         known: dict[tuple[tuple[int, RelayId], ...], tuple[int, RelayId] | None] = {}
         moved = 0
         for pack in await store.packs():
-            held = held_by_pack.get(pack.number, {})
+            held = spread(held_by_pack.get(pack.number, []))
             while len(held) == pack.descriptor.count:
                 key = tuple(sorted(held.items()))
                 if key not in known:

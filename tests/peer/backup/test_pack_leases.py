@@ -9,6 +9,7 @@ import pytest
 
 from crypto.packs import PackSlot
 from peer.backup.pack_leases import RENEW_AFTER_S
+from peer.backup.share_transfers import read_pack
 from protocol.errors import StorageRefused
 from protocol.storage_client import Answer, Request, StorageClient
 from protocol.storage_messages import (
@@ -179,3 +180,56 @@ async def test_what_was_read_from_nodes_is_asked_for_at_once(
         await backup.leases.renew()
         after = [await leases_at(place, number) for number in range(3)]
         assert all(min(new) > max(old) for new, old in zip(after, short, strict=True))
+
+
+@pytest.mark.row("F29")
+async def test_what_a_link_names_is_taken_out_of_the_trash_though_nobody_knows_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The device that made the link was away for longer than a lease, and the folder has let go."""
+    async with kept(tmp_path, monkeypatch, 3, 2, 3) as place:
+        backup = place.backup
+        named, other, *_ = await backup.store.packs()
+        bytes_named = await place.read(named)
+        await all_in_the_trash(place)
+        desk = place.some.stages[2].relay.desk.storage
+        assert desk is not None
+        async with desk.shares.store.transaction() as db:
+            await db.execute_fetchall("UPDATE shares SET state = 3, damaged = 1")
+        await backup.store.forget([named.number, other.number])
+        now_s = desk.shares.now_s()
+        assert await backup.leases.prolong_named([named.id, b"u" * 32], now_s)
+        for stage in place.some.stages:
+            desk = stage.relay.desk.storage
+            assert desk is not None
+            rows = await desk.shares.store.rows(
+                "SELECT descriptor_id, trashed_s IS NULL, lease_until_s > ? FROM packs",
+                now_s + 80 * 86_400,
+            )
+            assert {row[0]: row[1:] for row in rows}[named.id] == (1, 1)
+            assert {row[0]: row[1:] for row in rows}[other.id] == (0, 0), "nobody named it"
+            assert not desk.shares._coming, "what is damaged is its node's own to mend"
+        holders = await backup._ask_holders((named.id,))
+        assert len(holders[named.id]) == 2
+        data, _wrong = await read_pack(holders[named.id], named.descriptor)
+        assert data == bytes_named
+        # A node that cannot be asked is asked again.
+        await all_in_the_trash(place)
+        first = place.ids[0]
+        opened = dict(backup.present())
+        client = Mute(opened[first].client)
+        backup.nodes_are(
+            {**opened, first: opened[first]._replace(client=cast(Any, client))}, backup.addresses
+        )
+        assert not await backup.leases.prolong_named([named.id], now_s)
+        backup.nodes_are(opened, backup.addresses)
+        assert await backup.leases.prolong_named([named.id], now_s)
+
+
+class Mute(Unwilling):
+    """It does not say what it has."""
+
+    async def ask(self, request: Request, kind: type[Answer]) -> Answer:
+        if isinstance(request, StoreStat):
+            raise StorageRefused(StoreOutcome.BUSY, "The node at x is busy.")
+        return await self._client.ask(request, kind)

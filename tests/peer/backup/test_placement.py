@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, permutations
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from crypto.ids import RelayId
-from peer.backup.placement import Node, assign, choose, independent, network_of, weaknesses
+from peer.backup.placement import Node, assign, choose, independent, network_of, spread, weaknesses
 
 
 def node(number: int, owner: str = "", network: str = "", region: str = "") -> Node:
@@ -44,6 +44,22 @@ def test_no_two_shares_with_one_owner_while_another_is_free(some: list[Node], co
     owners = [by_id[id_].owner for id_ in placed.values()]
     all_owners = {n.owner for n in some}
     assert len(set(owners)) == min(len(placed), len(all_owners))
+
+
+@pytest.mark.row("F23", "F26")
+@given(st.sets(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=9))
+def test_a_node_counts_for_one_share_and_as_many_shares_as_can_be_are_counted(
+    pairs: set[tuple[int, int]],
+) -> None:
+    held = {(share, RelayId(bytes([at]) * 32)) for share, at in pairs}
+    found = spread(held)
+    assert set(found.items()) <= held
+    assert len(set(found.values())) == len(found)
+    most = max(
+        sum((share, RelayId(bytes([at]) * 32)) in held for share, at in enumerate(order))
+        for order in permutations(range(4))
+    )
+    assert len(found) == most
 
 
 def test_what_is_held_stays_and_the_rest_goes_elsewhere() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +13,17 @@ import pytest
 
 from crypto.ids import RelayId
 from peer.backup import share_healing
+from peer.backup.backup_report import report
+from peer.backup.node_pool import NodePool
 from peer.backup.node_pool import node_of as as_it_is
+from peer.backup.pack_store import Holding
 from peer.backup.placement import Node, better
 from protocol.storage_messages import STANDBY
 from relay import node_rows, share_rows
+from tests.peer.backup.test_lost_midway import kept
 from tests.peer.backup_stage import nodes, until_kept
 from tests.peer.device_stage import devices, folder_of
+from tests.relay.relay_stage import new_keys
 
 
 @pytest.mark.row("F24")
@@ -152,6 +159,38 @@ async def test_a_node_that_is_added_takes_what_others_hold_too_much_of(
             holders = await node_rows.holders(desk.shares.store, row.pack)
             assert STANDBY not in [h.number for h in holders if str(h.address) in told]
             told = [holder.address for holder in holders]
+
+
+@pytest.mark.row("F23", "F24")
+async def test_two_shares_at_one_node_do_not_count_for_two_nodes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lost node's share was rebuilt, the node came back and got another one's, and those two are
+    lost now: with one node all but one share would be gone.
+    """
+    async with kept(tmp_path, monkeypatch, 4, 2, 3) as place:
+        backup, pack = place.backup, (await place.backup.store.packs())[0]
+        held = {h.share: h.node for h in await backup.store.holdings(pack.number)}
+        (spare,) = set(place.ids) - set(held.values())
+        at_spare, now_s = backup.present()[spare], int(time.time())
+        for share in (1, 2):
+            node = backup.present()[held[share]]
+            data = await node.client.fetch(node.namespace, pack.descriptor, share)
+            await at_spare.client.put(
+                at_spare.namespace, pack.descriptor, share, data, now_s + 90 * 86_400, ()
+            )
+            await backup.store.drop(pack.number, share, held[share])
+            await backup.store.hold([Holding(pack.number, share, spare, now_s, now_s)])
+        clients = {id_: node.client for id_, node in backup.present().items()}
+        pool = NodePool(new_keys(), asyncio.TaskGroup())
+        said = await report(place.record, "f", backup, pool, clients, [])
+        assert said["health"] == "at risk"
+        assert await backup.healing.complete(place.record) == (1, 0, 0)
+        found = await backup.store.holdings(pack.number)
+        assert {h.share for h in found if h.node != spare} > {0}
+        assert len({h.node for h in found}) == 3
+        assert await backup.healing.complete(place.record) == (0, 0, 0)
+        assert (await report(place.record, "f", backup, pool, clients, []))["health"] == "healthy"
 
 
 def test_who_adds_no_independence_is_given_nothing() -> None:
