@@ -260,18 +260,21 @@ def _open_marker(root: int, mark: str, *, is_new: bool) -> int:
     except FileNotFoundError:
         if not is_new:
             raise
-    unfinished = f"{MARKER}.new"
-    flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | _OPEN
-    marker = os.open(unfinished, flags, 0o600, dir_fd=root)
+    # Of two relays that begin in one place at once, one makes the marker, and both mean that one:
+    # its lock is no use on a file that another has taken the name of.
+    unfinished = f"{MARKER}.{os.urandom(8).hex()}.new"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _OPEN
+    made = os.open(unfinished, flags, 0o600, dir_fd=root)
     try:
-        os.write(marker, mark.encode())
-        os.fsync(marker)
-        os.rename(unfinished, MARKER, src_dir_fd=root, dst_dir_fd=root)
-        os.fsync(root)
-    except BaseException:
-        os.close(marker)
-        raise
-    return marker
+        os.write(made, mark.encode())
+        os.fsync(made)
+        with suppress(FileExistsError):
+            os.link(unfinished, MARKER, src_dir_fd=root, dst_dir_fd=root)
+    finally:
+        os.close(made)
+        os.unlink(unfinished, dir_fd=root)
+    os.fsync(root)
+    return os.open(MARKER, os.O_RDWR | _OPEN, dir_fd=root)
 
 
 def _make_directory(name: str, parent: int) -> None:

@@ -163,6 +163,7 @@ class Network:
             old.close()
             old.link.abort()
             self._transfers.peer_left(new.device_id)
+            self._branches.forget(new.device_id)
         self.connections[new.device_id] = new
         self.changed.set()
         return True
@@ -301,12 +302,14 @@ class Network:
                     connection.device_id, folder.folder_id, folder.engine.book, folder.store
                 )
             )
-        except (PeerError, sqlite3.Error) as error:
-            log.warning(
-                "what is to be shown of logs could not be read: %s", error
-            )  # its folder says so too
+        except (PeerError, sqlite3.Error) as error:  # its folder says so too
+            log.warning("what is to be shown of logs could not be read: %s", error)
             return
-        if self.connections.get(connection.device_id) is not connection:
+        current = self.connections.get(connection.device_id)
+        if current is not connection:  # it was not shown after all
+            self._branches.unshow(connection.device_id, folder.folder_id)
+            if current is not None:
+                self._show_branches(current, folder.folder_id)
             return
         for log_id, first_seq, wires, is_beside in due:
             session = connection.session

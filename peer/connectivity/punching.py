@@ -247,17 +247,18 @@ class Punching:
         """One round as the one who dialled; True if there is a direct link now."""
         problems, device_id = self._network.direct_problems, connection.device_id
         way.number = way.number % 0xFFFFFFFF + 1
-        way.reply = asyncio.get_running_loop().create_future()
+        awaited = way.reply = asyncio.get_running_loop().create_future()
         secret, own = os.urandom(SECRET_SIZE), self.own_candidates()
         self._send(connection, way.number, secret, own)
         try:
             async with asyncio.timeout(REPLY_TIMEOUT_S):
-                reply = await way.reply
+                reply = await awaited
         except TimeoutError:
             problems[device_id] = NO_REPLY
             return False
         finally:
-            way.reply = None
+            if way.reply is awaited:  # else a round of another link waits by now
+                way.reply = None
         now = asyncio.get_running_loop().time()
         punch = self._punch(punch_key(secret, reply.secret), True, own, reply.candidates, now)
         found = await self._drive(punch)

@@ -51,6 +51,10 @@ class Branches:
             for key in [key for key in known if key[0] == device_id]:
                 del known[key]
 
+    def unshow(self, device_id: DeviceId, folder_id: FolderId) -> None:
+        """What it was to be shown did not get to it."""
+        self._shown.pop((device_id, folder_id), None)
+
     def differ(self, device_id: DeviceId, folder_id: FolderId, book: LogBook) -> bool:
         """Whether there may be something to show."""
         heads = self._heads.get((device_id, folder_id), {})

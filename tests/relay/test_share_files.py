@@ -11,7 +11,7 @@ import pytest
 from crypto.ids import RelayId
 from crypto.packs import LEAF_SIZE
 from relay.errors import PathUnusable
-from relay.share_files import ShareFiles, ShareName
+from relay.share_files import ASIDE, INCOMING, MARKER, SHARES, ShareFiles, ShareName
 
 NODE, OTHER = RelayId(b"1" * 32), RelayId(b"2" * 32)
 NAME = ShareName(b"n" * 16, b"d" * 32, 3)
@@ -115,3 +115,22 @@ def test_a_directory_that_cannot_be_used_is_said(tmp_path: Path) -> None:
 
 def test_what_is_free_is_the_disk_s(files: ShareFiles) -> None:
     assert files.free_bytes() > 0
+
+
+def test_of_two_that_begin_in_one_place_at_once_one_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other begins while the marker is being made durable."""
+    path, fsync, opened = tmp_path / "shares", os.fsync, list[ShareFiles]()
+
+    def meanwhile(descriptor: int) -> None:
+        monkeypatch.setattr(os, "fsync", fsync)
+        opened.append(ShareFiles.open(path, NODE, is_new=True))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", meanwhile)
+    with pytest.raises(PathUnusable, match="Another relay"):
+        ShareFiles.open(path, NODE, is_new=True)
+    assert {each.name for each in path.iterdir()} == {MARKER, INCOMING, SHARES, ASIDE}
+    opened[0].close()
+    ShareFiles.open(path, NODE, is_new=False).close()

@@ -10,11 +10,12 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from crypto.chunks import ChunkHasher
-from crypto.ids import ChunkId, FolderId
+from crypto.ids import ChunkId, FolderId, LogId
 from peer.connectivity import network as network_module
 from peer.connectivity.connection import Connection
 from peer.connectivity.network import Network
@@ -37,11 +38,14 @@ from protocol.events import (
     ReceivedChunk,
 )
 from protocol.ledger import LedgerKind
+from protocol.link import LinkKind
+from protocol.links import authenticate_client, dial
 from protocol.nodes import ROOT
-from protocol.session import GREETING_TIMEOUT_S
+from protocol.session import GREETING_TIMEOUT_S, Session
 from protocol.wire import FRAME_LENGTH_MAX
 from tests.peer.device_stage import (
     DEADLINE_S,
+    LOOPBACK,
     Stage,
     are_linked,
     copy_homes,
@@ -50,6 +54,7 @@ from tests.peer.device_stage import (
     folder_of,
     make_homes,
     pass_time,
+    port_of,
     until,
 )
 from tests.peer.evil_peer import EvilPeer, evil_peer
@@ -502,3 +507,55 @@ async def test_goodbye_is_said(scene: Scene) -> None:
         scene.one.network.close_all()
         assert await peer.is_hung_up_on()
         assert [e.code for e in peer.events if isinstance(e, Closed)] == [ErrorCode.NONE]
+
+
+async def test_what_a_link_was_to_show_the_next_link_shows(
+    homes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two devices move from one link to a better one while what is to be shown of a log, which
+    nobody can ask for, waits for its folder.
+    """
+    copy_homes(homes, tmp_path)
+    async with devices(tmp_path) as stage:
+        one, two = await stage.start("one"), await stage.start("two")
+        await stage.meet(one, two)
+        await stage.share(one, two)
+        folder, old = folder_of(one), one.network.connections[device_id(two)]
+        log_id, hash_, wire = LogId(b"l" * 16), b"h" * 32, b"declaration"
+        monkeypatch.setattr(
+            folder.engine.book, "declarations", lambda: [(log_id, (9, hash_, wire))]
+        )
+        shown: list[Connection] = []
+        show = Session.show_changesets
+
+        def showing(session: Session, *what: Any) -> None:
+            if what[1] == log_id:
+                shown.extend(c for c in one.network.connections.values() if c.session is session)
+                return
+            show(session, *what)
+
+        monkeypatch.setattr(Session, "show_changesets", showing)
+        is_held, goes_on = asyncio.Event(), asyncio.Event()
+
+        async def held() -> None:
+            is_held.set()
+            await goes_on.wait()
+
+        holding = asyncio.ensure_future(folder.call(held))
+        await is_held.wait()
+        one.network._branches._shown.clear()
+        waiting = asyncio.ensure_future(one.network._show(old, folder))
+        await asyncio.sleep(0)  # it waits behind the other call
+        dialler, other = (one, two) if old.link.is_client else (two, one)
+        keys = dialler.ledgers.peer_keys(device_id(other))
+        assert keys is not None
+        link = await dial(LinkKind.TLS, LOOPBACK, port_of(other))
+        found = await authenticate_client(link, dialler.home.keys, keys, [])
+        stage.tasks.create_task(dialler.network.run_connection(link, found.peer))
+        await until(lambda: one.network.connections.get(old.device_id) not in (None, old))
+        new = one.network.connections[old.device_id]
+        await until(lambda: folder.folder_id in new.shared_there)
+        goes_on.set()
+        await holding
+        await waiting
+        await until(lambda: new in shown)

@@ -7,13 +7,15 @@ import os
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from peer.connectivity import backoff, dialling, punching
 from peer.connectivity.direct_problem import NO_UDP_HERE
 from peer.connectivity.probe_budget import ROUNDS_PER_ADDRESS
+from peer.connectivity.punching import Punching, _Way
 from peer.daemon import Daemon
 from peer.device.home import Home
 from protocol.datagrams import PROBE_SIZE, Sight, write_show
@@ -333,3 +335,27 @@ async def test_rubbish_on_the_port_changes_nothing(stage: Stage, relay: RelaySta
     two = await start(stage, relay, "two")
     await until(lambda: are_linked(one, two))
     await until_path(one, "tls", "lan")
+
+
+async def test_a_round_that_ends_leaves_the_next_link_s_round_its_answer() -> None:
+    network = SimpleNamespace(direct_problems={})
+    nobody: Any = SimpleNamespace(observed=list)
+    punching = Punching(nobody, nobody, cast(Any, network), nobody, nobody, nobody, list, [])
+    said: list[object] = []
+    link: Any = SimpleNamespace(
+        device_id=b"d", session=SimpleNamespace(send=said.append), poke=lambda: None
+    )
+    way = _Way()
+    before = asyncio.ensure_future(punching._round(link, way))
+    await asyncio.sleep(0)
+    after = asyncio.ensure_future(punching._round(link, way))
+    await asyncio.sleep(0)
+    assert len(said) == 2
+    awaited = way.reply
+    before.cancel()
+    await asyncio.wait([before])
+    assert way.reply is awaited
+    assert awaited is not None
+    after.cancel()
+    await asyncio.wait([after])
+    assert way.reply is None
