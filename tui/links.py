@@ -60,6 +60,7 @@ def _line(link: Link) -> Line:
     else:
         kind, used = "share", f"{link_words.downloads(link)} times"
         detail = ["With a password."] if link["has_password"] else []
+    detail += filter(None, [link_words.elsewhere(link)])
     cells = (
         "●" if link["state"] == "live" else "○", link_words.name_of(link), kind, link["state"],
         link_words.size_of(link), used,
@@ -72,14 +73,13 @@ def _line(link: Link) -> Line:
 
 def _come(link: Link) -> list[str]:
     """Where what comes by an upload link goes, and what has come and what not, of whom."""
-    into = f"Into {link['place']}" if link["place"] else "Into a folder that is not on this device"
-    if link["device"]:
-        into = f"{link['device']} knows what has come by it"
+    into = f", into {link['place'] or 'a folder that is not on this device'}"
     password = ", with a password" if link["has_password"] else ""
     come = link_words.come(link)
     more = [f"and from {len(come) - SENDERS_SHOWN} more"] if len(come) > SENDERS_SHOWN else []
     news = ("; ".join([*come[:SENDERS_SHOWN], *more]), " ".join(link_words.lacking(link)))
-    return [f"{into}; {link_words.allowed(link)}{password}.", *filter(None, news)]
+    takes = f"Takes {link_words.allowed(link)}{'' if link['device'] else into}{password}."
+    return [takes, *filter(None, news)]
 
 
 class LinksPane(Pane):

@@ -114,6 +114,9 @@ def link_list(arguments: argparse.Namespace) -> Answer:
             for each in found["links"]
         )
         terminal.print_table(("id", "name", "size", "downloads", "expires", "state"), rows)
+        for line in dict.fromkeys(map(link_words.elsewhere, found["links"])):
+            if line:
+                print(terminal.wrapped(terminal.term_safe(line), sys.stdout))
 
     return Answer(found, show)
 

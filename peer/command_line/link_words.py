@@ -19,6 +19,17 @@ def name_of(link: Link) -> str:
     return f"{link['name']} (on {link['device']})" if link["device"] else link["name"]
 
 
+def elsewhere(link: Link) -> str:
+    """What this device does not know of a link that another one has made, and why; nothing of its
+    own.
+    """
+    if not link["device"]:
+        return ""
+    if "files_max" in link:
+        return f"Made on {link['device']}: what is put in comes there, as its key alone opens that."
+    return f"Made on {link['device']}: the relay tells that device alone how often it was used."
+
+
 def downloads(link: Link) -> str:
     """How often a share link was used, and how often it may be."""
     return _of(link["downloads"], link["downloads_max"])

@@ -60,6 +60,7 @@ def show_requests(requests: Sequence[dict[str, Any]]) -> None:
         into = f"into {each['place']}, " if each["place"] else ""
         for line in (
             into + link_words.allowed(each),
+            *filter(None, [link_words.elsewhere(each)]),
             *link_words.come(each),
             *link_words.lacking(each),
         ):

@@ -27,6 +27,7 @@ def test_a_line_says_how_it_stands() -> None:
     live, over = link_lines([LINK, {**ended, "name": "a\x1b[2J"}])
     (told,) = link_lines([{**LINK, "device": "desktop", "state": "ending"}])
     assert told.cells[1] == f"{LINK['name']} (on desktop)"
+    assert "Made on desktop: the relay tells that device alone how often" in told.detail
     assert live.cells[:6] == ("●", "Reise", "share", "live", "1.4 kB", "1 of 9 times")
     assert live.detail == f"With a password.\n{LINK['url']}"
     assert over.cells[:6] == ("○", "a\\x1b[2J", "share", "expired", "1.4 kB", "? times")
@@ -37,7 +38,7 @@ def test_an_upload_link_says_what_has_come_and_from_whom() -> None:
     (line,) = link_lines([], [UPLOAD_LINK])
     assert line.cells[1:] == ("Party", "upload", "live", "5.0 kB", "3 of 10 files", "for ever")
     into, come, lacking, url = line.detail.split("\n")
-    assert into.startswith("Into /data/In\\x1b; up to 10 files and 2.0 MB")
+    assert into.startswith("Takes up to 10 files and 2.0 MB, each up to 1.0 MB, into /data/In\\x1b")
     assert into.endswith(", with a password.")
     assert "2 files, 4.0 kB, from Ada\\x1b, " in come
     assert "1 file, 1.0 kB, from somebody unnamed" in come
@@ -55,9 +56,10 @@ def test_of_another_device_s_upload_link_it_is_said_who_knows_more() -> None:
     }  # fmt: skip
     (line,) = link_lines([], [theirs])
     assert line.cells[1:6] == ("Party (on laptop)", "upload", "live", "?", "? of 10 files")
-    assert line.detail.startswith("laptop knows what has come by it; up to 10 files")
+    assert line.detail.startswith("Takes up to 10 files and 2.0 MB, each up to 1.0 MB, with a")
+    assert "Made on laptop: what is put in comes there, as its key alone opens that" in line.detail
     (line,) = link_lines([], [{**theirs, "device": ""}])
-    assert line.detail.startswith("Into a folder that is not on this device; ")
+    assert ", into a folder that is not on this device, with a password." in line.detail
 
 
 def test_what_is_over_comes_last_and_the_newest_first() -> None:

@@ -55,19 +55,21 @@ async def test_a_list_on_80_columns_breaks_no_id_and_no_date(
     monkeypatch.setattr(terminal, "PIPE_WIDTH", 80)
     async with running(tmp_path) as daemon:
         link: Any = {**LINK, "name": "Pictures of a long journey", "state": "used up"}
+        theirs: Any = {**LINK, "device": "lap\x1b"}
         request: Any = {**UPLOAD_LINK, "name": "Everybody's pictures", "expires_s": 2 * 10**9}
 
         async def listed() -> Any:
-            return {"links": [link], "requests": [request]}
+            return {"links": [link, theirs, theirs], "requests": [request]}
 
         daemon.share_links.listed = listed  # type: ignore[method-assign]
         assert await command("--home", str(tmp_path), "link", "list") == 0
     lines = capsys.readouterr().out.splitlines()
+    assert sum(line.startswith("Made on lap\\x1b: the relay tells that") for line in lines) == 1
     for words in (
         (LINK["id"][:8], "2033-05-18 03:33", "used up"),
         (UPLOAD_LINK["id"][:8], "3 of 10"),
     ):
-        (line,) = [line for line in lines if words[0] in line]
+        line = next(line for line in lines if words[0] in line)
         assert all(word in line for word in words), line
 
 

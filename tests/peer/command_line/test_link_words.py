@@ -41,4 +41,8 @@ def test_another_device_s_says_which_and_what_is_not_known_here() -> None:
     assert link_words.name_of(THEIRS) == "Party (on laptop)"
     assert link_words.files_come(THEIRS) == "? of 10"
     assert link_words.size_of(THEIRS) == "?"
+    assert link_words.elsewhere(UPLOAD_LINK) == link_words.elsewhere(LINK) == ""
+    assert link_words.elsewhere(THEIRS).startswith("Made on laptop: what is put in comes there")
+    shared = {**LINK, "device": "desktop"}
+    assert link_words.elsewhere(shared).startswith("Made on desktop: the relay tells that device")
     assert link_words.come(THEIRS) == link_words.lacking(THEIRS) == []

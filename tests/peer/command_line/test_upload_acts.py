@@ -57,5 +57,6 @@ def test_another_device_s_is_listed_with_that_device(capsys: pytest.CaptureFixtu
     show_requests([theirs])
     shown = capsys.readouterr().out
     assert "\x1b" not in shown
+    assert "Party: Made on laptop\\x1b: what is put in comes there" in shown
     for words in ("(on laptop", "? of 10", "?  ", "ending", "and 2.0 MB"):
         assert words in shown
