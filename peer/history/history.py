@@ -402,8 +402,9 @@ class History:
         """Forgets those whose time is over, a few at once; False when it is up to date."""
         if self._expire_at_s - EXPIRE_INTERVAL_S <= now_s < self._expire_at_s:
             return False
+        spared = self._coming_back()
         over = await self._versions.over(now_s, self._policy, AT_ONCE)
-        if over:
+        if over := [each for each in over if each.version.hash not in spared]:
             await self._forget(over)
             return True
         await self.take_stock()
@@ -424,19 +425,30 @@ class History:
 
     async def make_room(self, size: int = GIVE_WAY_BYTES) -> int:
         """Lets go of some until so many bytes more are free; returns how many are."""
-        freed = await self.spares.give_way(size)
+        spared, limit = self._coming_back(), AT_ONCE
+        freed = await self.spares.give_way(size, spared)
         while freed < size:
-            found = await self._versions.first_to_go(AT_ONCE)
-            if not found:
-                break
+            found = await self._versions.first_to_go(limit)
             part: list[StoredVersion] = []
             for version in found:
                 if freed >= size:
                     break
-                part.append(version)
-                freed += version.version.size
-            await self._forget(part)
+                if version.version.hash not in spared:
+                    part.append(version)
+                    freed += version.version.size
+            if part:
+                await self._forget(part)
+            elif len(found) < limit:
+                break
+            else:
+                limit *= 2  # all of these are spared
         return freed
+
+    def _coming_back(self) -> set[bytes]:
+        """The contents that somebody is having brought back: they give way to nothing, least of all
+        to themselves.
+        """
+        return {wanted.version.hash for wanted, _ in (*self._todo, *self._asked.values())}
 
     async def _forget(self, versions: Sequence[StoredVersion]) -> None:
         """The file first: a crash in between leaves a version without bytes, and no bytes without a

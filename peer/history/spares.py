@@ -120,12 +120,16 @@ class Spares:
             await self._keep(node, hash_)
         return bool(found)
 
-    async def give_way(self, size: int) -> int:
-        """Lets go of copies until so many bytes more are free; returns how many are."""
+    async def give_way(self, size: int, spared: Set[bytes] = frozenset()) -> int:
+        """Lets go of copies until so many bytes more are free, but for those of these contents;
+        returns how many are.
+        """
         freed = 0
         for (node, hash_), stat in list(self._held.items()):
             if freed >= size:
                 break
+            if hash_ in spared:
+                continue
             await self._discard(node, hash_)
             freed += stat.size
         return freed

@@ -332,6 +332,45 @@ async def test_history_gives_way_to_what_needs_room(pair: Pair) -> None:
     assert pair.trash() == []
 
 
+@pytest.mark.row("F29")
+@pytest.mark.parametrize("room", [150_000, 350_000, 700_000])
+async def test_what_is_brought_back_does_not_give_way_to_itself(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    """The disk is full, and the versions to be had back are those that would go first."""
+    for name in "ab":
+        for number in range(4):
+            await pair.write(name, f"{name}{number}".encode() * 100_000)
+    folder, history = history_of(pair.two)
+    before = {path.read_bytes() for path in pair.trash()}
+    assert len(before) == 6
+    fetcher = history._fetcher
+
+    def free_bytes() -> int:
+        lying = sum(path.stat().st_size for path in pair.trash())
+        return fetcher._free_min_bytes + room + 6 * 200_000 - lying
+
+    monkeypatch.setattr(fetcher._disk, "free_bytes", free_bytes)
+    of_a, of_b = [
+        (await folder.call(lambda name=name: history.of_path((name,))))[1][-1]  # type: ignore[misc]
+        for name in "ab"
+    ]
+    out = pair.there.parent / "out"
+    result = await history.restore(
+        [
+            Wanted(of_a.version, ("a",)),
+            Wanted(of_b.version, ("out",), str(out)),
+        ]
+    )
+    assert len(result.done) + len(result.failed) == 2
+    wanted = {"a": b"a0" * 100_000, str(out): b"b0" * 100_000}
+    there = {path.read_bytes() for path in pair.trash()}
+    for path, data in wanted.items():
+        assert data in there, "what was to be had back is still a version"
+        assert path in result.failed or (pair.there / path).read_bytes() == data
+    assert len(result.done) == 2, "the others made room"
+
+
 async def test_a_crash_between_disk_and_index_loses_no_version(pair: Pair) -> None:
     await pair.write("note", b"first")
     await pair.write("note", b"second")
