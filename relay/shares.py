@@ -64,6 +64,8 @@ class Incoming:
     hashes: list[bytes]
     next_leaf: int
     size: int
+    has_room: bool = False
+    """Room was taken for it, which no row says before its pack is known."""
 
     @property
     def is_complete(self) -> bool:
@@ -197,11 +199,13 @@ class Shares:
         is_new, space = not is_standby and row is None, self._space(name.namespace)
         if is_new:
             self._take_room(space, descriptor.share_size)
+            incoming.has_room = True
         pack: int | None = None
         try:
             pack = await self.commits.do(lambda db: self._put_rows(db, incoming, put_pack, is_new))
         finally:
             if is_new and pack is None:
+                incoming.has_room = False
                 space.add(ShareState.INCOMING, -descriptor.share_size, -1)
         if pack is None:
             raise ShareFault(StoreOutcome.UNKNOWN)
@@ -440,6 +444,10 @@ class Shares:
     async def _recount(self) -> None:
         """After a change of whole packs: what each namespace holds is counted anew."""
         await self.namespaces.recount(self.store)
+        for incoming in self._coming.values():
+            space = self.namespaces.get(incoming.name.namespace)
+            if incoming.has_room and incoming.pack < 0 and space is not None:
+                space.add(ShareState.INCOMING, incoming.size)
 
     async def _settle(self) -> None:
         """What a crash left half: files without rows are set aside for as long as the trash lasts,

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -610,3 +611,34 @@ async def test_no_descriptor_stays_open(tmp_path: Path) -> None:
 
 def test_the_outcomes_of_faults_are_those_of_answers() -> None:
     assert ShareFault(StoreOutcome.FULL).outcome is StoreOutcome.FULL
+
+
+async def test_room_that_was_taken_counts_while_all_is_counted_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its row is not written yet; without it a node would take more than it has room for."""
+    async with running(tmp_path) as node:
+        shares, size = node.shares, PACKED.descriptor.share_size
+        do, is_asked, goes_on = shares.commits.do, asyncio.Event(), asyncio.Event()
+
+        async def late(work: Any, place: ShareName | None = None) -> Any:
+            is_asked.set()
+            await goes_on.wait()
+            return await do(work, place)
+
+        monkeypatch.setattr(shares.commits, "do", late)
+        beginning = asyncio.ensure_future(node.begin())
+        await is_asked.wait()
+        space = shares.namespaces.get(node.namespace)
+        assert space is not None
+        for _ in range(2):
+            await shares._recount()
+            assert (space.used_bytes, space.shares[ShareState.INCOMING]) == (size, 1)
+        goes_on.set()
+        incoming = await beginning
+        assert incoming is not None
+        await shares._recount()
+        assert (space.used_bytes, space.shares[ShareState.INCOMING]) == (size, 1)
+        await shares.take(incoming, 0, PACKED.shares[0])
+        await shares.keep(incoming)
+        assert (space.used_bytes, space.shares[ShareState.INCOMING]) == (size, 0)
