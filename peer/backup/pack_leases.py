@@ -40,6 +40,8 @@ RENEW_AFTER_S: Final = 7 * 86_400
 """Leases are prolonged weekly: a device that is away for two months loses nothing."""
 AGAIN_AFTER_S: Final = 3600.0
 """A node that refused is asked again: there are twelve weeks until a lease ends."""
+CATCH_UP_S: Final = 86_400.0
+"""Between two looks at what a node has missed: each reads through all that is wanted."""
 
 
 class PackLeases:
@@ -48,6 +50,8 @@ class PackLeases:
     def __init__(self, backup: FolderBackup) -> None:
         self._backup = backup
         self._not_before = float("-inf")
+        self._caught_up_at: dict[RelayId, float] = {}
+        """When nodes were last asked for what they had not prolonged with the others."""
         self.refused: dict[RelayId, str] = {}
         """Nodes that did not prolong what they were asked to, in their words, until they do."""
 
@@ -56,24 +60,49 @@ class PackLeases:
         that is known where not everything is on this disk, for then nobody knows what is wanted.
         """
         backup, now, now_s = self._backup, asyncio.get_running_loop().time(), int(time.time())
-        due = [p for p in await backup.store.packs() if p.renewed_s < now_s - RENEW_AFTER_S]
-        if not due or now < self._not_before or not (of_all or backup.is_open):
+        packs = await backup.store.packs()
+        due = {pack.number for pack in packs if pack.renewed_s < now_s - RENEW_AFTER_S}
+        behind = await self._behind(now, now_s)
+        if not (due or behind) or now < self._not_before or not (of_all or backup.is_open):
             return
         wanted = None if of_all else await backup.wanted_slots()
-        kept = [pack for pack in due if wanted is None or pack.number in wanted]
-        if await self.prolong(kept, now_s):
-            await backup.store.renewed([pack.number for pack in kept], now_s)
-        else:
-            self._not_before = now + AGAIN_AFTER_S
+        kept = [pack for pack in packs if wanted is None or pack.number in wanted]
+        if some := [pack for pack in kept if pack.number in due]:
+            if await self.prolong(some, now_s):
+                await backup.store.renewed([pack.number for pack in some], now_s)
+            else:
+                self._not_before = now + AGAIN_AFTER_S
+        for relay_id, numbers in behind.items():
+            self._caught_up_at[relay_id] = now
+            some = [pack for pack in kept if pack.number in numbers - due]
+            if some and not await self.prolong(some, now_s, at=relay_id):
+                self._not_before = now + AGAIN_AFTER_S
 
-    async def prolong(self, packs: Sequence[KnownPack], now_s: int) -> bool:
-        """Prolongs leases at all nodes that are there, takes back what is in their trash, and takes
-        down what they have lost; False if nobody was there, or one of them refused, which `refused`
-        then names. The others have done it all the same.
+    async def _behind(self, now: float, now_s: int) -> dict[RelayId, set[int]]:
+        """Packs of which nodes that are there, by their own word, have a lease that others of this
+        week are longer than: they were away when it was prolonged. Once a day.
+        """
+        behind: dict[RelayId, set[int]] = {}
+        there = self._backup.present().keys()
+        for holding in await self._backup.store.holdings():
+            caught_up_at = self._caught_up_at.get(holding.node, float("-inf"))
+            is_short = holding.lease_s < now_s + LEASE_S - 2 * RENEW_AFTER_S
+            if holding.node in there and is_short and now >= caught_up_at + CATCH_UP_S:
+                behind.setdefault(holding.node, set()).add(holding.pack)
+        return behind
+
+    async def prolong(
+        self, packs: Sequence[KnownPack], now_s: int, *, at: RelayId | None = None
+    ) -> bool:
+        """Prolongs leases at all nodes that are there, or at one of them, takes back what is in
+        their trash, and takes down what they have lost; False if nobody was there, or one of them
+        refused, which `refused` then names. The others have done it all the same.
         """
         released, present = await self._backup.store.released(), self._backup.present()
         is_done = bool(present)  # where all links have just ended nobody was asked
         for relay_id, node in present.items():
+            if at not in (None, relay_id):
+                continue
             here = [pack for pack in packs if (pack.number, relay_id) not in released]
             missing = await self._ask(relay_id, node, [pack.id for pack in here], now_s)
             gone = [pack for pack in here if pack.id in (missing or ())]

@@ -92,6 +92,60 @@ async def test_one_node_that_refuses_keeps_no_other_from_prolonging(
         assert all(pack.renewed_s > RENEW_AFTER_S for pack in await backup.store.packs())
 
 
+@pytest.mark.row("F29")
+async def test_a_node_that_was_away_is_asked_as_soon_as_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not a week later, when it may be away again: so each has a lease of what is wanted."""
+    async with kept(tmp_path, monkeypatch, 3, 2, 3) as place:
+        backup, away = place.backup, place.ids[2]
+        long = min([lease for n in range(3) for lease in await leases_at(place, n)])
+        await shorten(place, 0, 1, 2)
+        opened = dict(backup.present())
+        backup.nodes_are({id_: n for id_, n in opened.items() if id_ != away}, backup.addresses)
+        await backup.leases.renew()
+        backup.nodes_are(opened, backup.addresses)
+        assert all(lease < long for lease in await leases_at(place, 2))
+        unwanted = (await backup.store.packs())[0]
+        db = backup.store._db
+        await db.execute_fetchall("DELETE FROM slot WHERE pack = ?", (unwanted.number,))
+        backup.audit.hasten()
+        await backup.audit.verify(opened)
+        await backup.leases.renew()
+        leases = await leases_by_id(place, 2)
+        assert leases.pop(unwanted.id) < long, "nobody wants it"
+        assert leases
+        assert all(lease >= long for lease in leases.values())
+        # What nobody wants has it asked for no more: not at every pass, and not a day later.
+        read = 0
+        slots = backup.wanted_slots
+
+        async def counted() -> dict[int, list[PackSlot]]:
+            nonlocal read
+            read += 1
+            return await slots()
+
+        monkeypatch.setattr(backup, "wanted_slots", counted)
+        await backup.audit.verify(opened)
+        await backup.leases.renew()
+        assert read == 0
+        backup.leases._caught_up_at.clear()  # a day later
+        await backup.leases.renew()
+        assert read == 1
+        assert (await leases_by_id(place, 2))[unwanted.id] < long
+
+
+async def leases_by_id(place: Place, number: int) -> dict[bytes, int]:
+    """Until when a node keeps each of the folder's packs."""
+    desk = place.some.stages[number].relay.desk.storage
+    assert desk is not None
+    namespace = place.backup.present()[place.ids[number]].namespace
+    rows = await desk.shares.store.rows(
+        "SELECT descriptor_id, lease_until_s FROM packs WHERE namespace = ?", namespace
+    )
+    return {row[0]: row[1] for row in rows}
+
+
 async def test_packs_are_prolonged_by_name_though_nobody_wants_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
