@@ -132,8 +132,10 @@ class Node(SteppedNode):
         self._desk = StorageDesk(self.shares, keys, NodeWords(), _admitted)
         self.is_given_up = False
         """Its owner has thrown the pack away here, and nobody has put it since."""
-        self.putting = self.ends = 0
-        """How many are having it kept just now, and how often it was thrown away."""
+        self.putting = self.puts = self.ends = 0
+        """How many are having it kept just now, and how often that was begun; how often it was
+        thrown away.
+        """
         self.told: set[Holder] = set()
         """Who a device has said the holders are, the last time."""
 
@@ -214,7 +216,8 @@ class World:
         until_s, client = self.clock.now_s + lease_s, Near(self, at, None)
         before, node.is_given_up, node.told = node.is_given_up, False, set()
         node.putting += 1
-        ends = node.ends
+        node.puts += 1
+        ends, number, is_alone = node.ends, node.puts, node.putting == 1
         try:
             if share == STANDBY:
                 await client.stand_by(node.namespace, PACKED.descriptor, until_s, holders)
@@ -229,13 +232,14 @@ class World:
         except StorageRefused as refusal:
             if refusal.outcome not in (StoreOutcome.BUSY, StoreOutcome.UNKNOWN):
                 raise
-            node.is_given_up |= before
+            if node.puts == number and is_alone:  # nobody else has put it meanwhile
+                node.is_given_up |= before
             return False
         except LinkError:
             return False
         finally:
             node.putting -= 1
-        if node.ends == ends and node.putting == 0:
+        if node.ends == ends and node.puts == number and is_alone:
             node.told = set(holders)
         return True
 
@@ -268,9 +272,10 @@ class World:
         """The owner throws the pack away."""
         for number in at:
             node = self.nodes[number]
+            puts, is_alone = node.puts, not node.putting
             await node.shares.trash(node.namespace, [PACKED.descriptor.id()], is_back=False)
             # Of who puts it at the same moment nobody knows whether that was before or after.
-            node.is_given_up = not node.putting
+            node.is_given_up = is_alone and node.puts == puts
             node.ends += 1
             node.kept.clear()
             self.answers.append("given up")
