@@ -39,7 +39,7 @@ from peer.core.removals import put_back, without_removed
 from peer.core.rewinding import rewind
 from peer.core.rows import Directories, Row
 from peer.core.turn import Turn, is_directory
-from peer.core.versions import Version, ended
+from peer.core.versions import SetAside, Version, ended_here
 from protocol.changesets import Changeset
 from protocol.errors import BadRecord, NewerForm
 from protocol.log_outcomes import (
@@ -163,8 +163,8 @@ class Engine:
         """How far the logs are durable here: what others may be told, unlike the book's own."""
         self.rewinds = 0
         """How often something was taken back that had counted."""
-        self.keeps_versions = False
-        """Whether what is replaced or deleted is noted, and kept if this device does it."""
+        self.keeps_versions, self.set_aside = False, SetAside()
+        """Whether what is replaced or deleted is kept; and what a scan will find so, by item."""
         self.is_joining = False
         """What is new on this disk may be old: it is not known yet what others have."""
         self._has_looked = False
@@ -317,7 +317,7 @@ class Engine:
         for node_id, stat in links:
             await link(turn, node_id, stat, now_ns)
         await turn.finish()
-        over = ended(turn, batch.time_s, {}) if self.keeps_versions else ()
+        over = ended_here(turn, batch.time_s, self.set_aside) if self.keeps_versions else ()
         await self._commit(turn, changesets, over)
         return changesets
 

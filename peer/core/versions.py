@@ -18,6 +18,10 @@ from protocol.nodes import Content, Kind
 from protocol.records import MANIFEST_ENTRY
 from protocol.version_records import VersionRecord
 
+SetAside = dict[NodeId, str]
+"""Files that were moved to the trash at a person's word, and under which names: the scan that
+follows ends their versions.
+"""
 _KEPT: Final = re.compile(r"kept-([0-9a-f]{32})-([0-9a-f]{2,128})-\d+-\d+")
 PATH_SEPARATOR: Final = "/"
 
@@ -116,3 +120,15 @@ def ended(turn: Turn, now_s: int, kept: Mapping[NodeId, str]) -> list[Version]:
             )
         )  # fmt: skip
     return out
+
+
+def ended_here(turn: Turn, now_s: int, set_aside: SetAside) -> list[Version]:
+    """The versions that end with a turn that tells what was done on this disk. What was set aside
+    is one of theirs from then on.
+    """
+    over = ended(turn, now_s, {})
+    for number, version in enumerate(over):
+        name = set_aside.get(version.node)
+        if name is not None and read_kept_name(name) == (version.node, version.hash):
+            over[number] = version._replace(kept=set_aside.pop(version.node))
+    return over

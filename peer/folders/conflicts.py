@@ -11,7 +11,7 @@ from itertools import count
 from typing import Final, NamedTuple
 
 from peer.core import commands as c
-from peer.core.disk_types import Kind, Move, Operation, Path, Refusal, Remove
+from peer.core.disk_types import Kind, Move, Operation, Path, Remove
 from peer.core.rows import DISPLACED, FOLDED, Row, content_of, place_of
 from peer.core.versions import trash_name
 from peer.disk.hinting import Hinting
@@ -82,9 +82,9 @@ class Conflicts:
             operations.append(Move(path, original, here))
         else:
             operations.append(Move(path, await self._free(original), here))
-        results = await self._performer.perform(c.Apply(operations))
+        reason = await self._history.apply(operations)
         self._hinting.add(path[:-1], False, asyncio.get_running_loop().time())
-        return next((r.reason for r in results if isinstance(r, Refusal)), "")
+        return reason
 
     async def merge(self, path: Path, data: bytes, time_ns: int) -> str:
         """Puts what a person made of both in the original's place, and the copy away; returns why

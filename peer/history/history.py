@@ -163,8 +163,16 @@ class History:
     async def deleted(self, directory: Path, limit: int) -> list[StoredVersion]:
         """Deleted files below a directory that are not there again, the latest first."""
         found = await self._versions.deleted(PATH_SEPARATOR.join(directory), limit)
-        rows = [await self.row_at(tuple(v.version.path.split(PATH_SEPARATOR))) for v in found]
-        return [version for version, row in zip(found, rows, strict=True) if row is None]
+        return [stored for stored in found if not await self._is_there(stored.version)]
+
+    async def _is_there(self, version: Version) -> bool:
+        """Whether its path is taken again, or a conflict copy is where its original was."""
+        *above, name = version.path.split(PATH_SEPARATOR)
+        if await self.row_at((*above, name)) is not None:
+            return True
+        original = without_conflict_mark(name)
+        row = await self.row_at((*above, original)) if original != name else None
+        return row is not None and row.shown.hash == version.hash
 
     async def find(self, query: Query, limit: int) -> list[Found]:
         """What is shown and has such a name."""
@@ -320,7 +328,7 @@ class History:
             if self._engine.keeps_versions:
                 keep = trash_name(row.id, row.shown.hash, row.disk)
             self._rewrites.expect(row.id)
-        return await self._apply([Publish(temp, target, there, keep=keep)])
+        return await self.apply([Publish(temp, target, there, keep=keep)])
 
     # ------------------------------------------------------------ by a program's hand
 
@@ -363,7 +371,7 @@ class History:
         if there is None or not is_as_known(row, there):
             return CHANGED
         keep = trash_name(row.id, row.shown.hash, row.disk) if self._engine.keeps_versions else None
-        reason = await self._apply([Remove(path, there, keep)])
+        reason = await self.apply([Remove(path, there, keep)])
         self._hinting.add(path[:-1], False, asyncio.get_running_loop().time())
         return reason
 
@@ -373,16 +381,23 @@ class History:
         if any(stat is not None and stat.kind is not Kind.DIRECTORY for stat in stats):
             return IN_THE_WAY
         missing = [path for path, stat in zip(above, stats, strict=True) if stat is None]
-        reason = await self._apply([MakeDirectory(path) for path in missing])
+        reason = await self.apply([MakeDirectory(path) for path in missing])
         if missing:
             now = asyncio.get_running_loop().time()
             self._hinting.add(missing[0][:-1], True, now)
         return reason
 
-    async def _apply(self, operations: Sequence[Operation]) -> str:
+    async def apply(self, operations: Sequence[Operation]) -> str:
+        """Does what a person has decided; returns why not, or nothing."""
         if not operations:
             return ""
         results = await self._performer.perform(c.Apply(operations))
+        for operation, result in zip(operations, results, strict=True):
+            keep = getattr(operation, "keep", None)
+            if keep is None or isinstance(result, Refusal) or not self._engine.keeps_versions:
+                continue
+            if (found := read_kept_name(keep)) is not None:
+                self._engine.set_aside[found[0]] = keep
         return next((r.reason for r in results if isinstance(r, Refusal)), "")
 
     # ------------------------------------------------------------ letting go
@@ -456,7 +471,7 @@ class History:
         """
         names = [v.version.kept for v in versions if v.version.kept is not None]
         stats = await self._performer.perform(c.StatPaths([(*TRASH, name) for name in names]))
-        await self._apply(
+        await self.apply(
             [
                 Remove((*TRASH, name), stat)
                 for name, stat in zip(names, stats, strict=True)
@@ -472,7 +487,7 @@ class History:
         found = dict(await self._performer.list_own(TRASH))
         found |= await self.spares.load(found)
         there = {name: stat for name, stat in found.items() if read_kept_name(name)}
-        known = await self._versions.kept_names()
+        known = await self._versions.kept_names() | {*self._engine.set_aside.values()}
         if lost := known - there.keys():
             await self._versions.lose(lost)
         for name in sorted(there.keys() - known):
@@ -489,7 +504,7 @@ class History:
             manifest, written_s, label = content.manifest, content.time_s, content.label
         return Version(
             node, hash_, stat.size, stat.mtime_ns, stat.executable, manifest, written_s, label,
-            PATH_SEPARATOR.join(path), int(time.time()), True, name,
+            PATH_SEPARATOR.join(path), int(time.time()), not row.shown.parent, name,
         )  # fmt: skip
 
 

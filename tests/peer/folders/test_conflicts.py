@@ -88,6 +88,46 @@ async def test_a_decision_is_the_same_everywhere(pair: Divided, choice: Choice) 
     assert (await pair.one.conflicts())["conflicts"] == []
 
 
+@pytest.mark.parametrize("has_spare", [False, True])
+async def test_what_a_decision_replaces_is_one_version_and_nothing_deleted(
+    pair: Divided, has_spare: bool
+) -> None:
+    folder = folder_of(pair.one)
+    history = folder.history
+    assert history is not None
+    history.spares.settle_s = 0.0 if has_spare else 3600.0
+    found = await pair.divide("plan.odt", b"mine", b"theirs, longer")
+    original = (pair.here / "plan.odt").read_bytes()
+    copy = (pair.here / found["path"]).read_bytes()
+    # Whose edit is the copy saw its own in the file's place before it heard of the other.
+    before = [original, *([copy] if found["device"] == "one" else []), b"as it was"]
+    await pair.one.resolve(pair.here / found["path"], Choice.COPY)
+    await pair.both_show({"plan.odt": copy})
+    for _ in range(2):
+        await folder.call(history.take_stock)
+        listed = await pair.versions(pair.one, pair.here / "plan.odt")
+        assert [one["size"] for one in listed] == [len(data) for data in (copy, *before)]
+        assert listed[1]["here"]
+        assert not any(one["deleted"] for one in listed)
+        assert all(one["device"] in ("one", "two") for one in listed)
+        assert (await pair.one.deleted(pair.here))["versions"] == [], "the copy is the file now"
+    await pair.one.restore(pair.here / "plan.odt", listed[1]["version"], None, None)
+    await pair.both_show({"plan.odt": original})
+    await folder.call(history.take_stock)
+    listed = await pair.versions(pair.one, pair.here / "plan.odt")
+    assert [one["size"] for one in listed] == [len(data) for data in (original, copy, *before)]
+    assert listed[1]["here"]
+
+
+async def test_a_copy_that_went_is_listed_as_deleted(pair: Divided) -> None:
+    found = await pair.divide("plan.odt", b"mine", b"theirs, longer")
+    await pair.one.resolve(pair.here / found["path"], Choice.ORIGINAL)
+    await pair.both_show({"plan.odt": (pair.here / "plan.odt").read_bytes()})
+    await folder_of(pair.one).call(nothing)
+    (gone,) = (await pair.one.deleted(pair.here))["versions"]
+    assert (gone["path"], gone["deleted"], gone["here"]) == (found["path"], True, True)
+
+
 NEW = ("new.odt", "n" * 250 + ".odt")
 """Names that both devices give a file of their own; the second has no room for a mark."""
 

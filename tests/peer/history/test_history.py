@@ -378,7 +378,7 @@ async def test_a_crash_between_disk_and_index_loses_no_version(pair: Pair) -> No
     await history._versions._db.execute("DELETE FROM version")
     await folder.call(history.take_stock)
     (found,) = (await pair.versions(pair.two, pair.there / "note"))[1:]
-    assert found["here"]
+    assert (found["here"], found["deleted"]) == (True, False), "the file is there"
     await pair.two.restore(pair.there / "note", None, None, None)
     assert (pair.there / "note").read_bytes() == b"first"
 
