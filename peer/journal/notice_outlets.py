@@ -48,6 +48,8 @@ class Outlet:
         self.name = name
         self._send = send
         self._close = close
+        self.on_settled: Callable[[Notice, str], None] = lambda notice, name: None
+        """Hears of a notice that was told, or given up, and by whom."""
         self._queue: deque[Notice] = deque()
         self._wake = asyncio.Event()
 
@@ -61,7 +63,7 @@ class Outlet:
         )
         self._queue.insert(place, notice)
         while len(self._queue) > QUEUE_MAX:
-            self._queue.pop()
+            self.on_settled(self._queue.pop(), self.name)
         self._wake.set()
 
     async def run(self) -> None:
@@ -88,6 +90,7 @@ class Outlet:
                     await asyncio.sleep(wait_s)
                 else:
                     break
+            self.on_settled(notice, self.name)
 
 
 def open_outlets(

@@ -6,8 +6,8 @@ Pure: the time is an argument, and who is told is the business of `notice_outlet
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from enum import IntEnum
 from typing import Any, Final
 
@@ -108,6 +108,8 @@ class Notice:
     """When to tell of it outside."""
     told: int = 0
     """How many it was of when it was told last."""
+    waiting: list[str] = field(default_factory=list)
+    """Ways to tell of it outside that have neither taken it yet nor were given up."""
 
     @property
     def priority(self) -> Priority:
@@ -231,12 +233,23 @@ class NoticeBoard:
         chosen.sort(key=lambda n: (n.is_read, -n.priority, -n.latest_s, -n.id))
         return [notice.entry() for notice in chosen[:limit]]
 
-    def take_due(self, now_s: int) -> list[Notice]:
-        """Those to be told of outside now, the most urgent first."""
+    def take_due(self, now_s: int, ways: Sequence[str] = ()) -> list[Notice]:
+        """Those to be told of outside now, in each of these ways, the most urgent first."""
         due = [n for n in self.notices.values() if n.due_s <= now_s]
         for notice in due:
-            notice.due_s, notice.told = NEVER, notice.count
-        return sorted(due, key=lambda n: (-n.priority, n.id))
+            notice.due_s, notice.told, notice.waiting = NEVER, notice.count, list(ways)
+        self.version += bool(due)
+        return _urgent_first(due)
+
+    def waiting_for(self, way: str) -> list[Notice]:
+        """Those that were not told in this way when the last run ended."""
+        return _urgent_first(n for n in self.notices.values() if way in n.waiting)
+
+    def settle(self, notice: Notice, way: str) -> None:
+        """It was told in this way, or this way was given up: not again after a restart."""
+        if way in notice.waiting:
+            notice.waiting.remove(way)
+            self.version += 1
 
     def _open(self, kind: str, folder: str, about: str, now_s: int) -> Notice | None:
         """The notice that one more belongs to."""
@@ -261,10 +274,18 @@ class NoticeBoard:
             del self.notices[last.id]
 
 
+def _urgent_first(notices: Iterable[Notice]) -> list[Notice]:
+    return sorted(notices, key=lambda n: (-n.priority, n.id))
+
+
 def _read(stored: bytes) -> list[Notice]:
     try:
         values: list[dict[str, Any]] = json.loads(stored)
         notices = [Notice(**value) for value in values]
-        return [n for n in notices if n.kind in KINDS and type(n.id) is int and n.text]
+        return [
+            n
+            for n in notices
+            if n.kind in KINDS and type(n.id) is int and n.text and type(n.waiting) is list
+        ]
     except (ValueError, TypeError, KeyError, AttributeError):
         return []

@@ -99,6 +99,10 @@ class Witness:
         self._outlets = open_outlets(
             config.notice_command, config.notice_webhook, name, desktop=config.notice_desktop
         )
+        for outlet in self._outlets:
+            outlet.on_settled = self.board.settle
+            for notice in self.board.waiting_for(outlet.name):
+                outlet.put(notice)
         notices = self.trail.open(name, begins_anew=is_suspect)
         for notice in notices:
             self.board.tell("trail", int(time.time()), about=notice)
@@ -242,7 +246,7 @@ class Witness:
             self._look_at(stored, now_s)
         self.link_changed()
         self._announce()
-        for notice in self.board.take_due(now_s):
+        for notice in self.board.take_due(now_s, [outlet.name for outlet in self._outlets]):
             for outlet in self._outlets:
                 outlet.put(notice)
 
@@ -344,6 +348,7 @@ class Witness:
                 await write.put_setting(SETTING, self.board.encode())
         except sqlite3.OperationalError as error:
             log.warning("the notifications cannot be kept: %s", error)
+            return  # they are tried again at the next look
         self._saved = version
 
     async def close(self) -> None:

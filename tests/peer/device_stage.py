@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,18 +53,20 @@ class Stage:
         root.mkdir(exist_ok=True)
         return root
 
-    async def start(self, name: str) -> Daemon:
-        config = Config(listen=((LOOPBACK, 0),), discovery=self.has_discovery, links=self.links)
+    async def start(self, name: str, **settings: Any) -> Daemon:
+        config = Config(
+            listen=((LOOPBACK, 0),), discovery=self.has_discovery, links=self.links, **settings
+        )
         async with asyncio.timeout(STAGING_DEADLINE_S):
             daemon = Daemon(await Home.open(self.home(name)), config, self.tasks)
             self.running.append(daemon)
             await daemon.start()
         return daemon
 
-    async def found(self, name: str) -> Daemon:
+    async def found(self, name: str, **settings: Any) -> Daemon:
         """The first device of a new user."""
         await setup.init_home(self.home(name), name)
-        return await self.start(name)
+        return await self.start(name, **settings)
 
     async def join(self, daemon: Daemon, name: str) -> Daemon:
         """One more device of the user."""

@@ -37,13 +37,16 @@ async def test_what_fails_is_tried_again_and_then_given_up(
             raise OutletFailed("no")
 
     outlet = Outlet("hook", send)
+    settled: list[tuple[int, str]] = []
+    outlet.on_settled = lambda one, name: settled.append((one.id, name))
     async with asyncio.TaskGroup() as tasks:
         worker = tasks.create_task(outlet.run())
         outlet.put(notice(1))
         outlet.put(notice(2))
-        await until(lambda: 2 in tried)
+        await until(lambda: len(settled) == 2)
         worker.cancel()
     assert tried == [1, 1, 1, 2]
+    assert settled == [(1, "hook"), (2, "hook")]
     assert "notice 1 is given up: no" in caplog.text
 
 
@@ -57,9 +60,12 @@ async def test_the_urgent_is_told_first_and_the_queue_is_bounded(
         told.append(one.id)
 
     outlet = Outlet("hook", send)
+    dropped: list[int] = []
+    outlet.on_settled = lambda one, name: dropped.append(one.id)
     for number in (1, 2, 3, 4):
         outlet.put(notice(number))
     outlet.put(notice(5, "trouble"))
+    assert dropped == [4, 3]
     async with asyncio.TaskGroup() as tasks:
         worker = tasks.create_task(outlet.run())
         await until(lambda: len(told) == 3)

@@ -180,6 +180,31 @@ def test_unread_ones_are_there_after_a_restart() -> None:
     assert set(again.notices) == {1, 2, 3}
 
 
+def test_each_way_that_was_told_is_not_told_again_after_a_restart() -> None:
+    board = NoticeBoard()
+    board.tell("trouble", NOW, "f", "a")
+    board.tell("joined", NOW, about="phone")
+    (trouble,) = board.take_due(NOW, ["command", "webhook"])
+    before = board.version
+    board.settle(trouble, "command")
+    board.settle(trouble, "command")
+    assert board.version == before + 1, "it is kept"
+    again = NoticeBoard(board.encode())
+    assert again.take_due(NOW, ["command", "webhook"]) == []
+    assert again.waiting_for("command") == []
+    assert [n.kind for n in again.waiting_for("webhook")] == ["trouble"]
+
+
+def test_that_something_was_told_is_a_change_to_be_kept() -> None:
+    board = NoticeBoard()
+    board.tell("trouble", NOW, "f", "a")
+    before = board.version
+    board.take_due(NOW)
+    assert board.version > before
+    assert board.take_due(NOW) == []
+    assert board.version == before + 1
+
+
 @given(st.one_of(st.binary(max_size=60), st.sampled_from([b'[{"id": 1}]', b"{}", b"[1]", b"null"])))
 def test_a_board_that_cannot_be_read_is_empty(stored: bytes) -> None:
     assert NoticeBoard(stored).notices == {}

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 import shutil
+import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +111,31 @@ async def test_what_a_person_should_hear_of_is_kept_over_a_restart(tmp_path: Pat
     async with devices(tmp_path) as stage:
         one = await stage.start("one")
         assert await kinds_of(one) == ["joined"]
+
+
+async def test_a_command_that_has_run_does_not_run_again_after_a_restart(tmp_path: Path) -> None:
+    """Whatever became of the webhook, which is tried again."""
+    told = tmp_path / "told"
+    command = ("sh", "-c", f'echo "$0" >> {shlex.quote(str(told))}')
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # it does not listen: whoever connects is refused
+        hook = f"http://127.0.0.1:{nobody.getsockname()[1]}/"
+        async with devices(tmp_path) as stage:
+            one = await stage.found("one", notice_command=command, notice_webhook=hook)
+            board = one.witness.board
+            board.tell("warning", int(time.time()), "f", "first")
+            one.witness.look()
+            (notice,) = board.notices.values()
+            await until(lambda: notice.waiting == ["notifications.webhook"])
+            assert told.read_text() == "Of f: first\n"
+        async with devices(tmp_path) as stage:
+            one = await stage.start("one", notice_command=command, notice_webhook=hook)
+            (notice,) = one.witness.board.notices.values()
+            assert notice.waiting == ["notifications.webhook"]
+            one.witness.board.tell("warning", int(time.time()), "f", "second")
+            one.witness.look()
+            await until(lambda: "second" in told.read_text())
+            assert told.read_text() == "Of f: first\nOf f: second\n"
 
 
 async def test_a_file_that_is_being_copied_is_no_trouble(
