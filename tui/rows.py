@@ -92,7 +92,7 @@ FOLDER_HEADINGS: Final = ("", "folder", "state", "files", "size", "path")
 DEVICE_HEADINGS: Final = ("", "device", "state", "way", "round trip", "sent", "received")
 TROUBLE_HEADINGS: Final = ("folder", "path", "why")
 RELAY_HEADINGS: Final = ("", "relay", "state")
-CONFLICT_HEADINGS: Final = ("", "folder", "copy", "size", "written", "by")
+CONFLICT_HEADINGS: Final = ("", "written", "by", "size", "folder", "file")
 FOUND_HEADINGS: Final = ("", "folder", "path", "size", "modified")
 NOTICE_HEADINGS: Final = ("", "when", "what")
 VERSION_HEADINGS: Final = ("version", "path", "size", "written", "by", "until", "where")
@@ -190,17 +190,19 @@ def conflict_lines(conflicts: Sequence[ConflictEntry]) -> list[Line]:
     return [
         Line(
             one["place"],
+            # The mark in a copy's name says by whom it is and when: the file's name has the room.
             _safe(
                 (
                     "?",
-                    one["folder"],
-                    one["path"],
-                    format_size(one["size"]),
-                    format_moment(one["written_s"]),
+                    format_moment(one["written_s"])[5:],
                     one["device"] or "-",
+                    format_size(one["size"]),
+                    one["folder"],
+                    one["original"],
                 )
             ),
             Tone.ASKS,
+            term_safe(one["path"]),
         )
         for one in conflicts
     ]

@@ -15,7 +15,9 @@ async def test_a_conflict_is_decided_by_one_key(tmp_path: Path) -> None:
         await stage.press("4")
         await stage.until(lambda: stage.cells("conflict-list"))
         (copy,) = stage.cells("conflict-list")
-        assert copy[2] == "a (conflict be\\x1bta).txt"
+        assert copy == ["?", "09-09 01:46", "be\\x1bta", "1.4 kB", "photos", "a.txt"]
+        (line,) = stage.listing("conflict-list").lines
+        assert line.detail == "a (conflict be\\x1bta).txt"
         await stage.until(lambda: {"Compare", "File", "Copy", "Both"} <= stage.keys())
         for key, keep in (("f", "original"), ("c", "copy"), ("b", "both")):
             await stage.press(key)

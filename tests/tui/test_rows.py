@@ -132,11 +132,13 @@ def test_nothing_that_steers_a_terminal_passes(status: Status) -> None:
     lines = [
         *folder_lines(status), *trouble_lines(status),
         *relay_lines([{"address": evil, "connected": False, "problem": evil}]),
-        *conflict_lines([{**daemon.copies[0], "path": evil, "device": evil, "folder": evil}]),
+        *conflict_lines(
+            [{**daemon.copies[0], "path": evil, "original": evil, "device": evil, "folder": evil}]
+        ),
         *found_lines([{**found, "folder": evil, "path": evil}]),
         *version_lines([{**daemon.version(1), "path": evil, "device": evil}]),
     ]  # fmt: skip
-    texts = [cell for line in lines for cell in line.cells]
+    texts = [text for line in lines for text in (*line.cells, line.detail)]
     texts += [headline(status, Rates()), question_of(status, None)]
     assert all(text.isprintable() for text in texts)
     assert any("evil" in text for text in texts)
