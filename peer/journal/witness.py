@@ -101,8 +101,8 @@ class Witness:
         )
         for outlet in self._outlets:
             outlet.on_settled = self.board.settle
-            for notice in self.board.waiting_for(outlet.name):
-                outlet.put(notice)
+            for waiting in self.board.waiting_for(outlet.name):
+                outlet.put(waiting)
         notices = self.trail.open(name, begins_anew=is_suspect)
         for notice in notices:
             self.board.tell("trail", int(time.time()), about=notice)
