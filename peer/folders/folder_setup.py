@@ -242,7 +242,8 @@ def check_apart(path: Path, home_path: Path) -> None:
     if do_overlap(path, home_path):
         raise PathUnusable(
             f"{path} overlaps with this device's own home, {home_path}, whose keys must stay here."
-            " Choose a directory that does not hold it, or another home with `--home DIR`."
+            " Choose a directory that does not hold it, or another home with `--home DIR`; a folder"
+            " that is there already is taken out by `holdfast folder remove`, and its files stay."
         )
 
 

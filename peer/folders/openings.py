@@ -145,6 +145,8 @@ class Openings:
         return folder
 
     async def _open(self, stored: StoredFolder) -> Folder:
+        if stored.path is not None:  # also one from before that was refused, or whose path moved
+            folder_setup.check_apart(stored.path, self._home.path)
         folder = await folder_setup.open_folder(
             self._home, self._ledgers.folders[stored.folder_id], stored, self.label,
             self._config, self._network, self.renew_incarnation,

@@ -7,6 +7,7 @@ import logging
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ import pytest
 from crypto.ids import FolderId
 from peer.core.commands import Command, Commit, LoadChangesets
 from peer.daemon import Daemon
+from peer.device.home import Home
 from peer.device.home_store import FolderState as StoredState
 from peer.errors import DiskError, DiskFull, IndexDamaged
+from peer.folders import folder_setup
 from peer.folders.folder_setup import index_path
 from peer.folders.index_store import IndexStore
 from peer.folders.openings import WILL_TRY, Failure
@@ -268,3 +271,27 @@ def test_what_a_person_is_told() -> None:
     )
     assert Failure.of(DiskError("It failed.")).state is FolderState.TROUBLE
     assert Failure.of(OSError(5, "Input/output error")).reason.endswith(f"error. {WILL_TRY}")
+
+
+async def test_a_folder_of_before_that_holds_the_home_is_not_opened(tmp_path: Path) -> None:
+    """Earlier versions let one be made: from a restart on it tells nobody what is in the home."""
+    async with devices(tmp_path) as stage:
+        one = await stage.found("one")
+        await one.add_folder(stage.root("one"), "f")
+        place = stage.home("one")
+    home = await Home.open(place)
+    (stored,) = await home.store.folders()
+    async with home.store.transaction() as write:
+        await write.put_folder(replace(stored, path=place))
+    await home.close()
+    folder_setup.mark(place, stored.folder_id)
+    async with devices(tmp_path) as stage:
+        one = await stage.start("one")
+        assert stored.folder_id not in one.network.folders
+        (problem,) = (await until_state(one, "f", FolderState.TROUBLE))["errors"]
+        assert "own home" in problem["reason"]
+        assert "`holdfast folder remove`" in problem["reason"]
+        await one.remove_folder("f")
+        assert (place / "key").is_file()
+        await one.attach_folder("f", stage.root("one"))
+        await until_state(one, "f", FolderState.IN_SYNC)
