@@ -152,7 +152,7 @@ def arrive(laptop: Person, desktop: Person) -> None:
 def share(laptop: Person, into: Path) -> None:
     one = laptop.pane
     one.press("7")
-    one.until("a New ")  # keys are those of where one is
+    one.until("a Share ")  # keys are those of where one is
     one.press("a")
     one.until("Share by a link")
     one.fill("What to share", "plan.txt", is_added=True)  # the folder stands there
@@ -213,7 +213,8 @@ def decide_after_a_restart(laptop: Person, desktop: Person) -> None:
     other.press("r")
     other.until("● +letters +in sync +2 (.|\n)*Invite")
     other.press("4")
-    other.until(r"\? +letters +plan \(conflict [^\n]*\n(.|\n)*Compare")  # and not the news of it
+    # The row, and not the news of it, which names the copy as well.
+    other.until(r"\? .* letters +plan\.txt *\n(.|\n)*\n plan \(conflict (.|\n)*Compare")
     other.press("o")
     other.until("meet at (noon|four)(.|\n)*meet at (noon|four)(.|\n)*Both")
     other.press("c")
