@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -157,6 +158,10 @@ class TrailFile:
         self._nonce, self._last = b"", b""
         self._descriptor = -1
         self._size = 0
+        self._full: list[int] = []
+        """Descriptors of segments that are full, and were not made durable since."""
+        self._syncing = threading.Lock()
+        """Only who has it closes a descriptor: another thread may be at it."""
 
     @classmethod
     def open(
@@ -228,7 +233,7 @@ class TrailFile:
             raise
         self.checkpoint = checkpoint
         if before[0] >= 0:
-            os.close(before[0])
+            self._full.append(before[0])
         for old in segments[: max(0, len(segments) + 1 - SEGMENTS_MAX)]:
             old.unlink(missing_ok=True)
 
@@ -261,8 +266,18 @@ class TrailFile:
             self.checkpoint = checkpoint
 
     def sync(self) -> None:
-        """Makes it durable; it may take as long as the disk likes. Raises OSError."""
-        os.fsync(self._descriptor)
+        """Makes it durable; it may take as long as the disk likes, and be done in a thread while
+        entries are added. Raises OSError.
+        """
+        with self._syncing:
+            # Counted before the open one is looked at, so that it is none of those that are closed.
+            for _ in range(len(self._full)):
+                full = self._full.pop(0)
+                try:
+                    os.fsync(full)
+                finally:
+                    os.close(full)
+            os.fsync(self._descriptor)
 
     def close(self, time_s: int) -> None:
         """The last checkpoint, and nothing more."""
@@ -271,7 +286,9 @@ class TrailFile:
             self.sync()
         except OSError as error:
             log.warning("the audit trail cannot be finished: %s", error)
-        os.close(self._descriptor)
+        with self._syncing:
+            for descriptor in (*self._full, self._descriptor):
+                os.close(descriptor)
 
     def _append(self, text: bytes) -> None:
         hash_ = extend(self._last, text)

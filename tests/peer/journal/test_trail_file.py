@@ -234,3 +234,43 @@ def test_a_trail_goes_through_what_it_has_signed_and_not_once_it_was_changed(
     segments_of(tmp_path)[-1].unlink()
     assert not goes_through(tmp_path, last)
     assert not goes_through(tmp_path, signed[7]), "fewer than there can be: something is gone"
+
+
+def test_what_a_full_segment_got_last_is_made_durable_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trail_file, "SEGMENT_SIZE_MAX", 0)
+    synced: set[int] = set()
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.add(os.fstat(fd).st_ino))
+    trail = open_trail(tmp_path)
+    for number in range(3):
+        trail.append({"time": NOW, "what": f"w{number}"}, NOW)
+    trail.sync()
+    segments = segments_of(tmp_path)
+    assert len(segments) == 4
+    assert synced == {path.stat().st_ino for path in segments}
+    open_before = len(os.listdir("/proc/self/fd"))
+    trail.close(NOW)
+    assert len(os.listdir("/proc/self/fd")) == open_before - 1, "none of the full ones was open"
+
+
+def test_a_segment_may_become_full_while_it_is_made_durable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is done in a thread, and takes as long as the disk likes."""
+    monkeypatch.setattr(trail_file, "SEGMENT_SIZE_MAX", 0)
+    trail, fsync = open_trail(tmp_path), os.fsync
+    synced: list[int] = []
+
+    def slow(fd: int) -> None:
+        if not synced:
+            trail.append({"time": NOW, "what": "meanwhile"}, NOW)
+        synced.append(os.fstat(fd).st_ino)
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", slow)
+    trail.sync()
+    old, new = (path.stat().st_ino for path in segments_of(tmp_path))
+    assert synced == [old]
+    trail.close(NOW)
+    assert synced == [old, old, new]
