@@ -36,7 +36,8 @@ class Calls:
         self._waiting: deque[tuple[Routine[Any], asyncio.Future[Any]]] = deque()
         self._next: Calls | None = None
         """Those of the folder that has taken this one's place."""
-        self._is_closed = False
+        self._refusal = ""
+        """Why nothing is done here any more."""
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
@@ -45,8 +46,8 @@ class Calls:
         """Has something done by the folder's task. Raises what it raises, or PeerError."""
         if self._next is not None:  # whoever asks has found the old folder just before
             return await self._next.ask(lambda: _of_the_old(routine))
-        if self._is_closed:  # when there is another one, and whether, nobody knows
-            raise PeerError(NOT_AT_WORK)
+        if self._refusal:  # when there is another one, and whether, nobody knows
+            raise PeerError(self._refusal)
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._waiting.append((routine, future))
         self._wake()
@@ -54,7 +55,15 @@ class Calls:
 
     def close(self) -> None:
         """The folder ends; what waits is for the one that takes its place."""
-        self._is_closed = True
+        self._refusal = NOT_AT_WORK
+
+    def end(self, why: str) -> None:
+        """The folder's task has ended for good, and no other takes its place by itself."""
+        self._refusal = why
+        for _, future in self._waiting:
+            future.set_exception(PeerError(why))
+            future.exception()  # nobody may wait for it any more
+        self._waiting.clear()
 
     async def answer(self) -> None:
         """In the folder's task: does the first, and raises what ends the folder."""

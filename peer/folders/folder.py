@@ -96,7 +96,7 @@ class Folder:
         self._wake = asyncio.Event()
         self._inbox: deque[tuple[tuple[bytes, ...], object, int]] = deque()
         self._applied_told: list[FrontierEntry] = []
-        self._calls = Calls(self.wake)
+        self.calls = Calls(self.wake)
         self._next: Folder | None = None  # that has taken this one's place
         self._joining: Joining | None = None
         self._heard: dict[LogId, FrontierEntry] = {}
@@ -172,7 +172,7 @@ class Folder:
         self._heard.update(old._heard)
         self.progress.is_read_back = old.progress.is_read_back
         self._tell_joining()
-        self._calls.take_over(old._calls)
+        self.calls.take_over(old.calls)
         old._next = self
         self.wake()
 
@@ -227,7 +227,7 @@ class Folder:
 
     async def call(self, routine: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Runs something in the engine's task, between its routines."""
-        return await self._calls.ask(routine)
+        return await self.calls.ask(routine)
 
     async def renew_incarnation(self) -> None:
         """Goes on in a new log; the old one stays as it is."""
@@ -300,7 +300,7 @@ class Folder:
 
     async def _rest(self, loop: asyncio.AbstractEventLoop) -> None:
         """Waits for a note or the next deadline; while the disk is in trouble for that alone."""
-        while (left := self._blocked_until - loop.time()) > 0 and not self._calls:
+        while (left := self._blocked_until - loop.time()) > 0 and not self.calls:
             self._wake.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(left):
@@ -333,8 +333,8 @@ class Folder:
 
     async def _step(self, now: float) -> bool:
         """One piece of work, the most urgent; False when there is none."""
-        if self._calls:
-            await self._calls.answer()
+        if self.calls:
+            await self.calls.answer()
             return True
         intake, delivery = self.intake, self.delivery
         is_whole = self._wholeness.is_whole(self.engine.book, now)
@@ -584,7 +584,7 @@ class Folder:
         if self._is_closed:
             return
         self._is_closed = self._serving.is_closed = True
-        self._calls.close()
+        self.calls.close()
         if self.history is not None:
             self.history.close()
         if self.progress.state is FolderState.IN_SYNC:

@@ -203,8 +203,7 @@ class Openings:
         except Exception:
             # The engine's door (STYLE 4.4): a defect in one folder must not end the others.
             log.exception("the folder %s stopped by a defect", folder.engine.name)
-            folder.progress.state = FolderState.TROUBLE
-            folder.progress.trouble = "Holdfast has a defect here; its log says which. Restart it."
+            _end(folder, "Holdfast has a defect here; its log says which. Restart it.")
 
     async def _rebuild(self, folder: Folder, error: IndexDamaged) -> None:
         """Goes on with an empty index; once a run, for then it is the disk that has to be
@@ -212,8 +211,7 @@ class Openings:
         """
         folder_id = folder.folder_id
         if folder_id in self._rebuilt:
-            folder.progress.state = FolderState.TROUBLE
-            folder.progress.trouble = f"{error} It happened twice: look after this disk."
+            _end(folder, f"{error} It happened twice: look after this disk.")
             return
         self._rebuilt.add(folder_id)
         try:
@@ -275,6 +273,12 @@ class Openings:
     async def renew_incarnation(self, folder_id: FolderId, incarnation: bytes) -> None:
         """Writes down which log this device writes in the folder from now on."""
         await self.store(replace(self.stored[folder_id], incarnation=incarnation))
+
+
+def _end(folder: Folder, trouble: str) -> None:
+    """It rests until a person has done something about it; who waits for it is told so."""
+    folder.progress.state, folder.progress.trouble = FolderState.TROUBLE, trouble
+    folder.calls.end(trouble)
 
 
 def _holds_less(folder: Folder, before: Folder) -> bool:

@@ -131,3 +131,20 @@ async def test_a_folder_that_has_ended_lets_nobody_wait_who_comes_then() -> None
     after = await old.asked(lambda: 3)
     await new.calls.answer()
     assert await after == 3
+
+
+async def test_a_folder_that_has_stopped_for_good_answers_all_with_the_reason() -> None:
+    """Until somebody has it opened anew."""
+    old, new = Desk(), Desk()
+    waiting, left = await old.asked(lambda: 1), await old.asked(lambda: 2)
+    left.cancel()
+    await asyncio.wait([left])
+    old.calls.end("Look after this disk.")
+    for asking in (waiting, await old.asked(lambda: 3)):
+        with pytest.raises(PeerError, match="after this disk"):
+            await asking
+    assert not old.calls
+    new.calls.take_over(old.calls)
+    after = await old.asked(lambda: 4)
+    await new.calls.answer()
+    assert await after == 4

@@ -18,7 +18,7 @@ from peer.core.commands import Command, Commit, LoadChangesets
 from peer.daemon import Daemon
 from peer.device.home import Home
 from peer.device.home_store import FolderState as StoredState
-from peer.errors import DiskError, DiskFull, IndexDamaged
+from peer.errors import DiskError, DiskFull, IndexDamaged, PeerError
 from peer.folders import folder_setup
 from peer.folders.folder_setup import index_path
 from peer.folders.index_store import IndexStore
@@ -295,3 +295,23 @@ async def test_a_folder_of_before_that_holds_the_home_is_not_opened(tmp_path: Pa
         assert (place / "key").is_file()
         await one.attach_folder("f", stage.root("one"))
         await until_state(one, "f", FolderState.IN_SYNC)
+
+
+async def test_who_waits_for_an_index_that_was_damaged_twice_is_told(
+    homes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy_homes(homes, tmp_path)
+    async with devices(tmp_path) as stage:
+        one = (await lay_out(stage)).one
+        (stored,) = [s for s in one.stored.values() if s.name == "f"]
+        folder = one.network.folders[stored.folder_id]
+        one.openings._rebuilt.add(stored.folder_id)
+
+        async def damaged(now: float) -> bool:
+            raise IndexDamaged("It is malformed.")
+
+        monkeypatch.setattr(folder, "_step", damaged)
+        folder.wake()
+        await until(lambda: "It happened twice" in folder.progress.trouble)
+        with pytest.raises(PeerError, match="look after this disk"):
+            await folder.call(folder.store.close)
