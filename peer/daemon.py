@@ -9,6 +9,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 
@@ -271,18 +272,20 @@ class Daemon:
         await self._stopped.wait()
 
     async def close(self) -> None:
-        """Closes what is open; the tasks have ended by then."""
-        await self._listener.stop()
-        if self.mapping is not None:
-            await self.mapping.close()
-        if self._discovery is not None:
-            await self._discovery.close()
-        await self.search_upkeep.close()
-        for folder in list(self.network.folders.values()):
-            await folder.close()
-        await self.witness.close()
-        await self.share_links.close()
-        await self.uploads.close()
+        """Closes what is open, also what comes after a step that fails; the tasks have ended by
+        then. Raises what failed, the last of it with what was before as its context.
+        """
+        async with AsyncExitStack() as steps:  # carried out from the last to the first
+            steps.push_async_callback(self.uploads.close)
+            steps.push_async_callback(self.share_links.close)
+            steps.push_async_callback(self.witness.close)
+            for folder in reversed(self.network.folders.values()):
+                steps.push_async_callback(folder.close)
+            steps.push_async_callback(self.search_upkeep.close)
+            for each in (self._discovery, self.mapping):
+                if each is not None:
+                    steps.push_async_callback(each.close)
+            await self._listener.stop()
 
     async def _advance_generation(self) -> None:
         while True:
@@ -570,9 +573,11 @@ async def run(
     except* _Stopped:
         pass
     finally:
-        if daemon is not None:
-            await daemon.close()
-        await home.close()
+        try:
+            if daemon is not None:
+                await daemon.close()
+        finally:
+            await home.close()  # else its thread would keep the process alive
 
 
 class _Stopped(Exception):

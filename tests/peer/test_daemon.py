@@ -130,14 +130,16 @@ async def test_a_defect_in_one_folder_is_that_folder_s(
     other = await one.add_folder(stage.root("other"), "g")
     broken = folder_of(two)
 
-    def defect() -> None:
+    async def defect(now: float) -> bool:
         raise ZeroDivisionError("a defect")
 
-    broken.engine.find = defect  # type: ignore[method-assign, assignment]
+    broken._step = defect  # type: ignore[method-assign]
     with caplog.at_level(logging.CRITICAL, "peer.daemon"):
-        (stage.root("two") / "a").write_bytes(b"1")
+        broken.wake()
         await until(lambda: broken.progress.state is FolderState.TROUBLE)
     assert "defect" in broken.progress.trouble
+    with pytest.raises(PeerError, match="has a defect here"):  # and nobody waits for ever
+        await broken.call(broken.store.close)
     await until(lambda: other["id"] in [f.hex() for f in two.stored])
     assert are_linked(one, two)
 
@@ -266,3 +268,35 @@ async def test_a_missing_disk_is_not_asked_all_the_time(tmp_path: Path) -> None:
             await asyncio.sleep(0)
         assert len(asked) == 1
         folder.disk.marker_present = present  # type: ignore[method-assign]
+
+
+async def test_what_cannot_be_closed_keeps_nothing_else_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread of an open database would keep the process alive."""
+    from peer.folders.folder import Folder
+    from peer.journal.witness import Witness
+    from peer.share_links.link_requests import ShareLinkRequests
+
+    async with devices(tmp_path) as stage:
+        one = await stage.found("one")
+        await one.add_folder(stage.root("one"), "f")
+    closed: list[str] = []
+    for kind in (Witness, ShareLinkRequests, Folder):
+
+        async def close(self: Any, kind: Any = kind, real: Any = kind.close) -> None:
+            await real(self)
+            closed.append(kind.__name__)
+            raise OSError(f"{kind.__name__} cannot be closed")
+
+        monkeypatch.setattr(kind, "close", close)
+    running = asyncio.ensure_future(
+        daemon_module.run(tmp_path / "home-one", (LOOPBACK, 0), False, ["tls"])
+    )
+    await until(lambda: (tmp_path / "home-one" / "control.sock").exists())
+    running.cancel()
+    with pytest.raises(OSError, match="ShareLinkRequests cannot be closed"):
+        await asyncio.wait_for(running, 60)
+    assert closed == ["Folder", "Witness", "ShareLinkRequests"]
+    home = await Home.open(tmp_path / "home-one")  # its lock was given back
+    await home.close()
