@@ -188,14 +188,19 @@ class Ledgers:
         except sqlite3.OperationalError as error:
             log.warning("what others told of devices and folders cannot be stored yet: %s", error)
 
-    async def create_folder(self) -> FolderMembership:
-        """A new folder of the user, with this device in it; `settle` admits the others."""
+    async def create_folder(
+        self, prepare: Callable[[FolderId], None] = lambda folder_id: None
+    ) -> FolderMembership:
+        """A new folder of the user, with this device in it; `settle` admits the others. There is
+        none if `prepare`, which is told its id, raises.
+        """
         ledger, wraps = create_folder(
             self.keys, self.user, self.users, FolderKind.FILES, time.time(), self._random
         )
         chain = EpochChain(ledger, OpeningKey.of_device(self.keys), wraps)
         membership = FolderMembership(ledger, chain)
         rows = [home_store.Wrap(w.epoch_id, w.recipient_id, w.wrapped) for w in wraps]
+        prepare(ledger.folder_id)
         # There is no folder if it cannot be stored: nothing of it is owed then.
         async with self._store.transaction() as write:
             await write.add_ledger_entries(

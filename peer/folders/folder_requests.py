@@ -101,13 +101,20 @@ class FolderRequests:
         return self._entry(stored)
 
     async def _create(self, path: Path, name: str) -> StoredFolder:
-        membership = await self._ledgers.create_folder()
+        with contextlib.ExitStack() as undo:
+
+            def mark(folder_id: FolderId) -> None:
+                folder_setup.mark(path, folder_id)
+                undo.callback(folder_setup.unmark, path, folder_id)
+
+            # Before anything is stored: a folder without a marker could never be at work.
+            membership = await self._ledgers.create_folder(mark)
+            undo.pop_all()
         stored = StoredFolder(
             membership.folder_id, name, path, StoredState.ACTIVE, os.urandom(INCARNATION_SIZE)
         )
         await self._openings.store(stored)
         await self._ledgers.settle()
-        folder_setup.mark(path, membership.folder_id)
         return stored
 
     async def attach(self, name_or_id: str, path: Path) -> FolderEntry:

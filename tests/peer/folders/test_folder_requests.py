@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from pathlib import Path
 
 import pytest
 
@@ -12,12 +14,14 @@ from peer.device.home_store import Folder as StoredFolder
 from peer.device.home_store import FolderState as StoredState
 from peer.errors import (
     AmbiguousFolder,
+    DiskError,
     FolderExists,
     NothingToAnswer,
     PathUnusable,
     PeerError,
     UnknownFolder,
 )
+from peer.folders import folder_setup
 from peer.folders.folder import Folder
 from peer.history.history import Wanted
 from peer.status import FolderState, HoldAnswer
@@ -264,3 +268,43 @@ async def test_who_waits_for_a_folder_that_is_removed_is_answered(stage: Stage, 
                 await asking
     async with asyncio.timeout(DEADLINE_S):
         assert list((await restoring).failed) == ["gone"]
+
+
+async def test_a_directory_that_cannot_be_marked_makes_no_folder(
+    stage: Stage, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder whose marker is not there is one whose disk is not there."""
+    one, two = pair
+    real = folder_setup.mark
+    marked: list[FolderId] = []
+
+    def mark(path: Path, folder_id: FolderId) -> None:
+        marked.append(folder_id)
+        if len(marked) == 2:  # the first one looks whether it can be done
+            raise DiskError("The disk is read-only.")
+        real(path, folder_id)
+
+    monkeypatch.setattr(folder_setup, "mark", mark)
+    with pytest.raises(DiskError, match="read-only"):
+        await one.add_folder(stage.root("one"), "f")
+    assert await one.home.store.folders() == []
+    assert (await one.folders())["folders"] == []
+    assert one.ledgers.folders == {}
+    await one.add_folder(stage.root("one"), "f")
+    await until(lambda: [two._name_of(s) for s in two.stored.values()] == ["f"])
+
+
+async def test_a_folder_that_cannot_be_stored_leaves_no_marker(
+    stage: Stage, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With another folder's marker no directory can be made a folder."""
+    one, _ = pair
+
+    def full() -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(one.home.store, "transaction", full)
+        with pytest.raises(sqlite3.OperationalError):
+            await one.add_folder(stage.root("one"), "f")
+    await one.add_folder(stage.root("one"), "f")
