@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
@@ -31,7 +30,7 @@ from crypto.uploads import gate_of
 from peer.device.opened import Opened
 from peer.errors import LinkNotMade, RelayUnreachable
 from peer.history.history_requests import HistoryRequests
-from peer.share_links.link_ending import ENDS, REVOKED, end_at_relay
+from peer.share_links.link_ending import ENDS, REVOKED, TROUBLE, end_at_relay
 from peer.share_links.link_entries import SenderEntry, UploadLinkEntry, said_of
 from peer.share_links.link_relay import LinkRelay, NewBlob, link_relay, serving_relay
 from peer.share_links.upload_files import NoPlace
@@ -210,7 +209,7 @@ class UploadLinks:
             self._wake.clear()  # a link that is made meanwhile is asked for at once
             try:
                 await self.ask(is_patient=True)
-            except (OSError, sqlite3.Error) as error:
+            except TROUBLE as error:
                 log.warning("what was put in by upload links cannot be taken: %s", error)
             try:
                 async with asyncio.timeout(ASKED_EVERY_S):

@@ -6,9 +6,11 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from crypto.keys import DeviceKeys
 from crypto.share_links import LinkKey, LinkSecrets
 from crypto.uploads import SEGMENT_SIZE
 from peer.daemon import Daemon
@@ -19,7 +21,7 @@ from peer.share_links.upload_store import UploadLink
 from protocol.share_url import ShareUrl
 from protocol.upload_head import UploadHead
 from relay.uploads import Upload, Uploads
-from tests.peer.device_stage import DEADLINE_S, devices
+from tests.peer.device_stage import DEADLINE_S, devices, until
 from tests.peer.link_stage import link_relaying
 
 WISH = UploadWish(3600, 10, 5 << 20, 9 << 20)
@@ -162,3 +164,20 @@ async def test_a_link_that_is_made_while_relays_are_asked_is_asked_for_at_once(
             await asyncio.sleep(0.01)
     running.cancel()
     await asyncio.wait([running])
+
+
+async def test_a_list_that_is_damaged_is_said_and_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is one of the daemon's tasks: an error that it does not expect would end the daemon."""
+    monkeypatch.setattr("peer.share_links.upload_links.ASKED_EVERY_S", 0.01)
+    path = tmp_path / "uploads.db"
+    path.write_bytes(b"no database" * 1000)
+    keys = DeviceKeys.generate(os.urandom)
+    uploads = UploadLinks(path, keys, list, cast(Place, None), lambda *_: None)
+    running = asyncio.ensure_future(uploads.run())
+    await until(lambda: running.done() or caplog.text.count("cannot be taken: The list") > 1)
+    assert not running.done()
+    running.cancel()
+    await asyncio.wait([running])
+    await uploads.close()
