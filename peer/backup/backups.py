@@ -197,8 +197,11 @@ class Backups:
         await self._tried(stored.folder_id, backup.store)
         async with self._passing[stored.folder_id]:
             backup.healing.seen = (0, 0)
-            with self._now.doing("repair", folder, "packs", lambda: backup.healing.seen):
-                healed = await backup.healing.complete(record, counts_away=False)
+            try:
+                with self._now.doing("repair", folder, "packs", lambda: backup.healing.seen):
+                    healed = await backup.healing.complete(record, counts_away=False)
+            except NODE_TROUBLE as error:
+                raise PeerError(f"{error} Not everything was looked at.") from error
             await backup.lists.tell(backup.present(), backup.addresses)
         away = [a for node, a in backup.addresses.items() if node not in backup.present()]
         return {

@@ -25,6 +25,7 @@ from peer.device.database import DatabaseClosed
 from peer.errors import BadRecoveryKit, PeerError, TooFewNodes, UsageError
 from peer.status import FolderState
 from protocol.backup_records import read_records
+from protocol.errors import LinkError
 from protocol.kit import encode_kit
 from protocol.relay_address import RelayAddress
 from protocol.storage_client import StorageClient
@@ -274,3 +275,17 @@ async def test_a_request_for_chunks_outlives_the_end_of_the_copies(kept: Kept) -
     with pytest.raises(DatabaseClosed):
         await source.backup.store.totals()
     await source._answer([ChunkId(bytes(32))])
+
+
+async def test_who_has_a_folder_repaired_is_told_of_a_node_that_fails(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = kept.one
+    (backup,) = one.backups._backups.values()
+
+    async def fails(*_: object, **__: object) -> None:
+        raise LinkError("127.0.0.1 port 1: the link was lost.")
+
+    monkeypatch.setattr(backup.healing, "complete", fails)
+    with pytest.raises(PeerError, match=r"the link was lost\. Not everything was looked at"):
+        await one.backups.repair("f")
