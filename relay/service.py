@@ -92,13 +92,20 @@ async def serve(
                 for task in watching:
                     if task is not None:
                         task.cancel()
-                async with asyncio.timeout(STOP_TIMEOUT_S):
-                    await relay.stop()
-                    await relay.save()
+                await _stop(relay)
     finally:
         if files is not None:
             files.close()
         await store.close()
+
+
+async def _stop(relay: Relay) -> None:
+    """What was carried is written down also if the links do not end in time: TimeoutError."""
+    try:
+        async with asyncio.timeout(STOP_TIMEOUT_S):
+            await relay.stop()
+    finally:
+        await relay.save()
 
 
 async def _open_shares(

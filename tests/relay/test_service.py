@@ -18,10 +18,11 @@ from protocol.relay_address import RelayAddress
 from protocol.relay_links import dial_relay
 from protocol.relay_messages import Admission, AdmissionOutcome, Admit, RelayPing, RelayPong
 from protocol.relay_token import parse_token
+from relay import service
 from relay.limits import Limits
 from relay.service import descriptors_wanted, raise_descriptor_limit
 from tests.relay.relay_program import program, words
-from tests.relay.relay_stage import LOOPBACK, Caller, new_keys
+from tests.relay.relay_stage import LOOPBACK, Caller, new_keys, relaying
 
 CANARY_HOST = "127.77.88.99"
 """An address of this machine that stands in no text by chance."""
@@ -205,3 +206,30 @@ def test_the_system_is_asked_for_descriptors(
             raise_descriptor_limit(limits)
         assert asked == ([] if given is None else [(given, hard)])
         assert bool(caplog.records) == (given == 2048)
+
+
+async def test_what_was_carried_is_kept_also_if_the_links_do_not_end_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "STOP_TIMEOUT_S", 0.0)
+    saved: list[bool] = []
+    async with relaying() as stage:
+        relay, may_end = stage.relay, asyncio.Event()
+
+        async def save(now: float) -> None:
+            saved.append(True)
+
+        async def lingers() -> None:
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                await may_end.wait()
+
+        lingering = asyncio.ensure_future(lingers())
+        await asyncio.sleep(0)
+        relay._running.add(lingering)
+        monkeypatch.setattr(relay.desk.usage, "save", save)
+        with pytest.raises(TimeoutError):
+            await service._stop(relay)
+        may_end.set()
+    assert saved == [True]
