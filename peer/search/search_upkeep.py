@@ -144,7 +144,7 @@ class SearchUpkeep:
         while True:
             self._wake.clear()  # what is noted from here on is looked after, or looked at again
             try:
-                if self._index is None:
+                if self._lookup is None:
                     await self._open()
                 has_worked = False
                 while await self._step(loop.time()):
@@ -156,6 +156,7 @@ class SearchUpkeep:
             except sqlite3.OperationalError as error:
                 log.warning("the search index cannot be kept up: %s", error)
                 await asyncio.sleep(BUSY_S_MAX)
+                continue  # whether or not there is something new to be noted
             except sqlite3.DatabaseError as error:
                 log.warning("the search index is damaged: %s", error)
                 await self._begin_anew()
@@ -194,14 +195,16 @@ class SearchUpkeep:
         return min(waiting, default=None)
 
     async def _open(self) -> None:
-        self._index = await self._write(
-            lambda: SearchIndex.open(self._path, has_texts=self._has_texts)
-        )
-        self._reading_db = await asyncio.to_thread(connect, self._path, is_reader=True)
-        self._lookup = SearchLookup(self._reading_db)
+        """What is open already stays so when the rest is tried again."""
+        if self._index is None:
+            self._index = await self._write(
+                lambda: SearchIndex.open(self._path, has_texts=self._has_texts)
+            )
         known = await self._write(self._index.folders)
         for folder_id in known - set(self._folders):
             await self._write(partial(self._index.forget_folder, folder_id))
+        self._reading_db = await asyncio.to_thread(connect, self._path, is_reader=True)
+        self._lookup = SearchLookup(self._reading_db)
 
     async def _begin_anew(self) -> None:
         index, self._index, self._lookup = self._index, None, None

@@ -18,7 +18,7 @@ from peer.daemon import Daemon
 from peer.device.config import write_value
 from peer.folders.folder import Folder
 from peer.folders.folder_setup import index_path
-from peer.search.search_index import SearchIndex
+from peer.search.search_index import SearchIndex, connect
 from peer.search.search_upkeep import BUSY_S_MAX, SearchUpkeep
 from peer.search.text_reader import TextUnreadable
 from peer.status import FolderState
@@ -236,3 +236,27 @@ async def test_closing_writes_into_nobody_s_file(
         await closing
         assert isinstance(reading.exception(), TextUnreadable)
         assert [os.fstat(other.fileno()).st_size for other in others] == [0] * 16
+
+
+async def test_an_index_of_which_half_could_be_opened_is_opened_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a note, too: nothing need ever happen in a folder again."""
+    monkeypatch.setattr("peer.search.search_upkeep.BUSY_S_MAX", 0.01)
+    tried = 0
+
+    def fails(path: Path, *, is_reader: bool) -> sqlite3.Connection:
+        nonlocal tried
+        tried += 1
+        if tried == 1:
+            raise sqlite3.OperationalError("unable to open database file")
+        return connect(path, is_reader=is_reader)
+
+    monkeypatch.setattr("peer.search.search_upkeep.connect", fails)
+    upkeep = SearchUpkeep(tmp_path / "search.db", lambda _: tmp_path, {})
+    running = asyncio.ensure_future(upkeep.run())
+    await until(lambda: running.done() or upkeep._lookup is not None)
+    assert await upkeep.ask(lambda _: True, False)
+    running.cancel()
+    await asyncio.wait([running])
+    await upkeep.close()
