@@ -214,25 +214,17 @@ class ShareLinks:
         Raises CryptoError for a blob that is not this link's, or is not newer, and PacksGone.
         """
         header, size = _checked(link_id, blob)
-        old = self._links.get(link_id)
-        if old is not None:
-            if old.row.ended != Ended.LIVE:
-                return Ended(old.row.ended)
-            if old.row.owner != new.owner or old.row.version >= header.version:
-                raise CryptoError("a link that is put again has a higher version")
-        if not self.has_room(new.owner, size, link_id):
-            return None
-        now_s = int(self._wall_clock())
-        lifetime_s = new.lifetime_s
-        if self._limits.lifetime_max_s:
-            lifetime_s = min(lifetime_s or self._limits.lifetime_max_s, self._limits.lifetime_max_s)
-        row = LinkRow(
-            link_id, new.owner, header.flags, header.version, new.password_salt, new.token_hash,
-            header.public, now_s, now_s + lifetime_s if lifetime_s else 0, new.downloads_max,
-            old.row.downloads if old else 0, size, new.packs_size, pages_size=new.pages_size,
-            end_key_hash=old.row.end_key_hash if old else None,
-        )  # fmt: skip
         async with self._store.transaction() as db:
+            # Looked at in here: before, others may be put, and this one may end, while it waits.
+            old = self._links.get(link_id)
+            if old is not None:
+                if old.row.ended != Ended.LIVE:
+                    return Ended(old.row.ended)
+                if old.row.owner != new.owner or old.row.version >= header.version:
+                    raise CryptoError("a link that is put again has a higher version")
+            if not self.has_room(new.owner, size, link_id):
+                return None
+            row = self._new_row(new, header, size, link_id, old)
             # In one with what keeps them here: since the maker began, their leases may have ended.
             if rests_here and not await rows.are_here(db, new.packs):
                 raise PacksGone
@@ -241,11 +233,28 @@ class ShareLinks:
             await rows.write_packs(db, link_id, new.packs, new.pages)
         if old is None:
             self._links[link_id] = _Link(row)
-        else:
-            old.row = row
-            for download in old.downloads.values():
-                download.link = row
+            return Ended.LIVE
+        if old.row.ended != Ended.LIVE:  # while it was written; that is written after it
+            self._path(link_id).unlink(missing_ok=True)
+            return Ended(old.row.ended)
+        old.row = row
+        for download in old.downloads.values():
+            download.link = row
         return Ended.LIVE
+
+    def _new_row(
+        self, new: NewLink, header: LinkHeader, size: int, link_id: bytes, old: _Link | None
+    ) -> LinkRow:
+        now_s = int(self._wall_clock())
+        lifetime_s = new.lifetime_s
+        if self._limits.lifetime_max_s:
+            lifetime_s = min(lifetime_s or self._limits.lifetime_max_s, self._limits.lifetime_max_s)
+        return LinkRow(
+            link_id, new.owner, header.flags, header.version, new.password_salt, new.token_hash,
+            header.public, now_s, now_s + lifetime_s if lifetime_s else 0, new.downloads_max,
+            old.row.downloads if old else 0, size, new.packs_size, pages_size=new.pages_size,
+            end_key_hash=old.row.end_key_hash if old else None,
+        )  # fmt: skip
 
     def look_at(self, link_id: bytes) -> bool:
         """Reads the blob of a live link again, and says whether it still is what its maker signed.

@@ -6,12 +6,14 @@ import asyncio
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from crypto.errors import CryptoError
 from crypto.packs import LEAF_SIZE
 from crypto.share_links import LinkFlags, end_key_hash, seal_link
+from relay import link_rows
 from relay.link_rows import Ended
 from relay.share_links import (
     GOES_ON_S,
@@ -457,3 +459,55 @@ async def test_a_restart_does_not_take_the_list_for_files(tmp_path: Path) -> Non
             await links.count(reading, 0 if pack == 0 else 4 * LEAF_SIZE)
         assert links.listed(made.new.owner)[0].downloads == 0
         assert links.listed(made.new.owner)[0].pages_size == 4 * LEAF_SIZE
+
+
+@pytest.mark.parametrize("when", ["it waits", "it is written"])
+async def test_what_ended_while_it_was_put_again_stays_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    async with link_stage(tmp_path) as stage:
+        made = await stage.made()
+        ending: list[asyncio.Future[bool]] = []
+
+        async def end() -> None:
+            ending.append(
+                asyncio.ensure_future(stage.links.revoke(made.link_id, made.key.revocation(1), 1))
+            )
+            await asyncio.sleep(0)  # it has begun to end here
+
+        async with stage.store.transaction():  # which somebody else is at
+            putting = asyncio.ensure_future(stage.put(newer(made)))
+            await asyncio.sleep(0)
+            if when == "it waits":
+                await end()
+        write_packs = link_rows.write_packs
+
+        async def write(*args: Any) -> None:
+            if not ending:
+                await end()
+            await write_packs(*args)
+
+        monkeypatch.setattr(link_rows, "write_packs", write)
+        assert await putting == Ended.REVOKED
+        assert await asyncio.gather(*ending) == [True]
+        for links in (stage.links, restarted(stage)):
+            if links is not stage.links:
+                await links.start()
+            row = links.row_of(made.link_id)
+            assert row is not None
+            assert row.ended == Ended.REVOKED
+        assert not [path for path in stage.blobs() if not path.name.startswith("incoming")]
+
+
+async def test_of_two_that_are_put_at_once_one_finds_no_room(tmp_path: Path) -> None:
+    async with link_stage(tmp_path, LinkLimits(links_per_owner=1)) as stage:
+        put = await asyncio.gather(stage.put(stage.make()), stage.put(stage.make()))
+        assert sorted(put, key=str) == [Ended.LIVE, None]
+
+
+def newer(made: Made) -> Made:
+    """The same link, to be put again."""
+    blob = seal_link(
+        made.key, made.secrets, b"anew", flags=LinkFlags.NONE, version=2, salt=os.urandom(32)
+    )
+    return replace(made, blob=blob)
