@@ -49,6 +49,8 @@ class FolderMail:
         self.newest: dict[DeviceId, Heartbeat] = {}
         """The last heartbeat read of each device."""
         self._live_others = live_others
+        self._book: LogBook | None = None
+        """Of which index `known` is."""
 
     def others(self) -> list[DeviceId]:
         """The folder's other devices, without those that were not heard of for a month."""
@@ -73,6 +75,9 @@ class FolderMail:
         """Which changesets these groups are, as far as they are held here; others are added by who
         takes them.
         """
+        if book is not self._book:  # opened anew, it may have lost what it had taken from here
+            self._book = book
+            self.known.clear()
         known = self.known.setdefault(keys.tag, {})
         if all(group in known for group in groups):
             return known

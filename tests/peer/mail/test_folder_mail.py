@@ -62,6 +62,17 @@ def test_what_is_held_is_known_by_its_name() -> None:
     assert mail.places(KEYS, place.book, [strange])[strange] == Position(log_id, 9)
 
 
+def test_what_a_lost_index_had_taken_is_not_known_any_more() -> None:
+    """It is read again, and not only after a restart."""
+    place, _ = two_places()
+    accepted = place.write()
+    group = KEYS.group(Area.CHANGESETS, accepted.changeset.hash)
+    mail = FolderMail(Holdings(), list)
+    assert group in mail.places(KEYS, place.book, [group])
+    other, _ = two_places()
+    assert group not in mail.places(KEYS, other.book, [group])
+
+
 @pytest.fixture
 async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
     async with devices(tmp_path) as stage:
