@@ -305,7 +305,7 @@ class Folder:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(left):
                     await self._wake.wait()
-        if self._inbox:  # what came meanwhile was not waited for
+        if self._inbox and self.is_paused:  # what came meanwhile was not waited for
             self._wake.set()
         deadlines = [self._wholeness.deadline]
         if self.delivery is not None and not self.is_paused:

@@ -137,30 +137,37 @@ async def relaying(
     """A relay; with a home it keeps mailboxes there, and with `storage` shares."""
     keys = keys or new_keys()
     store = await RelayStore.open(home) if home is not None else None
-    async with asyncio.TaskGroup() as tasks:
-        relay = Relay(keys, tasks, limits=limits, admissions=admissions, usage=usage)
-        if store is not None:
-            await relay.keep_mailboxes(store, mailbox_limits or MailboxLimits())
-        files = None
-        if home is not None and store is not None and storage is not None:
-            files = ShareFiles.open(home / "shares", relay.relay_id, is_new=True)
-            await relay.store_shares(
-                store, files, storage, words or NodeWords(), policy or RepairPolicy(), wall_clock
-            )
-        relay.start(*listen_on_both(LOOPBACK, port))
-        stage = RelayStage(relay)
-        try:
-            yield stage
-        finally:
-            for link in stage.links:
-                link.abort()
-            for each in stage.sockets:
-                each.close()
-            await relay.stop()
-            if files is not None:
-                files.close()
+    files = None
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            relay = Relay(keys, tasks, limits=limits, admissions=admissions, usage=usage)
             if store is not None:
-                await store.close()
+                await relay.keep_mailboxes(store, mailbox_limits or MailboxLimits())
+            if home is not None and store is not None and storage is not None:
+                files = ShareFiles.open(home / "shares", relay.relay_id, is_new=True)
+                await relay.store_shares(
+                    store,
+                    files,
+                    storage,
+                    words or NodeWords(),
+                    policy or RepairPolicy(),
+                    wall_clock,
+                )
+            relay.start(*listen_on_both(LOOPBACK, port))
+            stage = RelayStage(relay)
+            try:
+                yield stage
+            finally:
+                for link in stage.links:
+                    link.abort()
+                for each in stage.sockets:
+                    each.close()
+                await relay.stop()
+    finally:  # not before its tasks have ended, of which one may still take a transaction back
+        if files is not None:
+            files.close()
+        if store is not None:
+            await store.close()
     for _ in range(10):  # a transport that was aborted closes its socket some rounds later
         await asyncio.sleep(0)
 
