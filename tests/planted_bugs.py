@@ -753,7 +753,7 @@ BUGS: Final = (
     ),
     Bug(
         "symlink-read", "2 A35", "a symlink in a file's place is followed and read",
-        "peer/disk/reader.py",
+        "peer/disk/directories.py",
         "os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK",
         "os.O_RDONLY | os.O_NONBLOCK",
         ("peer/disk/test_reader.py", "peer/folders/test_serving.py"),

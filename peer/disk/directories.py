@@ -20,7 +20,8 @@ _PIECE_BYTES_MAX: Final = 3_500
 """The kernel takes paths below 4,096 bytes; deeper ones are opened piece by piece."""
 _TRIES: Final = 8
 _FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-
+FILE_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+"""O_NONBLOCK: opening a fifo that took a file's place must not wait for its writer."""
 _KINDS: Final = {0o100000: Kind.FILE, 0o040000: Kind.DIRECTORY, 0o120000: Kind.SYMLINK}
 _FILE: Final = Kind.FILE
 
@@ -196,3 +197,17 @@ def _pieces(names: Sequence[str]) -> list[list[str]]:
         pieces[-1].append(name)
         size += length
     return pieces
+
+
+def open_file(directories: Directories, path: Path) -> int:
+    """Opens a regular file for reading; -1 where none is, whatever the reason."""
+    try:
+        directory_fd, name = directories.at(path)
+        fd = os.open(name, FILE_FLAGS, dir_fd=directory_fd)
+    except OSError:
+        return -1
+    stat = directories.to_stat(os.fstat(fd))
+    if stat is None or stat.kind is not Kind.FILE:
+        os.close(fd)
+        return -1
+    return fd

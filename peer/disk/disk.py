@@ -40,7 +40,7 @@ from peer.core.disk_types import (
     name_problem,
 )
 from peer.disk import syscalls
-from peer.disk.directories import Directories
+from peer.disk.directories import Directories, open_file
 from peer.disk.durability import (
     clean_saved,
     disk_error,
@@ -49,7 +49,7 @@ from peer.disk.durability import (
     sync_directories,
     sync_saved,
 )
-from peer.disk.reader import WHOLE_BYTES_MAX, Reader, let_clock_tick, open_file
+from peer.disk.reader import WHOLE_BYTES_MAX, Reader, let_clock_tick
 from peer.disk.staging import Staging
 from peer.disk.writer import Writer
 

@@ -10,20 +10,18 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Final
 
 from peer.core.disk_types import DiskError, DiskFull, Path
 from peer.disk import syscalls
-from peer.disk.directories import Directories
+from peer.disk.directories import Directories, open_file
 
 FSYNC_MAX: Final = 16
 """Up to so many things are synced one by one. More, and a syncfs is cheaper even if others write to
 the same disk.
 """
-_OPEN_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _GONE: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV)
 """What opening says of a path at which something else, or nothing, is by now, or another disk."""
 
@@ -81,16 +79,12 @@ def clean_saved(directories: Directories, paths: Sequence[Path]) -> None:
             syscalls.syncfs(directories.root_fd)
             return
         for path in paths:
-            try:
-                directory_fd, name = directories.at(path)
-                fd = os.open(name, _OPEN_FLAGS, dir_fd=directory_fd)
-            except OSError:
-                continue
-            try:
-                if stat.S_ISREG(os.fstat(fd).st_mode):
+            fd = open_file(directories, path)
+            if fd >= 0:
+                try:
                     full_sync(fd)
-            finally:
-                os.close(fd)
+                finally:
+                    os.close(fd)
     except OSError as error:
         raise disk_error(error, "write back what was saved") from error
 

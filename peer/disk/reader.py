@@ -30,11 +30,9 @@ from peer.core.disk_types import (
     symlink_leaves,
 )
 from peer.disk import syscalls
-from peer.disk.directories import Directories
+from peer.disk.directories import FILE_FLAGS, Directories, open_file
 from peer.disk.durability import disk_error
 
-_OPEN_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-"""O_NONBLOCK: opening a fifo that took a file's place must not wait for its writer."""
 WHOLE_BYTES_MAX: Final = 1 << 20
 """Up to here a file is read in one piece, without buffers and threads."""
 _WINDOW_BYTES: Final = 2 << 20
@@ -90,7 +88,7 @@ class Reader:
         try:
             directory_fd, name = directories.at(path)
             try:
-                fd = os.open(name, _OPEN_FLAGS, dir_fd=directory_fd)
+                fd = os.open(name, FILE_FLAGS, dir_fd=directory_fd)
             except OSError as error:
                 if error.errno != errno.ELOOP:
                     raise
@@ -256,20 +254,6 @@ class Reader:
         if size == _WINDOW_BYTES:
             self._buffers = buffers
         return buffers
-
-
-def open_file(directories: Directories, path: Path) -> int:
-    """Opens a regular file for reading; -1 where none is, whatever the reason."""
-    try:
-        directory_fd, name = directories.at(path)
-        fd = os.open(name, _OPEN_FLAGS, dir_fd=directory_fd)
-    except OSError:
-        return -1
-    stat = directories.to_stat(os.fstat(fd))
-    if stat is None or stat.kind is not Kind.FILE:
-        os.close(fd)
-        return -1
-    return fd
 
 
 def read_exactly(fd: int, offset: int, length: int) -> bytes | None:

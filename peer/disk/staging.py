@@ -26,9 +26,9 @@ from peer.core.disk_types import (
     Trouble,
 )
 from peer.disk import syscalls
-from peer.disk.directories import Directories, check_name
+from peer.disk.directories import Directories, check_name, open_file
 from peer.disk.durability import disk_error, sync_files
-from peer.disk.reader import Reader, StreamingHash, open_file, read_exactly
+from peer.disk.reader import Reader, StreamingHash, read_exactly
 
 _CREATE: Final = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _WRITEBACK_BYTES: Final = 8 << 20
